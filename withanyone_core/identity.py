@@ -1,0 +1,39 @@
+"""People as the adapter sees them: a detected face, and the identity made from one or several faces."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """One face found in a photo.
+
+    box_px        (x1, y1, x2, y2) in pixels of the photo, as the detector gave it (not clipped, not rounded)
+    score         detection score, 0 to 1
+    landmarks_px  float32 [5, 2]: left eye, right eye, nose, left and right mouth corner, as seen in the picture
+    embedding     float32 [512], raw ArcFace output, not normalised
+    """
+
+    box_px: tuple[float, float, float, float]
+    score: float
+    landmarks_px: np.ndarray
+    embedding: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Identity:
+    """One person, ready to be turned into keys and values by an adapter.
+
+    Compared by object, so that what an adapter made for a person can live exactly as long as the person does.
+
+    arcface  float32 [512], raw ArcFace vector, not normalised: its length matters to the projector
+    siglip   float32 [patches, width] post-norm SigLIP tokens of the crop (256 x 768 for the released adapter), or None
+    crop     float32 [512, 512, 3] in 0..1, the face crop SigLIP saw
+    """
+
+    name: str
+    arcface: Tensor
+    siglip: Tensor | None
+    crop: Tensor
