@@ -1,0 +1,59 @@
+"""ComfyUI's own FLUX.1 class at a small size, in a ModelPatcher, for tests in this process.
+
+Import after `add_comfyui()`.
+"""
+
+import comfy.model_base
+import comfy.model_management
+import comfy.model_patcher
+import comfy.supported_models
+import torch
+from comfy.ldm.flux.model import FluxParams
+
+SMALL = {
+    "hidden_size": 64,
+    "num_heads": 2,
+    "axes_dim": [8, 12, 12],
+    "depth": 2,
+    "depth_single_blocks": 3,
+    "context_in_dim": 96,
+    "vec_in_dim": 48,
+}
+_FLUX = {
+    "in_channels": 16,
+    "out_channels": 16,
+    "mlp_ratio": 4.0,
+    "theta": 10000,
+    "patch_size": 2,
+    "qkv_bias": True,
+    "guidance_embed": True,
+}
+
+
+def small_flux(
+    dimensions: dict = SMALL,
+    weights: dict[str, torch.Tensor] | None = None,
+    dtype: torch.dtype = torch.float32,
+    seed: int = 0,
+) -> comfy.model_patcher.ModelPatcher:
+    """A FLUX.1 of the given size with the given weights (keys of the bare transformer), or with seeded random ones."""
+    fields = {**_FLUX, **dimensions}
+    known = {name: value for name, value in fields.items() if name in FluxParams.__dataclass_fields__}
+    config = comfy.supported_models.Flux({"image_model": "flux", **known})
+    config.set_inference_dtype(dtype, None)
+    model = comfy.model_base.Flux(config, device=torch.device("cpu"))
+    model.diffusion_model.load_state_dict(weights or _random_weights(model.diffusion_model, seed))
+    model.diffusion_model.to(dtype).eval()
+    device = comfy.model_management.get_torch_device()
+    return comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=torch.device("cpu"))
+
+
+def _random_weights(module: torch.nn.Module, seed: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    weights = {}
+    for name, value in module.state_dict().items():
+        noise = torch.randn(value.shape, generator=generator)
+        weights[name] = noise / value.shape[-1] ** 0.5 if value.ndim > 1 else 1 + 0.1 * noise
+        if name.endswith("bias"):
+            weights[name] = 0.1 * noise
+    return weights

@@ -1,0 +1,45 @@
+"""Which golden file is replayed by what."""
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from . import boxes, comfyui_flux, images, network, schedules
+from .report import Outcome, print_file, print_total, skipped
+
+Replay = Callable[[Path], Iterable[Outcome]]
+
+REPLAYS: dict[str, Replay] = {
+    "a_projectors.safetensors": lambda path: network.projectors(path.parent),
+    "b_double_block_ip.safetensors": network.block,
+    "c_single_block_ip.safetensors": network.block,
+    "checkpoint_keys.json": lambda path: network.checkpoint_keys(json.loads(path.read_text())),
+    "d_full_tiny_S.safetensors": comfyui_flux.full_model,
+    "d_full_tiny_R.safetensors": comfyui_flux.full_model,
+    "d_full_tiny_Ke.safetensors": comfyui_flux.full_model,
+    "e_bbox_masks.json": boxes.masks,
+    "e_bbox_helpers.json": boxes.helpers,
+    "f_sigma_schedules.safetensors": schedules.sigmas,
+    "g_images.json": images.crops,
+    "g_siglip_tiny.safetensors": images.siglip,
+}
+# Read by the replays above.
+COMPANIONS = {
+    "README.md",
+    "manifest.json",
+    "id_inputs.safetensors",
+    "e_bbox_masks.safetensors",
+    "f_sigma_schedules.json",
+}
+
+
+def replay(folder: Path) -> int:
+    """Replays every file of the folder, prints what was found and returns the exit status."""
+    outcomes: list[Outcome] = []
+    for path in sorted(folder.iterdir()):
+        if path.name in COMPANIONS or path.suffix == ".png":
+            continue
+        found = list(REPLAYS[path.name](path)) if path.name in REPLAYS else [skipped("file", "no code replays it yet")]
+        print_file(path.name, found)
+        outcomes += found
+    return 0 if print_total(outcomes) else 1

@@ -1,0 +1,63 @@
+"""The identity attention: the only part of the adapter that runs at every sampling step.
+
+Letters in tensor names: B batch, S selected image tokens (those inside somebody's place), D the stream's width,
+H heads, C channels of a head, T tokens of the people.
+"""
+
+from collections.abc import Sequence
+from types import ModuleType
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from .shape import BranchShape
+
+
+class AttentionLayer(nn.Module):
+    """What the image tokens inside people's places take from those people after one block (released checkpoint)."""
+
+    def __init__(
+        self,
+        shape: BranchShape,
+        operations: ModuleType = nn,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__()
+        placed = {"dtype": dtype, "device": device}
+        self.heads = shape.heads
+        self.norm2 = operations.LayerNorm(shape.hidden, **placed)
+        self.to_q = operations.Linear(shape.hidden, shape.inner, bias=False, **placed)
+        self.to_out = operations.Linear(shape.inner, shape.hidden, bias=False, **placed)
+
+    def forward(self, image_BSD: Tensor, counts: Sequence[int], keys_values: Sequence[Tensor]) -> Tensor:
+        """The un-weighted residual [B, S, D].
+
+        The S tokens come in runs: the first `counts[0]` attend to `keys_values[0]` [2, H, T, C], and so on. A run holds
+        the tokens covered by one set of people, so no attention mask is needed and none is used.
+        """
+        batch = image_BSD.shape[0]
+        # Keys and values are the same for the whole batch, so the batch joins the sequence of queries.
+        runs = self.to_q(self.norm2(image_BSD)).split(list(counts), dim=1)
+        attended = []
+        for run, (keys_HTC, values_HTC) in zip(runs, keys_values, strict=True):
+            queries = rearrange(run, "b s (h c) -> 1 h (b s) c", h=self.heads)
+            out = F.scaled_dot_product_attention(queries, keys_HTC[None], values_HTC[None])
+            attended.append(rearrange(out, "1 h (b s) c -> b s (h c)", b=batch))
+        return self.to_out(torch.cat(attended, dim=1))
+
+
+class IdentityAttention(nn.ModuleList):
+    """One `AttentionLayer` for every block of the base model, double blocks first."""
+
+    def __init__(
+        self,
+        shape: BranchShape,
+        operations: ModuleType = nn,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__(AttentionLayer(shape, operations, dtype, device) for _ in range(shape.layers))
+        self.shape = shape

@@ -1,0 +1,64 @@
+"""The identity encoder: people to the keys and values of every layer, once, before sampling.
+
+Letters in tensor names: N people, T tokens of one person, D the stream's width, L layers, H heads, C channels of a head.
+"""
+
+from types import ModuleType
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from .projectors import ArcProjector, SigProjector
+from .shape import BranchShape
+
+
+class KeyValueLayer(nn.Module):
+    """The part of one layer's attention that reads the people: normalisation and projection to keys and values."""
+
+    def __init__(
+        self,
+        shape: BranchShape,
+        operations: ModuleType = nn,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__()
+        placed = {"dtype": dtype, "device": device}
+        self.heads = shape.heads
+        self.norm1 = operations.LayerNorm(shape.hidden, **placed)
+        self.to_kv = operations.Linear(shape.hidden, 2 * shape.inner, bias=False, **placed)
+
+    def forward(self, tokens_NTD: Tensor) -> Tensor:
+        """[N, T, D] to keys and values [N, 2, H, T, C]."""
+        return rearrange(self.to_kv(self.norm1(tokens_NTD)), "n t (two h c) -> n two h t c", two=2, h=self.heads)
+
+
+class IdentityEncoder(nn.Module):
+    """Everything of one branch that depends on the people alone."""
+
+    def __init__(
+        self,
+        shape: BranchShape,
+        operations: ModuleType = nn,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__()
+        placed = {"operations": operations, "dtype": dtype, "device": device}
+        self.shape = shape
+        self.arcface_in = ArcProjector(shape.embedding, shape.hidden, shape.arc_tokens, **placed)
+        self.siglip_in = SigProjector(shape.siglip_width, shape.hidden, **placed) if shape.siglip_width else None
+        self.layers = nn.ModuleList(KeyValueLayer(shape, **placed) for _ in range(shape.layers))
+
+    def tokens(self, arcface_ND: Tensor, siglip_NTD: Tensor | None = None) -> Tensor:
+        """Tokens of each person [N, T, D]: SigLIP patches first (sig branch only), ArcFace tokens last."""
+        arc_tokens = self.arcface_in(arcface_ND)
+        if self.siglip_in is None:
+            return arc_tokens
+        return torch.cat([self.siglip_in(siglip_NTD), arc_tokens], dim=1)
+
+    def forward(self, arcface_ND: Tensor, siglip_NTD: Tensor | None = None) -> Tensor:
+        """Keys and values of every layer, [L, N, 2, H, T, C]."""
+        tokens_NTD = self.tokens(arcface_ND, siglip_NTD)
+        return torch.stack([layer(tokens_NTD) for layer in self.layers])

@@ -1,0 +1,106 @@
+"""What part of the picture a model call works on, told by the guider to the calls below it.
+
+A model call only sees a tensor. Whether that tensor is the whole latent, an area of it or a stranger's tile is known one
+level up, so a wrapper there writes it into `transformer_options`, which travels down to every call.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from inspect import BoundArguments, signature
+from typing import Any
+from uuid import UUID
+
+import torch
+
+from ...cells import CELL_PX, Grid
+
+OPTION = "withanyone_canvas"
+
+Area = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """The whole latent of a sampling step, in latent pixels.
+
+    areas          (height, width, y, x) of every conditioning that is restricted to an area, by its id
+    unconditional  ids of the conditionings that steer away (negative and empty prompts)
+    """
+
+    height: int
+    width: int
+    areas: Mapping[UUID, Area] = field(default_factory=dict)
+    unconditional: frozenset[UUID] = frozenset()
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The rows of one conditioning in a batched call. `grid` is None where their place on the canvas is unknown."""
+
+    rows: slice
+    conditional: bool
+    grid: Grid | None
+
+
+def bind(executor: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> BoundArguments:
+    """Arguments by name, whatever ComfyUI's version passes by position."""
+    return signature(executor.original).bind(*args, **kwargs)
+
+
+def announce_canvas(executor: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
+    """PREDICT_NOISE wrapper: the guider still sees the whole latent and all conditionings."""
+    bound = bind(executor, args, kwargs)
+    model_options = bound.arguments.get("model_options") or {}
+    conds = getattr(executor.class_obj, "conds", {})
+    canvas = Canvas(*bound.arguments["x"].shape[-2:], *_marks(conds))
+    options = {**model_options.get("transformer_options", {}), OPTION: canvas}
+    bound.arguments["model_options"] = {**model_options, "transformer_options": options}
+    return executor(*bound.args, **bound.kwargs)
+
+
+def chunks(x: torch.Tensor, options: Mapping[str, Any], patch_size: int) -> list[Chunk]:
+    """The conditionings batched in a call on latents `x` [rows, channels, height, width], in row order."""
+    height, width = x.shape[-2:]
+    canvas = options.get(OPTION) or Canvas(height, width)
+    kinds = options.get("cond_or_uncond") or [0]
+    ids = options.get("uuids") or [None] * len(kinds)
+    size = x.shape[0] // len(kinds)
+    return [
+        Chunk(
+            rows=slice(index * size, (index + 1) * size),
+            conditional=uuid not in canvas.unconditional if canvas.unconditional else kind == 0,
+            grid=_grid(canvas, canvas.areas.get(uuid), height, width, patch_size),
+        )
+        for index, (kind, uuid) in enumerate(zip(kinds, ids, strict=True))
+    ]
+
+
+def _marks(conds: Mapping[str, Sequence[Mapping[str, Any]]]) -> tuple[dict[UUID, Area], frozenset[UUID]]:
+    """Areas and steering-away prompts by id: guiders with three prompts do not put the positive one first."""
+    known = [(name, entry) for name, entries in conds.items() for entry in entries or () if "uuid" in entry]
+    areas = {entry["uuid"]: tuple(entry["area"]) for _, entry in known if len(entry.get("area", ())) == 4}
+    return areas, frozenset(entry["uuid"] for name, entry in known if "negative" in name)
+
+
+def _grid(canvas: Canvas, area: Area | None, height: int, width: int, patch_size: int) -> Grid | None:
+    """Cells of a crop; None unless it is the whole canvas or the conditioning's own area.
+
+    A cell is `patch_size` latent pixels wide; a canvas of odd size ends in a cell that FLUX pads.
+    """
+    latent_px = CELL_PX // patch_size
+    top = left = 0
+    if area is not None:
+        area_height, area_width, top, left = area
+        expected = min(area_height, canvas.height - top), min(area_width, canvas.width - left)
+    else:
+        expected = canvas.height, canvas.width
+    if (height, width) != expected:
+        return None
+    return Grid(
+        columns=-(-width // patch_size),
+        rows=-(-height // patch_size),
+        canvas_width_px=canvas.width * latent_px,
+        canvas_height_px=canvas.height * latent_px,
+        left_px=left * latent_px,
+        top_px=top * latent_px,
+    )

@@ -1,0 +1,120 @@
+"""An adapter file as ComfyUI sees it: each part a module in a ModelPatcher, so that ComfyUI decides where it lives."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from weakref import WeakKeyDictionary
+
+import comfy.model_management
+import comfy.model_patcher
+import comfy.ops
+import torch
+from torch import Tensor, nn
+
+from ...adapter.attention import IdentityAttention
+from ...adapter.checkpoint import AdapterFile, Part, inspect_adapter, read_part
+from ...adapter.encoder import IdentityEncoder
+from ...adapter.shape import Branch
+from ...identity import Identity
+
+FP8 = torch.float8_e4m3fn
+_MODULES: Mapping[Part, type[nn.Module]] = {"encoder": IdentityEncoder, "attention": IdentityAttention}
+
+
+class ComfyAdapter:
+    """A checked adapter file, and the parts of it that were needed so far.
+
+    The identity encoder works once per person, here; the identity attention is handed to the sampler. What was made for
+    a person is kept on the CPU for as long as that `Identity` lives, whatever box, weight or slider it is used with.
+    """
+
+    def __init__(self, file: AdapterFile, fp8: bool = False) -> None:
+        self.file = file
+        self.fp8 = fp8
+        self._patchers: dict[tuple[Branch, Part], comfy.model_patcher.ModelPatcher] = {}
+        self._keys_values: WeakKeyDictionary[Identity, dict[Branch, Tensor]] = WeakKeyDictionary()
+
+    @classmethod
+    def open(cls, path: Path, fp8: bool = False) -> "ComfyAdapter":
+        return cls(inspect_adapter(path), fp8)
+
+    def part(self, branch: Branch, part: Part) -> comfy.model_patcher.ModelPatcher:
+        """The patcher of a part, read from the file when first asked for."""
+        if (branch, part) not in self._patchers:
+            self._patchers[branch, part] = load_part(self.file, branch, part, self.fp8)
+        return self._patchers[branch, part]
+
+    def keys_values(self, branch: Branch, identity: Identity) -> Tensor:
+        """Keys and values of a person on the CPU, [layers, 2, heads, tokens, 64]."""
+        made = self._keys_values.setdefault(identity, {})
+        if branch not in made:
+            self._check(branch, identity)
+            made[branch] = self._encode(branch, identity)
+        return made[branch]
+
+    def _encode(self, branch: Branch, identity: Identity) -> Tensor:
+        patcher = self.part(branch, "encoder")
+        comfy.model_management.load_model_gpu(patcher)
+        device = patcher.load_device
+        siglip = identity.siglip[None].to(device) if branch is Branch.SIG else None
+        # Made in float32 because it is done once; kept in the width of the weights, which is what sampling runs in.
+        with torch.no_grad():
+            keys_values = patcher.model(identity.arcface[None].to(device), siglip)[:, 0]
+        if not keys_values.isfinite().all():
+            raise ValueError(
+                f"The keys and values made for “{identity.name}” are not finite. Its embeddings or the adapter file "
+                f"{self.file.path.name} are damaged; make the identity again from another photo or reload the adapter."
+            )
+        return keys_values.to("cpu", self.file.dtype)
+
+    def _check(self, branch: Branch, identity: Identity) -> None:
+        shape = self.file.shapes[branch]
+        if identity.arcface.shape != (shape.embedding,):
+            raise ValueError(
+                f"“{identity.name}” carries a face vector of shape {list(identity.arcface.shape)}; "
+                f"{self.file.path.name} was trained on vectors of {shape.embedding} numbers. "
+                "Make the identity with the antelopev2 face pack."
+            )
+        if branch is not Branch.SIG:
+            return
+        if identity.siglip is None:
+            raise ValueError(
+                f"“{identity.name}” has no SigLIP tokens, which the adapter's sig branch needs. Connect Load SigLIP to "
+                "its Identity from Photos, or turn that branch off (resemblance 0, or siglip_weight 0)."
+            )
+        if identity.siglip.shape[-1] != shape.siglip_width:
+            raise ValueError(
+                f"“{identity.name}” carries SigLIP tokens of width {identity.siglip.shape[-1]}; {self.file.path.name} "
+                f"expects {shape.siglip_width}. Load the SigLIP base patch16-256 tower in Load SigLIP."
+            )
+
+
+def load_part(file: AdapterFile, branch: Branch, part: Part, fp8: bool = False) -> comfy.model_patcher.ModelPatcher:
+    """Reads one part of one branch into a module of ComfyUI's casting layers, in a patcher of its own."""
+    tensors = read_part(file, branch, part)
+    if fp8:
+        tensors = {name: _to_fp8(tensor) for name, tensor in tensors.items()}
+    with torch.device("meta"):
+        module = _MODULES[part](file.shapes[branch], comfy.ops.manual_cast)
+    module.load_state_dict(tensors, assign=True)
+    module.eval().requires_grad_(False)
+    patcher = _patcher_class()(
+        module,
+        load_device=comfy.model_management.get_torch_device(),
+        offload_device=comfy.model_management.unet_offload_device(),
+    )
+    if hasattr(patcher, "cached_patcher_init"):  # ComfyUI >= 0.23 makes a copy for every further GPU by this factory
+        patcher.cached_patcher_init = (load_part, (file, branch, part, fp8))
+    return patcher
+
+
+def _patcher_class() -> type[comfy.model_patcher.ModelPatcher]:
+    """Newer ComfyUI swaps in a dynamic patcher at start; looked up late, since a plain one would switch that off."""
+    return getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
+
+
+def _to_fp8(tensor: Tensor) -> Tensor:
+    """Matrices only: norms and biases are small and sensitive."""
+    if tensor.ndim < 2:
+        return tensor
+    limit = torch.finfo(FP8).max
+    return tensor.clamp(-limit, limit).to(FP8)
