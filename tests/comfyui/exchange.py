@@ -1,0 +1,34 @@
+"""The one table that turns the shipped workflow into one that runs on two processor cores."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+# Loader of the shipped workflow: what stands in for it, and that node's inputs.
+# The adapter and SigLIP are read by the pack's own loaders, from small files of the released names.
+STANDINS: dict[str, tuple[str, dict[str, Any]]] = {
+    "UNETLoader": ("StandinFlux", {"seed": 1}),
+    "DualCLIPLoader": ("StandinCLIP", {"seed": 2}),
+    "VAELoader": ("StandinVAE", {"seed": 3}),
+    "WithAnyoneLoadFaceAnalysis": ("StandinFaceAnalysis", {}),
+}
+
+
+def with_standins(graph: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """An API graph with its large loaders exchanged; every other node, link and value is as it was."""
+    exchanged = copy.deepcopy(dict(graph))
+    for node in exchanged.values():
+        if node["class_type"] in STANDINS:
+            node["class_type"], inputs = STANDINS[node["class_type"]]
+            node["inputs"] = dict(inputs)
+    return exchanged
+
+
+def workflow_with_standins(workflow: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for a workflow as the browser saves it."""
+    exchanged = copy.deepcopy(dict(workflow))
+    for node in exchanged["nodes"]:
+        if node["type"] in STANDINS:
+            node["type"], inputs = STANDINS[node["type"]]
+            node["inputs"], node["widgets_values"], node["properties"] = [], list(inputs.values()), {}
+    return exchanged
