@@ -1,0 +1,56 @@
+"""Where the pack looks for models: `models/withanyone`, and the packs of insightface that other nodes share."""
+
+from pathlib import Path
+
+import folder_paths
+
+ADAPTERS = "withanyone"
+INSIGHTFACE = "insightface"
+DEFAULT_PACK = "antelopev2"
+
+
+def register_model_folders() -> None:
+    """Makes both folders known to ComfyUI, keeping what the user or other packs registered before."""
+    _register(ADAPTERS, {".safetensors", ".sft"})
+    _register(INSIGHTFACE, {".onnx"})
+
+
+def face_pack_names() -> list[str]:
+    """Folders of face models under any registered insightface folder, and antelopev2 whether it is there or not."""
+    found = {path.name for root in _pack_roots() if root.is_dir() for path in root.iterdir() if path.is_dir()}
+    return sorted(found | {DEFAULT_PACK})
+
+
+def face_pack_dir(name: str) -> Path:
+    """The folder of a face pack; where it does not exist yet, the one it belongs into.
+
+    Raises ValueError for a name that is not one folder's: it may come from a stranger's workflow.
+    """
+    if Path(name).name != name or name in ("", ".", ".."):
+        raise ValueError(f"The face pack {name!r} is not the name of a folder under models/insightface/models.")
+    candidates = [root / name for root in _pack_roots()]
+    return next((path for path in candidates if path.is_dir()), candidates[0])
+
+
+def model_file(folder: str, name: str, what: str) -> Path:
+    """The full path of a model file chosen in a widget.
+
+    Raises FileNotFoundError that says where `what` belongs.
+    """
+    path = folder_paths.get_full_path(folder, name)
+    if path is None:
+        places = " or ".join(folder_paths.get_folder_paths(folder))
+        raise FileNotFoundError(f"{name!r} is not in {places}. Put {what} there and choose it in the node.")
+    return Path(path)
+
+
+def _pack_roots() -> list[Path]:
+    return [Path(path) / "models" for path in folder_paths.get_folder_paths(INSIGHTFACE)]
+
+
+def _register(key: str, extensions: set[str]) -> None:
+    default = str(Path(folder_paths.models_dir) / key)
+    paths, known_extensions = folder_paths.folder_names_and_paths.get(key, ([], set()))
+    if default not in paths:
+        paths = [*paths, default]
+    folder_paths.folder_names_and_paths[key] = (paths, set(known_extensions) | extensions)

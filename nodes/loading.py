@@ -1,0 +1,94 @@
+"""Nodes that load models from files."""
+
+import folder_paths
+from comfy_api.latest import io
+
+from ..withanyone_core.faces.analysis import PROVIDERS, load_face_analysis
+from . import folders, sockets
+from .siglip import load_siglip
+
+folders.register_model_folders()
+
+SIGLIP_FILE = "the .safetensors file of google/siglip-base-patch16-256-i18n"
+
+
+class LoadFaceAnalysis(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WithAnyoneLoadFaceAnalysis",
+            display_name="Load Face Analysis",
+            category=sockets.CATEGORY,
+            description="Loads insightface's face detector and recogniser. Nothing is downloaded.",
+            inputs=[
+                io.Combo.Input(
+                    "pack",
+                    options=folders.face_pack_names(),
+                    default=folders.DEFAULT_PACK,
+                    tooltip="A folder in models/insightface/models. WithAnyone was trained with antelopev2.",
+                ),
+                io.Combo.Input(
+                    "provider",
+                    options=list(PROVIDERS),
+                    default="CPU",
+                    tooltip="What runs the face models. CPU always works and takes about a second a photo.",
+                ),
+                io.Int.Input(
+                    "det_size",
+                    default=640,
+                    min=160,
+                    max=1280,
+                    step=32,
+                    tooltip="The photo is fitted into a square of this size to look for faces. Smaller finds faces "
+                    "that fill the photo, larger finds tiny ones.",
+                ),
+                io.Float.Input(
+                    "det_threshold",
+                    default=0.5,
+                    min=0.05,
+                    max=0.95,
+                    step=0.05,
+                    tooltip="Lowest score that counts as a face.",
+                ),
+            ],
+            outputs=[sockets.FaceAnalysis.Output(display_name="face_analysis")],
+        )
+
+    @classmethod
+    def execute(cls, pack: str, provider: str, det_size: int, det_threshold: float) -> io.NodeOutput:
+        return io.NodeOutput(load_face_analysis(folders.face_pack_dir(pack), provider, det_size, det_threshold))
+
+
+class LoadSigLIP(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WithAnyoneLoadSigLIP",
+            display_name="Load SigLIP",
+            category=sockets.CATEGORY,
+            description="Loads SigLIP base for 256 pixels, a tower ComfyUI's own CLIP Vision loader does not know.",
+            inputs=[
+                io.Combo.Input(
+                    "siglip_name",
+                    options=folder_paths.get_filename_list("clip_vision"),
+                    tooltip=f"A file in models/clip_vision: {SIGLIP_FILE}.",
+                )
+            ],
+            outputs=[io.ClipVision.Output(display_name="clip_vision")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, siglip_name: str) -> bool | str:
+        """Replaces ComfyUI's "value not in list", which does not say what to do about it."""
+        try:
+            folders.model_file("clip_vision", siglip_name, SIGLIP_FILE)
+        except FileNotFoundError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(cls, siglip_name: str) -> io.NodeOutput:
+        return io.NodeOutput(load_siglip(folders.model_file("clip_vision", siglip_name, SIGLIP_FILE)))
+
+
+NODES: tuple[type[io.ComfyNode], ...] = (LoadFaceAnalysis, LoadSigLIP)

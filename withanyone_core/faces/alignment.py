@@ -1,0 +1,36 @@
+"""Turning a face upright: the photo warped so that five landmarks meet ArcFace's template."""
+
+import numpy as np
+
+SIDE_PX = 112
+# Left eye, right eye, nose, left and right mouth corner (as seen in the picture) in ArcFace's 112-pixel crop.
+TEMPLATE_PX = np.array(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+)
+CLOSEST_LANDMARKS_PX = 1e-3
+
+
+def are_spread(landmarks_px: np.ndarray) -> bool:
+    """Whether five landmarks [5, 2] can be aligned: finite and not all in one point."""
+    finite = bool(np.isfinite(landmarks_px).all())
+    return finite and float(np.ptp(landmarks_px, axis=0).max()) > CLOSEST_LANDMARKS_PX
+
+
+def similarity(landmarks_px: np.ndarray) -> np.ndarray:
+    """The least-squares rotation, scale and shift from landmarks [5, 2] to the template, as a matrix [2, 3].
+
+    With points as complex numbers z and template points w it is the line w = a z + b, fitted in closed form.
+    """
+    z = landmarks_px.astype(np.float64) @ (1, 1j)
+    w = TEMPLATE_PX @ (1, 1j)
+    z_from_mean, w_from_mean = z - z.mean(), w - w.mean()
+    a = np.vdot(z_from_mean, w_from_mean) / np.vdot(z_from_mean, z_from_mean).real
+    b = w.mean() - a * z.mean()
+    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
+
+
+def aligned_face(photo: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
+    """The upright face [112, 112, 3] of a photo [H, W, 3] uint8 in the photo's own channel order, black outside it."""
+    import cv2
+
+    return cv2.warpAffine(photo, similarity(landmarks_px), (SIDE_PX, SIDE_PX), flags=cv2.INTER_LINEAR, borderValue=0.0)

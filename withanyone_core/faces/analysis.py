@@ -1,0 +1,226 @@
+"""Finding and recognising faces with insightface, from files the user has put in place; nothing is ever downloaded."""
+
+import logging
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ..identity import Face
+from .alignment import aligned_face, are_spread
+
+logger = logging.getLogger("withanyone")
+
+NMS_THRESHOLD = 0.4
+FAINTEST_SCORE = 0.01
+EMBEDDING_SIZE = 512
+DETECTOR_FILE = "scrfd_10g_bnkps.onnx"
+RECOGNISER_FILE = "glintr100.onnx"
+CPU = "CPUExecutionProvider"
+# The name shown to the user, onnxruntime's name, and the distribution that brings it.
+PROVIDERS = {
+    "CPU": (CPU, "onnxruntime"),
+    "CUDA": ("CUDAExecutionProvider", "onnxruntime-gpu"),
+    "DirectML": ("DmlExecutionProvider", "onnxruntime-directml"),
+    "CoreML": ("CoreMLExecutionProvider", "onnxruntime"),
+    "ROCm": ("ROCMExecutionProvider", "onnxruntime-rocm"),
+    "OpenVINO": ("OpenVINOExecutionProvider", "onnxruntime-openvino"),
+}
+
+
+class InsightFaceAnalysis:
+    """A detector and a recogniser of insightface's model zoo behind one method."""
+
+    def __init__(self, detector: Any, recogniser: Any, det_size: int, det_threshold: float) -> None:
+        """`detector` is insightface's SCRFD with landmarks, `recogniser` its ArcFaceONNX."""
+        self._detector = detector
+        self._recogniser = recogniser
+        self._det_threshold = det_threshold
+        # The size is spelled out: left to itself, insightface >= 1.0 merges detections of two sizes, and boxes, order
+        # and landmarks differ from those the adapter was made with.
+        detector.prepare(0, input_size=(det_size, det_size), nms_thresh=NMS_THRESHOLD, det_thresh=det_threshold)
+
+    def faces(self, photo: np.ndarray) -> tuple[Face, ...]:
+        """The faces of an RGB photo [H, W, 3] uint8 by descending detection score, each with its raw ArcFace vector."""
+        photo_bgr = _bgr(photo)
+        boxes_px, landmarks_px = self._detector.detect(photo_bgr)
+        return tuple(
+            self._face(photo_bgr, box_px, points_px)
+            for box_px, points_px in zip(boxes_px, landmarks_px, strict=True)
+            if are_spread(points_px)
+        )
+
+    def best_score(self, photo: np.ndarray) -> float:
+        """Score of the likeliest face in an RGB photo [H, W, 3] uint8, below the threshold too; 0 without any."""
+        self._detector.prepare(0, det_thresh=FAINTEST_SCORE)
+        try:
+            boxes_px, _ = self._detector.detect(_bgr(photo))
+        finally:
+            self._detector.prepare(0, det_thresh=self._det_threshold)
+        return float(boxes_px[:, 4].max(initial=0.0))
+
+    def _face(self, photo_bgr: np.ndarray, box_px: np.ndarray, landmarks_px: np.ndarray) -> Face:
+        embedding = self._recogniser.get_feat(aligned_face(photo_bgr, landmarks_px)).reshape(-1)
+        if embedding.size != EMBEDDING_SIZE:
+            raise ValueError(
+                f"The recogniser {Path(self._recogniser.model_file).name} gives {embedding.size} numbers per face; "
+                f"WithAnyone needs the {EMBEDDING_SIZE} of antelopev2's {RECOGNISER_FILE}."
+            )
+        return Face(
+            box_px=tuple(float(value) for value in box_px[:4]),
+            score=float(box_px[4]),
+            landmarks_px=np.asarray(landmarks_px, dtype=np.float32),
+            embedding=np.asarray(embedding, dtype=np.float32),
+        )
+
+
+def load_face_analysis(
+    pack_dir: Path, provider: str = "CPU", det_size: int = 640, det_threshold: float = 0.5
+) -> InsightFaceAnalysis:
+    """The detector and recogniser of an insightface pack folder, usually models/insightface/models/antelopev2.
+
+    provider       a key of PROVIDERS
+    det_size       side in pixels of the square the photo is fitted into for detection; a multiple of 32
+    det_threshold  lowest detection score that counts as a face, 0 to 1
+
+    Raises FileNotFoundError where the folder or one of the two files is missing, ValueError for a file that cannot be
+    read, RuntimeError where insightface or the provider is not to be had; each says which file or package goes where.
+    """
+    folder = onnx_folder(pack_dir)
+    model_zoo = _insightface_model_zoo()
+    provider_name = _provider(provider)
+    detector_file, recogniser_file = _model_files(folder)
+    if recogniser_file.name != RECOGNISER_FILE:
+        logger.warning(
+            "Faces are recognised by %s. The released WithAnyone adapter was trained with antelopev2's %s; "
+            "vectors of another recogniser make other people.",
+            recogniser_file.name,
+            RECOGNISER_FILE,
+        )
+    providers = [provider_name] if provider_name == CPU else [provider_name, CPU]
+    detector, recogniser = (_loaded(model_zoo, file, providers) for file in (detector_file, recogniser_file))
+    if provider_name not in recogniser.session.get_providers():
+        raise RuntimeError(
+            f"onnxruntime could not start {provider} and fell back to the CPU; usually its libraries are missing or "
+            f"of another version. Choose CPU in Load Face Analysis, or repair {provider}.{_repair(provider)}"
+        )
+    return InsightFaceAnalysis(detector, recogniser, det_size, det_threshold)
+
+
+def onnx_folder(pack_dir: Path) -> Path:
+    """The folder that really holds a pack's .onnx files: `pack_dir`, or the folder of the same name inside it.
+
+    The archive of antelopev2 unpacks one level too deep; such a folder is read as it lies and never moved.
+    Raises FileNotFoundError where neither holds any.
+    """
+    for folder in (pack_dir, pack_dir / pack_dir.name):
+        if next(folder.glob("*.onnx"), None) is not None:
+            return folder
+    state = "holds no .onnx file" if pack_dir.is_dir() else "does not exist"
+    raise FileNotFoundError(f"The face pack folder {pack_dir} {state}. {_what_goes_where(pack_dir)}")
+
+
+def _bgr(photo: np.ndarray) -> np.ndarray:
+    """insightface reads pictures as OpenCV loads them. This is the only place where channels change order."""
+    return np.ascontiguousarray(photo[:, :, ::-1])
+
+
+def _what_goes_where(folder: Path) -> str:
+    return (
+        f"Put {DETECTOR_FILE} (the detector) and {RECOGNISER_FILE} (the recogniser) of insightface's antelopev2 into "
+        f"{folder}."
+    )
+
+
+def _insightface_model_zoo() -> ModuleType:
+    try:
+        from insightface import model_zoo
+    except ModuleNotFoundError as error:
+        raise RuntimeError(
+            f"insightface cannot be used: the Python package {error.name} is not installed. "
+            "Run `python -m pip install insightface` with the Python that runs ComfyUI, then restart ComfyUI."
+        ) from error
+    except ImportError as error:  # insightface says itself what is wrong with onnxruntime
+        raise RuntimeError(f"insightface cannot be used: {error}{_repair('CUDA')}") from error
+    return model_zoo
+
+
+def _provider(provider: str) -> str:
+    """onnxruntime's name of a provider that is really there."""
+    import onnxruntime
+
+    if provider not in PROVIDERS:
+        raise ValueError(f"The provider is {provider!r}; expected one of {', '.join(PROVIDERS)}.")
+    name, distribution = PROVIDERS[provider]
+    available = onnxruntime.get_available_providers()
+    if name in available:
+        return name
+    offered = ", ".join(shown for shown, (known, _) in PROVIDERS.items() if known in available)
+    raise RuntimeError(
+        f"{provider} was chosen for face analysis, but the installed onnxruntime offers only {offered}. Choose one of "
+        f"these in Load Face Analysis, or install {distribution}.{_repair(provider)}"
+    )
+
+
+def _repair(provider: str) -> str:
+    """The one line that helps where two builds of onnxruntime overwrite each other, or nothing where only one lies."""
+    wanted = PROVIDERS[provider][1]
+    if wanted == "onnxruntime" or not _is_installed(wanted) or not _is_installed("onnxruntime"):
+        return ""
+    return (
+        f" Both onnxruntime and {wanted} are installed and overwrite each other; repair: "
+        f"`python -m pip uninstall -y onnxruntime {wanted} && python -m pip install {wanted}`."
+    )
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        metadata.distribution(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _model_files(folder: Path) -> tuple[Path, Path]:
+    """The files of the detector and of the recogniser, told apart by their graphs as insightface does.
+
+    The usual names are looked at first: the rest of antelopev2 is large and not needed.
+    """
+    found: dict[str, Path] = {}
+    usual = (DETECTOR_FILE, RECOGNISER_FILE)
+    for file in sorted(folder.glob("*.onnx"), key=lambda file: (file.name not in usual, file.name)):
+        found.setdefault(_task(file), file)
+        if {"detector", "recogniser"} <= found.keys():
+            return found["detector"], found["recogniser"]
+    missing = " and no ".join(task for task in ("detector", "recogniser") if task not in found)
+    raise FileNotFoundError(f"{folder} holds no {missing}. {_what_goes_where(folder)}")
+
+
+def _task(file: Path) -> str:
+    """ "detector" for a graph with landmarks, "recogniser" for one vector from a 112-pixel crop, else "other"."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        graph = onnx.load(file, load_external_data=False).graph
+    except DecodeError as error:
+        raise ValueError(_unreadable(file)) from error
+    sizes = [dimension.dim_value for dimension in graph.input[0].type.tensor_type.shape.dim] if graph.input else []
+    if len(graph.output) in (9, 15):
+        return "detector"
+    return "recogniser" if len(graph.output) == 1 and sizes[2:] == [112, 112] else "other"
+
+
+def _loaded(model_zoo: ModuleType, file: Path, providers: list[str]) -> Any:
+    from onnxruntime.capi import onnxruntime_pybind11_state as failures
+
+    try:
+        return model_zoo.get_model(str(file), providers=providers)
+    except (failures.InvalidProtobuf, failures.InvalidGraph, failures.Fail) as error:
+        raise ValueError(f"{_unreadable(file)} onnxruntime says: {error}") from error
+
+
+def _unreadable(file: Path) -> str:
+    return f"{file} ({file.stat().st_size} bytes) is not a complete ONNX file. Download it again."
