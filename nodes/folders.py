@@ -44,6 +44,15 @@ def model_file(folder: str, name: str, what: str) -> Path:
     return Path(path)
 
 
+def found(folder: str, name: str, what: str) -> bool | str:
+    """For `validate_inputs`: True, or what to do. ComfyUI's own "value not in list" does not say."""
+    try:
+        model_file(folder, name, what)
+    except FileNotFoundError as error:
+        return str(error)
+    return True
+
+
 def _pack_roots() -> list[Path]:
     return [Path(path) / "models" for path in folder_paths.get_folder_paths(INSIGHTFACE)]
 

@@ -4,12 +4,49 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..withanyone_core.faces.analysis import PROVIDERS, load_face_analysis
+from ..withanyone_core.injection.comfyui.parts import ComfyAdapter
 from . import folders, sockets
 from .siglip import load_siglip
 
 folders.register_model_folders()
 
+AS_STORED, FP8 = "as stored", "fp8"
+ADAPTER_FILE = "withanyone.safetensors (or another WithAnyone adapter)"
 SIGLIP_FILE = "the .safetensors file of google/siglip-base-patch16-256-i18n"
+
+
+class LoadAdapter(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WithAnyoneLoadAdapter",
+            display_name="Load WithAnyone Adapter",
+            category=sockets.CATEGORY,
+            description="Checks an adapter file. Its parts are read when Apply WithAnyone needs them.",
+            inputs=[
+                io.Combo.Input(
+                    "adapter_name",
+                    options=folder_paths.get_filename_list(folders.ADAPTERS),
+                    tooltip=f"A file in models/withanyone: {ADAPTER_FILE}.",
+                ),
+                io.Combo.Input(
+                    "dtype",
+                    options=[AS_STORED, FP8],
+                    default=AS_STORED,
+                    tooltip="fp8 halves the memory of the matrices for a small loss of precision.",
+                ),
+            ],
+            outputs=[sockets.Adapter.Output(display_name="adapter")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, adapter_name: str) -> bool | str:
+        return folders.found(folders.ADAPTERS, adapter_name, ADAPTER_FILE)
+
+    @classmethod
+    def execute(cls, adapter_name: str, dtype: str) -> io.NodeOutput:
+        path = folders.model_file(folders.ADAPTERS, adapter_name, ADAPTER_FILE)
+        return io.NodeOutput(ComfyAdapter.open(path, fp8=dtype == FP8))
 
 
 class LoadFaceAnalysis(io.ComfyNode):
@@ -79,16 +116,11 @@ class LoadSigLIP(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, siglip_name: str) -> bool | str:
-        """Replaces ComfyUI's "value not in list", which does not say what to do about it."""
-        try:
-            folders.model_file("clip_vision", siglip_name, SIGLIP_FILE)
-        except FileNotFoundError as error:
-            return str(error)
-        return True
+        return folders.found("clip_vision", siglip_name, SIGLIP_FILE)
 
     @classmethod
     def execute(cls, siglip_name: str) -> io.NodeOutput:
         return io.NodeOutput(load_siglip(folders.model_file("clip_vision", siglip_name, SIGLIP_FILE)))
 
 
-NODES: tuple[type[io.ComfyNode], ...] = (LoadFaceAnalysis, LoadSigLIP)
+NODES: tuple[type[io.ComfyNode], ...] = (LoadAdapter, LoadFaceAnalysis, LoadSigLIP)

@@ -28,6 +28,11 @@ class Grid:
     left_px: int = 0
     top_px: int = 0
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the call sees the whole canvas."""
+        return self.columns * CELL_PX >= self.canvas_width_px and self.rows * CELL_PX >= self.canvas_height_px
+
 
 @dataclass(frozen=True)
 class CellGroup:

@@ -35,12 +35,16 @@ def small_flux(
     weights: dict[str, torch.Tensor] | None = None,
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
+    computed_in: torch.dtype | None = None,
 ) -> comfy.model_patcher.ModelPatcher:
-    """A FLUX.1 of the given size with the given weights (keys of the bare transformer), or with seeded random ones."""
+    """A FLUX.1 of the given size with the given weights (keys of the bare transformer), or with seeded random ones.
+
+    `computed_in` is the type of the activations where it differs from that of the weights (fp8).
+    """
     fields = {**_FLUX, **dimensions}
     known = {name: value for name, value in fields.items() if name in FluxParams.__dataclass_fields__}
     config = comfy.supported_models.Flux({"image_model": "flux", **known})
-    config.set_inference_dtype(dtype, None)
+    config.set_inference_dtype(dtype, computed_in)
     model = comfy.model_base.Flux(config, device=torch.device("cpu"))
     model.diffusion_model.load_state_dict(weights or _random_weights(model.diffusion_model, seed))
     model.diffusion_model.to(dtype).eval()

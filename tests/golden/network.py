@@ -23,9 +23,11 @@ ARC_TOKENS, SIG_TOKENS = 8, 264
 def projectors(folder: Path) -> Iterator[Outcome]:
     stored = tensors(folder / "a_projectors.safetensors")
     inputs = tensors(folder / "id_inputs.safetensors")
-    arc = _loaded(ArcProjector(512, 64, ARC_TOKENS), under("w.arcface_in_arc.", stored))
-    sig_arc = _loaded(ArcProjector(512, 64, ARC_TOKENS), under("w.arcface_in_sig.", stored))
-    sig = _loaded(SigProjector(768, 64), under("w.siglip_in_sig.", stored))
+    hidden = header(folder / "a_projectors.safetensors")["hidden_size"]
+    embedding, width = inputs["arcface_raw"].shape[-1], inputs["siglip_last_hidden_state"].shape[-1]
+    arc = _loaded(ArcProjector(embedding, hidden, ARC_TOKENS), under("w.arcface_in_arc.", stored))
+    sig_arc = _loaded(ArcProjector(embedding, hidden, ARC_TOKENS), under("w.arcface_in_sig.", stored))
+    sig = _loaded(SigProjector(width, hidden), under("w.siglip_in_sig.", stored))
     for case, reference in under("out.", stored).items():
         rows = [int(digit) for digit in case.split(".")[0].removeprefix("ids_")]
         faces, photos = inputs["arcface_raw"][rows], inputs["siglip_last_hidden_state"][rows]

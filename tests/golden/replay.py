@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable
+from fnmatch import fnmatch
 from pathlib import Path
 
 from . import boxes, comfyui_flux, images, network, schedules
@@ -14,9 +15,7 @@ REPLAYS: dict[str, Replay] = {
     "b_double_block_ip.safetensors": network.block,
     "c_single_block_ip.safetensors": network.block,
     "checkpoint_keys.json": lambda path: network.checkpoint_keys(json.loads(path.read_text())),
-    "d_full_tiny_S.safetensors": comfyui_flux.full_model,
-    "d_full_tiny_R.safetensors": comfyui_flux.full_model,
-    "d_full_tiny_Ke.safetensors": comfyui_flux.full_model,
+    "d_full_*.safetensors": comfyui_flux.full_model,
     "e_bbox_masks.json": boxes.masks,
     "e_bbox_helpers.json": boxes.helpers,
     "f_sigma_schedules.safetensors": schedules.sigmas,
@@ -39,7 +38,12 @@ def replay(folder: Path) -> int:
     for path in sorted(folder.iterdir()):
         if path.name in COMPANIONS or path.suffix == ".png":
             continue
-        found = list(REPLAYS[path.name](path)) if path.name in REPLAYS else [skipped("file", "no code replays it yet")]
+        found = list(_replay_of(path.name)(path))
         print_file(path.name, found)
         outcomes += found
     return 0 if print_total(outcomes) else 1
+
+
+def _replay_of(name: str) -> Replay:
+    known = (run for pattern, run in REPLAYS.items() if fnmatch(name, pattern))
+    return next(known, lambda _: [skipped("file", "no code replays it yet")])

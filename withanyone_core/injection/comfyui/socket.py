@@ -15,7 +15,7 @@ from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
 from ...adapter.shape import Branch, BranchShape
-from ...cells import Grid, cell_groups
+from ...cells import CellGroup, Grid, cell_groups
 from ...layout import PlacedFace
 from .canvas import announce_canvas, bind, chunks
 from .parts import ComfyAdapter
@@ -23,6 +23,11 @@ from .parts import ComfyAdapter
 KEY = "withanyone"
 # Schedules hit a window's edge only up to rounding; a strict comparison would drop that step.
 _SIGMA_TOLERANCE = 1e-4
+
+UNKNOWN_PART = (
+    "WithAnyone is off for a part of the picture whose place on the canvas is unknown (tiled sampling or spatial "
+    "context windows). Sample the whole picture at once to place people."
+)
 
 logger = logging.getLogger(KEY)
 
@@ -62,12 +67,18 @@ class SamplingRun:
 
     keys_values: dict[tuple, list[Tensor]] = field(default_factory=dict)
     cells: dict[tuple, tuple[Tensor, tuple[int, ...], tuple[tuple[int, ...], ...]]] = field(default_factory=dict)
-    warned: bool = False
+    warned: set[str] = field(default_factory=set)
+
+    def warn(self, message: str) -> None:
+        """Once per run, not once per step."""
+        if message not in self.warned:
+            self.warned.add(message)
+            logger.warning(message)
 
     def end(self) -> None:
         self.keys_values.clear()
         self.cells.clear()
-        self.warned = False
+        self.warned.clear()
 
 
 class Injection:
@@ -122,7 +133,7 @@ class Injection:
             grid = chunk.grid if chunk.conditional or self.settings.unconditional else None
             if grid is None:
                 if chunk.grid is None:
-                    self._warn_once(x)
+                    self.run.warn(UNKNOWN_PART)
             elif grid == previous:
                 passes[-1] = Pass(slice(passes[-1].rows.start, chunk.rows.stop), *self._cells(grid, x.device))
             else:
@@ -130,15 +141,24 @@ class Injection:
             previous = grid
         return [step for step in passes if step.counts]
 
-    def _cells(
-        self, grid: Grid, device: torch.device
-    ) -> tuple[Tensor, tuple[int, ...], tuple[tuple[int, ...], ...]]:
+    def _cells(self, grid: Grid, device: torch.device) -> tuple[Tensor, tuple[int, ...], tuple[tuple[int, ...], ...]]:
         if (grid, device) not in self.run.cells:
             groups = cell_groups([face.region for face in self.faces], grid, self.truncates_boxes)
+            if grid.is_whole:
+                self._warn_of_absent(groups)
             cells = torch.cat([group.cells for group in groups]) if groups else torch.empty(0, dtype=torch.int64)
             counts = tuple(len(group.cells) for group in groups)
             self.run.cells[grid, device] = cells.to(device), counts, tuple(group.people for group in groups)
         return self.run.cells[grid, device]
+
+    def _warn_of_absent(self, groups: Sequence[CellGroup]) -> None:
+        present = {person for group in groups for person in group.people}
+        for index, face in enumerate(self.faces):
+            if index not in present:
+                self.run.warn(
+                    f"“{face.identity.name}” covers no 16-pixel cell at this size and will not appear. "
+                    "Paint a larger mask or draw a larger box."
+                )
 
     def device_keys_values(self, branch: Branch, like: Tensor) -> list[Tensor]:
         """Each person's [layers, 2, heads, tokens, 64] beside the stream, the values scaled by the person's weight."""
@@ -152,16 +172,6 @@ class Injection:
                 copies.append(copy)
             self.run.keys_values[key] = copies
         return self.run.keys_values[key]
-
-    def _warn_once(self, x: Tensor) -> None:
-        if not self.run.warned:
-            self.run.warned = True
-            logger.warning(
-                "WithAnyone is off for calls on a %d x %d part of the latent whose place on the canvas is unknown "
-                "(tiled sampling or spatial context windows). Sample the whole picture at once to place people.",
-                x.shape[-1],
-                x.shape[-2],
-            )
 
 
 class Forward:
@@ -262,19 +272,20 @@ def check_base(model: comfy.model_patcher.ModelPatcher, shape: BranchShape) -> N
     kind = type(model.model).__name__
     if not hasattr(base, "double_blocks") or not hasattr(base, "single_blocks"):
         raise ValueError(
-            f"WithAnyone works on FLUX.1 models; {kind} has no double_blocks and single_blocks to follow. Load FLUX.1-dev "
-            "(or FLUX.1 Kontext) with Load Diffusion Model or a GGUF loader; Nunchaku's replacement model cannot be used."
+            f"WithAnyone works on FLUX.1 models; {kind} has no double_blocks and single_blocks to follow. Load "
+            "FLUX.1-dev (or FLUX.1 Kontext) with Load Diffusion Model or a GGUF loader; Nunchaku's replacement model "
+            "cannot be used."
         )
     if getattr(base, "vector_in", None) is None:
         raise ValueError(
-            f"WithAnyone works on FLUX.1 models; {kind} has similar blocks but is another model (Flux.2, Chroma and others "
-            "need an adapter of their own)."
+            f"WithAnyone works on FLUX.1 models; {kind} has similar blocks but is another model (Flux.2, Chroma and "
+            "others need an adapter of their own)."
         )
     layers = len(base.double_blocks) + len(base.single_blocks)
     if (base.hidden_size, layers) != (shape.hidden, shape.layers):
         raise ValueError(
-            f"This adapter was made for a model of width {shape.hidden} with {shape.layers} blocks; the connected {kind} "
-            f"has width {base.hidden_size} and {layers} blocks. Use FLUX.1-dev with the released adapters."
+            f"This adapter was made for a model of width {shape.hidden} with {shape.layers} blocks; the connected "
+            f"{kind} has width {base.hidden_size} and {layers} blocks. Use FLUX.1-dev with the released adapters."
         )
 
 

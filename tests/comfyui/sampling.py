@@ -1,0 +1,75 @@
+"""Sampling small models through ComfyUI's guiders, and people to place. Import after `add_comfyui()`."""
+
+from pathlib import Path
+
+import comfy.model_patcher
+import comfy.samplers
+import torch
+from torch import Tensor
+
+from ...withanyone_core.adapter.shape import Branch, BranchShape
+from ...withanyone_core.identity import Identity
+from ...withanyone_core.injection.comfyui.parts import ComfyAdapter
+from ...withanyone_core.injection.comfyui.socket import Settings, apply_adapter
+from ...withanyone_core.layout import Box, PlacedFace
+from ..adapter.random_adapter import ARC, SIG, random_adapter
+
+LEFT, RIGHT = Box(0.05, 0.2, 0.45, 0.8), Box(0.55, 0.2, 0.95, 0.8)
+EVEN = {Branch.ARC: 0.5, Branch.SIG: 0.5}
+
+
+def person(seed: int, name: str = "person") -> Identity:
+    generator = torch.Generator().manual_seed(seed)
+    arcface = torch.randn(512, generator=generator)
+    siglip = torch.randn(16, SIG.siglip_width, generator=generator)
+    return Identity(name, arcface, siglip, torch.zeros(512, 512, 3))
+
+
+def two_faces() -> tuple[PlacedFace, ...]:
+    return PlacedFace(person(1), LEFT, box_number=1), PlacedFace(person(2), RIGHT, box_number=2)
+
+
+def small_adapter(folder: Path, shapes: tuple[BranchShape, ...] = (ARC, SIG), **choices: object) -> ComfyAdapter:
+    return ComfyAdapter.open(random_adapter(folder / "adapter.safetensors", shapes=shapes, **choices))
+
+
+def applied(
+    model: comfy.model_patcher.ModelPatcher,
+    adapter: ComfyAdapter,
+    faces: tuple[PlacedFace, ...] | None = None,
+    weights: dict[Branch, float] = EVEN,
+    **settings: object,
+) -> comfy.model_patcher.ModelPatcher:
+    return apply_adapter(model, adapter, faces or two_faces(), Settings(weights, **settings))
+
+
+def prompt(seed: int, tokens: int = 12, **extras: object) -> list:
+    """A CONDITIONING of random text."""
+    generator = torch.Generator().manual_seed(100 + seed)
+    text = torch.randn(1, tokens, 96, generator=generator)
+    pooled = torch.randn(1, 48, generator=generator)
+    return [[text, {"pooled_output": pooled, "guidance": 4.0, **extras}]]
+
+
+def noise(seed: int = 0, batch: int = 1, height: int = 16, width: int = 20) -> Tensor:
+    return torch.randn(batch, 16, height, width, generator=torch.Generator().manual_seed(200 + seed))
+
+
+def sample(
+    model: comfy.model_patcher.ModelPatcher,
+    positive: list | None = None,
+    negative: list | None = None,
+    cfg: float = 1.0,
+    start: Tensor | None = None,
+    latent: Tensor | None = None,
+    sigmas: tuple[float, ...] = (1.0, 0.7, 0.4, 0.0),
+    **choices: object,
+) -> Tensor:
+    """Euler by ComfyUI's CFGGuider; the latent it ends with."""
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(positive or prompt(0), negative or [])
+    guider.set_cfg(cfg)
+    start = noise() if start is None else start
+    latent = torch.zeros_like(start) if latent is None else latent
+    euler = comfy.samplers.sampler_object("euler")
+    return guider.sample(start, latent, euler, torch.tensor(sigmas), disable_pbar=True, seed=0, **choices)
