@@ -35,3 +35,8 @@ def test_a_box_without_pixels_is_refused_in_words(box):
         ValueError, match=r"The face box \(.*\) covers no pixel of the photo \(64 x 48\) or is under one"
     ):
         face_crop(np.zeros((48, 64, 3), np.uint8), box)
+
+
+def test_an_odd_difference_grows_by_the_smaller_half_first():
+    assert crop_rectangle((20.0, 20.0, 31.0, 40.0), 64, 64) == (16, 20, 36, 40)
+    assert crop_rectangle((20.0, 20.0, 41.0, 30.0), 64, 64) == (20, 15, 41, 36)
