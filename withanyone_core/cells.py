@@ -10,16 +10,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .layout import Box, Mask, Region
+from .layout import CELL_PX, Box, Mask, Region
 
-CELL_PX = 16
 # A mask painted exactly to the middle of a cell must not depend on the last bit of a sum.
 _HALF = 0.5 - 1e-6
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The cells of one model call: `columns` x `rows`, the first one's corner at (`left_px`, `top_px`) of the canvas."""
+    """The cells of one model call: `columns` x `rows`, the first at (`left_px`, `top_px`) of the canvas."""
 
     columns: int
     rows: int

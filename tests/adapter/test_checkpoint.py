@@ -103,7 +103,7 @@ def test_a_foreign_file_is_refused_by_what_it_holds(tmp_path):
 def test_a_truncated_file_is_refused_as_a_broken_download(tmp_path):
     path = random_adapter(tmp_path / "a.safetensors")
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(AdapterFileError, match="not a whole safetensors file .*fetch it again"):
+    with pytest.raises(AdapterFileError, match=r"not a whole safetensors file .*fetch it again"):
         inspect_adapter(path)
 
 

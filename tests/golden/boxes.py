@@ -4,8 +4,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...withanyone_core.cells import CELL_PX, box_cells
+from ...withanyone_core.cells import box_cells
 from ...withanyone_core.faces.crop import crop_rectangle
+from ...withanyone_core.layout import CELL_PX
 from ...withanyone_core.presets import PRESETS, letterbox
 from .report import Outcome, exact, not_applicable
 from .stored import tensors

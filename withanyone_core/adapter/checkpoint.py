@@ -105,8 +105,8 @@ def read_part(file: AdapterFile, branch: Branch, part: Part) -> dict[str, Tensor
             tensor = reader.get_tensor(key).clone()
             if not tensor.isfinite().all():
                 raise AdapterFileError(
-                    f"{file.path.name}: {key} holds NaN or infinite values. The file is damaged or its training failed; "
-                    "download or train it again."
+                    f"{file.path.name}: {key} holds NaN or infinite values. The file is damaged or its training "
+                    "failed; download or train it again."
                 )
             tensors[name] = tensor
     return tensors
@@ -142,7 +142,8 @@ def _layout(path: Path, keys: Iterable[str]) -> Literal["dual", "single"]:
     if any(key.startswith("ipa.") for key in keys):
         return "single"
     raise AdapterFileError(
-        f"{path.name} is not a WithAnyone adapter: no key starts with ipa_arc., ipa_sig. or ipa. (found {_named(keys)})."
+        f"{path.name} is not a WithAnyone adapter: no key starts with ipa_arc., ipa_sig. or ipa. "
+        f"(found {_named(keys)})."
     )
 
 
@@ -169,8 +170,8 @@ def _branch_shape(path: Path, found: Shapes, layout: Literal["dual", "single"], 
     hidden, inner = to_out
     if inner % HEAD_DIM or projector[0] % hidden:
         raise AdapterFileError(
-            f"{path.name}: ipa{suffix}.0.to_out.weight {list(to_out)} and arcface_in{suffix}.3.weight {list(projector)} "
-            f"do not fit together: heads have {HEAD_DIM} channels and tokens the width of the image stream."
+            f"{path.name}: ipa{suffix}.0.to_out.weight {list(to_out)} and arcface_in{suffix}.3.weight "
+            f"{list(projector)} do not fit together: heads have {HEAD_DIM} channels and tokens the width of the image stream."
         )
     return BranchShape(
         hidden=hidden,

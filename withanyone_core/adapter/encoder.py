@@ -1,6 +1,7 @@
 """The identity encoder: people to the keys and values of every layer, once, before sampling.
 
-Letters in tensor names: N people, T tokens of one person, D the stream's width, L layers, H heads, C channels of a head.
+Letters in tensor names: N people, T tokens of one person, D the stream's width, L layers, H heads, C channels of a
+head.
 """
 
 from types import ModuleType

@@ -1,1 +1,1 @@
-"""The sockets: each plugs the same adapter into one implementation of FLUX.1, and only it imports that implementation."""
+"""The sockets: each plugs the same adapter into one implementation of FLUX.1, and it alone imports that."""

@@ -1,7 +1,7 @@
 """What part of the picture a model call works on, told by the guider to the calls below it.
 
-A model call only sees a tensor. Whether that tensor is the whole latent, an area of it or a stranger's tile is known one
-level up, so a wrapper there writes it into `transformer_options`, which travels down to every call.
+A model call only sees a tensor. Whether that tensor is the whole latent, an area of it or a stranger's tile is known
+one level up, so a wrapper there writes it into `transformer_options`, which travels down to every call.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,8 @@ from uuid import UUID
 
 import torch
 
-from ...cells import CELL_PX, Grid
+from ...cells import Grid
+from ...layout import CELL_PX
 
 OPTION = "withanyone_canvas"
 

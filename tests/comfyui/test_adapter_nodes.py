@@ -1,0 +1,93 @@
+"""Load WithAnyone Adapter and Apply WithAnyone as ComfyUI calls them."""
+# ruff: noqa: E402
+
+import pytest
+import torch
+from withanyone_pack.tests.pack import add_comfyui
+
+add_comfyui()
+
+import folder_paths
+from withanyone_pack.nodes.applying import ApplyWithAnyone
+from withanyone_pack.nodes.loading import LoadAdapter
+from withanyone_pack.tests.adapter.random_adapter import ARC, random_adapter
+from withanyone_pack.tests.comfyui.sampling import sample, two_faces
+from withanyone_pack.tests.comfyui.small_flux import small_flux
+from withanyone_pack.withanyone_core.adapter.checkpoint import AdapterFileError
+from withanyone_pack.withanyone_core.injection.comfyui.parts import FP8
+from withanyone_pack.withanyone_core.injection.comfyui.socket import KEY
+
+SETTINGS = {
+    "resemblance": 0.5,
+    "start_percent": 0.0,
+    "end_percent": 1.0,
+    "apply_to": "cond",
+    "id_weight": -1.0,
+    "siglip_weight": -1.0,
+}
+
+
+@pytest.fixture
+def adapters(tmp_path, monkeypatch):
+    paths, extensions = folder_paths.folder_names_and_paths["withanyone"]
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "withanyone", ([str(tmp_path)], extensions))
+    monkeypatch.setattr(folder_paths, "filename_list_cache", {})
+    return tmp_path
+
+
+def load(name="adapter.safetensors", dtype="as stored"):
+    return LoadAdapter.execute(name, dtype).result[0]
+
+
+def apply(base, adapter, **settings):
+    return ApplyWithAnyone.execute(base, adapter, two_faces(), **{**SETTINGS, **settings}).result[0]
+
+
+def test_widgets_keep_their_order():
+    """Saved workflows store widget values by position."""
+    assert [entry.id for entry in LoadAdapter.GET_SCHEMA().inputs] == ["adapter_name", "dtype"]
+    assert [entry.id for entry in ApplyWithAnyone.GET_SCHEMA().inputs] == ["model", "adapter", "faces", *SETTINGS]
+    assert LoadAdapter.GET_SCHEMA().node_id == "WithAnyoneLoadAdapter"
+    assert ApplyWithAnyone.GET_SCHEMA().node_id == "WithAnyoneApply"
+
+
+def test_the_slider_chooses_between_the_branches(adapters):
+    random_adapter(adapters / "adapter.safetensors")
+    adapter, base = load(), small_flux()
+    spirit, form = apply(base, adapter, resemblance=0.0), apply(base, adapter, resemblance=1.0)
+    assert [patcher.model.shape.branch.value for patcher in spirit.get_additional_models_with_key(KEY)] == ["arc"]
+    assert [patcher.model.shape.branch.value for patcher in form.get_additional_models_with_key(KEY)] == ["sig"]
+    overridden = apply(base, adapter, resemblance=1.0, id_weight=1.0, siglip_weight=0.0)
+    assert torch.equal(sample(overridden), sample(spirit))
+
+
+def test_a_single_branch_file_ignores_the_slider(adapters):
+    random_adapter(adapters / "adapter.safetensors", shapes=(ARC,), layout="single")
+    adapter, base = load(), small_flux()
+    assert torch.equal(sample(apply(base, adapter, resemblance=0.0)), sample(apply(base, adapter, resemblance=1.0)))
+    weaker = sample(apply(base, adapter, id_weight=0.3))
+    assert not torch.equal(weaker, sample(apply(base, adapter)))
+
+
+def test_fp8_is_a_choice_of_the_loader(adapters):
+    random_adapter(adapters / "adapter.safetensors")
+    patched = apply(small_flux(), load(dtype="fp8"))
+    assert patched.get_additional_models_with_key(KEY)[0].model[0].to_q.weight.dtype == FP8
+
+
+def test_a_file_that_is_not_there_is_answered_with_where_it_goes(adapters):
+    answer = LoadAdapter.validate_inputs("gone.safetensors")
+    assert "'gone.safetensors' is not in" in answer
+    assert str(adapters) in answer
+    with pytest.raises(FileNotFoundError, match=r"Put withanyone\.safetensors .* there"):
+        load("gone.safetensors")
+
+
+def test_after_a_broken_file_the_same_model_samples_as_before(adapters):
+    base = small_flux()
+    before = sample(base)
+    path = random_adapter(adapters / "adapter.safetensors")
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(AdapterFileError):
+        load()
+    assert torch.equal(sample(base), before)
