@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pack import ROOT, load_pack  # noqa: E402
+from pack import ROOT, load_pack
 
 load_pack()
 

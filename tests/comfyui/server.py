@@ -103,7 +103,10 @@ class ComfyServer:
 
     def queue(self, graph: Graph) -> str:
         """Hands over an API graph; returns the prompt's id. Raises PromptError where the server refuses it."""
-        return self.post("/prompt", {"prompt": graph})["prompt_id"]
+        answer = self.post("/prompt", {"prompt": graph})
+        if answer["node_errors"]:  # a graph is taken, too, where only some of its outputs can be made
+            raise PromptError(faults_in_words(answer["node_errors"]))
+        return answer["prompt_id"]
 
     def wait(self, prompt: str, seconds: float = RUN_SECONDS) -> dict[str, Any]:
         """The history of a prompt once it is done. Raises PromptError where a node failed or it was interrupted."""
@@ -192,13 +195,18 @@ def failure(messages: list[tuple[str, dict[str, Any]]]) -> str:
 
 
 def refusal(body: str) -> str:
-    """What the server says of a graph that it does not accept, a line for each node at fault."""
+    """What the server says of a graph that it does not accept."""
     try:
         answer = json.loads(body)
-        lines = [answer["error"]["message"]]
-        for node, faults in answer["node_errors"].items():
-            errors = "; ".join(f"{error['message']}: {error['details']}" for error in faults["errors"])
-            lines.append(f"{faults['class_type']} (node {node}): {errors}")
+        return f"{answer['error']['message']}\n{faults_in_words(answer['node_errors'])}"
     except (ValueError, KeyError, TypeError, AttributeError):
         return body
+
+
+def faults_in_words(node_errors: Mapping[str, Any]) -> str:
+    """A line for each node at fault."""
+    lines = []
+    for node, faults in node_errors.items():
+        errors = "; ".join(f"{error['message']}: {error['details']}" for error in faults["errors"])
+        lines.append(f"{faults['class_type']} (node {node}): {errors}")
     return "\n".join(lines)

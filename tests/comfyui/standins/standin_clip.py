@@ -1,4 +1,4 @@
-"""CLIP-L and T5 as DualCLIPLoader makes them for Flux, with ComfyUI's tokenizers and a few thousandths of the weights."""
+"""CLIP-L and T5 as DualCLIPLoader makes them for Flux: ComfyUI's tokenizers, and a few thousandths of the weights."""
 
 import comfy.sd
 import comfy.text_encoders.flux
