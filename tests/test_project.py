@@ -3,9 +3,9 @@
 import ast
 import subprocess
 import sys
-import tomllib
 
 import pytest
+import tomllib
 from withanyone_pack.tests.pack import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())

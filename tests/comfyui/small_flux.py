@@ -27,6 +27,7 @@ _FLUX = {
     "patch_size": 2,
     "qkv_bias": True,
     "guidance_embed": True,
+    "txt_ids_dims": [],
 }
 
 
@@ -41,15 +42,28 @@ def small_flux(
 
     `computed_in` is the type of the activations where it differs from that of the weights (fp8).
     """
-    fields = {**_FLUX, **dimensions}
-    known = {name: value for name, value in fields.items() if name in FluxParams.__dataclass_fields__}
-    config = comfy.supported_models.Flux({"image_model": "flux", **known})
+    config = comfy.supported_models.Flux({"image_model": "flux", **flux_parameters(dimensions)})
     config.set_inference_dtype(dtype, computed_in)
     model = comfy.model_base.Flux(config, device=torch.device("cpu"))
-    model.diffusion_model.load_state_dict(weights or _random_weights(model.diffusion_model, seed))
+    model.diffusion_model.load_state_dict(
+        _as_named_here(weights, model.diffusion_model) if weights else _random_weights(model.diffusion_model, seed)
+    )
     model.diffusion_model.to(dtype).eval()
     device = comfy.model_management.get_torch_device()
     return comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=torch.device("cpu"))
+
+
+def flux_parameters(dimensions: dict = SMALL) -> dict:
+    """Arguments of a Flux class of this size, as far as this ComfyUI's version knows them."""
+    fields = {**_FLUX, **dimensions}
+    return {name: value for name, value in fields.items() if name in FluxParams.__dataclass_fields__}
+
+
+def _as_named_here(weights: dict[str, torch.Tensor], module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """ComfyUI 0.14 renamed the scales of query and key norms to weights."""
+    known = module.state_dict()
+    renamed = {key: key.replace("_norm.scale", "_norm.weight") for key in weights}
+    return {key if key in known else renamed[key]: value for key, value in weights.items()}
 
 
 def _random_weights(module: torch.nn.Module, seed: int) -> dict[str, torch.Tensor]:

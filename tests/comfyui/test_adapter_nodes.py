@@ -29,7 +29,7 @@ SETTINGS = {
 
 @pytest.fixture
 def adapters(tmp_path, monkeypatch):
-    paths, extensions = folder_paths.folder_names_and_paths["withanyone"]
+    _, extensions = folder_paths.folder_names_and_paths["withanyone"]
     monkeypatch.setitem(folder_paths.folder_names_and_paths, "withanyone", ([str(tmp_path)], extensions))
     monkeypatch.setattr(folder_paths, "filename_list_cache", {})
     return tmp_path

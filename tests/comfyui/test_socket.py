@@ -24,7 +24,7 @@ from withanyone_pack.tests.comfyui.sampling import (  # noqa: E402
     small_adapter,
     two_faces,
 )
-from withanyone_pack.tests.comfyui.small_flux import SMALL, small_flux  # noqa: E402
+from withanyone_pack.tests.comfyui.small_flux import SMALL, flux_parameters, small_flux  # noqa: E402
 from withanyone_pack.withanyone_core.adapter.shape import Branch  # noqa: E402
 from withanyone_pack.withanyone_core.injection.comfyui.socket import KEY  # noqa: E402
 from withanyone_pack.withanyone_core.layout import Box, Mask, PlacedFace  # noqa: E402
@@ -531,22 +531,9 @@ def small_controlnet():
     import comfy.controlnet
     import comfy.ops
     from comfy.ldm.flux.controlnet import ControlNetFlux
-    from comfy.ldm.flux.model import FluxParams
 
-    sizes = {
-        **SMALL,
-        "in_channels": 16,
-        "out_channels": 16,
-        "mlp_ratio": 4.0,
-        "theta": 10000,
-        "patch_size": 2,
-        "qkv_bias": True,
-        "guidance_embed": True,
-        "depth": 1,
-        "depth_single_blocks": 1,
-    }
-    known = {name: value for name, value in sizes.items() if name in FluxParams.__dataclass_fields__}
-    model = ControlNetFlux(latent_input=False, operations=comfy.ops.manual_cast, dtype=torch.float32, **known)
+    sizes = flux_parameters({**SMALL, "depth": 1, "depth_single_blocks": 1})
+    model = ControlNetFlux(latent_input=False, operations=comfy.ops.manual_cast, dtype=torch.float32, **sizes)
     generator = torch.Generator().manual_seed(6)
     for parameter in model.parameters():
         parameter.data.copy_(torch.randn(parameter.shape, generator=generator) * 0.05)
@@ -559,6 +546,24 @@ def test_the_compiled_model_samples_the_same(base, adapter):
     expected = sample(applied(base, adapter))
     compiled = TorchCompileModel.execute(applied(base, adapter), "eager").result[0]
     assert difference(sample(compiled), expected) < 1e-5
+
+
+def test_newer_comfyui_gets_its_own_kind_of_patcher_and_a_factory_for_further_gpus(base, tmp_path, monkeypatch):
+    import comfy.model_patcher
+
+    class Dynamic(comfy.model_patcher.ModelPatcher):
+        cached_patcher_init = None
+
+    monkeypatch.setattr(comfy.model_patcher, "CoreModelPatcher", Dynamic, raising=False)
+    adapter = small_adapter(tmp_path)
+    patcher = adapter.part(Branch.ARC, "attention")
+    assert type(patcher) is Dynamic
+    factory, arguments = patcher.cached_patcher_init
+    copy, plain = factory(*arguments), factory(*arguments, disable_dynamic=True)
+    assert type(copy) is Dynamic
+    assert type(plain) is comfy.model_patcher.ModelPatcher
+    assert copy.model is not patcher.model
+    assert torch.equal(copy.model[0].to_q.weight, patcher.model[0].to_q.weight)
 
 
 # What is left behind

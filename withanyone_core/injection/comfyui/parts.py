@@ -88,8 +88,13 @@ class ComfyAdapter:
             )
 
 
-def load_part(file: AdapterFile, branch: Branch, part: Part, fp8: bool = False) -> comfy.model_patcher.ModelPatcher:
-    """Reads one part of one branch into a module of ComfyUI's casting layers, in a patcher of its own."""
+def load_part(
+    file: AdapterFile, branch: Branch, part: Part, fp8: bool = False, disable_dynamic: bool = False
+) -> comfy.model_patcher.ModelPatcher:
+    """Reads one part of one branch into a module of ComfyUI's casting layers, in a patcher of its own.
+
+    `disable_dynamic` is how newer ComfyUI asks for a patcher without its dynamic memory.
+    """
     tensors = read_part(file, branch, part)
     if fp8:
         tensors = {name: _to_fp8(tensor) for name, tensor in tensors.items()}
@@ -97,7 +102,10 @@ def load_part(file: AdapterFile, branch: Branch, part: Part, fp8: bool = False) 
         module = _MODULES[part](file.shapes[branch], comfy.ops.manual_cast)
     module.load_state_dict(tensors, assign=True)
     module.eval().requires_grad_(False)
-    patcher = _patcher_class()(
+    # ComfyUI >= 0.16 swaps in a dynamic patcher at start; a plain one beside it would switch dynamic memory off for all.
+    plain = comfy.model_patcher.ModelPatcher
+    patcher_class = plain if disable_dynamic else getattr(comfy.model_patcher, "CoreModelPatcher", plain)
+    patcher = patcher_class(
         module,
         load_device=comfy.model_management.get_torch_device(),
         offload_device=comfy.model_management.unet_offload_device(),
@@ -105,11 +113,6 @@ def load_part(file: AdapterFile, branch: Branch, part: Part, fp8: bool = False) 
     if hasattr(patcher, "cached_patcher_init"):  # ComfyUI >= 0.23 makes a copy for every further GPU by this factory
         patcher.cached_patcher_init = (load_part, (file, branch, part, fp8))
     return patcher
-
-
-def _patcher_class() -> type[comfy.model_patcher.ModelPatcher]:
-    """Newer ComfyUI swaps in a dynamic patcher at start; looked up late, since a plain one would switch that off."""
-    return getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
 
 
 def _to_fp8(tensor: Tensor) -> Tensor:
