@@ -1,0 +1,113 @@
+"""Places for people nobody placed: the released program's layouts for one to four, an even row for more."""
+
+import math
+import random
+
+from .layout import CELL_PX, Box, Layout
+
+PRESET_SIZE_PX = 512
+BoxPx = tuple[int, int, int, int]
+
+# Source: the released program's fallback boxes, on a square of 512 pixels.
+PRESETS: dict[int, tuple[tuple[BoxPx, ...], ...]] = {
+    1: (
+        ((100, 100, 300, 300),),
+        ((128, 128, 320, 320),),
+        ((128, 256, 320, 448),),
+        ((150, 50, 450, 350),),
+        ((160, 96, 352, 288),),
+        ((192, 160, 368, 336),),
+        ((196, 196, 380, 380),),
+        ((200, 100, 500, 400),),
+        ((208, 96, 400, 288),),
+        ((250, 150, 512, 450),),
+        ((288, 128, 448, 320),),
+        ((64, 128, 224, 320),),
+        ((80, 80, 240, 272),),
+        ((96, 160, 288, 352),),
+        ((96, 208, 288, 400),),
+        ((96, 96, 288, 288),),
+    ),
+    2: (
+        ((16, 128, 176, 320), (336, 128, 496, 320)),
+        ((32, 144, 192, 336), (320, 144, 480, 336)),
+        ((48, 120, 224, 344), (288, 144, 448, 336)),
+        ((48, 120, 232, 328), (280, 120, 464, 328)),
+        ((48, 128, 208, 320), (304, 128, 464, 320)),
+        ((64, 112, 224, 304), (288, 112, 448, 304)),
+        ((64, 128, 240, 336), (272, 144, 432, 320)),
+        ((64, 192, 224, 384), (288, 192, 448, 384)),
+        ((72, 136, 232, 328), (280, 152, 440, 344)),
+        ((80, 160, 240, 352), (272, 160, 432, 352)),
+        ((80, 224, 240, 416), (272, 224, 432, 416)),
+        ((80, 64, 240, 256), (272, 64, 432, 256)),
+        ((80, 96, 240, 288), (272, 96, 432, 288)),
+        ((96, 160, 240, 336), (272, 160, 416, 336)),
+        ((96, 160, 256, 352), (288, 160, 448, 352)),
+        ((96, 176, 256, 368), (288, 176, 448, 368)),
+    ),
+    3: (
+        ((20, 140, 150, 360), (180, 120, 330, 360), (360, 130, 500, 360)),
+        ((30, 100, 160, 300), (190, 90, 320, 290), (350, 110, 480, 310)),
+        ((30, 120, 150, 320), (200, 140, 320, 340), (360, 160, 500, 360)),
+        ((40, 180, 150, 330), (200, 180, 310, 330), (360, 180, 470, 330)),
+        ((40, 260, 170, 480), (190, 60, 320, 240), (350, 260, 490, 480)),
+        ((50, 80, 170, 250), (200, 130, 320, 300), (350, 80, 480, 250)),
+        ((60, 120, 170, 300), (210, 110, 320, 290), (350, 140, 480, 320)),
+        ((80, 140, 200, 300), (220, 80, 350, 260), (370, 160, 500, 320)),
+    ),
+    4: (
+        ((180, 30, 330, 170), (30, 220, 150, 380), (200, 220, 320, 380), (360, 220, 490, 380)),
+        ((20, 100, 120, 240), (140, 100, 240, 240), (260, 100, 360, 240), (380, 100, 480, 240)),
+        ((20, 120, 120, 380), (140, 100, 240, 360), (260, 120, 360, 380), (380, 100, 480, 360)),
+        ((30, 140, 110, 330), (140, 140, 220, 330), (250, 140, 330, 330), (370, 140, 450, 330)),
+        ((30, 60, 140, 200), (370, 60, 480, 200), (30, 320, 140, 460), (370, 320, 480, 460)),
+        ((30, 80, 150, 240), (180, 120, 300, 280), (330, 80, 450, 240), (200, 300, 320, 460)),
+        ((40, 60, 200, 260), (220, 60, 380, 260), (40, 280, 200, 480), (220, 280, 380, 480)),
+        ((40, 80, 150, 240), (40, 260, 150, 420), (200, 80, 310, 240), (370, 80, 480, 240)),
+    ),
+}
+
+
+def preset_layout(people: int, width_px: int, height_px: int, seed: int = 0) -> Layout:
+    """One of the presets for so many people, chosen by the seed alone; five and more stand in an even row.
+
+    ValueError for fewer than one person, or more than the canvas has columns of 16 pixels.
+    """
+    if people < 1:
+        raise ValueError(f"A layout for {people} people was asked for; expected at least 1.")
+    if people in PRESETS:
+        preset = random.Random(seed).choice(PRESETS[people])
+        boxes_px = [letterbox(box, width_px, height_px) for box in preset]
+    else:
+        boxes_px = even_row(people, width_px, height_px)
+    return Layout(tuple(Box.from_px(*box, width_px, height_px) for box in boxes_px), width_px, height_px)
+
+
+def letterbox(box: BoxPx, width_px: int, height_px: int) -> BoxPx:
+    """A box of the 512 square on the largest centred square of the canvas, truncated to whole pixels (as released)."""
+    scale = min(width_px / PRESET_SIZE_PX, height_px / PRESET_SIZE_PX)
+    left = (width_px - PRESET_SIZE_PX * scale) / 2
+    top = (height_px - PRESET_SIZE_PX * scale) / 2
+    x1, y1, x2, y2 = box
+    return int(x1 * scale + left), int(y1 * scale + top), int(x2 * scale + left), int(y2 * scale + top)
+
+
+def even_row(people: int, width_px: int, height_px: int) -> list[BoxPx]:
+    """Equal portrait boxes side by side, a little above the centre, on edges of 16-pixel cells so that none share one.
+
+    A head takes 7/10 of its share of the width, but is never higher than half the canvas.
+    """
+    columns, rows = width_px // CELL_PX, height_px // CELL_PX
+    if columns < people:
+        raise ValueError(
+            f"{people} people in a row need a canvas at least {people * CELL_PX} pixels wide, not {width_px}. "
+            "Widen it, or write the boxes yourself."
+        )
+    share = columns / people
+    wide = max(1, min(int(0.7 * share), int(0.4 * rows)))
+    high = min(math.ceil(1.25 * wide), rows)
+    top = max(0, round(0.44 * rows - high / 2))
+    lefts = [int((number + 0.5) * share - wide / 2 + 0.5) for number in range(people)]
+    cells = [(left, top, left + wide, top + high) for left in lefts]
+    return [tuple(edge * CELL_PX for edge in box) for box in cells]

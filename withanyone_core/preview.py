@@ -1,0 +1,69 @@
+"""A picture of a layout: numbered boxes on a neutral canvas, with the cells that each of them really covers."""
+
+import colorsys
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from .cells import box_cells
+from .layout import CELL_PX, Layout
+
+PREVIEW_PX = 1024
+CANVAS, GRID = (52, 54, 58), (62, 64, 69)
+SHADE_ALPHA = 90
+GOLDEN_ANGLE = 0.618034  # of the colour circle: neighbouring numbers get hues far apart, however many there are
+
+
+def draw_layout(layout: Layout) -> np.ndarray:
+    """uint8 [height, width, 3], the longer side 1024 pixels whatever the canvas; shaded are whole 16-pixel cells."""
+    scale = PREVIEW_PX / max(layout.width_px, layout.height_px)
+    size = max(1, round(layout.width_px * scale)), max(1, round(layout.height_px * scale))
+    picture = Image.new("RGB", size, CANVAS)
+    draw = ImageDraw.Draw(picture, "RGBA")
+    _draw_grid(draw, size, CELL_PX * scale)
+    columns, rows = layout.width_px // CELL_PX, layout.height_px // CELL_PX
+    for number, box in enumerate(layout.boxes, start=1):
+        box_px = box.to_px(layout.width_px, layout.height_px)
+        cells = box_cells(box_px, columns, rows)
+        shade = tuple(edge * CELL_PX * scale for edge in cells)
+        outline = tuple(edge * scale for edge in box_px)
+        _draw_box(draw, number, shade, outline)
+    return np.asarray(picture)
+
+
+def _draw_grid(draw: ImageDraw.ImageDraw, size: tuple[int, int], cell: float) -> None:
+    if cell < 6:  # closer lines would only grey the canvas
+        return
+    width, height = size
+    for column in range(1, int(width / cell) + 1):
+        draw.line((column * cell, 0, column * cell, height), fill=GRID)
+    for row in range(1, int(height / cell) + 1):
+        draw.line((0, row * cell, width, row * cell), fill=GRID)
+
+
+def _draw_box(draw: ImageDraw.ImageDraw, number: int, shade: tuple[float, ...], outline: tuple[float, ...]) -> None:
+    colour = _colour(number)
+    # A rectangle's last pixel is drawn, while the last cell ends before it; a sliver still shows as one pixel.
+    draw.rectangle(_drawable(shade), fill=(*colour, SHADE_ALPHA))
+    draw.rectangle(_drawable(outline), outline=colour, width=3)
+    x1, y1, x2, y2 = outline
+    size = max(12, min(x2 - x1, y2 - y1, PREVIEW_PX / 8) * 0.6)
+    centre = (x1 + x2) / 2, (y1 + y2) / 2
+    draw.text(
+        centre,
+        str(number),
+        fill="white",
+        anchor="mm",
+        font=ImageFont.load_default(size),
+        stroke_width=2,
+        stroke_fill=CANVAS,
+    )
+
+
+def _drawable(edges: tuple[float, ...]) -> tuple[float, ...]:
+    x1, y1, x2, y2 = edges
+    return x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)
+
+
+def _colour(number: int) -> tuple[int, int, int]:
+    return tuple(round(255 * channel) for channel in colorsys.hsv_to_rgb(number * GOLDEN_ANGLE % 1, 0.65, 1.0))
