@@ -6,13 +6,13 @@ from withanyone_pack.tests.pack import add_comfyui
 
 add_comfyui()
 
-from withanyone_pack.nodes import layout, sampling  # noqa: E402
-from withanyone_pack.nodes.layout import WithAnyoneLayout, WithAnyonePlaceFace  # noqa: E402
-from withanyone_pack.nodes.sampling import WithAnyoneScheduler  # noqa: E402
-from withanyone_pack.withanyone_core.identity import Identity  # noqa: E402
-from withanyone_pack.withanyone_core.layout import Mask  # noqa: E402
-from withanyone_pack.withanyone_core.presets import preset_layout  # noqa: E402
-from withanyone_pack.withanyone_core.schedule import released_sigmas  # noqa: E402
+from withanyone_pack.nodes import layout, sampling
+from withanyone_pack.nodes.layout import WithAnyoneLayout, WithAnyonePlaceFace
+from withanyone_pack.nodes.sampling import WithAnyoneScheduler
+from withanyone_pack.withanyone_core.identity import Identity
+from withanyone_pack.withanyone_core.layout import Mask
+from withanyone_pack.withanyone_core.presets import preset_layout
+from withanyone_pack.withanyone_core.schedule import released_sigmas
 
 # Saved workflows keep widget values by position: these orders, types, defaults and limits may grow only at the end.
 SOCKETS = {
