@@ -2,12 +2,13 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import applying, identities, layout, loading, sampling
+from . import applying, identities, identity_library, layout, loading, sampling
 
 
 class WithAnyoneExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [*loading.NODES, *identities.NODES, *layout.NODES, *applying.NODES, *sampling.NODES]
+        topics = (loading, identities, identity_library, layout, applying, sampling)
+        return [node for topic in topics for node in topic.NODES]
 
 
 def comfy_entrypoint() -> WithAnyoneExtension:

@@ -1,8 +1,5 @@
 """Nodes that make identities."""
 
-import comfy.model_management
-import numpy as np
-import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
@@ -17,7 +14,9 @@ from ..withanyone_core.faces.portrait import (
 )
 from ..withanyone_core.faces.preview import captioned_crop
 from ..withanyone_core.faces.selection import RULES
+from ..withanyone_core.identity import Identity
 from . import sockets
+from .images import images
 from .siglip import siglip_encoder
 
 BoundingBox = io.Custom("BOUNDING_BOX")  # ComfyUI's own type; `io.BoundingBox` came with 0.15
@@ -54,12 +53,18 @@ class IdentityFromPhotos(io.ComfyNode):
                     "no_face",
                     options=list(NO_FACE),
                     default=NO_FACE[0],
-                    tooltip="What a photo without a face does: stop with an error, or be passed over.",
+                    tooltip="What a photo without a face, or without the person that is looked for, does: stop with an "
+                    "error, or be passed over.",
                 ),
                 io.ClipVision.Input(
                     "clip_vision",
                     optional=True,
                     tooltip="From Load SigLIP. Needed unless resemblance is 0 (spirit only).",
+                ),
+                sockets.Identity.Input(
+                    "like",
+                    optional=True,
+                    tooltip='For "like this identity": the person to look for in photos with several people.',
                 ),
             ],
             outputs=[
@@ -80,19 +85,14 @@ class IdentityFromPhotos(io.ComfyNode):
         combine: str,
         no_face: str,
         clip_vision: object | None = None,
+        like: Identity | None = None,
     ) -> io.NodeOutput:
-        choices = Choices(which_face, face_index, combine, no_face)
+        choices = Choices(which_face, face_index, combine, no_face, like)
         encoder = None if clip_vision is None else siglip_encoder(clip_vision)
         identity, used = identity_from_photos(pictures(photos), face_analysis, name, choices, encoder)
-        shown = ui.PreviewImage(_images([captioned_crop(item) for item in used]), cls=cls).as_dict()
+        shown = ui.PreviewImage(images([captioned_crop(item) for item in used]), cls=cls).as_dict()
         shown["text"] = tuple(item.in_words() for item in used)
-        return io.NodeOutput(identity, _images([item.crop for item in used]), _bounding_box(used[0]), ui=shown)
-
-
-def _images(pictures_HWC: list[np.ndarray]) -> Tensor:
-    """An IMAGE batch from 8-bit pictures."""
-    batch_BHWC = torch.from_numpy(np.stack(pictures_HWC)).to(torch.float32) / 255.0
-    return batch_BHWC.to(comfy.model_management.intermediate_device())
+        return io.NodeOutput(identity, images([item.crop for item in used]), _bounding_box(used[0]), ui=shown)
 
 
 def _bounding_box(used: UsedFace) -> dict[str, int]:

@@ -23,17 +23,38 @@ class Face:
 
 
 @dataclass(frozen=True, eq=False)
+class LearnedTokens:
+    """Tokens trained for one person, for the branches of one adapter.
+
+    adapter  fingerprint of the adapter they were trained with; with another one they mean nothing
+    arc, sig float32 [tokens, hidden] of the branch, or None where nothing was trained for it
+    """
+
+    adapter: str
+    arc: Tensor | None = None
+    sig: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Identity:
     """One person, ready to be turned into keys and values by an adapter.
 
     Compared by object, so that what an adapter made for a person can live exactly as long as the person does.
 
-    arcface  float32 [512], raw ArcFace vector, not normalised: its length matters to the projector
-    siglip   float32 [patches, width] post-norm SigLIP tokens of the crop (256 x 768 for the released adapter), or None
-    crop     float32 [512, 512, 3] in 0..1, the face crop SigLIP saw
+    arcface     float32 [512], raw ArcFace vector, not normalised: its length matters to the projector
+    siglip      float32 [patches, width] post-norm SigLIP tokens of the crop (released adapter: 256 x 768), or None
+    crop        float32 [512, 512, 3] in 0..1, the face crop SigLIP saw
+    face_model  the pack and recogniser that made the vectors; empty where unknown
+    made_from   the photos and choices it was made with, in words
+    embeddings  float32 [photos, 512], the raw ArcFace vector of every photo used, or None
+    learned     tokens trained for this person, or None
     """
 
     name: str
     arcface: Tensor
     siglip: Tensor | None
     crop: Tensor
+    face_model: str = ""
+    made_from: str = ""
+    embeddings: Tensor | None = None
+    learned: LearnedTokens | None = None

@@ -1,4 +1,3 @@
-# ruff: noqa: E402
 import json
 
 import numpy as np
@@ -59,6 +58,15 @@ def test_a_person_with_crops_box_picture_and_words(analysis, tmp_path):
     assert output.ui["text"] == ("photo 1: face 2 of 2 from the left, score 0.94, 32 x 32 pixels",)
     shown = output.ui["images"][0]
     assert Image.open(tmp_path / "temp" / shown["filename"]).size == (512, 552)
+
+
+def test_the_person_of_one_photo_is_found_in_another(analysis):
+    alone = batch(photo_with({(12, 3): FAINT}))
+    ann = IdentityFromPhotos.execute(alone, analysis, **CHOICES).result[0]
+    assert ann.face_model == "antelopev2/glintr100.onnx"
+    group = batch(photo_with({(2, 3): STRONG, (12, 3): FAINT, (12, 12): (0, 200, 0)}))
+    choices = CHOICES | {"which_face": "like this identity"}
+    assert IdentityFromPhotos.execute(group, analysis, like=ann, **choices).result[2]["x"] == 88
 
 
 def test_mean_gives_a_crop_for_every_photo_and_no_siglip_without_a_tower(analysis):
@@ -151,7 +159,9 @@ def test_widgets_keep_their_order():
     assert names[LoadFaceAnalysis] == ["pack", "provider", "det_size", "det_threshold"]
     assert names[LoadSigLIP] == ["siglip_name"]
     assert names[IdentityFromPhotos] == [
-        *("photos", "face_analysis", "name", "which_face", "face_index", "combine", "no_face", "clip_vision")
+        *("photos", "face_analysis", "name", "which_face", "face_index", "combine", "no_face", "clip_vision", "like")
     ]
+    rules = views[IdentityFromPhotos]["required"]["which_face"][1]["options"]
+    assert rules == ["best score", "largest", "left to right", "exactly one", "like this identity"]
     assert IdentityFromPhotos.RETURN_TYPES == ["WITHANYONE_IDENTITY", "IMAGE", "BOUNDING_BOX"]
     json.dumps(views[LoadFaceAnalysis])

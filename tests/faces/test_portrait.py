@@ -3,7 +3,7 @@ import pytest
 import torch
 from withanyone_pack.withanyone_core.faces.portrait import Choices, identity_from_photos, mean_embedding
 from withanyone_pack.withanyone_core.faces.preview import captioned_crop
-from withanyone_pack.withanyone_core.identity import Face
+from withanyone_pack.withanyone_core.identity import Face, Identity
 
 RANDOM = np.random.default_rng(5)
 SHAPE = (60, 200, 3)
@@ -156,3 +156,68 @@ def test_useless_vector_is_refused(value):
         ValueError, match=r"no usable numbers for the face in photo 1 .* the recogniser's file is damaged"
     ):
         identity_from_photos(photos(1), Scripted([broken]), "Ann", Choices())
+
+
+def known(seed, noise=0.0, **more):
+    """A person whose vector is that of `face(seed=seed)`, with noise times as much of something else."""
+    vector, other = (face(0, 1, 0, number).embedding for number in (seed, 99))
+    return Identity("Ann", torch.from_numpy(vector + noise * other), None, torch.zeros(512, 512, 3), **more)
+
+
+@pytest.mark.parametrize(("seed", "x1"), [(1, 150), (2, 10), (3, 70)])
+def test_the_face_like_a_given_identity(seed, x1):
+    choices = Choices("like this identity", like=known(seed, noise=1.5))
+    _, (used,) = identity_from_photos(photos(1), Scripted(THREE), "Ann again", choices)
+    assert used.face.box_px[0] == x1
+
+
+def test_likeness_ignores_the_length_of_vectors():
+    loud = Face((5.0, 5.0, 40.0, 40.0), 0.9, np.zeros((5, 2)), 1000 * face(0, 1, 0, 7).embedding)
+    choices = Choices("like this identity", like=known(2))
+    _, (used,) = identity_from_photos(photos(1), Scripted([loud, *THREE]), "Ann", choices)
+    assert used.face.box_px[0] == 10
+
+
+def test_nobody_alike_is_an_error_or_passed_over():
+    like = known(2)
+    analysis = Scripted([THREE[0]], THREE)
+    words = (
+        r"No face in photo 1 \(200 x 60 pixels\) is like Ann: the nearest of 1 face \(score 0.90\) has a cosine of "
+        r"-?0\.\d\d and 0.20 is the least that passes. Try another photo of this person.*Or set no_face to skip"
+    )
+    with pytest.raises(ValueError, match=words):
+        identity_from_photos(photos(2), analysis, "Ann", Choices("like this identity", like=like))
+    choices = Choices("like this identity", no_face="skip", like=like)
+    _, (used,) = identity_from_photos(photos(2), analysis, "Ann", choices)
+    assert used.photo_number == 2
+    with pytest.raises(
+        ValueError, match=r"None of the photos shows Ann. No face in photo 1 .* Try another photo of this"
+    ):
+        identity_from_photos(photos(1), analysis, "Ann", choices)
+
+
+def test_a_vector_that_is_no_direction_is_like_nobody():
+    broken = Face((5.0, 5.0, 40.0, 40.0), 0.9, np.zeros((5, 2)), np.full(512, np.nan, np.float32))
+    choices = Choices("like this identity", like=known(2))
+    _, (used,) = identity_from_photos(photos(1), Scripted([broken, *THREE]), "Ann", choices)
+    assert used.face.box_px[0] == 10
+
+
+def test_looking_for_somebody_needs_somebody_of_the_same_recogniser():
+    with pytest.raises(ValueError, match='which_face is "like this identity", but no identity is connected to "like"'):
+        identity_from_photos(photos(1), Scripted(THREE), "Ann", Choices("like this identity"))
+    analysis = Scripted(THREE)
+    analysis.model_name = "antelopev2/glintr100.onnx"
+    words = "of Ann was made by buffalo_l/w600k_r50.onnx, that of the photos by antelopev2/glintr100.onnx; such vectors"
+    like = known(2, face_model="buffalo_l/w600k_r50.onnx")
+    with pytest.raises(ValueError, match=words):
+        identity_from_photos(photos(1), analysis, "Ann", Choices("like this identity", like=like))
+
+
+def test_an_identity_knows_how_it_was_made():
+    analysis = Scripted([face(5, 20, 0.9, 1)], [face(5, 20, 0.9, 2)])
+    analysis.model_name = "antelopev2/glintr100.onnx"
+    identity, used = identity_from_photos(photos(2), analysis, "Ann", Choices("largest", combine="mean"))
+    assert identity.face_model == "antelopev2/glintr100.onnx"
+    assert identity.made_from == "2 photos, face by largest, combined by mean"
+    assert np.array_equal(identity.embeddings.numpy(), np.stack([item.face.embedding for item in used]))

@@ -33,8 +33,14 @@ PROVIDERS = {
 class InsightFaceAnalysis:
     """A detector and a recogniser of insightface's model zoo behind one method."""
 
-    def __init__(self, detector: Any, recogniser: Any, det_size: int, det_threshold: float) -> None:
-        """`detector` is insightface's SCRFD with landmarks, `recogniser` its ArcFaceONNX."""
+    def __init__(
+        self, detector: Any, recogniser: Any, det_size: int, det_threshold: float, model_name: str = ""
+    ) -> None:
+        """`detector` is insightface's SCRFD with landmarks, `recogniser` its ArcFaceONNX.
+
+        `model_name` says whose vectors these are.
+        """
+        self.model_name = model_name
         self._detector = detector
         self._recogniser = recogniser
         self._det_threshold = det_threshold
@@ -106,7 +112,8 @@ def load_face_analysis(
             f"onnxruntime could not start {provider} and fell back to the CPU; usually its libraries are missing or "
             f"of another version. Choose CPU in Load Face Analysis, or repair {provider}.{_repair(provider)}"
         )
-    return InsightFaceAnalysis(detector, recogniser, det_size, det_threshold)
+    model_name = f"{pack_dir.name}/{recogniser_file.name}"
+    return InsightFaceAnalysis(detector, recogniser, det_size, det_threshold, model_name)
 
 
 def onnx_folder(pack_dir: Path) -> Path:
@@ -191,15 +198,18 @@ def _model_files(folder: Path) -> tuple[Path, Path]:
     found: dict[str, Path] = {}
     usual = (DETECTOR_FILE, RECOGNISER_FILE)
     for file in sorted(folder.glob("*.onnx"), key=lambda file: (file.name not in usual, file.name)):
-        found.setdefault(_task(file), file)
+        found.setdefault(graph_task(file), file)
         if {"detector", "recogniser"} <= found.keys():
             return found["detector"], found["recogniser"]
     missing = " and no ".join(task for task in ("detector", "recogniser") if task not in found)
     raise FileNotFoundError(f"{folder} holds no {missing}. {_what_goes_where(folder)}")
 
 
-def _task(file: Path) -> str:
-    """ "detector" for a graph with landmarks, "recogniser" for one vector from a 112-pixel crop, else "other"."""
+def graph_task(file: Path) -> str:
+    """ "detector" for a graph with landmarks, "recogniser" for one vector from a 112-pixel crop, else "other".
+
+    Raises ValueError for a file that is no complete ONNX graph.
+    """
     import onnx
     from google.protobuf.message import DecodeError
 

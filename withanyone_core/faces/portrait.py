@@ -11,7 +11,7 @@ from torch import Tensor
 from ..identity import Face, Identity
 from .crop import crop_rectangle, face_crop
 from .photo import size_in_words
-from .selection import RULES, chosen_face, left_to_right
+from .selection import LIKE, RULES, NoFace, chosen_face, left_to_right
 
 COMBINATIONS = ("first", "mean")
 NO_FACE = ("error", "skip")
@@ -19,7 +19,11 @@ LEAST_AGREEMENT = 1e-3  # length of the mean direction; photos of one person com
 
 
 class FaceAnalysis(Protocol):
-    """Whatever finds faces. It may also have `best_score(photo) -> float`, which error messages then quote."""
+    """Whatever finds faces.
+
+    It may also have `best_score(photo) -> float`, which error messages then quote, and `model_name`, which says whose
+    vectors these are: vectors of different recognisers cannot be compared.
+    """
 
     def faces(self, photo: np.ndarray) -> tuple[Face, ...]:
         """The faces of an RGB photo [H, W, 3] uint8 by descending detection score, each with its ArcFace vector."""
@@ -32,13 +36,16 @@ class Choices:
     which_face   rule of `selection.chosen_face`
     face_number  from 1, counted from the left; read by "left to right" only
     combine      "first" uses the first photo with a face; "mean" averages the ArcFace vectors of all photos
-    no_face      what a photo without a face does: "error" stops, "skip" passes on to the next
+    no_face      what a photo without a face (or, by "like this identity", without that person) does: "error" stops,
+                 "skip" passes on to the next
+    like         the person to look for; read by "like this identity" only
     """
 
     which_face: str = RULES[0]
     face_number: int = 1
     combine: str = COMBINATIONS[0]
     no_face: str = NO_FACE[0]
+    like: Identity | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,19 +87,27 @@ def identity_from_photos(
 
     Raises ValueError in words where a photo has no face (unless skipped), or not the face asked for.
     """
+    face_model = getattr(analysis, "model_name", "")
+    if choices.which_face == LIKE and choices.like is not None:
+        check_same_model(choices.like.name, choices.like.face_model, "the photos", face_model)
     used = _used_faces(photos, analysis, choices)
+    embeddings = [item.face.embedding for item in used]
     identity = Identity(
         name=name,
-        arcface=torch.from_numpy(mean_embedding([item.face.embedding for item in used])),
+        arcface=torch.from_numpy(mean_embedding(embeddings)),
         siglip=None if siglip is None else siglip(used[0].crop),
         crop=torch.from_numpy(used[0].crop.copy()).to(torch.float32) / 255.0,
+        face_model=face_model,
+        made_from=_made_from(used, choices),
+        embeddings=torch.from_numpy(np.stack(embeddings).astype(np.float32)),
     )
     return identity, used
 
 
-def mean_embedding(embeddings: Sequence[np.ndarray]) -> np.ndarray:
+def mean_embedding(embeddings: Sequence[np.ndarray], weights: Sequence[float] | None = None) -> np.ndarray:
     """The mean direction of raw ArcFace vectors [512] at their mean length; one vector is returned as it is.
 
+    `weights` are the shares of the vectors in both means and sum to 1; without them all count alike.
     The plain mean of vectors that point apart is shorter than they are, and the projector reads the length.
     Raises ValueError where the directions cancel out.
     """
@@ -100,35 +115,52 @@ def mean_embedding(embeddings: Sequence[np.ndarray]) -> np.ndarray:
         return np.array(embeddings[0], dtype=np.float32)
     stacked = np.stack(embeddings).astype(np.float64)
     lengths = np.linalg.norm(stacked, axis=1, keepdims=True)
-    direction = (stacked / lengths).mean(axis=0)
+    direction = np.average(stacked / lengths, axis=0, weights=weights)
     agreement = np.linalg.norm(direction)
     if agreement < LEAST_AGREEMENT:
         raise ValueError(
             "The photos' faces cancel each other out: they show different people. Use photos of one person."
         )
-    return (direction / agreement * lengths.mean()).astype(np.float32)
+    return (direction / agreement * np.average(lengths, weights=weights, axis=0)).astype(np.float32)
+
+
+def check_same_model(first: str, first_model: str, second: str, second_model: str) -> None:
+    """ValueError where two known face models differ; an unknown one (empty) passes."""
+    if first_model and second_model and first_model != second_model:
+        raise ValueError(
+            f"The face vector of {first} was made by {first_model}, that of {second} by {second_model}; such vectors "
+            "cannot be compared or mixed. Make both with the same pack in Load Face Analysis."
+        )
+
+
+def _made_from(used: Sequence[UsedFace], choices: Choices) -> str:
+    photos = "1 photo" if len(used) == 1 else f"{len(used)} photos"
+    return f"{photos}, face by {choices.which_face}, combined by {choices.combine}"
 
 
 def _used_faces(photos: Sequence[np.ndarray], analysis: FaceAnalysis, choices: Choices) -> tuple[UsedFace, ...]:
     used, without = [], []
     for number, photo in enumerate(photos, start=1):
-        faces = _croppable(analysis.faces(photo), photo)
-        if faces:
-            used.append(_used_face(faces, photo, number, choices))
-            if choices.combine == "first":
-                break
-        else:
-            without.append(_no_face_in_words(photo, number, analysis))
+        try:
+            used.append(_used_face(photo, number, analysis, choices))
+        except NoFace as error:
             if choices.no_face == "error":
-                raise ValueError(f"{without[0]} {_what_to_try()} Or set no_face to skip to pass over such photos.")
+                raise ValueError(f"{error} {error.advice} Or set no_face to skip to pass over such photos.") from error
+            without.append(error)
+        if used and choices.combine == "first":
+            break
     if not used:
-        raise ValueError(f"None of the photos shows a face. {' '.join(without)} {_what_to_try()}")
+        whom = choices.like.name if choices.which_face == LIKE and choices.like else "a face"
+        words = " ".join(str(error) for error in without)
+        raise ValueError(f"None of the photos shows {whom}. {words} {without[-1].advice}")
     return tuple(used)
 
 
-def _used_face(faces: Sequence[Face], photo: np.ndarray, photo_number: int, choices: Choices) -> UsedFace:
+def _used_face(photo: np.ndarray, photo_number: int, analysis: FaceAnalysis, choices: Choices) -> UsedFace:
+    """The chosen face of one photo; NoFace where there is none."""
+    faces = croppable_faces(photo, f"photo {photo_number}", analysis)
     label = f"photo {photo_number} ({size_in_words(photo)})"
-    index = chosen_face(faces, choices.which_face, choices.face_number, label)
+    index = chosen_face(faces, choices.which_face, choices.face_number, label, choices.like)
     face = faces[index]
     if not np.isfinite(face.embedding).all() or not face.embedding.any():
         raise ValueError(
@@ -145,19 +177,15 @@ def _used_face(faces: Sequence[Face], photo: np.ndarray, photo_number: int, choi
     )
 
 
-def _croppable(faces: Sequence[Face], photo: np.ndarray) -> list[Face]:
+def croppable_faces(photo: np.ndarray, label: str, analysis: FaceAnalysis) -> list[Face]:
+    """The faces of a photo [H, W, 3] uint8 whose boxes are at least one pixel large and touch it.
+
+    Raises NoFace, naming the photo by `label` and quoting the likeliest candidate, where there is none.
+    """
     height_px, width_px = photo.shape[:2]
-    return [face for face in faces if crop_rectangle(face.box_px, width_px, height_px) is not None]
-
-
-def _no_face_in_words(photo: np.ndarray, number: int, analysis: FaceAnalysis) -> str:
+    faces = [face for face in analysis.faces(photo) if crop_rectangle(face.box_px, width_px, height_px) is not None]
+    if faces:
+        return faces
     best_score = getattr(analysis, "best_score", None)
     best = "" if best_score is None else f"; the best candidate scored {best_score(photo):.2f}"
-    return f"No face was found in photo {number} ({size_in_words(photo)}){best}."
-
-
-def _what_to_try() -> str:
-    return (
-        "Try a photo with the whole head in it and the face not covered, a lower det_threshold in Load Face Analysis, "
-        "or another det_size: smaller if the face fills the photo, larger if it is tiny."
-    )
+    raise NoFace(f"No face was found in {label} ({size_in_words(photo)}){best}.")

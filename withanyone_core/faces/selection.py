@@ -2,9 +2,30 @@
 
 from collections.abc import Sequence
 
-from ..identity import Face
+import numpy as np
 
-RULES = ("best score", "largest", "left to right", "exactly one")
+from ..identity import Face, Identity
+
+LIKE = "like this identity"
+RULES = ("best score", "largest", "left to right", "exactly one", LIKE)
+# Vectors of two strangers have a cosine of 0 give or take 0.1, photos of one person 0.4 and more and rarely under 0.25,
+# across decades or in profile. A face below this is somebody else far more often than a hard photo.
+LEAST_LIKENESS = 0.2
+
+
+class NoFace(ValueError):
+    """A photo in which no face was found; the message says which, and `advice` what to do about it."""
+
+    advice = (
+        "Try a photo with the whole head in it and the face not covered, a lower det_threshold in Load Face Analysis, "
+        "or another det_size: smaller if the face fills the photo, larger if it is tiny."
+    )
+
+
+class NobodyAlike(NoFace):
+    """A photo with faces, none of which is like the given identity."""
+
+    advice = "Try another photo of this person, or choose the face by another rule."
 
 
 def area_px(face: Face) -> float:
@@ -18,12 +39,24 @@ def left_to_right(faces: Sequence[Face]) -> list[int]:
     return sorted(range(len(faces)), key=lambda index: faces[index].box_px[0] + faces[index].box_px[2])
 
 
-def chosen_face(faces: Sequence[Face], rule: str, number: int, label: str) -> int:
+def cosines(embeddings: Sequence[np.ndarray], vector: np.ndarray) -> np.ndarray:
+    """Cosine of each ArcFace vector [512] with `vector` [512], float64 [faces]; -1 where one has no direction."""
+    stacked = np.stack(embeddings).astype(np.float64)
+    lengths = np.linalg.norm(stacked, axis=1) * np.linalg.norm(vector.astype(np.float64))
+    usable = np.isfinite(lengths) & (lengths > 0)
+    return np.where(usable, np.nan_to_num(stacked) @ vector / np.where(usable, lengths, 1.0), -1.0)
+
+
+def chosen_face(faces: Sequence[Face], rule: str, number: int, label: str, like: Identity | None = None) -> int:
     """Index of the face that `rule` chooses among at least one face, given by descending score.
 
-    "best score" takes the first, as the released program does; "left to right" the `number`-th from the left (from 1).
-    Raises ValueError, naming the photo by `label`, where the photo does not fit the rule.
+    "best score" takes the first, as the released program does; "left to right" the `number`-th from the left (from 1);
+    "like this identity" the one whose ArcFace vector has the highest cosine with that of `like`.
+    Raises ValueError, naming the photo by `label`, where the photo does not fit the rule, and NobodyAlike where no
+    face reaches a cosine of LEAST_LIKENESS.
     """
+    if rule == LIKE:
+        return _most_alike(faces, like, label)
     if rule == "best score":
         return 0
     if rule == "largest":
@@ -43,6 +76,19 @@ def chosen_face(faces: Sequence[Face], rule: str, number: int, label: str) -> in
             )
         return 0
     raise ValueError(f"which_face is {rule!r}; expected one of {', '.join(RULES)}.")
+
+
+def _most_alike(faces: Sequence[Face], like: Identity | None, label: str) -> int:
+    if like is None:
+        raise ValueError(f'which_face is "{LIKE}", but no identity is connected to "like"; connect one.')
+    likeness = cosines([face.embedding for face in faces], like.arcface.numpy())
+    best = int(likeness.argmax())
+    if likeness[best] < LEAST_LIKENESS:
+        raise NobodyAlike(
+            f"No face in {label} is like {like.name}: the nearest of {_count(faces)} has a cosine of "
+            f"{likeness[best]:.2f} and {LEAST_LIKENESS:.2f} is the least that passes."
+        )
+    return best
 
 
 def _count(faces: Sequence[Face]) -> str:

@@ -1,0 +1,301 @@
+"""Identities on disk: one safetensors file a person, written whole or not at all and read with every number checked.
+
+Tensors: `arcface` [512], `arcface_all` [photos, 512], `siglip` [patches, width], `crop` uint8 [512, 512, 3],
+`learned.arc` and `learned.sig` [tokens, hidden]; only `arcface` and `crop` must be there. A digest over tensors and
+metadata tells a damaged file from a sound one: a flipped bit in a face vector is a plausible face vector.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from .faces.analysis import EMBEDDING_SIZE
+from .faces.crop import SIDE_PX
+from .identity import Identity, LearnedTokens
+from .version import VERSION
+
+KIND = "withanyone-identity"
+FORMAT = f"{KIND}/1"
+SUFFIXES = (".safetensors", ".sft")
+LARGEST_BYTES = 256 * 2**20  # two hundred times an ordinary one: whatever is larger is another kind of file
+
+_FLOATS = ("F32", "F16", "BF16")
+# Expected sizes; 0 is any size but none.
+_SHAPES: Mapping[str, tuple[int, ...]] = {
+    "arcface": (EMBEDDING_SIZE,),
+    "arcface_all": (0, EMBEDDING_SIZE),
+    "siglip": (0, 0),
+    "crop": (SIDE_PX, SIDE_PX, 3),
+    "learned.arc": (0, 0),
+    "learned.sig": (0, 0),
+}
+_NEEDED = ("arcface", "crop")
+_DIGEST = "sha256"
+_PICKLES = (b"\x80", b"PK\x03\x04")  # a bare pickle, and the archive torch.save writes
+
+
+class IdentityFileError(ValueError):
+    """A file that is not a usable identity; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class IdentityFile:
+    """What an identity file says of itself.
+
+    shapes   sizes of its tensors by name
+    adapter  fingerprint of the adapter its learned tokens belong to; empty without such tokens
+    digest   SHA-256 over everything it holds, as written in the file; `load_identity` compares it
+    """
+
+    path: Path
+    name: str
+    face_model: str
+    made_from: str
+    created: str
+    software: str
+    shapes: Mapping[str, tuple[int, ...]]
+    adapter: str
+    digest: str
+
+
+def save_identity(identity: Identity, path: Path) -> None:
+    """Writes the identity to a temporary name beside `path` and renames it when it is complete.
+
+    Raises FileExistsError where there is such a file already, IdentityFileError for numbers no identity may have.
+    """
+    path = Path(path)
+    if path.suffix not in SUFFIXES:
+        raise IdentityFileError(f"{path.name}: identities are saved as .safetensors files only.")
+    if path.exists():
+        raise FileExistsError(f"{path} is already there, and identities are never overwritten. Choose another name.")
+    tensors = _tensors(identity)
+    _check_values(f"The identity of {identity.name}", tensors, "make the identity again from another photo")
+    metadata = _metadata(identity)
+    metadata[_DIGEST] = _digest(tensors, metadata)
+    _write_whole(path, safetensors.torch.save(tensors, metadata))
+
+
+def inspect_identity(path: Path) -> IdentityFile:
+    """Reads the header of an identity file and checks its tensors' names, types and shapes, but not their values.
+
+    Raises IdentityFileError for anything that is not such a file and FileNotFoundError where there is none.
+    """
+    metadata, shapes = _read_header(Path(path))
+    return _described(Path(path), metadata, shapes)
+
+
+def load_identity(path: Path) -> Identity:
+    """The identity exactly as it was saved. Raises as `inspect_identity` does, and for damaged values."""
+    path = Path(path)
+    metadata, shapes = _read_header(path)
+    with safe_open(path, framework="pt") as reader:
+        tensors = {name: reader.get_tensor(name).clone() for name in shapes}
+    if _digest(tensors, metadata) != metadata[_DIGEST]:
+        raise IdentityFileError(
+            f"{path.name} is damaged: its numbers or its description are not those that were saved. "
+            "Copy the file again, or make the identity again from its photos."
+        )
+    _check_values(path.name, tensors, "make the identity again from its photos")
+    return _identity(_described(path, metadata, shapes), tensors)
+
+
+def _identity(file: IdentityFile, tensors: Mapping[str, Tensor]) -> Identity:
+    def numbers(name: str) -> Tensor | None:
+        return tensors[name].to(torch.float32) if name in tensors else None
+
+    learned = LearnedTokens(file.adapter, numbers("learned.arc"), numbers("learned.sig"))
+    return Identity(
+        name=file.name,
+        arcface=numbers("arcface"),
+        siglip=numbers("siglip"),
+        crop=numbers("crop") / 255.0,
+        face_model=file.face_model,
+        made_from=file.made_from,
+        embeddings=numbers("arcface_all"),
+        learned=None if learned.arc is None and learned.sig is None else learned,
+    )
+
+
+def _tensors(identity: Identity) -> dict[str, Tensor]:
+    learned = identity.learned or LearnedTokens("")
+    given = {
+        "arcface": identity.arcface,
+        "arcface_all": identity.embeddings,
+        "siglip": identity.siglip,
+        "learned.arc": learned.arc,
+        "learned.sig": learned.sig,
+    }
+    tensors = {
+        name: tensor.detach().to("cpu", torch.float32).contiguous().clone()
+        for name, tensor in given.items()
+        if tensor is not None
+    }
+    crop = identity.crop.detach().to("cpu", torch.float32)
+    if not crop.isfinite().all():
+        raise IdentityFileError(f"The crop of {identity.name} holds NaN or infinite values; make the identity again.")
+    tensors["crop"] = (crop * 255.0).round().clamp(0, 255).to(torch.uint8).contiguous()
+    return tensors
+
+
+def _metadata(identity: Identity) -> dict[str, str]:
+    metadata = {
+        "format": FORMAT,
+        "name": identity.name,
+        "face_model": identity.face_model,
+        "made_from": identity.made_from,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "software": f"withanyone {VERSION}",
+    }
+    return metadata if identity.learned is None else metadata | {"adapter": identity.learned.adapter}
+
+
+def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """SHA-256 over names, types, shapes and bytes of all tensors and over the metadata beside the digest itself."""
+    described = {key: value for key, value in metadata.items() if key != _DIGEST}
+    total = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        total.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        total.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # a rename may reach the disk before the bytes do
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _read_header(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
+    """Metadata and tensor shapes of a file whose names, types and shapes are those of an identity."""
+    _refuse_other_files(path)
+    shapes, dtypes = {}, {}
+    try:
+        with safe_open(path, framework="pt") as reader:
+            metadata = reader.metadata() or {}
+            for name in reader.keys():  # noqa: SIM118 - not a mapping
+                header = reader.get_slice(name)
+                shapes[name], dtypes[name] = tuple(header.get_shape()), header.get_dtype()
+    except SafetensorError as error:
+        raise IdentityFileError(
+            f"{path.name} is not a whole safetensors file ({error}). It was probably cut off while it was copied; "
+            "copy it again."
+        ) from error
+    _check_kind(path, metadata, shapes)
+    _check_tensors(path.name, shapes, dtypes)
+    return metadata, shapes
+
+
+def _refuse_other_files(path: Path) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no identity file at {path}.")
+    if path.suffix not in SUFFIXES:
+        raise IdentityFileError(
+            f"{path.name}: identities are read from .safetensors files only (other formats can run code when opened)."
+        )
+    size = path.stat().st_size
+    if size > LARGEST_BYTES:
+        raise IdentityFileError(
+            f"{path.name} has {size / 2**20:.0f} MB; an identity has about 2. Choose a file made by Save Identity."
+        )
+    with path.open("rb") as file:
+        start = file.read(16)
+    if start.startswith(_PICKLES) and start[8:9] != b"{":
+        raise IdentityFileError(
+            f"{path.name} holds a Python pickle under another name. Pickles can run code when opened, so it was not. "
+            "Choose a file made by Save Identity."
+        )
+
+
+def _check_kind(path: Path, metadata: Mapping[str, str], names: Mapping[str, tuple[int, ...]]) -> None:
+    stated = metadata.get("format", "")
+    if stated == FORMAT:
+        if _DIGEST not in metadata:
+            raise IdentityFileError(f"{path.name} carries no checksum; choose a file made by Save Identity.")
+        return
+    if stated.startswith(f"{KIND}/"):
+        raise IdentityFileError(
+            f"{path.name} is an identity in the form {stated}; this version reads {FORMAT}. Update WithAnyone."
+        )
+    if any(name.startswith(("ipa.", "ipa_arc.", "ipa_sig.")) for name in names):
+        raise IdentityFileError(
+            f"{path.name} is a WithAnyone adapter, not an identity. It belongs into models/withanyone and is chosen "
+            "in Load WithAnyone Adapter."
+        )
+    some = ", ".join(sorted(names)[:4]) or "nothing"
+    raise IdentityFileError(
+        f"{path.name} is not an identity: its header does not say {FORMAT} (it holds {some}). "
+        "Choose a file made by Save Identity."
+    )
+
+
+def _check_tensors(label: str, shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, str]) -> None:
+    missing = [name for name in _NEEDED if name not in shapes]
+    unknown = sorted(name for name in shapes if name not in _SHAPES)
+    wrong = [_shape_fault(name, shape) for name, shape in shapes.items() if name in _SHAPES]
+    wrong += [
+        f"{name} is {dtype}, expected {'U8' if name == 'crop' else ' or '.join(_FLOATS)}"
+        for name, dtype in dtypes.items()
+        if name in _SHAPES and dtype not in (("U8",) if name == "crop" else _FLOATS)
+    ]
+    faults = [f"missing: {', '.join(missing)}"] if missing else []
+    faults += [f"unknown: {', '.join(unknown[:4])}"] if unknown else []
+    faults += [fault for fault in wrong if fault]
+    if faults:
+        raise IdentityFileError(
+            f"{label} is not a complete identity; {'; '.join(faults)}. Make the identity again and save it."
+        )
+
+
+def _shape_fault(name: str, shape: tuple[int, ...]) -> str:
+    expected = _SHAPES[name]
+    fits = len(shape) == len(expected) and all(
+        size > 0 and wanted in (0, size) for size, wanted in zip(shape, expected, strict=True)
+    )
+    words = ", ".join("n" if size == 0 else str(size) for size in expected)
+    return "" if fits else f"{name} has shape {list(shape)}, expected [{words}]"
+
+
+def _check_values(label: str, tensors: Mapping[str, Tensor], advice: str) -> None:
+    """IdentityFileError for wrong shapes, numbers that are not finite and a face vector of nothing but zeros."""
+    faults = [_shape_fault(name, tuple(tensor.shape)) for name, tensor in tensors.items()]
+    faults += [f"{name} holds NaN or infinite values" for name, tensor in tensors.items() if not _is_finite(tensor)]
+    if not tensors["arcface"].any():
+        faults.append("arcface is all zeros")
+    faults = [fault for fault in faults if fault]
+    if faults:
+        raise IdentityFileError(f"{label} cannot be used: {'; '.join(faults)}. To repair it, {advice}.")
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return bool(tensor.isfinite().all()) if tensor.is_floating_point() else True
+
+
+def _described(path: Path, metadata: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]]) -> IdentityFile:
+    return IdentityFile(
+        path=path,
+        name=metadata.get("name", ""),
+        face_model=metadata.get("face_model", ""),
+        made_from=metadata.get("made_from", ""),
+        created=metadata.get("created", ""),
+        software=metadata.get("software", ""),
+        shapes=shapes,
+        adapter=metadata.get("adapter", ""),
+        digest=metadata.get(_DIGEST, ""),
+    )
