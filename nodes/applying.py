@@ -4,9 +4,11 @@ import comfy.model_patcher
 from comfy_api.latest import io
 
 from ..withanyone_core.adapter.strength import FROM_SLIDER, branch_weights
+from ..withanyone_core.injection.comfyui.injection import Settings
 from ..withanyone_core.injection.comfyui.parts import ComfyAdapter
-from ..withanyone_core.injection.comfyui.socket import Settings, apply_adapter
+from ..withanyone_core.injection.comfyui.socket import apply_adapter
 from ..withanyone_core.layout import PlacedFace
+from ..withanyone_core.timing import SHAPES, Curve, Window
 from . import sockets
 
 COND, BOTH = "cond", "both"
@@ -58,6 +60,15 @@ class ApplyWithAnyone(io.ComfyNode):
                 ),
                 _override("id_weight", "arc (who it is)"),
                 _override("siglip_weight", "sig (how the photo looks)"),
+                _factor("first_factor", "first"),
+                _factor("last_factor", "last"),
+                io.Combo.Input(
+                    "curve",
+                    options=list(SHAPES),
+                    default=SHAPES[0],
+                    optional=True,
+                    tooltip="How the factor moves from the first to the last active step.",
+                ),
             ],
             outputs=[io.Model.Output(display_name="model")],
         )
@@ -74,9 +85,17 @@ class ApplyWithAnyone(io.ComfyNode):
         apply_to: str,
         id_weight: float,
         siglip_weight: float,
+        first_factor: float = 1.0,
+        last_factor: float = 1.0,
+        curve: str = SHAPES[0],
     ) -> io.NodeOutput:
         weights = branch_weights(adapter.file.shapes, resemblance, id_weight, siglip_weight)
-        settings = Settings(weights, start_percent, end_percent, unconditional=apply_to == BOTH)
+        settings = Settings(
+            weights,
+            Window(start_percent, end_percent),
+            Curve(first_factor, last_factor, curve),
+            unconditional=apply_to == BOTH,
+        )
         return io.NodeOutput(apply_adapter(model, adapter, faces, settings))
 
 
@@ -88,6 +107,18 @@ def _override(name: str, branch: str) -> io.Float.Input:
         max=3.0,
         step=0.01,
         tooltip=f"Advanced: the weight of the {branch} branch itself; -1 takes it from the slider, 0 switches it off.",
+    )
+
+
+def _factor(name: str, which: str) -> io.Float.Input:
+    return io.Float.Input(
+        name,
+        default=1.0,
+        min=0.0,
+        max=3.0,
+        step=0.01,
+        optional=True,
+        tooltip=f"A factor on both weights at the {which} active step; in between it follows the curve.",
     )
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .identity import Identity
+from .timing import Window
 
 LOGGER = logging.getLogger("withanyone")
 CELL_PX = 16  # one image token covers 16 x 16 pixels: 8 by the VAE, 2 by Flux's patches
@@ -131,6 +132,7 @@ class PlacedFace:
     weight      scales this person's values in both branches; 0 takes the person out of the softmax altogether
     box_number  the box of the layout it stands in (from 1), None for a painted mask
     layout      the layout that box belongs to, None for a painted mask
+    window      the part of the denoising this person works in
     """
 
     identity: Identity
@@ -138,6 +140,7 @@ class PlacedFace:
     weight: float = 1.0
     box_number: int | None = None
     layout: Layout | None = None
+    window: Window = Window()
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.weight) and self.weight >= 0):

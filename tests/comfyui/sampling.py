@@ -9,8 +9,9 @@ from torch import Tensor
 
 from ...withanyone_core.adapter.shape import Branch, BranchShape
 from ...withanyone_core.identity import Identity
+from ...withanyone_core.injection.comfyui.injection import Settings
 from ...withanyone_core.injection.comfyui.parts import ComfyAdapter
-from ...withanyone_core.injection.comfyui.socket import Settings, apply_adapter
+from ...withanyone_core.injection.comfyui.socket import apply_adapter
 from ...withanyone_core.layout import Box, PlacedFace
 from ..adapter.random_adapter import ARC, SIG, random_adapter
 

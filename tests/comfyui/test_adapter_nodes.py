@@ -1,5 +1,4 @@
 """Load WithAnyone Adapter and Apply WithAnyone as ComfyUI calls them."""
-# ruff: noqa: E402
 
 import pytest
 import torch
@@ -14,8 +13,8 @@ from withanyone_pack.tests.adapter.random_adapter import ARC, random_adapter
 from withanyone_pack.tests.comfyui.sampling import sample, two_faces
 from withanyone_pack.tests.comfyui.small_flux import small_flux
 from withanyone_pack.withanyone_core.adapter.checkpoint import AdapterFileError
+from withanyone_pack.withanyone_core.injection.comfyui.injection import KEY
 from withanyone_pack.withanyone_core.injection.comfyui.parts import FP8
-from withanyone_pack.withanyone_core.injection.comfyui.socket import KEY
 
 SETTINGS = {
     "resemblance": 0.5,
@@ -46,7 +45,15 @@ def apply(base, adapter, **settings):
 def test_widgets_keep_their_order():
     """Saved workflows store widget values by position."""
     assert [entry.id for entry in LoadAdapter.GET_SCHEMA().inputs] == ["adapter_name", "dtype"]
-    assert [entry.id for entry in ApplyWithAnyone.GET_SCHEMA().inputs] == ["model", "adapter", "faces", *SETTINGS]
+    assert [entry.id for entry in ApplyWithAnyone.GET_SCHEMA().inputs] == [
+        "model",
+        "adapter",
+        "faces",
+        *SETTINGS,
+        "first_factor",
+        "last_factor",
+        "curve",
+    ]
     assert LoadAdapter.GET_SCHEMA().node_id == "WithAnyoneLoadAdapter"
     assert ApplyWithAnyone.GET_SCHEMA().node_id == "WithAnyoneApply"
 
@@ -67,6 +74,16 @@ def test_a_single_branch_file_ignores_the_slider(adapters):
     assert torch.equal(sample(apply(base, adapter, resemblance=0.0)), sample(apply(base, adapter, resemblance=1.0)))
     weaker = sample(apply(base, adapter, id_weight=0.3))
     assert not torch.equal(weaker, sample(apply(base, adapter)))
+
+
+def test_the_factor_follows_its_curve_over_the_steps(adapters):
+    random_adapter(adapters / "adapter.safetensors")
+    adapter, base = load(), small_flux()
+    halved = sample(apply(base, adapter, first_factor=0.5, last_factor=0.5))
+    weights = {"id_weight": 0.25, "siglip_weight": 0.25}
+    assert torch.allclose(halved, sample(apply(base, adapter, **weights)), atol=1e-5)
+    fading = sample(apply(base, adapter, first_factor=1.0, last_factor=0.0))
+    assert not torch.equal(fading, sample(apply(base, adapter, first_factor=1.0, last_factor=0.0, curve="ease in")))
 
 
 def test_fp8_is_a_choice_of_the_loader(adapters):

@@ -8,11 +8,11 @@ from withanyone_pack.tests.pack import add_comfyui
 
 add_comfyui()
 
-import comfy.model_management  # noqa: E402
-import comfy.samplers  # noqa: E402
-from withanyone_pack.tests.adapter.random_adapter import ARC, SIG  # noqa: E402
-from withanyone_pack.tests.comfyui import sampling  # noqa: E402
-from withanyone_pack.tests.comfyui.sampling import (  # noqa: E402
+import comfy.model_management
+import comfy.samplers
+from withanyone_pack.tests.adapter.random_adapter import ARC, SIG
+from withanyone_pack.tests.comfyui import sampling
+from withanyone_pack.tests.comfyui.sampling import (
     EVEN,
     LEFT,
     RIGHT,
@@ -24,10 +24,11 @@ from withanyone_pack.tests.comfyui.sampling import (  # noqa: E402
     small_adapter,
     two_faces,
 )
-from withanyone_pack.tests.comfyui.small_flux import SMALL, flux_parameters, small_flux  # noqa: E402
-from withanyone_pack.withanyone_core.adapter.shape import Branch  # noqa: E402
-from withanyone_pack.withanyone_core.injection.comfyui.socket import KEY  # noqa: E402
-from withanyone_pack.withanyone_core.layout import Box, Mask, PlacedFace  # noqa: E402
+from withanyone_pack.tests.comfyui.small_flux import SMALL, flux_parameters, small_flux
+from withanyone_pack.withanyone_core.adapter.shape import Branch
+from withanyone_pack.withanyone_core.injection.comfyui.injection import KEY
+from withanyone_pack.withanyone_core.layout import Box, Mask, PlacedFace
+from withanyone_pack.withanyone_core.timing import Window
 
 
 @pytest.fixture
@@ -433,7 +434,7 @@ def test_the_window_is_read_from_the_live_model_sampling(base, adapter):
     from comfy_extras.nodes_model_advanced import ModelSamplingFlux
 
     steps = (1.0, 0.9, 0.7, 0.5, 0.25, 0.0)
-    window = applied(base, adapter, start=0.5)
+    window = applied(base, adapter, window=Window(0.5, 1.0))
     calls = []
 
     def spy(model):
@@ -456,8 +457,8 @@ def test_the_window_is_read_from_the_live_model_sampling(base, adapter):
     shifted = ModelSamplingFlux().patch(window, 0.5, 0.5, 1024, 1024)[0]
     assert shifted.get_model_object("model_sampling").percent_to_sigma(0.5) < 0.7
     spy(shifted)
-    spy(applied(base, adapter, end=0.5))
-    spy(applied(base, adapter, start=1.0))
+    spy(applied(base, adapter, window=Window(0.0, 0.5)))
+    spy(applied(base, adapter, window=Window(1.0, 1.0)))
     assert calls[0] == 5
     middle = base.get_model_object("model_sampling").percent_to_sigma(0.5)
     assert calls[1] == sum(sigma <= middle for sigma in steps[:-1])
@@ -469,7 +470,9 @@ def test_the_window_is_read_from_the_live_model_sampling(base, adapter):
 def test_a_step_on_the_windows_edge_is_not_lost_to_rounding(base, adapter):
     edge = base.get_model_object("model_sampling").percent_to_sigma(0.5)
     steps = (edge * (1 + 2e-5), 0.0)
-    assert not torch.equal(sample(applied(base, adapter, start=0.5), sigmas=steps), sample(base, sigmas=steps))
+    assert not torch.equal(
+        sample(applied(base, adapter, window=Window(0.5, 1.0)), sigmas=steps), sample(base, sigmas=steps)
+    )
 
 
 # Types, devices, compile, ControlNet
@@ -583,7 +586,7 @@ def test_nothing_of_a_run_stays_on_the_device(base, adapter):
     sample(patched)
     assert max(filled) == 2
     assert run.keys_values == {}
-    assert run.cells == {}
+    assert run.coverages == {}
 
 
 def test_an_interrupted_run_leaves_nothing_and_the_next_one_is_the_same(base, adapter):

@@ -87,7 +87,8 @@ class _Replay:
         return latent_format.process_in(sampled)
 
     def _apply(self, settings: dict | None) -> object:
-        from ...withanyone_core.injection.comfyui.socket import Settings, apply_adapter
+        from ...withanyone_core.injection.comfyui.injection import Settings
+        from ...withanyone_core.injection.comfyui.socket import apply_adapter
 
         if settings is None:
             return self.base.clone()

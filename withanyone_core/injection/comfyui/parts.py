@@ -102,7 +102,7 @@ def load_part(
         module = _MODULES[part](file.shapes[branch], comfy.ops.manual_cast)
     module.load_state_dict(tensors, assign=True)
     module.eval().requires_grad_(False)
-    # ComfyUI >= 0.16 swaps in a dynamic patcher at start; a plain one beside it would switch dynamic memory off for all.
+    # ComfyUI >= 0.16 swaps in a dynamic patcher; a plain one beside it would switch dynamic memory off for all.
     plain = comfy.model_patcher.ModelPatcher
     patcher_class = plain if disable_dynamic else getattr(comfy.model_patcher, "CoreModelPatcher", plain)
     patcher = patcher_class(

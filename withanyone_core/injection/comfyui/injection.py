@@ -1,0 +1,209 @@
+"""One Apply node's share in a sampling run: who is active, where, how strongly, with which keys and values."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...adapter.shape import Branch
+from ...cells import CellGroup, Grid, cell_groups
+from ...layout import PlacedFace
+from ...timing import Curve, Window
+from .canvas import bind, chunks
+from .forward import Forward, Pass
+
+KEY = "withanyone"
+# Schedules hit a window's edge only up to rounding; a strict comparison would drop that step.
+_SIGMA_TOLERANCE = 1e-4
+UNKNOWN_PART = (
+    "WithAnyone is off for a part of the picture whose place on the canvas is unknown (tiled sampling or spatial "
+    "context windows). Sample the whole picture at once to place people."
+)
+
+logger = logging.getLogger(KEY)
+
+People = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an adapter is applied.
+
+    weights         output weight of each branch; 0 leaves the branch out
+    window          the part of the denoising it works in
+    curve           a factor on the weights that moves over the window's steps
+    unconditional   whether negative and empty prompts are steered too
+    """
+
+    weights: Mapping[Branch, float]
+    window: Window = field(default_factory=Window)
+    curve: Curve = field(default_factory=Curve)
+    unconditional: bool = False
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """The covered cells of one grid, in runs as `Pass` has them."""
+
+    cells: Tensor
+    counts: tuple[int, ...]
+    people: tuple[People, ...]
+
+
+@dataclass
+class SamplingRun:
+    """What lives as long as one sampling run: the device's copies of keys and values, and of the cells."""
+
+    keys_values: dict[tuple[Branch, torch.device, torch.dtype], list[Tensor]] = field(default_factory=dict)
+    coverages: dict[tuple[Grid, torch.device, People], Coverage] = field(default_factory=dict)
+    warned: set[str] = field(default_factory=set)
+
+    def warn(self, message: str) -> None:
+        """Once per run, not once per step."""
+        if message not in self.warned:
+            self.warned.add(message)
+            logger.warning(message)
+
+    def end(self) -> None:
+        self.keys_values.clear()
+        self.coverages.clear()
+        self.warned.clear()
+
+
+class Injection:
+    """People, their keys and values, and where in the MODEL's additional models the attention is found.
+
+    keys_values     of each branch, every person's [layers, 2, heads, tokens, 64] on the CPU
+    slots           of each branch, the place of its attention in the additional models under `KEY`
+    truncates_boxes whether boxes are rounded as the face-edit program does
+    """
+
+    def __init__(
+        self,
+        faces: Sequence[PlacedFace],
+        keys_values: Mapping[Branch, Sequence[Tensor]],
+        slots: Mapping[Branch, int],
+        settings: Settings,
+        truncates_boxes: bool,
+    ) -> None:
+        self.faces = faces
+        self.keys_values = keys_values
+        self.slots = slots
+        self.settings = settings
+        self.truncates_boxes = truncates_boxes
+        self.run = SamplingRun()
+
+    def apply_model(self, executor: Callable, *args: Any, **kwargs: Any) -> Tensor:
+        """APPLY_MODEL wrapper."""
+        bound = bind(executor, args, kwargs)
+        base = executor.class_obj
+        options = bound.arguments.get("transformer_options", {})
+        moment = Moment(base.model_sampling, bound.arguments["t"], options.get("sample_sigmas"))
+        people = self._people_at(moment)
+        passes = self._passes(bound.arguments["x"], options, base.diffusion_model.patch_size, people) if people else []
+        if not passes:
+            return executor(*args, **kwargs)
+        models = base.current_patcher.get_additional_models_with_key(KEY)
+        attentions = {branch: models[slot].model for branch, slot in self.slots.items()}
+        forward = Forward(passes, self._weights_at(moment), attentions, self.device_keys_values)
+        bound.arguments["transformer_options"] = forward.options(options, base.diffusion_model)
+        return executor(*bound.args, **bound.kwargs)
+
+    def device_keys_values(self, branch: Branch, like: Tensor) -> list[Tensor]:
+        """Each person's keys and values beside a tensor, the values scaled by the person's weight."""
+        key = branch, like.device, like.dtype
+        if key not in self.run.keys_values:
+            copies = []
+            for face, made in zip(self.faces, self.keys_values[branch], strict=True):
+                copy = made.to(like.device, like.dtype)
+                if face.weight != 1.0:
+                    copy = torch.stack([copy[:, 0], copy[:, 1] * face.weight], dim=1)
+                copies.append(copy)
+            self.run.keys_values[key] = copies
+        return self.run.keys_values[key]
+
+    def _people_at(self, moment: "Moment") -> People:
+        if not moment.is_in(self.settings.window):
+            return ()
+        return tuple(index for index, face in enumerate(self.faces) if moment.is_in(face.window))
+
+    def _weights_at(self, moment: "Moment") -> Mapping[Branch, float]:
+        if self.settings.curve.is_one:
+            return self.settings.weights
+        factor = self.settings.curve.at(moment.position_in(self.settings.window))
+        return {branch: weight * factor for branch, weight in self.settings.weights.items()}
+
+    def _passes(self, x: Tensor, options: Mapping[str, Any], patch_size: int, people: People) -> list[Pass]:
+        """Consecutive conditionings that see the same part of the canvas are served together."""
+        passes: list[Pass] = []
+        previous: Grid | None = None
+        for chunk in chunks(x, options, patch_size):
+            grid = chunk.grid if chunk.conditional or self.settings.unconditional else None
+            if chunk.grid is None:
+                self.run.warn(UNKNOWN_PART)
+            if grid is not None and grid == previous:
+                passes[-1] = replace(passes[-1], rows=slice(passes[-1].rows.start, chunk.rows.stop))
+            elif grid is not None:
+                coverage = self._coverage(grid, x.device, people)
+                passes.append(Pass(chunk.rows, coverage.cells, coverage.counts, coverage.people))
+            previous = grid
+        return [step for step in passes if step.counts]
+
+    def _coverage(self, grid: Grid, device: torch.device, people: People) -> Coverage:
+        key = grid, device, people
+        if key not in self.run.coverages:
+            groups = cell_groups([self.faces[person].region for person in people], grid, self.truncates_boxes)
+            if grid.is_whole:
+                self._warn_of_absent(groups, people)
+            cells = torch.cat([group.cells for group in groups]) if groups else torch.empty(0, dtype=torch.int64)
+            self.run.coverages[key] = Coverage(
+                cells.to(device),
+                tuple(len(group.cells) for group in groups),
+                tuple(tuple(people[index] for index in group.people) for group in groups),
+            )
+        return self.run.coverages[key]
+
+    def _warn_of_absent(self, groups: Sequence[CellGroup], people: People) -> None:
+        present = {people[index] for group in groups for index in group.people}
+        for person in people:
+            if person not in present:
+                self.run.warn(
+                    f"“{self.faces[person].identity.name}” covers no 16-pixel cell at this size and will not appear. "
+                    "Paint a larger mask or draw a larger box."
+                )
+
+
+class Moment:
+    """One model call's place in the denoising, read from the live model sampling only where somebody asks."""
+
+    def __init__(self, sampling: Any, sigmas: Tensor, schedule: Tensor | None) -> None:
+        self.sampling = sampling
+        self.sigmas = sigmas
+        self.schedule = schedule
+
+    def is_in(self, window: Window) -> bool:
+        # Most windows are always open; reading sigma would make the CPU wait for the device.
+        return window.is_always or self._contains(window, self.sigma)
+
+    def position_in(self, window: Window) -> float:
+        """0 at the window's first step to 1 at its last one, by steps of the schedule."""
+        if self.schedule is None:
+            return 0.0
+        steps = [sigma for sigma in self.schedule[:-1].tolist() if window.is_always or self._contains(window, sigma)]
+        if len(steps) < 2:
+            return 0.0
+        nearest = min(range(len(steps)), key=lambda index: abs(steps[index] - self.sigma))
+        return nearest / (len(steps) - 1)
+
+    @property
+    def sigma(self) -> float:
+        return self.sigmas.max().item()
+
+    def _contains(self, window: Window, sigma: float) -> bool:
+        slack = _SIGMA_TOLERANCE * sigma
+        after_start = window.start <= 0.0 or sigma <= self.sampling.percent_to_sigma(window.start) + slack
+        before_end = window.end >= 1.0 or sigma >= self.sampling.percent_to_sigma(window.end) - slack
+        return after_start and before_end
