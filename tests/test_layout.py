@@ -63,7 +63,7 @@ def test_box_text(text, expected_px):
 
 
 @pytest.mark.parametrize(
-    "wrong", ["10,20,30", "10,20,30,40,50", "left,20,30,40", "10,,30,40", "10,20,30,40,", "1e,2,3,4"]
+    "wrong", ["10,20,30", "10,20,30,40,50", "left,20,30,40", "10,,30,40", "10,,20,30,40", "10,20,30,40,", "1e,2,3,4"]
 )
 def test_box_text_that_is_no_box_is_named_with_its_line(wrong):
     with pytest.raises(ValueError, match=r"Line 2 of the boxes reads '.*'; expected four numbers x1,y1,x2,y2") as error:
@@ -181,7 +181,7 @@ def test_next_free_is_the_lowest_box_nobody_took():
         ("Ben", 1, 0.7),
         ("Cleo", 3, 1.0),
     ]
-    assert faces[2].region == LAYOUT.boxes[0]
+    assert (faces[0].region, faces[2].region) == LAYOUT.boxes[1::-1]
     assert isinstance(faces[1].region, Mask)
     with pytest.raises(ValueError, match=r"No box is free for Dan: .* 3 boxes .*\(1 by Ben, 2 by Ada, 3 by Cleo\)"):
         place_in_box(person("Dan"), LAYOUT, 0, earlier=faces)
@@ -200,9 +200,19 @@ def test_a_box_beyond_the_layout_is_refused():
         place_in_box(person(), layout_of((0, 0, 64, 64)), 2)
 
 
-def test_a_taken_box_is_refused_with_the_name():
-    with pytest.raises(ValueError, match="Box 1 was asked for Ben, but it is already taken by Ada"):
-        place_in_box(person("Ben"), LAYOUT, 1, earlier=place_in_box(person("Ada"), LAYOUT, 1))
+def test_two_people_may_share_a_box_that_is_asked_for_by_its_number(caplog):
+    faces = place_in_box(person("Ben"), LAYOUT, 1, earlier=place_in_box(person("Ada"), LAYOUT, 1))
+    assert [face.box_number for face in faces] == [1, 1]
+    assert faces[0].region == faces[1].region
+    assert "Ben shares box 1 with Ada; their looks will mix." in caplog.text
+    assert place_in_box(person("Cleo"), LAYOUT, earlier=faces)[-1].box_number == 2
+
+
+def test_face_vectors_make_no_other_layout_and_must_be_one_a_box():
+    vectors = torch.randn(3, 512)
+    assert Layout(LAYOUT.boxes, WIDTH, HEIGHT, vectors, "antelopev2/glintr100.onnx") == LAYOUT
+    with pytest.raises(ValueError, match="3 boxes came with the face vectors of 2"):
+        Layout(LAYOUT.boxes, WIDTH, HEIGHT, vectors[:2])
 
 
 def test_a_chain_made_on_another_layout_is_refused():
@@ -225,16 +235,14 @@ def test_the_preview_shades_exactly_the_cells():
     picture = draw_layout(layout)
     assert picture.shape == (512, 1024, 3)
     assert picture.dtype == np.uint8
-    # The corner pixels of a cell, away from grid lines, outlines and numbers: 16 px are 64 pixels of the preview.
-    shaded = np.array(
-        [[not _plain(picture[row * 64 + 2, column * 64 + 2]) for column in range(16)] for row in range(8)]
-    )
+    # The first and the last pixel of each cell: its 16 pixels are 64 of the preview.
+    shaded = np.array([[not _plain(picture[row * 64, column * 64]) for column in range(16)] for row in range(8)])
     expected = np.zeros((8, 16), bool)
     expected[1:8, 1:6] = True
     expected[6, 12:14] = True
     assert (shaded == expected).all()
     last = np.array(
-        [[not _plain(picture[row * 64 + 62, column * 64 + 62]) for column in range(16)] for row in range(8)]
+        [[not _plain(picture[row * 64 + 63, column * 64 + 63]) for column in range(16)] for row in range(8)]
     )
     assert (last == expected).all()
     assert tuple(picture[66, 66]) != tuple(picture[6 * 64 + 2, 12 * 64 + 2])

@@ -38,8 +38,12 @@ def test_the_true_token_count_is_the_shift_of_flux_itself():
     )
 
 
+def test_the_released_count_is_a_64th_of_the_true_one():
+    assert torch.equal(released_sigmas(25, 2048, 2048), released_sigmas(25, 256, 256, token_count="true"))
+
+
 def test_denoise_keeps_the_end_of_a_longer_schedule():
-    assert torch.equal(released_sigmas(10, 512, 512, 0.3), released_sigmas(33, 512, 512)[-11:])
+    assert torch.equal(released_sigmas(10, 512, 512, 0.35), released_sigmas(28, 512, 512)[-11:])
     assert torch.equal(released_sigmas(10, 512, 512, 0.5), released_sigmas(20, 512, 512)[-11:])
     assert torch.equal(released_sigmas(10, 512, 512, 1.0), released_sigmas(10, 512, 512))
 

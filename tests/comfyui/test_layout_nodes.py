@@ -33,7 +33,7 @@ SOCKETS = {
         "inputs": [
             ("identity", "WITHANYONE_IDENTITY", {}),
             ("weight", "FLOAT", {"default": 1.0, "min": 0.0, "max": 3.0, "step": 0.05}),
-            ("box", "INT", {"default": 0, "min": 0, "max": 16}),
+            ("box", "INT", {"default": 0, "min": -1, "max": 99}),
             ("layout", "WITHANYONE_LAYOUT", {}),
             ("mask", "MASK", {}),
             ("faces", "WITHANYONE_FACES", {}),
