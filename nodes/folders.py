@@ -5,13 +5,15 @@ from pathlib import Path
 import folder_paths
 
 ADAPTERS = "withanyone"
+ADAPTER_LORAS = "withanyone_loras"
 INSIGHTFACE = "insightface"
 DEFAULT_PACK = "antelopev2"
 
 
 def register_model_folders() -> None:
-    """Makes both folders known to ComfyUI, keeping what the user or other packs registered before."""
+    """Makes our folders known to ComfyUI, keeping what the user or other packs registered before."""
     _register(ADAPTERS, {".safetensors", ".sft"})
+    _register(ADAPTER_LORAS, {".safetensors", ".sft"})
     _register(INSIGHTFACE, {".onnx"})
 
 

@@ -3,6 +3,7 @@
 import folder_paths
 from comfy_api.latest import io
 
+from ..withanyone_core.adapter.lora import read_lora
 from ..withanyone_core.faces.analysis import PROVIDERS, load_face_analysis
 from ..withanyone_core.injection.comfyui.parts import ComfyAdapter
 from . import folders, sockets
@@ -12,6 +13,7 @@ folders.register_model_folders()
 
 AS_STORED, FP8 = "as stored", "fp8"
 ADAPTER_FILE = "withanyone.safetensors (or another WithAnyone adapter)"
+ADAPTER_LORA_FILE = "a LoRA that training wrote for this adapter"
 SIGLIP_FILE = "the .safetensors file of google/siglip-base-patch16-256-i18n"
 
 
@@ -47,6 +49,36 @@ class LoadAdapter(io.ComfyNode):
     def execute(cls, adapter_name: str, dtype: str) -> io.NodeOutput:
         path = folders.model_file(folders.ADAPTERS, adapter_name, ADAPTER_FILE)
         return io.NodeOutput(ComfyAdapter.open(path, fp8=dtype == FP8))
+
+
+class AddAdapterLora(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WithAnyoneAddAdapterLora",
+            display_name="Add Adapter LoRA",
+            category=sockets.CATEGORY,
+            description="Adds a small trained file to an adapter. LoRAs of FLUX itself go through Load LoRA.",
+            inputs=[
+                sockets.Adapter.Input("adapter"),
+                io.Combo.Input(
+                    "lora_name",
+                    options=folder_paths.get_filename_list(folders.ADAPTER_LORAS),
+                    tooltip=f"A file in models/withanyone_loras: {ADAPTER_LORA_FILE}.",
+                ),
+                io.Float.Input("strength", default=1.0, min=-3.0, max=3.0, step=0.01),
+            ],
+            outputs=[sockets.Adapter.Output(display_name="adapter")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, lora_name: str) -> bool | str:
+        return folders.found(folders.ADAPTER_LORAS, lora_name, ADAPTER_LORA_FILE)
+
+    @classmethod
+    def execute(cls, adapter: ComfyAdapter, lora_name: str, strength: float) -> io.NodeOutput:
+        path = folders.model_file(folders.ADAPTER_LORAS, lora_name, ADAPTER_LORA_FILE)
+        return io.NodeOutput(adapter.with_lora(read_lora(path, adapter.file, strength)))
 
 
 class LoadFaceAnalysis(io.ComfyNode):
@@ -123,4 +155,4 @@ class LoadSigLIP(io.ComfyNode):
         return io.NodeOutput(load_siglip(folders.model_file("clip_vision", siglip_name, SIGLIP_FILE)))
 
 
-NODES: tuple[type[io.ComfyNode], ...] = (LoadAdapter, LoadFaceAnalysis, LoadSigLIP)
+NODES: tuple[type[io.ComfyNode], ...] = (LoadAdapter, AddAdapterLora, LoadFaceAnalysis, LoadSigLIP)

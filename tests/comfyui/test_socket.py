@@ -4,6 +4,7 @@ import logging
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from withanyone_pack.tests.pack import add_comfyui
 
 add_comfyui()
@@ -25,7 +26,10 @@ from withanyone_pack.tests.comfyui.sampling import (
     two_faces,
 )
 from withanyone_pack.tests.comfyui.small_flux import SMALL, flux_parameters, small_flux
+from withanyone_pack.withanyone_core.adapter.checkpoint import fingerprint
+from withanyone_pack.withanyone_core.adapter.lora import read_lora
 from withanyone_pack.withanyone_core.adapter.shape import Branch
+from withanyone_pack.withanyone_core.identity import Identity, LearnedTokens
 from withanyone_pack.withanyone_core.injection.comfyui.injection import KEY
 from withanyone_pack.withanyone_core.layout import Box, Mask, PlacedFace
 from withanyone_pack.withanyone_core.timing import Window
@@ -569,6 +573,41 @@ def test_newer_comfyui_gets_its_own_kind_of_patcher_and_a_factory_for_further_gp
     assert torch.equal(copy.model[0].to_q.weight, patcher.model[0].to_q.weight)
 
 
+def test_an_adapter_lora_changes_its_part_and_shares_the_others(base, adapter, tmp_path):
+    generator = torch.Generator().manual_seed(8)
+    tensors = {
+        "ipa_arc.2.to_out.lora_A.weight": torch.randn(4, 128, generator=generator),
+        "ipa_arc.2.to_out.lora_B.weight": torch.randn(64, 4, generator=generator),
+    }
+    save_file(tensors, tmp_path / "lora.safetensors")
+    plain = sample(applied(base, adapter))
+    trained = adapter.with_lora(read_lora(tmp_path / "lora.safetensors", adapter.file, 1.0))
+    faces = two_faces()
+    changed = sample(applied(base, trained, faces))
+    assert difference(changed, plain) > 1e-3
+    assert trained.part(Branch.SIG, "attention") is adapter.part(Branch.SIG, "attention")
+    assert trained.part(Branch.ARC, "attention") is not adapter.part(Branch.ARC, "attention")
+    identity = faces[0].identity
+    assert trained.keys_values(Branch.ARC, identity) is adapter.keys_values(Branch.ARC, identity)
+    assert torch.equal(sample(applied(base, adapter)), plain)
+    off = adapter.with_lora(read_lora(tmp_path / "lora.safetensors", adapter.file, 0.0))
+    assert torch.equal(sample(applied(base, off)), plain)
+
+
+def test_learned_tokens_join_the_person_they_were_trained_for(base, adapter):
+    known = person(1, "Ada")
+    tokens = torch.randn(3, 64, generator=torch.Generator().manual_seed(9))
+    learned = LearnedTokens(fingerprint(adapter.file), arc=tokens)
+    trained = Identity("Ada", known.arcface, known.siglip, known.crop, learned=learned)
+    assert adapter.keys_values(Branch.ARC, trained).shape[3] == ARC.arc_tokens + 3
+    assert adapter.keys_values(Branch.SIG, trained).shape == adapter.keys_values(Branch.SIG, known).shape
+    one, two = (sample(applied(base, adapter, (PlacedFace(who, LEFT),))) for who in (known, trained))
+    assert difference(two, one) > 1e-3
+    foreign = Identity("Ada", known.arcface, known.siglip, known.crop, learned=LearnedTokens("0123", arc=tokens))
+    with pytest.raises(ValueError, match=r"“Ada” carries tokens learned with another adapter \(0123\)"):
+        applied(base, adapter, (PlacedFace(foreign, LEFT),))
+
+
 # What is left behind
 
 
@@ -634,8 +673,6 @@ def test_a_lookalike_of_flux_is_refused_in_words(adapter):
 
 
 def test_a_person_without_siglip_is_refused_only_where_it_matters(base, adapter):
-    from withanyone_pack.withanyone_core.identity import Identity
-
     known = person(1)
     bare = Identity("Ada", known.arcface, None, known.crop)
     with pytest.raises(ValueError, match=r"“Ada” has no SigLIP tokens.*resemblance 0"):
@@ -644,8 +681,6 @@ def test_a_person_without_siglip_is_refused_only_where_it_matters(base, adapter)
 
 
 def test_a_person_of_another_face_model_or_tower_is_refused(base, adapter):
-    from withanyone_pack.withanyone_core.identity import Identity
-
     known = person(1)
     foreign = Identity("Ada", known.arcface[:128], known.siglip, known.crop)
     with pytest.raises(ValueError, match=r"“Ada” carries a face vector of shape \[128\].*512 numbers"):
@@ -656,8 +691,6 @@ def test_a_person_of_another_face_model_or_tower_is_refused(base, adapter):
 
 
 def test_embeddings_that_are_not_finite_are_refused(base, adapter):
-    from withanyone_pack.withanyone_core.identity import Identity
-
     known = person(1)
     broken = Identity("Ada", known.arcface * float("nan"), known.siglip, known.crop)
     with pytest.raises(ValueError, match=r"made for “Ada” are not finite"):

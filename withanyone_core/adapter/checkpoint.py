@@ -5,8 +5,9 @@ costs neither disk nor memory.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +19,7 @@ from .shape import HEAD_DIM, Branch, BranchShape
 
 Part = Literal["encoder", "attention"]
 Shapes = Mapping[str, tuple[int, ...]]
+Change = Callable[[str, Tensor], Tensor]
 
 _FLUX_KEYS = re.compile(
     r"^(model\.diffusion_model\.|diffusion_model\.|transformer\.)?"
@@ -91,11 +93,11 @@ def expected_keys(shape: BranchShape, layout: Literal["dual", "single"]) -> dict
     return keys
 
 
-def read_part(file: AdapterFile, branch: Branch, part: Part) -> dict[str, Tensor]:
+def read_part(file: AdapterFile, branch: Branch, part: Part, changes: Sequence[Change] = ()) -> dict[str, Tensor]:
     """Tensors of one part of one branch, under the names of `IdentityEncoder` or `IdentityAttention`.
 
-    The tensors own their memory, so that the file is free again when this returns. Raises AdapterFileError where a
-    value is NaN or infinite.
+    `changes` are applied in order to every tensor, called with its key in the file. The tensors own their memory, so
+    that the file is free again when this returns. Raises AdapterFileError where a value is NaN or infinite.
     """
     suffix = _suffix(branch, file.layout)
     tensors = {}
@@ -108,8 +110,30 @@ def read_part(file: AdapterFile, branch: Branch, part: Part) -> dict[str, Tensor
                     f"{file.path.name}: {key} holds NaN or infinite values. The file is damaged or its training "
                     "failed; download or train it again."
                 )
+            for change in changes:
+                tensor = change(key, tensor)
             tensors[name] = tensor
     return tensors
+
+
+def part_keys(file: AdapterFile, branch: Branch, part: Part) -> set[str]:
+    """Keys in the file of one part of one branch."""
+    suffix = _suffix(branch, file.layout)
+    return {_file_key(name, suffix) for name in _part_shapes(file.shapes[branch], part)}
+
+
+def fingerprint(file: AdapterFile) -> str:
+    """16 hex digits that tell adapters apart: their shapes and the first keys and values projection of each branch.
+
+    Hashed in bfloat16, so that the same weights stored in a wider type are the same adapter.
+    """
+    digest = sha256(repr((file.layout, sorted((key.value, shape) for key, shape in file.shapes.items()))).encode())
+    with safe_open(file.path, framework="pt") as reader:
+        for branch in sorted(file.shapes):
+            key = _file_key("layers.0.to_kv.weight", _suffix(branch, file.layout))
+            weight = reader.get_tensor(key).to(torch.bfloat16).contiguous()
+            digest.update(weight.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _read_header(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
@@ -130,7 +154,7 @@ def _refuse_flux_keys(path: Path, keys: Iterable[str]) -> None:
     flux = [key for key in keys if _FLUX_KEYS.match(key)]
     if flux:
         raise AdapterFileError(
-            f"{path.name} holds weights of FLUX itself ({_named(flux)}), which would override the base model. "
+            f"{path.name} holds weights of FLUX itself ({named(flux)}), which would override the base model. "
             "Choose the adapter file alone; a full model belongs in Load Diffusion Model."
         )
 
@@ -142,8 +166,7 @@ def _layout(path: Path, keys: Iterable[str]) -> Literal["dual", "single"]:
     if any(key.startswith("ipa.") for key in keys):
         return "single"
     raise AdapterFileError(
-        f"{path.name} is not a WithAnyone adapter: no key starts with ipa_arc., ipa_sig. or ipa. "
-        f"(found {_named(keys)})."
+        f"{path.name} is not a WithAnyone adapter: no key starts with ipa_arc., ipa_sig. or ipa. (found {named(keys)})."
     )
 
 
@@ -171,7 +194,7 @@ def _branch_shape(path: Path, found: Shapes, layout: Literal["dual", "single"], 
     if inner % HEAD_DIM or projector[0] % hidden:
         raise AdapterFileError(
             f"{path.name}: ipa{suffix}.0.to_out.weight {list(to_out)} and arcface_in{suffix}.3.weight "
-            f"{list(projector)} do not fit together: heads have {HEAD_DIM} channels and tokens the width of the image stream."
+            f"{list(projector)} do not fit together: heads have {HEAD_DIM} channels, tokens the width of the stream."
         )
     return BranchShape(
         hidden=hidden,
@@ -238,7 +261,7 @@ def _compare(path: Path, found: Shapes, expected: Shapes) -> None:
         if key in found and found[key] != shape
     ]
     faults = {"missing": missing, "unexpected": unexpected, "of the wrong shape": wrong}
-    lines = [f"{len(keys)} {fault}: {_named(keys)}" for fault, keys in faults.items() if keys]
+    lines = [f"{len(keys)} {fault}: {named(keys)}" for fault, keys in faults.items() if keys]
     if lines:
         raise AdapterFileError(f"{path.name} is not a complete WithAnyone adapter. " + "; ".join(lines) + ".")
 
@@ -246,12 +269,13 @@ def _compare(path: Path, found: Shapes, expected: Shapes) -> None:
 def _stored_dtype(path: Path, dtypes: Mapping[str, str]) -> torch.dtype:
     foreign = [f"{key} is {dtype}" for key, dtype in dtypes.items() if dtype not in _DTYPES]
     if foreign:
-        raise AdapterFileError(f"{path.name}: tensors must be stored as F32, F16 or BF16, but {_named(foreign)}.")
+        raise AdapterFileError(f"{path.name}: tensors must be stored as F32, F16 or BF16, but {named(foreign)}.")
     # Mixed files are read as stored; the widest type stands for the file.
     return max((_DTYPES[dtype] for dtype in dtypes.values()), key=lambda dtype: dtype.itemsize)
 
 
-def _named(keys: Iterable[str]) -> str:
+def named(keys: Iterable[str]) -> str:
+    """A list of keys for a message, cut where it gets long."""
     keys = list(keys)
     rest = len(keys) - _NAMED_AT_MOST
     return ", ".join(keys[:_NAMED_AT_MOST]) + (f" and {rest} more" if rest > 0 else "")

@@ -52,14 +52,18 @@ class IdentityEncoder(nn.Module):
         self.siglip_in = SigProjector(shape.siglip_width, shape.hidden, **placed) if shape.siglip_width else None
         self.layers = nn.ModuleList(KeyValueLayer(shape, **placed) for _ in range(shape.layers))
 
-    def tokens(self, arcface_ND: Tensor, siglip_NTD: Tensor | None = None) -> Tensor:
-        """Tokens of each person [N, T, D]: SigLIP patches first (sig branch only), ArcFace tokens last."""
-        arc_tokens = self.arcface_in(arcface_ND)
-        if self.siglip_in is None:
-            return arc_tokens
-        return torch.cat([self.siglip_in(siglip_NTD), arc_tokens], dim=1)
+    def tokens(self, arcface_ND: Tensor, siglip_NTD: Tensor | None = None, learned_NTD: Tensor | None = None) -> Tensor:
+        """Tokens of each person [N, T, D]: SigLIP patches first (sig branch only), then ArcFace, learned ones last."""
+        tokens = [self.arcface_in(arcface_ND)]
+        if self.siglip_in is not None:
+            tokens.insert(0, self.siglip_in(siglip_NTD))
+        if learned_NTD is not None:
+            tokens.append(learned_NTD)
+        return torch.cat(tokens, dim=1)
 
-    def forward(self, arcface_ND: Tensor, siglip_NTD: Tensor | None = None) -> Tensor:
+    def forward(
+        self, arcface_ND: Tensor, siglip_NTD: Tensor | None = None, learned_NTD: Tensor | None = None
+    ) -> Tensor:
         """Keys and values of every layer, [L, N, 2, H, T, C]."""
-        tokens_NTD = self.tokens(arcface_ND, siglip_NTD)
+        tokens_NTD = self.tokens(arcface_ND, siglip_NTD, learned_NTD)
         return torch.stack([layer(tokens_NTD) for layer in self.layers])

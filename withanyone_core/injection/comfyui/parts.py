@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from ...adapter.attention import IdentityAttention
-from ...adapter.checkpoint import AdapterFile, Part, inspect_adapter, read_part
+from ...adapter.checkpoint import AdapterFile, Part, fingerprint, inspect_adapter, part_keys, read_part
 from ...adapter.encoder import IdentityEncoder
+from ...adapter.lora import AdapterLora
 from ...adapter.shape import Branch
 from ...identity import Identity
 
@@ -30,6 +31,8 @@ class ComfyAdapter:
     def __init__(self, file: AdapterFile, fp8: bool = False) -> None:
         self.file = file
         self.fp8 = fp8
+        self.loras: tuple[AdapterLora, ...] = ()
+        self._without_last_lora: ComfyAdapter | None = None
         self._patchers: dict[tuple[Branch, Part], comfy.model_patcher.ModelPatcher] = {}
         self._keys_values: WeakKeyDictionary[Identity, dict[Branch, Tensor]] = WeakKeyDictionary()
 
@@ -37,28 +40,42 @@ class ComfyAdapter:
     def open(cls, path: Path, fp8: bool = False) -> "ComfyAdapter":
         return cls(inspect_adapter(path), fp8)
 
+    def with_lora(self, lora: AdapterLora) -> "ComfyAdapter":
+        """This adapter with a LoRA added; parts that the LoRA leaves alone are shared."""
+        changed = ComfyAdapter(self.file, self.fp8)
+        changed.loras = (*self.loras, lora)
+        changed._without_last_lora = self
+        return changed
+
     def part(self, branch: Branch, part: Part) -> comfy.model_patcher.ModelPatcher:
         """The patcher of a part, read from the file when first asked for."""
+        if self._is_shared(branch, part):
+            return self._without_last_lora.part(branch, part)
         if (branch, part) not in self._patchers:
-            self._patchers[branch, part] = load_part(self.file, branch, part, self.fp8)
+            self._patchers[branch, part] = load_part(self.file, branch, part, self.fp8, self.loras)
         return self._patchers[branch, part]
 
     def keys_values(self, branch: Branch, identity: Identity) -> Tensor:
         """Keys and values of a person on the CPU, [layers, 2, heads, tokens, 64]."""
+        if self._is_shared(branch, "encoder"):
+            return self._without_last_lora.keys_values(branch, identity)
         made = self._keys_values.setdefault(identity, {})
         if branch not in made:
             self._check(branch, identity)
             made[branch] = self._encode(branch, identity)
         return made[branch]
 
+    def _is_shared(self, branch: Branch, part: Part) -> bool:
+        return bool(self.loras) and not self.loras[-1].changes(part_keys(self.file, branch, part))
+
     def _encode(self, branch: Branch, identity: Identity) -> Tensor:
         patcher = self.part(branch, "encoder")
         comfy.model_management.load_model_gpu(patcher)
-        device = patcher.load_device
-        siglip = identity.siglip[None].to(device) if branch is Branch.SIG else None
+        inputs = (identity.arcface, identity.siglip if branch is Branch.SIG else None, learned_tokens(branch, identity))
+        batch = [None if value is None else value[None].to(patcher.load_device, torch.float32) for value in inputs]
         # Made in float32 because it is done once; kept in the width of the weights, which is what sampling runs in.
         with torch.no_grad():
-            keys_values = patcher.model(identity.arcface[None].to(device), siglip)[:, 0]
+            keys_values = patcher.model(*batch)[:, 0]
         if not keys_values.isfinite().all():
             raise ValueError(
                 f"The keys and values made for “{identity.name}” are not finite. Its embeddings or the adapter file "
@@ -74,6 +91,7 @@ class ComfyAdapter:
                 f"{self.file.path.name} was trained on vectors of {shape.embedding} numbers. "
                 "Make the identity with the antelopev2 face pack."
             )
+        self._check_learned(branch, identity)
         if branch is not Branch.SIG:
             return
         if identity.siglip is None:
@@ -87,15 +105,42 @@ class ComfyAdapter:
                 f"expects {shape.siglip_width}. Load the SigLIP base patch16-256 tower in Load SigLIP."
             )
 
+    def _check_learned(self, branch: Branch, identity: Identity) -> None:
+        learned = learned_tokens(branch, identity)
+        if learned is None:
+            return
+        if identity.learned.adapter != fingerprint(self.file):
+            raise ValueError(
+                f"“{identity.name}” carries tokens learned with another adapter ({identity.learned.adapter}) than "
+                f"{self.file.path.name} ({fingerprint(self.file)}). Load the adapter it was trained with."
+            )
+        hidden = self.file.shapes[branch].hidden
+        if learned.ndim != 2 or learned.shape[1] != hidden:
+            raise ValueError(
+                f"“{identity.name}” carries learned tokens of shape {list(learned.shape)}; expected [tokens, {hidden}]."
+            )
+
+
+def learned_tokens(branch: Branch, identity: Identity) -> Tensor | None:
+    """The tokens trained for this person and branch, [tokens, hidden], if there are any."""
+    if identity.learned is None:
+        return None
+    return identity.learned.arc if branch is Branch.ARC else identity.learned.sig
+
 
 def load_part(
-    file: AdapterFile, branch: Branch, part: Part, fp8: bool = False, disable_dynamic: bool = False
+    file: AdapterFile,
+    branch: Branch,
+    part: Part,
+    fp8: bool = False,
+    loras: tuple[AdapterLora, ...] = (),
+    disable_dynamic: bool = False,
 ) -> comfy.model_patcher.ModelPatcher:
     """Reads one part of one branch into a module of ComfyUI's casting layers, in a patcher of its own.
 
     `disable_dynamic` is how newer ComfyUI asks for a patcher without its dynamic memory.
     """
-    tensors = read_part(file, branch, part)
+    tensors = read_part(file, branch, part, loras)
     if fp8:
         tensors = {name: _to_fp8(tensor) for name, tensor in tensors.items()}
     with torch.device("meta"):
@@ -111,7 +156,7 @@ def load_part(
         offload_device=comfy.model_management.unet_offload_device(),
     )
     if hasattr(patcher, "cached_patcher_init"):  # ComfyUI >= 0.23 makes a copy for every further GPU by this factory
-        patcher.cached_patcher_init = (load_part, (file, branch, part, fp8))
+        patcher.cached_patcher_init = (load_part, (file, branch, part, fp8, loras))
     return patcher
 
 

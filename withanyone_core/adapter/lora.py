@@ -1,0 +1,104 @@
+"""Small files that change an adapter: low-rank updates of its matrices, as training writes them.
+
+A file holds `KEY.lora_A.weight` [rank, in] and `KEY.lora_B.weight` [out, rank] for matrices of the adapter, KEY being
+the adapter's own key without `.weight`, and optionally a scalar `KEY.alpha` (rank where it is missing).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from .checkpoint import AdapterFile, AdapterFileError, expected_keys, named
+
+_DOWN, _UP, _ALPHA = ".lora_A.weight", ".lora_B.weight", ".alpha"
+
+
+@dataclass(frozen=True, eq=False)
+class LowRank:
+    """An update `strength * up @ down` of one matrix; the scale alpha / rank is folded into `up`."""
+
+    down: Tensor
+    up: Tensor
+
+    def added_to(self, weight: Tensor, strength: float) -> Tensor:
+        """The changed matrix in its own type; summed in float32."""
+        change = strength * (self.up.float() @ self.down.float())
+        return (weight.float() + change).to(weight.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class AdapterLora:
+    """The updates of one file, by the adapter key they change, and how strongly they are added."""
+
+    updates: Mapping[str, LowRank]
+    strength: float = 1.0
+
+    def __call__(self, key: str, weight: Tensor) -> Tensor:
+        """The matrix of a key with its update added; matrices without one as they are."""
+        return self.updates[key].added_to(weight, self.strength) if key in self.updates else weight
+
+    def changes(self, keys: set[str]) -> bool:
+        return self.strength != 0 and not keys.isdisjoint(self.updates)
+
+
+def read_lora(path: Path, file: AdapterFile, strength: float = 1.0) -> AdapterLora:
+    """A LoRA for this adapter.
+
+    Raises AdapterFileError where the file is broken, holds anything else, or does not fit this adapter.
+    """
+    path = Path(path)
+    tensors = _tensors(path)
+    shapes = {
+        key: shape
+        for branch_shape in file.shapes.values()
+        for key, shape in expected_keys(branch_shape, file.layout).items()
+        if len(shape) == 2
+    }
+    targets = {key.removesuffix(_DOWN) for key in tensors if key.endswith(_DOWN)}
+    known = {target + suffix for target in targets for suffix in (_DOWN, _UP, _ALPHA)}
+    foreign = [key for key in tensors if key not in known]
+    if foreign or not targets:
+        raise AdapterFileError(
+            f"{path.name} is not a LoRA of a WithAnyone adapter (it holds {named(foreign or tensors)}). "
+            "LoRAs of FLUX itself belong in Load LoRA."
+        )
+    updates = {f"{target}.weight": _low_rank(path, file, target, tensors, shapes) for target in sorted(targets)}
+    return AdapterLora(updates, strength)
+
+
+def _tensors(path: Path) -> Mapping[str, Tensor]:
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no adapter LoRA at {path}.")
+    if path.suffix not in (".safetensors", ".sft"):
+        raise AdapterFileError(f"{path.name}: adapter LoRAs are read from .safetensors files only.")
+    try:
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise AdapterFileError(f"{path.name} is not a whole safetensors file ({error}). Fetch it again.") from error
+    broken = [key for key, tensor in tensors.items() if not tensor.float().isfinite().all()]
+    if broken:
+        raise AdapterFileError(f"{path.name}: NaN or infinite values in {named(broken)}. Fetch or train it again.")
+    return tensors
+
+
+def _low_rank(
+    path: Path, file: AdapterFile, target: str, tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]
+) -> LowRank:
+    shape = shapes.get(f"{target}.weight")
+    if shape is None:
+        raise AdapterFileError(f"{path.name} changes {target}.weight, which {file.path.name} does not have.")
+    down, up = tensors[target + _DOWN], tensors.get(target + _UP)
+    if up is None:
+        raise AdapterFileError(f"{path.name} is not complete: {target + _UP} is missing.")
+    rank = down.shape[0]
+    if down.ndim != 2 or up.ndim != 2 or (up.shape[0], down.shape[1]) != shape or up.shape[1] != rank or rank == 0:
+        raise AdapterFileError(
+            f"{path.name}: {target} has factors {list(up.shape)} x {list(down.shape)}, which do not give the "
+            f"{list(shape)} matrix of {file.path.name}. It was made for an adapter of another size."
+        )
+    alpha = tensors[target + _ALPHA].float().item() if target + _ALPHA in tensors else float(rank)
+    return LowRank(down, up.float() * (alpha / rank))
