@@ -35,7 +35,9 @@ apt_install() {
     [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null || return 1
     say "installing $* with apt"
     # A list from long ago names files that the mirror no longer has, so it is always fetched anew.
-    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+    {
+        apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"
+    } >"$testbed/apt.log" 2>&1 || { tail -n 20 "$testbed/apt.log" >&2; return 1; }
 }
 
 pip_install() { "$python" -m pip install --quiet --no-input --disable-pip-version-check "$@"; }

@@ -13,8 +13,8 @@ from pack import ROOT, load_pack
 
 load_pack()
 
-from withanyone_pack.tests.comfyui.exchange import with_standins, workflow_with_standins  # noqa: E402
-from withanyone_pack.tests.comfyui.server import ComfyServer  # noqa: E402
+from withanyone_pack.tests.comfyui.exchange import with_standins, workflow_with_standins
+from withanyone_pack.tests.comfyui.server import ComfyServer
 
 API_GRAPH = ROOT / "tests/comfyui/two_people_api.json"
 WORKFLOW = ROOT / "example_workflows/two_people.json"

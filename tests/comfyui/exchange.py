@@ -7,9 +7,9 @@ from typing import Any
 # Loader of the shipped workflow: what stands in for it, and that node's inputs.
 # The adapter and SigLIP are read by the pack's own loaders, from small files of the released names.
 STANDINS: dict[str, tuple[str, dict[str, Any]]] = {
-    "UNETLoader": ("StandinFlux", {"seed": 1}),
-    "DualCLIPLoader": ("StandinCLIP", {"seed": 2}),
-    "VAELoader": ("StandinVAE", {"seed": 3}),
+    "UNETLoader": ("StandinFlux", {"weights_seed": 1}),
+    "DualCLIPLoader": ("StandinCLIP", {"weights_seed": 2}),
+    "VAELoader": ("StandinVAE", {"weights_seed": 3}),
     "WithAnyoneLoadFaceAnalysis": ("StandinFaceAnalysis", {}),
 }
 

@@ -10,8 +10,8 @@ from pathlib import Path
 main = Path(sys.argv[1]).resolve()
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-import torch  # noqa: E402
-from pack import define_torchvision_operators  # noqa: E402
+import torch
+from pack import define_torchvision_operators
 
 PR_SET_PDEATHSIG = 1
 parent = int(os.environ["WITHANYONE_PARENT"])

@@ -21,8 +21,8 @@ from PIL import Image, ImageDraw
 
 load_pack()
 
-from withanyone_pack.tests.comfyui.browser import Page, frontend  # noqa: E402
-from withanyone_pack.tests.comfyui.server import ComfyServer  # noqa: E402
+from withanyone_pack.tests.comfyui.browser import Page, frontend
+from withanyone_pack.tests.comfyui.server import ComfyServer
 
 PROMPT = (
     "A photo of two people sitting side by side at a wooden table in a sunlit café, both smiling at the camera, "
@@ -44,15 +44,9 @@ FLUX = HUB + "black-forest-labs/FLUX.1-dev/resolve/main/"
 ENCODERS = HUB + "comfyanonymous/flux_text_encoders/resolve/main/"
 SIGLIP = "siglip-base-patch16-256-i18n"
 
-# id: (class, title, inputs, (x, y), (width, height))
-NODES: dict[str, tuple[str, str, dict[str, Any], tuple[int, int], tuple[int, int]]] = {
-    "1": (
-        "UNETLoader",
-        "FLUX.1-dev",
-        {"unet_name": "flux1-dev.safetensors", "weight_dtype": "default"},
-        (0, 0),
-        (330, 90),
-    ),
+# id: (class, title, inputs)
+NODES: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "1": ("UNETLoader", "FLUX.1-dev", {"unet_name": "flux1-dev.safetensors", "weight_dtype": "default"}),
     "2": (
         "DualCLIPLoader",
         "Text encoders",
@@ -62,27 +56,21 @@ NODES: dict[str, tuple[str, str, dict[str, Any], tuple[int, int], tuple[int, int
             "type": "flux",
             "device": "default",
         },
-        (0, 140),
-        (330, 140),
     ),
-    "3": ("VAELoader", "VAE", {"vae_name": "ae.safetensors"}, (0, 330), (330, 60)),
+    "3": ("VAELoader", "VAE", {"vae_name": "ae.safetensors"}),
     "4": (
         "WithAnyoneLoadAdapter",
         "WithAnyone adapter",
         {"adapter_name": "withanyone.safetensors", "dtype": "as stored"},
-        (0, 440),
-        (330, 90),
     ),
     "5": (
         "WithAnyoneLoadFaceAnalysis",
         "Face models",
         {"pack": "antelopev2", "provider": "CPU", "det_size": 640, "det_threshold": 0.5},
-        (0, 580),
-        (330, 140),
     ),
-    "6": ("WithAnyoneLoadSigLIP", "SigLIP", {"siglip_name": f"{SIGLIP}.safetensors"}, (0, 770), (330, 60)),
-    "7": ("LoadImage", "Photo of person 1", {"image": "person_1.jpg"}, (410, 0), (280, 340)),
-    "8": ("LoadImage", "Photo of person 2", {"image": "person_2.jpg"}, (410, 430), (280, 340)),
+    "6": ("WithAnyoneLoadSigLIP", "SigLIP", {"siglip_name": f"{SIGLIP}.safetensors"}),
+    "7": ("LoadImage", "Photo of person 1", {"image": "person_1.jpg"}),
+    "8": ("LoadImage", "Photo of person 2", {"image": "person_2.jpg"}),
     "9": (
         "WithAnyoneIdentityFromPhotos",
         "Person 1",
@@ -96,8 +84,6 @@ NODES: dict[str, tuple[str, str, dict[str, Any], tuple[int, int], tuple[int, int
             "no_face": "error",
             "clip_vision": ["6", 0],
         },
-        (730, 0),
-        (310, 380),
     ),
     "10": (
         "WithAnyoneIdentityFromPhotos",
@@ -112,29 +98,21 @@ NODES: dict[str, tuple[str, str, dict[str, Any], tuple[int, int], tuple[int, int
             "no_face": "error",
             "clip_vision": ["6", 0],
         },
-        (730, 430),
-        (310, 380),
     ),
     "11": (
         "WithAnyoneLayout",
         "Canvas and places",
         {"width": 1024, "height": 1024, "people": 2, "preset_seed": 0, "boxes": ""},
-        (1120, 0),
-        (310, 440),
     ),
     "12": (
         "WithAnyonePlaceFace",
         "Person 1 into a place",
         {"identity": ["9", 0], "weight": 1.0, "box": 0, "layout": ["11", 0]},
-        (1120, 490),
-        (310, 160),
     ),
     "13": (
         "WithAnyonePlaceFace",
         "Person 2 into the next",
         {"identity": ["10", 0], "weight": 1.0, "box": 0, "layout": ["11", 0], "faces": ["12", 0]},
-        (1120, 700),
-        (310, 160),
     ),
     "14": (
         "WithAnyoneApply",
@@ -150,21 +128,13 @@ NODES: dict[str, tuple[str, str, dict[str, Any], tuple[int, int], tuple[int, int
             "id_weight": -1.0,
             "siglip_weight": -1.0,
         },
-        (1510, 550),
-        (310, 250),
     ),
-    "15": (
-        "T5TokenizerOptions",
-        "T5 sees 512 tokens",
-        {"clip": ["2", 0], "min_padding": 0, "min_length": 512},
-        (1510, 0),
-        (310, 90),
-    ),
-    "16": ("CLIPTextEncode", "Prompt", {"text": PROMPT, "clip": ["15", 0]}, (1510, 140), (310, 210)),
-    "17": ("FluxGuidance", "Guidance", {"guidance": 4.0, "conditioning": ["16", 0]}, (1510, 400), (310, 60)),
-    "18": ("BasicGuider", "Guider", {"model": ["14", 0], "conditioning": ["17", 0]}, (1900, 0), (290, 50)),
-    "19": ("RandomNoise", "Noise", {"noise_seed": 1}, (1900, 100), (290, 90)),
-    "20": ("KSamplerSelect", "Sampler", {"sampler_name": "euler"}, (1900, 240), (290, 60)),
+    "15": ("T5TokenizerOptions", "T5 sees 512 tokens", {"clip": ["2", 0], "min_padding": 0, "min_length": 512}),
+    "16": ("CLIPTextEncode", "Prompt", {"text": PROMPT, "clip": ["15", 0]}),
+    "17": ("FluxGuidance", "Guidance", {"guidance": 4.0, "conditioning": ["16", 0]}),
+    "18": ("BasicGuider", "Guider", {"model": ["14", 0], "conditioning": ["17", 0]}),
+    "19": ("RandomNoise", "Noise", {"noise_seed": 1}),
+    "20": ("KSamplerSelect", "Sampler", {"sampler_name": "euler"}),
     "21": (
         "WithAnyoneScheduler",
         "Released schedule",
@@ -175,16 +145,8 @@ NODES: dict[str, tuple[str, str, dict[str, Any], tuple[int, int], tuple[int, int
             "denoise": 1.0,
             "token_count": "as released",
         },
-        (1900, 350),
-        (290, 160),
     ),
-    "22": (
-        "EmptySD3LatentImage",
-        "Empty canvas",
-        {"width": ["11", 1], "height": ["11", 2], "batch_size": 1},
-        (1900, 560),
-        (290, 110),
-    ),
+    "22": ("EmptySD3LatentImage", "Empty canvas", {"width": ["11", 1], "height": ["11", 2], "batch_size": 1}),
     "23": (
         "SamplerCustomAdvanced",
         "Sample",
@@ -195,11 +157,9 @@ NODES: dict[str, tuple[str, str, dict[str, Any], tuple[int, int], tuple[int, int
             "sigmas": ["21", 0],
             "latent_image": ["22", 0],
         },
-        (1900, 720),
-        (290, 110),
     ),
-    "24": ("VAEDecode", "Decode", {"samples": ["23", 0], "vae": ["3", 0]}, (2270, 0), (330, 50)),
-    "25": ("SaveImage", "Picture", {"filename_prefix": "withanyone", "images": ["24", 0]}, (2270, 100), (330, 400)),
+    "24": ("VAEDecode", "Decode", {"samples": ["23", 0], "vae": ["3", 0]}),
+    "25": ("SaveImage", "Picture", {"filename_prefix": "withanyone", "images": ["24", 0]}),
 }
 
 # id: (file, address, folder under models/)
@@ -222,59 +182,85 @@ MODELS = {
     ],
 }
 
-# title: (x, y, width, height), colour
+# title: colour, columns of node ids from top to bottom; the note comes last
 GROUPS = {
-    "Models": ((-20, -80, 370, 970), "#3f789e"),
-    "People": ((390, -80, 670, 970), "#b06634"),
-    "Places": ((1100, -80, 350, 970), "#8A8"),
-    "What the model is told": ((1490, -80, 350, 970), "#a1309b"),
-    "Sampling": ((1880, -80, 330, 970), "#88A"),
-    "Result": ((2250, -80, 370, 970), "#444"),
+    "Models": ("#3f789e", [["1", "2", "3", "4", "5", "6"]]),
+    "People": ("#b06634", [["7", "8"], ["9", "10"]]),
+    "Places": ("#8A8", [["11", "12", "13"]]),
+    "What the model is told": ("#a1309b", [["15", "16", "17", "14"]]),
+    "Sampling": ("#88A", [["18", "19", "20", "21", "22", "23"]]),
+    "Result": ("#888", [["24", "25", "26"]]),
 }
+NOTE_ID = "26"
+WIDTH = 330
+ROOM = {  # heights of nodes that show a picture or take a long text
+    "LoadImage": 400,
+    "WithAnyoneIdentityFromPhotos": 400,
+    "WithAnyoneLayout": 400,
+    "CLIPTextEncode": 210,
+    "SaveImage": 400,
+    "MarkdownNote": 330,
+}
+TITLE, GAP = 30, 20
 OUR_COLOUR = {"color": "#233", "bgcolor": "#355"}
-NOTE_BOX = ((2270, 550), (330, 320))
 
 
 def api_graph() -> dict[str, Any]:
     return {
         node: {"inputs": inputs, "class_type": kind, "_meta": {"title": title}}
-        for node, (kind, title, inputs, _, _) in NODES.items()
+        for node, (kind, title, inputs) in NODES.items()
     }
 
 
-def set_out(workflow: dict[str, Any]) -> dict[str, Any]:
-    """The frontend's workflow with every node in its place, model addresses, groups and the note."""
+def finished(workflow: dict[str, Any]) -> dict[str, Any]:
+    """The frontend's workflow with model addresses, colours, the note, and everything in its place."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     for node in workflow["nodes"]:
-        name = str(node["id"])
-        kind, node["title"], _, node["pos"], node["size"] = NODES[name]
+        kind, node["title"], _ = NODES[str(node["id"])]
         if kind.startswith("WithAnyone"):
             node |= OUR_COLOUR
             node["properties"] |= {"cnr_id": project["name"], "ver": project["version"]}
-        if name in MODELS:
+        if str(node["id"]) in MODELS:
             fields = ("name", "url", "directory")
-            node["properties"]["models"] = [dict(zip(fields, model, strict=True)) for model in MODELS[name]]
+            models = MODELS[str(node["id"])]
+            node["properties"]["models"] = [dict(zip(fields, model, strict=True)) for model in models]
         if kind == "RandomNoise":
             node["widgets_values"][1] = "fixed"
-    workflow["nodes"].append(note(workflow["last_node_id"] + 1))
-    workflow["last_node_id"] += 1
-    workflow["groups"] = [
-        {"id": index, "title": title, "bounding": list(box), "color": colour, "font_size": 24, "flags": {}}
-        for index, (title, (box, colour)) in enumerate(GROUPS.items(), 1)
-    ]
+    workflow["nodes"].append(note())
+    workflow["last_node_id"] = int(NOTE_ID)
+    workflow["groups"] = set_out({str(node["id"]): node for node in workflow["nodes"]})
     workflow["id"] = str(uuid5(NAMESPACE_URL, f"{project['name']}/two_people"))
     workflow["extra"] = {}
     return workflow
 
 
-def note(identifier: int) -> dict[str, Any]:
-    position, size = NOTE_BOX
+def set_out(nodes: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Places the nodes in columns and returns the groups around them."""
+    groups, x, bottom = [], 0, 0
+    for title, (colour, columns) in GROUPS.items():
+        left = x
+        for column in columns:
+            y = 0
+            for node in (nodes[name] for name in column):
+                node["pos"] = [x, y]
+                node["size"] = [WIDTH, max(node["size"][1], ROOM.get(node["type"], 0))]
+                y += node["size"][1] + TITLE + GAP
+            x, bottom = x + WIDTH + 2 * GAP, max(bottom, y - TITLE)
+        groups.append({"title": title, "bounding": [left - GAP, -80, x - left, 0], "color": colour})
+        x += GAP
+    for index, group in enumerate(groups, 1):
+        group["bounding"][3] = bottom + 80
+        group |= {"id": index, "font_size": 24, "flags": {}}
+    return groups
+
+
+def note() -> dict[str, Any]:
     return {
-        "id": identifier,
+        "id": int(NOTE_ID),
         "type": "MarkdownNote",
         "title": "Read me",
-        "pos": list(position),
-        "size": list(size),
+        "pos": [0, 0],
+        "size": [0, 0],
         "flags": {},
         "order": 0,
         "mode": 0,
@@ -296,9 +282,9 @@ def drawn_person(colour: tuple[int, int, int]) -> Image.Image:
     return picture
 
 
-def screenshot(page: Page) -> Image.Image:
+def screenshot(page: Page, groups: list[dict[str, Any]]) -> Image.Image:
     """The whole graph and nothing of the menus around it."""
-    page.call(
+    scale = page.call(
         """
         const page = app.extensionManager
         await page.setting.set('Comfy.Minimap.Visible', false)
@@ -312,19 +298,20 @@ def screenshot(page: Page) -> Image.Image:
         canvas.ds.offset = [-box[0], -box[1]]
         canvas.setDirty(true, true)
         await new Promise(done => setTimeout(done, 3000))
+        return canvas.ds.scale
         """,
-        extent(),
+        extent(groups),
     )
     picture = Image.open(io.BytesIO(page.driver.get_screenshot_as_png())).convert("RGB")
-    return picture
+    _, _, width, height = extent(groups)
+    return picture.crop((0, 0, round(width * scale), round(height * scale)))
 
 
-def extent() -> list[int]:
-    """x, y, width and height of all groups, with a margin."""
-    boxes = [box for box, _ in GROUPS.values()]
-    x, y = min(box[0] for box in boxes) - 60, min(box[1] for box in boxes) - 60
-    right, bottom = max(box[0] + box[2] for box in boxes) + 20, max(box[1] + box[3] for box in boxes) + 20
-    return [x, y, right - x, bottom - y]
+def extent(groups: list[dict[str, Any]]) -> list[int]:
+    """x, y, width and height of all groups, with a margin in which the page keeps its menu button."""
+    first, last = groups[0]["bounding"], groups[-1]["bounding"]
+    x, y = first[0] - 2 * GAP, first[1] - 3 * GAP
+    return [x, y, last[0] + last[2] + 2 * GAP - x, first[1] + first[3] + 2 * GAP - y]
 
 
 def write(path: Path, content: Any) -> None:
@@ -337,11 +324,11 @@ def main() -> None:
         for number, colour in enumerate(((196, 120, 80), (80, 130, 180)), 1):
             drawn_person(colour).save(server.base / "input" / f"person_{number}.jpg")
         page.call("await app.loadApiJson(args[0], 'two_people')", api_graph())
-        workflow = set_out(page.workflow())
+        workflow = finished(page.workflow())
         page.load(workflow)
         write(ROOT / "example_workflows/two_people.json", workflow)
         write(ROOT / "tests/comfyui/two_people_api.json", page.api_graph())
-        picture = screenshot(page)
+        picture = screenshot(page, workflow["groups"])
     (ROOT / "docs").mkdir(exist_ok=True)
     picture.save(ROOT / "docs/two_people.png", optimize=True)
     picture.resize((picture.width // 2, picture.height // 2)).save(

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from withanyone_pack.tests.comfyui.browser import frontend, require_chromium
+from withanyone_pack.tests.comfyui.exchange import with_standins, workflow_with_standins
 from withanyone_pack.tests.comfyui.server import ComfyServer
 from withanyone_pack.tests.comfyui.small_graphs import ROOT, shipped_graph
 
@@ -43,6 +44,16 @@ def test_it_queues_the_graph_that_the_server_test_runs(opened):
 def test_the_page_has_no_errors(opened):
 
     assert opened.errors() == []
+
+
+def test_the_demos_own_workflow_opens_too(page, workflow):
+    page.load(workflow_with_standins(workflow))
+    assert page.missing_node_types() == []
+    shown = page.api_graph()
+    expected = with_standins(shipped_graph())
+    assert {name: (node["class_type"], node["inputs"]) for name, node in shown.items()} == {
+        name: (node["class_type"], node["inputs"]) for name, node in expected.items()
+    }
 
 
 def test_it_is_among_the_templates(opened):

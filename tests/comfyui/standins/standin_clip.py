@@ -19,14 +19,14 @@ class StandinCLIP(io.ComfyNode):
             node_id="StandinCLIP",
             display_name="Stand-in: small random CLIP-L and T5",
             category="standins",
-            inputs=[io.Int.Input("seed", default=2)],
+            inputs=[io.Int.Input("weights_seed", default=2)],
             outputs=[io.Clip.Output()],
         )
 
     @classmethod
-    def execute(cls, seed: int) -> io.NodeOutput:
+    def execute(cls, weights_seed: int) -> io.NodeOutput:
         target = ClipTarget(comfy.text_encoders.flux.FluxTokenizer, comfy.text_encoders.flux.flux_clip())
         options = {"t5xxl_model_config": SMALL_T5, "clip_l_model_config": SMALL_CLIP}
         clip = comfy.sd.CLIP(target, model_options=options)
-        fill(clip.cond_stage_model, seed)
+        fill(clip.cond_stage_model, weights_seed)
         return io.NodeOutput(clip)

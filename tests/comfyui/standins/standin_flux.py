@@ -62,13 +62,13 @@ class StandinFlux(io.ComfyNode):
             node_id="StandinFlux",
             display_name="Stand-in: small random Flux",
             category="standins",
-            inputs=[io.Int.Input("seed", default=1)],
+            inputs=[io.Int.Input("weights_seed", default=1)],
             outputs=[io.Model.Output()],
         )
 
     @classmethod
-    def execute(cls, seed: int) -> io.NodeOutput:
-        model = standin_flux(seed)
+    def execute(cls, weights_seed: int) -> io.NodeOutput:
+        model = standin_flux(weights_seed)
         patcher = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
         load_device = comfy.model_management.get_torch_device()
         return io.NodeOutput(patcher(model, load_device, comfy.model_management.unet_offload_device()))

@@ -18,7 +18,8 @@ def standin_autoencoder(seed: int) -> comfy.taesd.taesd.TAESD:
     fill(vae, seed)
     vae.vae_scale.fill_(latent_format.scale_factor)
     vae.vae_shift.fill_(latent_format.shift_factor)
-    middle_of_range(vae.taesd_decoder, torch.randn(1, LATENT_CHANNELS, 16, 16, generator=torch.manual_seed(seed)))
+    latent = torch.randn(1, LATENT_CHANNELS, 16, 16, generator=torch.Generator().manual_seed(seed))
+    middle_of_range(vae.taesd_decoder, latent)
     return vae
 
 
@@ -37,10 +38,10 @@ class StandinVAE(io.ComfyNode):
             node_id="StandinVAE",
             display_name="Stand-in: small random VAE",
             category="standins",
-            inputs=[io.Int.Input("seed", default=3)],
+            inputs=[io.Int.Input("weights_seed", default=3)],
             outputs=[io.Vae.Output()],
         )
 
     @classmethod
-    def execute(cls, seed: int) -> io.NodeOutput:
-        return io.NodeOutput(comfy.sd.VAE(sd=standin_autoencoder(seed).state_dict()))
+    def execute(cls, weights_seed: int) -> io.NodeOutput:
+        return io.NodeOutput(comfy.sd.VAE(sd=standin_autoencoder(weights_seed).state_dict()))
