@@ -2,12 +2,12 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import applying, identities, identity_library, layout, loading, sampling
+from . import applying, editing, identities, identity_library, layout, layout_sources, loading, sampling
 
 
 class WithAnyoneExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        topics = (loading, identities, identity_library, layout, applying, sampling)
+        topics = (loading, identities, identity_library, layout, layout_sources, applying, sampling, editing)
         return [node for topic in topics for node in topic.NODES]
 
 

@@ -21,6 +21,9 @@ class Window:
         return self.start <= 0.0 and self.end >= 1.0
 
 
+ALWAYS = Window()
+
+
 @dataclass(frozen=True)
 class Curve:
     """A factor that moves from `first` at the window's first step to `last` at its last one."""
@@ -40,6 +43,9 @@ class Curve:
     def at(self, position: float) -> float:
         """The factor at `position`, 0 for the first step to 1 for the last."""
         return self.first + (self.last - self.first) * _eased(position, self.shape)
+
+
+CONSTANT = Curve()
 
 
 def _eased(position: float, shape: str) -> float:

@@ -431,6 +431,23 @@ def test_tiles_switch_the_adapter_off_with_one_warning(base, adapter, caplog):
     assert "tiled sampling" in caplog.text
 
 
+def test_an_edit_adapter_without_a_reference_and_the_reverse_are_mentioned_once(base, adapter, tmp_path, caplog):
+    (tmp_path / "ke").mkdir()
+    edit = small_adapter(tmp_path / "ke", (ARC,), layout="single")
+    cases = [
+        (edit, {}, "one ArcFace branch, like Ke"),
+        (edit, {"reference_latents": [noise(7)]}, None),
+        (adapter, {}, None),
+        (adapter, {"reference_latents": [noise(7)]}, "There is a Kontext reference"),
+    ]
+    for which, extras, words in cases:
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "withanyone"):
+            sample(applied(base, which, weights={Branch.ARC: 1.0}), prompt(0, **extras))
+        assert len(caplog.records) == (words is not None)
+        assert words is None or words in caplog.text
+
+
 # The window
 
 

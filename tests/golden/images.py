@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ...withanyone_core.editing import blur_boxes
 from ...withanyone_core.faces.crop import face_crop
 from ...withanyone_core.faces.siglip import pixel_values
 from ..pack import add_comfyui
 from .network import MODULES
-from .report import Outcome, skipped, within
+from .report import Outcome, within
 from .stored import header, tensors
 
 # Pillow's versions round resampled pixels to neighbouring levels.
@@ -26,7 +27,12 @@ def crops(path: Path) -> Iterator[Outcome]:
     pixels = pixel_values(_picture(path.with_name(about["crop"])), 256)
     levels = (pixels[0].permute(1, 2, 0) * 0.5 + 0.5) * 255
     yield within("SigLIP pixels", levels, _tensor(path.with_name(about["siglip_u8"])), 1.001 * ONE_LEVEL)
-    yield skipped("face blur of the Kontext edit", "face editing does not exist yet")
+    edit = about["ke"]
+    blurred = blur_boxes(
+        _picture(path.with_name(edit["base"])), [tuple(box) for box in edit["bboxes"]], edit["min_side"]
+    )
+    reference = _tensor(path.with_name(edit["blurred"]))
+    yield within("face blur of the Kontext edit", torch.from_numpy(blurred.copy()), reference, ONE_LEVEL)
 
 
 def siglip(path: Path) -> Iterator[Outcome]:

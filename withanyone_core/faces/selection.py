@@ -39,6 +39,25 @@ def left_to_right(faces: Sequence[Face]) -> list[int]:
     return sorted(range(len(faces)), key=lambda index: faces[index].box_px[0] + faces[index].box_px[2])
 
 
+def faces_by_number(faces: Sequence[Face], numbers: str) -> list[Face]:
+    """Faces from left to right, or those whose numbers (from 1 for the leftmost) are written, as in "1,3".
+
+    Raises ValueError for anything but numbers of faces that are there, or one written twice.
+    """
+    ordered = [faces[index] for index in left_to_right(faces)]
+    words = numbers.replace(",", " ").split()
+    if not words:
+        return ordered
+    known = {str(number): face for number, face in enumerate(ordered, 1)}
+    wrong = [word for word in words if word not in known] or [word for word in words if words.count(word) > 1]
+    if wrong:
+        raise ValueError(
+            f"which_faces reads '{numbers.strip()}', but '{wrong[0]}' is not one of the faces found, 1 to "
+            f"{len(ordered)} from the left, or is written twice. Leave it empty for all of them."
+        )
+    return [known[word] for word in words]
+
+
 def cosines(embeddings: Sequence[np.ndarray], vector: np.ndarray) -> np.ndarray:
     """Cosine of each ArcFace vector [512] with `vector` [512], float64 [faces]; -1 where one has no direction."""
     stacked = np.stack(embeddings).astype(np.float64)

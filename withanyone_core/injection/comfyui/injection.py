@@ -11,13 +11,21 @@ from torch import Tensor
 from ...adapter.shape import Branch
 from ...cells import CellGroup, Grid, cell_groups
 from ...layout import PlacedFace
-from ...timing import Curve, Window
+from ...timing import ALWAYS, CONSTANT, Curve, Window
 from .canvas import bind, chunks
 from .forward import Forward, Pass
 
 KEY = "withanyone"
 # Schedules hit a window's edge only up to rounding; a strict comparison would drop that step.
 _SIGMA_TOLERANCE = 1e-4
+EDIT_WITHOUT_REFERENCE = (
+    "This adapter has one ArcFace branch, like Ke, which edits faces of a picture given by ReferenceLatent; there is "
+    "no reference here. If it is Ke, use the Kontext edit workflow; if it was trained for FLUX.1-dev, all is well."
+)
+REFERENCE_WITHOUT_EDIT = (
+    "There is a Kontext reference, but this adapter was not made for editing faces (Ke is). The people will be put "
+    "into the new picture, and the reference is left to Kontext alone."
+)
 UNKNOWN_PART = (
     "WithAnyone is off for a part of the picture whose place on the canvas is unknown (tiled sampling or spatial "
     "context windows). Sample the whole picture at once to place people."
@@ -39,8 +47,8 @@ class Settings:
     """
 
     weights: Mapping[Branch, float]
-    window: Window = field(default_factory=Window)
-    curve: Curve = field(default_factory=Curve)
+    window: Window = ALWAYS
+    curve: Curve = CONSTANT
     unconditional: bool = False
 
 
@@ -106,6 +114,7 @@ class Injection:
         passes = self._passes(bound.arguments["x"], options, base.diffusion_model.patch_size, people) if people else []
         if not passes:
             return executor(*args, **kwargs)
+        self._warn_of_suspicions(bool(bound.kwargs.get("ref_latents")))
         models = base.current_patcher.get_additional_models_with_key(KEY)
         attentions = {branch: models[slot].model for branch, slot in self.slots.items()}
         forward = Forward(passes, self._weights_at(moment), attentions, self.device_keys_values)
@@ -124,6 +133,14 @@ class Injection:
                 copies.append(copy)
             self.run.keys_values[key] = copies
         return self.run.keys_values[key]
+
+    def _warn_of_suspicions(self, has_reference: bool) -> None:
+        """Ke and the others can be told apart by their shapes only so far, so this stays a warning."""
+        is_edit = self.truncates_boxes and Branch.ARC in self.keys_values
+        if is_edit and not has_reference:
+            self.run.warn(EDIT_WITHOUT_REFERENCE)
+        if has_reference and not is_edit:
+            self.run.warn(REFERENCE_WITHOUT_EDIT)
 
     def _people_at(self, moment: "Moment") -> People:
         if not moment.is_in(self.settings.window):

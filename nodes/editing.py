@@ -1,0 +1,66 @@
+"""Prepare Face Edit: a picture for FLUX.1 Kontext and the Ke adapter to give new faces."""
+
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ..withanyone_core.editing import SMALLEST_FACE_PX, prepare_edit
+from ..withanyone_core.faces.photo import pictures
+from ..withanyone_core.faces.portrait import FaceAnalysis
+from ..withanyone_core.faces.selection import faces_by_number
+from . import sockets
+from .images import images
+
+
+class PrepareFaceEdit(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WithAnyonePrepareFaceEdit",
+            display_name="Prepare Face Edit",
+            category=sockets.CATEGORY,
+            description="Blurs the faces to be replaced and tells where they are. For FLUX.1 Kontext with a Ke "
+            "adapter: encode the picture, connect it by ReferenceLatent, and sample an empty latent of this size.",
+            inputs=[
+                io.Image.Input("image", tooltip="The picture whose faces are to change."),
+                sockets.FaceAnalysis.Input("face_analysis"),
+                io.String.Input(
+                    "which_faces",
+                    default="",
+                    tooltip="Numbers of the faces to change, counted from the left: 1,3. Empty: all of them. "
+                    "Box 1 of the layout is the first of these.",
+                ),
+                io.Int.Input(
+                    "smallest_px",
+                    default=SMALLEST_FACE_PX,
+                    min=0,
+                    max=4096,
+                    tooltip="Faces under this size are not blurred, as in the released program, and change less.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="image", tooltip="To VAE Encode and ReferenceLatent."),
+                sockets.Layout.Output(display_name="layout"),
+                io.Int.Output("width_px", display_name="width"),
+                io.Int.Output("height_px", display_name="height"),
+                io.Int.Output("faces_found", display_name="faces"),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, image: Tensor, face_analysis: FaceAnalysis, which_faces: str, smallest_px: int) -> io.NodeOutput:
+        photo, *others = pictures(image, "image")
+        if others:
+            raise ValueError(f"image holds {1 + len(others)} pictures; a face edit takes one. Choose it with an index.")
+        faces = faces_by_number(face_analysis.faces(photo), which_faces)
+        edit = prepare_edit(photo, faces, smallest_px, "The picture to edit")
+        picture = images([edit.picture])
+        shown = ui.PreviewImage(picture, cls=cls).as_dict()
+        if edit.sharp:
+            numbers = ", ".join(map(str, edit.sharp))
+            shown["text"] = (f"Left sharp, being smaller than {smallest_px} pixels: face {numbers}",)
+        return io.NodeOutput(
+            picture, edit.layout, edit.layout.width_px, edit.layout.height_px, len(edit.layout.boxes), ui=shown
+        )
+
+
+NODES: tuple[type[io.ComfyNode], ...] = (PrepareFaceEdit,)
