@@ -13,9 +13,12 @@ from ..withanyone_core.layout import (
     place_in_box,
     place_in_mask,
 )
+from ..withanyone_core.matching import best_box
 from ..withanyone_core.presets import preset_layout
 from ..withanyone_core.preview import draw_layout
 from . import sockets
+
+BEST_MATCH = -1
 
 
 class WithAnyoneLayout(io.ComfyNode):
@@ -95,10 +98,11 @@ class WithAnyonePlaceFace(io.ComfyNode):
                 io.Int.Input(
                     "box",
                     default=0,
-                    min=0,
-                    max=16,
+                    min=BEST_MATCH,
+                    max=99,
                     tooltip="Number of the box, as shown in the layout's preview. "
-                    "0: the lowest one that no earlier face of the chain took. Not used with a mask.",
+                    "0: the lowest one that no earlier face of the chain took. -1: of those that are free, the one "
+                    "whose face is most like this person (needs Layout from Image). Not used with a mask.",
                 ),
                 sockets.Layout.Input("layout", optional=True, tooltip="Places to choose from. This or a mask."),
                 io.Mask.Input(
@@ -130,6 +134,8 @@ class WithAnyonePlaceFace(io.ComfyNode):
             raise ValueError(f"{identity.name} has both a layout and a mask; connect only one of them.")
         if mask is not None:
             return io.NodeOutput(place_in_mask(identity, Mask.from_batch(mask), weight, faces))
+        if box == BEST_MATCH:
+            box = best_box(identity, layout, [face.box_number for face in faces])
         return io.NodeOutput(place_in_box(identity, layout, box, weight, faces))
 
 

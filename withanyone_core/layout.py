@@ -4,13 +4,13 @@ import logging
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from .identity import Identity
-from .timing import Window
+from .timing import ALWAYS, Window
 
 LOGGER = logging.getLogger("withanyone")
 CELL_PX = 16  # one image token covers 16 x 16 pixels: 8 by the VAE, 2 by Flux's patches
@@ -85,14 +85,21 @@ class Layout:
 
     Every layout is sound: a box partly outside the canvas is clamped, with one warning for all of them.
     ValueError for a canvas under 16 x 16 pixels and for a box that is not finite, has no area or lies outside.
+
+    embeddings  float32 [boxes, 512], the raw ArcFace vector of the face each box was found by, or None
+    face_model  the pack and recogniser that made them; empty where unknown
     """
 
     boxes: tuple[Box, ...]
     width_px: int
     height_px: int
+    embeddings: Tensor | None = field(default=None, compare=False)
+    face_model: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         check_canvas(self.width_px, self.height_px)
+        if self.embeddings is not None and len(self.embeddings) != len(self.boxes):
+            raise ValueError(f"{len(self.boxes)} boxes came with the face vectors of {len(self.embeddings)}.")
         for number, box in enumerate(self.boxes, start=1):
             self._check(number, box)
         clamped = tuple(box.clamped() for box in self.boxes)
@@ -140,7 +147,7 @@ class PlacedFace:
     weight: float = 1.0
     box_number: int | None = None
     layout: Layout | None = None
-    window: Window = Window()
+    window: Window = ALWAYS
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.weight) and self.weight >= 0):
@@ -206,7 +213,8 @@ def place_in_box(
 ) -> tuple[PlacedFace, ...]:
     """The earlier faces and this person in box `number` of the layout (from 1; 0 is the lowest free one).
 
-    ValueError if the earlier faces stand in another layout, or the box does not exist, is taken, or none is free.
+    A box asked for by its number may be shared: both people are drawn into it, with a warning.
+    ValueError if the earlier faces stand in another layout, or the box does not exist, or none is free.
     """
     earlier = tuple(earlier)
     taken = {face.box_number: face.identity.name for face in earlier if face.box_number is not None}
@@ -222,10 +230,7 @@ def place_in_box(
             "choose one of them, 0 for the next free one, or add a box to the layout."
         )
     if number in taken:
-        raise ValueError(
-            f"Box {number} was asked for {identity.name}, but it is already taken by {taken[number]}; "
-            "choose another box, or 0 for the next free one."
-        )
+        LOGGER.warning("%s shares box %d with %s; their looks will mix.", identity.name, number, taken[number])
     return *earlier, PlacedFace(identity, layout.boxes[number - 1], weight, number, layout)
 
 

@@ -1,4 +1,4 @@
-"""A picture of a layout: numbered boxes on a neutral canvas, with the cells that each of them really covers."""
+"""A picture of a layout: numbered boxes on the canvas, with the cells that each of them really covers."""
 
 import colorsys
 
@@ -14,13 +14,13 @@ SHADE_ALPHA = 90
 GOLDEN_ANGLE = 0.618034  # of the colour circle: neighbouring numbers get hues far apart, however many there are
 
 
-def draw_layout(layout: Layout) -> np.ndarray:
-    """uint8 [height, width, 3], the longer side 1024 pixels whatever the canvas; shaded are whole 16-pixel cells."""
-    scale = PREVIEW_PX / max(layout.width_px, layout.height_px)
-    size = max(1, round(layout.width_px * scale)), max(1, round(layout.height_px * scale))
-    picture = Image.new("RGB", size, CANVAS)
+def draw_layout(layout: Layout, behind: np.ndarray | None = None) -> np.ndarray:
+    """uint8 [height, width, 3], the longer side 1024 pixels whatever the canvas; shaded are whole 16-pixel cells.
+
+    `behind` is a picture uint8 [H, W, 3] stretched over the canvas; without one it is neutral with a grid of cells.
+    """
+    picture, scale = empty_canvas(layout.width_px, layout.height_px, behind)
     draw = ImageDraw.Draw(picture, "RGBA")
-    _draw_grid(draw, size, CELL_PX * scale)
     columns, rows = layout.width_px // CELL_PX, layout.height_px // CELL_PX
     for number, box in enumerate(layout.boxes, start=1):
         box_px = box.to_px(layout.width_px, layout.height_px)
@@ -29,6 +29,17 @@ def draw_layout(layout: Layout) -> np.ndarray:
         outline = tuple(edge * scale for edge in box_px)
         _draw_box(draw, number, shade, outline)
     return np.asarray(picture)
+
+
+def empty_canvas(width_px: int, height_px: int, behind: np.ndarray | None) -> tuple[Image.Image, float]:
+    """The canvas before anything stands on it, and the size in it of one pixel of the real one."""
+    scale = PREVIEW_PX / max(width_px, height_px)
+    size = max(1, round(width_px * scale)), max(1, round(height_px * scale))
+    if behind is not None:
+        return Image.fromarray(behind).resize(size, Image.Resampling.BICUBIC), scale
+    picture = Image.new("RGB", size, CANVAS)
+    _draw_grid(ImageDraw.Draw(picture), size, CELL_PX * scale)
+    return picture, scale
 
 
 def _draw_grid(draw: ImageDraw.ImageDraw, size: tuple[int, int], cell: float) -> None:
@@ -42,10 +53,10 @@ def _draw_grid(draw: ImageDraw.ImageDraw, size: tuple[int, int], cell: float) ->
 
 
 def _draw_box(draw: ImageDraw.ImageDraw, number: int, shade: tuple[float, ...], outline: tuple[float, ...]) -> None:
-    colour = _colour(number)
+    colour = colour_of(number)
     # A rectangle's last pixel is drawn, while the last cell ends before it; a sliver still shows as one pixel.
-    draw.rectangle(_drawable(shade), fill=(*colour, SHADE_ALPHA))
-    draw.rectangle(_drawable(outline), outline=colour, width=3)
+    draw.rectangle(drawable(shade), fill=(*colour, SHADE_ALPHA))
+    draw.rectangle(drawable(outline), outline=colour, width=3)
     x1, y1, x2, y2 = outline
     size = max(12, min(x2 - x1, y2 - y1, PREVIEW_PX / 8) * 0.6)
     centre = (x1 + x2) / 2, (y1 + y2) / 2
@@ -60,10 +71,12 @@ def _draw_box(draw: ImageDraw.ImageDraw, number: int, shade: tuple[float, ...], 
     )
 
 
-def _drawable(edges: tuple[float, ...]) -> tuple[float, ...]:
+def drawable(edges: tuple[float, ...]) -> tuple[float, ...]:
+    """Edges (x1, y1, x2, y2) as Pillow draws them: with the last pixel, and never the wrong way round."""
     x1, y1, x2, y2 = edges
     return x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)
 
 
-def _colour(number: int) -> tuple[int, int, int]:
+def colour_of(number: int) -> tuple[int, int, int]:
+    """RGB 0 to 255 of a box or person, by its number from 1."""
     return tuple(round(255 * channel) for channel in colorsys.hsv_to_rgb(number * GOLDEN_ANGLE % 1, 0.65, 1.0))
