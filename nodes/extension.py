@@ -1,11 +1,15 @@
 """The list of nodes handed to ComfyUI."""
 
-from comfy_api.latest import ComfyExtension, io
+from comfy_api.latest import ComfyAPI, ComfyExtension, io
 
 from . import applying, editing, identities, identity_library, layout, layout_sources, loading, sampling
+from .migration import register_replacements
 
 
 class WithAnyoneExtension(ComfyExtension):
+    async def on_load(self) -> None:
+        await register_replacements(ComfyAPI())
+
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         topics = (loading, identities, identity_library, layout, layout_sources, applying, sampling, editing)
         return [node for topic in topics for node in topic.NODES]

@@ -16,6 +16,7 @@ from ..withanyone_core.layout import (
 from ..withanyone_core.matching import best_box
 from ..withanyone_core.presets import preset_layout
 from ..withanyone_core.preview import draw_layout
+from ..withanyone_core.timing import Window
 from . import sockets
 
 BEST_MATCH = -1
@@ -114,6 +115,8 @@ class WithAnyonePlaceFace(io.ComfyNode):
                 sockets.Faces.Input(
                     "faces", optional=True, tooltip="The faces of the Place Face node before this one."
                 ),
+                _percent("start_percent", 0.0, "Part of the denoising at which this person begins to be drawn."),
+                _percent("end_percent", 1.0, "Part of the denoising after which this person is left to the model."),
             ],
             outputs=[sockets.Faces.Output("placed_faces", display_name="faces")],
         )
@@ -127,16 +130,23 @@ class WithAnyonePlaceFace(io.ComfyNode):
         layout: Layout | None = None,
         mask: torch.Tensor | None = None,
         faces: tuple[PlacedFace, ...] = (),
+        start_percent: float = 0.0,
+        end_percent: float = 1.0,
     ) -> io.NodeOutput:
         if layout is None and mask is None:
             raise ValueError(f"{identity.name} has no place: connect a layout or a mask.")
         if layout is not None and mask is not None:
             raise ValueError(f"{identity.name} has both a layout and a mask; connect only one of them.")
+        window = Window(start_percent, end_percent)
         if mask is not None:
-            return io.NodeOutput(place_in_mask(identity, Mask.from_batch(mask), weight, faces))
+            return io.NodeOutput(place_in_mask(identity, Mask.from_batch(mask), weight, faces, window))
         if box == BEST_MATCH:
             box = best_box(identity, layout, [face.box_number for face in faces])
-        return io.NodeOutput(place_in_box(identity, layout, box, weight, faces))
+        return io.NodeOutput(place_in_box(identity, layout, box, weight, faces, window))
+
+
+def _percent(name: str, default: float, tooltip: str) -> io.Float.Input:
+    return io.Float.Input(name, default=default, min=0.0, max=1.0, step=0.001, optional=True, tooltip=tooltip)
 
 
 NODES: tuple[type[io.ComfyNode], ...] = (WithAnyoneLayout, WithAnyonePlaceFace)

@@ -209,7 +209,12 @@ def format_boxes(layout: Layout) -> str:
 
 
 def place_in_box(
-    identity: Identity, layout: Layout, number: int = 0, weight: float = 1.0, earlier: Iterable[PlacedFace] = ()
+    identity: Identity,
+    layout: Layout,
+    number: int = 0,
+    weight: float = 1.0,
+    earlier: Iterable[PlacedFace] = (),
+    window: Window = ALWAYS,
 ) -> tuple[PlacedFace, ...]:
     """The earlier faces and this person in box `number` of the layout (from 1; 0 is the lowest free one).
 
@@ -231,14 +236,18 @@ def place_in_box(
         )
     if number in taken:
         LOGGER.warning("%s shares box %d with %s; their looks will mix.", identity.name, number, taken[number])
-    return *earlier, PlacedFace(identity, layout.boxes[number - 1], weight, number, layout)
+    return *earlier, PlacedFace(identity, layout.boxes[number - 1], weight, number, layout, window)
 
 
 def place_in_mask(
-    identity: Identity, mask: Mask, weight: float = 1.0, earlier: Iterable[PlacedFace] = ()
+    identity: Identity,
+    mask: Mask,
+    weight: float = 1.0,
+    earlier: Iterable[PlacedFace] = (),
+    window: Window = ALWAYS,
 ) -> tuple[PlacedFace, ...]:
     """The earlier faces and this person in a painted region; painted regions and boxes mix freely."""
-    return *earlier, PlacedFace(identity, mask, weight)
+    return *earlier, PlacedFace(identity, mask, weight, window=window)
 
 
 def _lowest_free(identity: Identity, layout: Layout, taken: dict[int, str]) -> int:

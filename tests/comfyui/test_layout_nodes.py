@@ -13,6 +13,7 @@ from withanyone_pack.withanyone_core.identity import Identity
 from withanyone_pack.withanyone_core.layout import Mask
 from withanyone_pack.withanyone_core.presets import preset_layout
 from withanyone_pack.withanyone_core.schedule import released_sigmas
+from withanyone_pack.withanyone_core.timing import ALWAYS, Window
 
 # Saved workflows keep widget values by position: these orders, types, defaults and limits may grow only at the end.
 SOCKETS = {
@@ -37,8 +38,10 @@ SOCKETS = {
             ("layout", "WITHANYONE_LAYOUT", {}),
             ("mask", "MASK", {}),
             ("faces", "WITHANYONE_FACES", {}),
+            ("start_percent", "FLOAT", {"default": 0.0, "min": 0.0, "max": 1.0, "step": 0.001}),
+            ("end_percent", "FLOAT", {"default": 1.0, "min": 0.0, "max": 1.0, "step": 0.001}),
         ],
-        "optional": ["layout", "mask", "faces"],
+        "optional": ["layout", "mask", "faces", "start_percent", "end_percent"],
         "outputs": [("WITHANYONE_FACES", "faces")],
     },
     WithAnyoneScheduler: {
@@ -147,6 +150,11 @@ def test_a_chain_of_faces(temp_folder):
         ("Ben", 2.0, 1),
     ]
     assert isinstance(faces[1].region, Mask)
+    assert [face.window for face in faces] == [ALWAYS, ALWAYS, ALWAYS]
+    late = {"start_percent": 0.25, "end_percent": 0.75}
+    for place in ({"layout": places}, {"mask": torch.ones(1, 24, 32)}):
+        (alone,) = WithAnyonePlaceFace.execute(identity=person("Eve"), weight=1.0, box=0, **place, **late).result
+        assert alone[0].window == Window(0.25, 0.75)
     with pytest.raises(ValueError, match="No box is free for Cleo"):
         WithAnyonePlaceFace.execute(identity=person("Cleo"), weight=1.0, box=0, layout=places, faces=faces)
 
