@@ -199,7 +199,8 @@ def _branch_shape(path: Path, found: Shapes, layout: Literal["dual", "single"], 
     return BranchShape(
         hidden=hidden,
         heads=inner // HEAD_DIM,
-        layers=1 + max(int(key.split(".")[1]) for key in found if re.match(rf"^ipa{suffix}\.\d+\.", key)),
+        # Four digits at most: a damaged name with more must not be counted up to; it is then an unexpected key.
+        layers=1 + max(int(key.split(".")[1]) for key in found if re.match(rf"^ipa{suffix}\.[0-9]{{1,4}}\.", key)),
         arc_tokens=projector[0] // hidden,
         embedding=first[1],
         siglip_width=siglip[1] if siglip else None,

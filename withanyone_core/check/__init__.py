@@ -1,0 +1,1 @@
+"""Says of any model file what it is and what it fits with: `python -m withanyone_core.check FILE...`."""

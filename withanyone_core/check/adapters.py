@@ -1,0 +1,75 @@
+"""WithAnyone's own files: adapters and identities. The rules are those of their loaders."""
+
+import re
+from pathlib import Path
+
+from ..adapter.checkpoint import AdapterFile, AdapterFileError, expected_keys, fingerprint, inspect_adapter, named
+from ..adapter.shape import Branch, BranchShape
+from ..identity_file import KIND, IdentityFileError, inspect_identity, load_identity
+from .header import Header
+from .kinds import Json, Kind
+
+FLUX_BLOCKS, FLUX_WIDTH = 57, 3072
+_ADAPTER_KEYS = re.compile(r"^(ipa|arcface_in)(_arc|_sig)?\.")
+
+
+def recognise_adapter(header: Header, path: Path) -> Kind | None:
+    if not any(_ADAPTER_KEYS.match(key) for key in header.tensors):
+        return None
+    try:
+        file = inspect_adapter(path)
+    except AdapterFileError as error:
+        return Kind("WithAnyone adapter, damaged or not complete", "nothing as it is", faults=(str(error),))
+    used = {key for shape in file.shapes.values() for key in expected_keys(shape, file.layout)}
+    dropped = sorted(key for key in header.tensors if key not in used)
+    facts: dict[str, Json] = {"layout": file.layout, "stored as": str(file.dtype).removeprefix("torch.")}
+    facts |= {f"{branch.value} branch": _sizes(shape) for branch, shape in file.shapes.items()}
+    facts["dead tensors dropped"] = named(dropped) if dropped else "none"
+    facts["fingerprint"] = fingerprint(file)
+    if header.metadata.get("arc_source") or header.metadata.get("sig_source"):
+        facts["merged from"] = [header.metadata.get(key, "?") for key in ("arc_source", "sig_source")]
+    return Kind("WithAnyone adapter", _fits(file), facts)
+
+
+def recognise_identity(header: Header, path: Path) -> Kind | None:
+    if not header.metadata.get("format", "").startswith(KIND):
+        return None
+    fits = "Load Identity, with every adapter"
+    try:
+        file = inspect_identity(path)
+        load_identity(path)  # small enough to compare its own digest
+    except IdentityFileError as error:
+        return Kind("WithAnyone identity, damaged", "nothing as it is", faults=(str(error),))
+    facts: dict[str, Json] = {"name": file.name, "face model": file.face_model, "made from": file.made_from}
+    facts |= {"created": file.created, "by": file.software, "shapes": {k: list(v) for k, v in file.shapes.items()}}
+    if file.adapter:
+        fits = f"Load Identity, with the adapter of fingerprint {file.adapter}: it holds tokens learned for it"
+    return Kind("WithAnyone identity", fits, facts)
+
+
+def _sizes(shape: BranchShape) -> str:
+    siglip = f", SigLIP tokens of {shape.siglip_width}" if shape.siglip_width else ""
+    return (
+        f"{shape.layers} layers, width {shape.hidden}, {shape.heads} heads, "
+        f"{shape.arc_tokens} tokens from a vector of {shape.embedding}{siglip}"
+    )
+
+
+def _fits(file: AdapterFile) -> str:
+    for shape in file.shapes.values():
+        if (shape.layers, shape.hidden) != (FLUX_BLOCKS, FLUX_WIDTH):
+            return (
+                f"a base model of {shape.layers} blocks and width {shape.hidden}, the one it was trained with; "
+                f"not FLUX.1, which has {FLUX_BLOCKS} blocks of width {FLUX_WIDTH}"
+            )
+    if file.layout == "dual":
+        one = "" if len(file.shapes) == 2 else f" It has the {next(iter(file.shapes)).value} branch only."
+        return (
+            "FLUX.1-dev, text to image. A K adapter (FLUX.1-Kontext-dev, text to image) has the same keys: only the "
+            f"file's name or hash tells the two apart.{one}"
+        )
+    if Branch.SIG in file.shapes:
+        return "FLUX.1-dev: a sig branch as the training program writes it, not yet merged with an arc branch"
+    return (
+        "FLUX.1-Kontext-dev, face editing (Ke), or FLUX.1-dev if it is an arc branch as the training program writes it"
+    )
