@@ -306,7 +306,9 @@ FACES = {DETECTOR_FILE: b"detector", RECOGNISER_FILE: b"recogniser"}
 def zoo(hub, monkeypatch):
     """insightface's release page, with a small pack that unpacks one folder too deep like the real one."""
     storage = pytest.importorskip("insightface.utils.storage")
-    monkeypatch.setattr(storage, "MODEL_ZOO_RELEASE_DOWNLOAD_URL", f"{hub.endpoint}/zoo/")
+    # insightface 1 and 2 name the address differently.
+    monkeypatch.setattr(storage, "BASE_REPO_URL", f"{hub.endpoint}/zoo", raising=False)
+    monkeypatch.setattr(storage, "MODEL_ZOO_RELEASE_DOWNLOAD_URL", f"{hub.endpoint}/zoo/", raising=False)
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in FACES.items()}
     monkeypatch.setattr(face_pack, "FACE_PACK_SHA256", digests)
     packed = io.BytesIO()
