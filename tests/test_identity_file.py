@@ -80,6 +80,12 @@ def test_an_identity_of_the_first_version_of_the_pack_is_saved_too(tmp_path):
     assert loaded.face_model == loaded.made_from == ""
 
 
+def test_a_crop_between_two_levels_goes_to_the_nearer_one(tmp_path):
+    crop = torch.full((512, 512, 3), 100.7 / 255)
+    save_identity(person(crop=crop), tmp_path / "ann.safetensors")
+    assert torch.equal(load_identity(tmp_path / "ann.safetensors").crop, torch.full((512, 512, 3), 101.0) / 255)
+
+
 def test_the_header_says_what_the_file_is(file):
     said = inspect_identity(file)
     assert (said.name, said.face_model) == ("Ann", "antelopev2/glintr100.onnx")

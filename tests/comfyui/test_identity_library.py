@@ -50,6 +50,14 @@ def test_nothing_is_ever_overwritten(folders):
     assert offered()[-1] == "family/ann_00004_.safetensors [output]"
 
 
+def test_a_number_that_somebody_else_just_took_is_passed_over(folders, monkeypatch):
+    SaveIdentity.execute(person(), "ann")
+    place = str(folders / "output/identities"), "ann", 1, "identities", "identities/ann"
+    monkeypatch.setattr(folder_paths, "get_save_image_path", lambda *_: place)
+    SaveIdentity.execute(person(), "ann")
+    assert offered() == ["ann_00001_.safetensors [output]", "ann_00002_.safetensors [output]"]
+
+
 def test_files_put_into_input_come_first_and_other_files_are_left_out(folders):
     SaveIdentity.execute(person(), "ann")
     source = folders / "output/identities/ann_00001_.safetensors"

@@ -3,6 +3,7 @@ import pytest
 import torch
 from withanyone_pack.withanyone_core.faces.portrait import Choices, identity_from_photos, mean_embedding
 from withanyone_pack.withanyone_core.faces.preview import captioned_crop
+from withanyone_pack.withanyone_core.faces.selection import cosines
 from withanyone_pack.withanyone_core.identity import Face, Identity
 
 RANDOM = np.random.default_rng(5)
@@ -201,6 +202,12 @@ def test_a_vector_that_is_no_direction_is_like_nobody():
     choices = Choices("like this identity", like=known(2))
     _, (used,) = identity_from_photos(photos(1), Scripted([broken, *THREE]), "Ann", choices)
     assert used.face.box_px[0] == 10
+
+
+def test_no_direction_is_no_better_than_the_opposite():
+    vector = face(0, 1, 0, 1).embedding
+    unusable = [np.full(512, np.nan, np.float32), np.zeros(512, np.float32), np.full(512, np.inf, np.float32)]
+    assert cosines([*unusable, -vector, 2 * vector], vector) == pytest.approx([-1, -1, -1, -1, 1])
 
 
 def test_looking_for_somebody_needs_somebody_of_the_same_recogniser():

@@ -63,7 +63,8 @@ def cosines(embeddings: Sequence[np.ndarray], vector: np.ndarray) -> np.ndarray:
     stacked = np.stack(embeddings).astype(np.float64)
     lengths = np.linalg.norm(stacked, axis=1) * np.linalg.norm(vector.astype(np.float64))
     usable = np.isfinite(lengths) & (lengths > 0)
-    return np.where(usable, np.nan_to_num(stacked) @ vector / np.where(usable, lengths, 1.0), -1.0)
+    products = np.where(usable[:, None], stacked, 0.0) @ vector
+    return np.where(usable, products / np.where(usable, lengths, 1.0), -1.0)
 
 
 def chosen_face(faces: Sequence[Face], rule: str, number: int, label: str, like: Identity | None = None) -> int:
