@@ -71,6 +71,23 @@ def test_projectors_can_be_changed_too(tmp_path, file):
             {**factors(), f"{TARGET}.alpha": torch.tensor(float("nan"))},
             r"NaN or infinite values in ipa_arc\.3\.to_q\.alpha",
         ),
+        (
+            {**factors(), f"{TARGET}.alpha": torch.tensor([1.0, 2.0])},
+            r"expected matrices and single alphas stored .*ipa_arc\.3\.to_q\.alpha is F32 \[2\]",
+        ),
+        (
+            {**factors(), f"{TARGET}.lora_A.weight": torch.tensor(1.0)},
+            r"expected matrices and single alphas stored .*ipa_arc\.3\.to_q\.lora_A\.weight is F32 \[\]",
+        ),
+        (
+            {**factors(), f"{TARGET}.lora_B.weight": torch.zeros(128, 4, dtype=torch.int8)},
+            r"stored as F32, F16 or BF16, but ipa_arc\.3\.to_q\.lora_B\.weight is I8 \[128, 4\]",
+        ),
+        (factors(rank=0), r"expected matrices .*lora_A\.weight is F32 \[0, 64\]"),
+        (
+            {**factors(rank=1), f"{TARGET}.alpha": torch.tensor(3e38)},
+            r"the alpha of ipa_arc\.3\.to_q, 3e\+38, is too large",
+        ),
     ],
 )
 def test_files_that_do_not_fit_are_refused_in_words(tmp_path, file, tensors, words):
@@ -87,6 +104,19 @@ def test_a_cut_off_or_foreign_file_is_refused(tmp_path, file):
         read_lora(path.rename(tmp_path / "lora.pt"), file)
     with pytest.raises(FileNotFoundError, match=r"no adapter LoRA at"):
         read_lora(tmp_path / "gone.safetensors", file)
+
+
+@pytest.mark.parametrize("strength", [float("nan"), float("inf")])
+def test_a_strength_that_is_no_number_is_refused(tmp_path, file, strength):
+    with pytest.raises(ValueError, match=r"The strength of lora\.safetensors is (nan|inf); expected a number"):
+        read_lora(saved(tmp_path, factors()), file, strength)
+
+
+def test_a_sum_that_overflows_is_refused_by_its_key(tmp_path):
+    half = inspect_adapter(random_adapter(tmp_path / "half.safetensors", dtype=torch.float16))
+    lora = read_lora(saved(tmp_path, {name: 300.0 * factor.abs() for name, factor in factors().items()}), half)
+    with pytest.raises(AdapterFileError, match=r"half\.safetensors: ipa_arc\.3\.to_q\.weight becomes NaN or infinite"):
+        read_part(half, Branch.ARC, "attention", [lora])
 
 
 def test_the_fingerprint_knows_weights_and_not_their_type(tmp_path, file):

@@ -28,7 +28,7 @@ _FLUX_KEYS = re.compile(
 )
 # Parameters that the training program saves beside the adapter and that no released network uses.
 _UNUSED_KEYS = re.compile(r"^(siglip_in_arc\.|learnable_query$)")
-_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _NAMED_AT_MOST = 8
 
 
@@ -69,7 +69,7 @@ def inspect_adapter(path: Path) -> AdapterFile:
         raise AdapterFileError(
             f"{path.name}: adapters are read from .safetensors files only (other formats can run code when opened)."
         )
-    found, dtypes = _read_header(path)
+    found, dtypes = read_header(path)
     _refuse_flux_keys(path, found)
     layout = _layout(path, found)
     present = {key: shape for key, shape in found.items() if not _is_unused(key, shape, found)}
@@ -97,7 +97,8 @@ def read_part(file: AdapterFile, branch: Branch, part: Part, changes: Sequence[C
     """Tensors of one part of one branch, under the names of `IdentityEncoder` or `IdentityAttention`.
 
     `changes` are applied in order to every tensor, called with its key in the file. The tensors own their memory, so
-    that the file is free again when this returns. Raises AdapterFileError where a value is NaN or infinite.
+    that the file is free again when this returns. Raises AdapterFileError where a value is NaN or infinite, before or
+    after the changes.
     """
     suffix = _suffix(branch, file.layout)
     tensors = {}
@@ -110,9 +111,7 @@ def read_part(file: AdapterFile, branch: Branch, part: Part, changes: Sequence[C
                     f"{file.path.name}: {key} holds NaN or infinite values. The file is damaged or its training "
                     "failed; download or train it again."
                 )
-            for change in changes:
-                tensor = change(key, tensor)
-            tensors[name] = tensor
+            tensors[name] = _changed(file, key, tensor, changes)
     return tensors
 
 
@@ -136,7 +135,8 @@ def fingerprint(file: AdapterFile) -> str:
     return digest.hexdigest()[:16]
 
 
-def _read_header(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+def read_header(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+    """Shape and stored type of every tensor. Raises AdapterFileError for what is not a whole safetensors file."""
     shapes, dtypes = {}, {}
     try:
         with safe_open(path, framework="pt") as reader:
@@ -148,6 +148,18 @@ def _read_header(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]
             f"{path.name} is not a whole safetensors file ({error}). The download was probably cut off; fetch it again."
         ) from error
     return shapes, dtypes
+
+
+def _changed(file: AdapterFile, key: str, tensor: Tensor, changes: Sequence[Change]) -> Tensor:
+    changed = tensor
+    for change in changes:
+        changed = change(key, changed)
+    if changed is not tensor and not changed.isfinite().all():
+        raise AdapterFileError(
+            f"{file.path.name}: {key} becomes NaN or infinite with the adapter LoRAs added to it. Lower their "
+            "strength; if that does not help, one of the files is damaged."
+        )
+    return changed
 
 
 def _refuse_flux_keys(path: Path, keys: Iterable[str]) -> None:
@@ -179,8 +191,7 @@ def _branches(keys: Iterable[str], layout: Literal["dual", "single"]) -> list[Br
 def _is_unused(key: str, shape: tuple[int, ...], found: Shapes) -> bool:
     """A projector made for pooled SigLIP vectors: four times the width, never called by an arc branch."""
     if key.startswith("siglip_in."):
-        hidden = found.get("ipa.0.to_out.weight", (0,))[0]
-        return found.get("siglip_in.0.weight", (0,))[0] != hidden
+        return found.get("siglip_in.0.weight", ())[:1] != found.get("ipa.0.to_out.weight", ())[:1]
     return bool(_UNUSED_KEYS.match(key))
 
 
@@ -268,11 +279,11 @@ def _compare(path: Path, found: Shapes, expected: Shapes) -> None:
 
 
 def _stored_dtype(path: Path, dtypes: Mapping[str, str]) -> torch.dtype:
-    foreign = [f"{key} is {dtype}" for key, dtype in dtypes.items() if dtype not in _DTYPES]
+    foreign = [f"{key} is {dtype}" for key, dtype in dtypes.items() if dtype not in DTYPES]
     if foreign:
         raise AdapterFileError(f"{path.name}: tensors must be stored as F32, F16 or BF16, but {named(foreign)}.")
     # Mixed files are read as stored; the widest type stands for the file.
-    return max((_DTYPES[dtype] for dtype in dtypes.values()), key=lambda dtype: dtype.itemsize)
+    return max((DTYPES[dtype] for dtype in dtypes.values()), key=lambda dtype: dtype.itemsize)
 
 
 def named(keys: Iterable[str]) -> str:

@@ -4,15 +4,15 @@ A file holds `KEY.lora_A.weight` [rank, in] and `KEY.lora_B.weight` [out, rank] 
 the adapter's own key without `.weight`, and optionally a scalar `KEY.alpha` (rank where it is missing).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import safe_open
 from torch import Tensor
 
-from .checkpoint import AdapterFile, AdapterFileError, expected_keys, named
+from .checkpoint import DTYPES, AdapterFile, AdapterFileError, expected_keys, named, read_header
 
 _DOWN, _UP, _ALPHA = ".lora_A.weight", ".lora_B.weight", ".alpha"
 
@@ -48,9 +48,13 @@ class AdapterLora:
 def read_lora(path: Path, file: AdapterFile, strength: float = 1.0) -> AdapterLora:
     """A LoRA for this adapter.
 
-    Raises AdapterFileError where the file is broken, holds anything else, or does not fit this adapter.
+    Raises AdapterFileError where the file is broken, holds anything else, or does not fit this adapter, and ValueError
+    for a strength that is no number.
     """
     path = Path(path)
+    if not math.isfinite(strength):
+        raise ValueError(f"The strength of {path.name} is {strength}; expected a number.")
+    targets = _targets(path)
     tensors = _tensors(path)
     shapes = {
         key: shape
@@ -58,28 +62,43 @@ def read_lora(path: Path, file: AdapterFile, strength: float = 1.0) -> AdapterLo
         for key, shape in expected_keys(branch_shape, file.layout).items()
         if len(shape) == 2
     }
-    targets = {key.removesuffix(_DOWN) for key in tensors if key.endswith(_DOWN)}
-    known = {target + suffix for target in targets for suffix in (_DOWN, _UP, _ALPHA)}
-    foreign = [key for key in tensors if key not in known]
-    if foreign or not targets:
-        raise AdapterFileError(
-            f"{path.name} is not a LoRA of a WithAnyone adapter (it holds {named(foreign or tensors)}). "
-            "LoRAs of FLUX itself belong in Load LoRA."
-        )
-    updates = {f"{target}.weight": _low_rank(path, file, target, tensors, shapes) for target in sorted(targets)}
+    updates = {f"{target}.weight": _low_rank(path, file, target, tensors, shapes) for target in targets}
     return AdapterLora(updates, strength)
 
 
-def _tensors(path: Path) -> Mapping[str, Tensor]:
+def _targets(path: Path) -> list[str]:
+    """The matrices a file changes, by its header alone: a file of another kind may be large."""
     if not path.is_file():
         raise FileNotFoundError(f"There is no adapter LoRA at {path}.")
     if path.suffix not in (".safetensors", ".sft"):
         raise AdapterFileError(f"{path.name}: adapter LoRAs are read from .safetensors files only.")
-    try:
-        tensors = load_file(path)
-    except SafetensorError as error:
-        raise AdapterFileError(f"{path.name} is not a whole safetensors file ({error}). Fetch it again.") from error
-    broken = [key for key, tensor in tensors.items() if not tensor.float().isfinite().all()]
+    shapes, dtypes = read_header(path)
+    targets = {key.removesuffix(_DOWN) for key in shapes if key.endswith(_DOWN)}
+    known = {target + suffix for target in targets for suffix in (_DOWN, _UP, _ALPHA)}
+    foreign = [key for key in shapes if key not in known]
+    if foreign or not targets:
+        raise AdapterFileError(
+            f"{path.name} is not a LoRA of a WithAnyone adapter (it holds {named(foreign or shapes)}). "
+            "LoRAs of FLUX itself belong in Load LoRA."
+        )
+    odd = [f"{key} is {dtypes[key]} {list(shape)}" for key, shape in shapes.items() if not _is_read(key, shape, dtypes)]
+    if odd:
+        raise AdapterFileError(
+            f"{path.name}: expected matrices and single alphas stored as F32, F16 or BF16, but {named(odd)}."
+        )
+    return sorted(targets)
+
+
+def _is_read(key: str, shape: tuple[int, ...], dtypes: Mapping[str, str]) -> bool:
+    is_sized = shape in ((), (1,)) if key.endswith(_ALPHA) else len(shape) == 2
+    return is_sized and dtypes[key] in DTYPES and 0 not in shape
+
+
+def _tensors(path: Path) -> Mapping[str, Tensor]:
+    with safe_open(path, framework="pt") as reader:
+        # Copies: the file is free again when this returns.
+        tensors = {key: reader.get_tensor(key).clone() for key in reader.keys()}  # noqa: SIM118 - not a mapping
+    broken = [key for key, tensor in tensors.items() if not tensor.isfinite().all()]
     if broken:
         raise AdapterFileError(f"{path.name}: NaN or infinite values in {named(broken)}. Fetch or train it again.")
     return tensors
@@ -95,10 +114,13 @@ def _low_rank(
     if up is None:
         raise AdapterFileError(f"{path.name} is not complete: {target + _UP} is missing.")
     rank = down.shape[0]
-    if down.ndim != 2 or up.ndim != 2 or (up.shape[0], down.shape[1]) != shape or up.shape[1] != rank or rank == 0:
+    if (up.shape[0], down.shape[1]) != shape or up.shape[1] != rank:
         raise AdapterFileError(
             f"{path.name}: {target} has factors {list(up.shape)} x {list(down.shape)}, which do not give the "
             f"{list(shape)} matrix of {file.path.name}. It was made for an adapter of another size."
         )
     alpha = tensors[target + _ALPHA].float().item() if target + _ALPHA in tensors else float(rank)
-    return LowRank(down, up.float() * (alpha / rank))
+    up = up.float() * (alpha / rank)
+    if not up.isfinite().all():
+        raise AdapterFileError(f"{path.name}: the alpha of {target}, {alpha:g}, is too large. Fetch or train it again.")
+    return LowRank(down, up)
