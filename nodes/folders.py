@@ -1,6 +1,6 @@
 """Where the pack looks for models: `models/withanyone`, and the packs of insightface that other nodes share."""
 
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import folder_paths
 
@@ -28,7 +28,7 @@ def face_pack_dir(name: str) -> Path:
 
     Raises ValueError for a name that is not one folder's: it may come from a stranger's workflow.
     """
-    if Path(name).name != name or name in ("", ".", ".."):
+    if PureWindowsPath(name).name != name or name in ("", ".."):
         raise ValueError(f"The face pack {name!r} is not the name of a folder under models/insightface/models.")
     candidates = [root / name for root in _pack_roots()]
     return next((path for path in candidates if path.is_dir()), candidates[0])
@@ -37,8 +37,12 @@ def face_pack_dir(name: str) -> Path:
 def model_file(folder: str, name: str, what: str) -> Path:
     """The full path of a model file chosen in a widget.
 
-    Raises FileNotFoundError that says where `what` belongs.
+    Raises ValueError for a name that leaves the folder (it may come from a stranger's workflow), and FileNotFoundError
+    that says where `what` belongs.
     """
+    parts = PureWindowsPath(name)  # knows the separators of every system, and drives
+    if parts.anchor or ".." in parts.parts:
+        raise ValueError(f"{name!r} leaves the folder models/{folder}. Put {what} there and choose it in the node.")
     path = folder_paths.get_full_path(folder, name)
     if path is None:
         places = " or ".join(folder_paths.get_folder_paths(folder))
@@ -50,7 +54,7 @@ def found(folder: str, name: str, what: str) -> bool | str:
     """For `validate_inputs`: True, or what to do. ComfyUI's own "value not in list" does not say."""
     try:
         model_file(folder, name, what)
-    except FileNotFoundError as error:
+    except (ValueError, FileNotFoundError) as error:
         return str(error)
     return True
 

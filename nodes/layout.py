@@ -41,7 +41,7 @@ class WithAnyoneLayout(io.ComfyNode):
                     "people",
                     default=2,
                     min=1,
-                    max=16,
+                    max=99,
                     tooltip="How many people need a place: a preset for 1 to 4, an even row for more. "
                     "Ignored as soon as boxes are written below.",
                 ),

@@ -80,6 +80,16 @@ def test_an_even_row_fits_every_canvas_that_has_the_columns(people):
         assert all(left[2] <= right[0] for left, right in itertools.pairwise(boxes))
 
 
+def test_thirty_people_in_a_row_share_no_cell_on_any_usual_canvas():
+    for width, height in ((480, 480), (1024, 1024), (1344, 768), (832, 1216)):
+        layout = preset_layout(30, width, height)
+        cells = [box_cells(box.to_px(width, height), width // 16, height // 16) for box in layout.boxes]
+        assert len(cells) == 30
+        assert all(left[2] <= right[0] for left, right in itertools.pairwise(cells))
+    with pytest.raises(ValueError, match="30 people in a row need a canvas at least 480 pixels wide, not 464"):
+        preset_layout(30, 464, 1024)
+
+
 def test_heads_in_a_row_have_gaps():
     boxes = even_row(5, 1024, 1024)
     assert all(right[0] - left[2] >= 32 for left, right in itertools.pairwise(boxes))

@@ -20,6 +20,12 @@ def test_an_unknown_curve_is_named():
         Curve(0.0, 1.0, "wobble")
 
 
+@pytest.mark.parametrize("factors", [(float("nan"), 1.0), (1.0, float("inf"))])
+def test_factors_that_are_no_numbers_are_refused(factors):
+    with pytest.raises(ValueError, match=r"The factors .* must be finite numbers"):
+        Curve(*factors)
+
+
 @pytest.mark.parametrize("window", [(-0.1, 1.0), (0.0, 1.1), (float("nan"), 1.0)])
 def test_a_window_outside_the_denoising_is_refused(window):
     with pytest.raises(ValueError, match="must be between 0 and 1"):

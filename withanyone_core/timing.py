@@ -1,5 +1,6 @@
 """When during the denoising something works, and how strongly."""
 
+import math
 from dataclasses import dataclass
 
 SHAPES = ("linear", "ease in", "ease out", "ease in and out")
@@ -35,6 +36,8 @@ class Curve:
     def __post_init__(self) -> None:
         if self.shape not in SHAPES:
             raise ValueError(f"The curve '{self.shape}' is unknown; expected one of {', '.join(SHAPES)}.")
+        if not (math.isfinite(self.first) and math.isfinite(self.last)):
+            raise ValueError(f"The factors {self.first} and {self.last} must be finite numbers.")
 
     @property
     def is_one(self) -> bool:

@@ -22,7 +22,7 @@ SOCKETS = {
         "inputs": [
             ("width", "INT", {"default": 1024, "min": 16, "max": 16384, "step": 16}),
             ("height", "INT", {"default": 1024, "min": 16, "max": 16384, "step": 16}),
-            ("people", "INT", {"default": 2, "min": 1, "max": 16}),
+            ("people", "INT", {"default": 2, "min": 1, "max": 99}),
             ("preset_seed", "INT", {"default": 0, "min": 0, "max": 2**32 - 1}),
             ("boxes", "STRING", {"default": "", "multiline": True}),
         ],

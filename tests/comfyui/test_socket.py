@@ -1,6 +1,7 @@
 """The socket beside everything else a ComfyUI user may have in the same graph."""
 
 import logging
+from dataclasses import replace
 
 import pytest
 import torch
@@ -30,6 +31,7 @@ from withanyone_pack.withanyone_core.adapter.checkpoint import fingerprint
 from withanyone_pack.withanyone_core.adapter.lora import read_lora
 from withanyone_pack.withanyone_core.adapter.shape import Branch
 from withanyone_pack.withanyone_core.identity import Identity, LearnedTokens
+from withanyone_pack.withanyone_core.injection.comfyui.forward import Forward, Pass
 from withanyone_pack.withanyone_core.injection.comfyui.injection import KEY
 from withanyone_pack.withanyone_core.layout import Box, Mask, PlacedFace
 from withanyone_pack.withanyone_core.timing import Window
@@ -506,6 +508,24 @@ def test_half_precision_bases_run_in_their_own_type(adapter, dtype):
     assert difference(sample(applied(base, adapter)).float(), exact) < 0.1
 
 
+def test_a_float16_stream_near_its_limit_stays_finite(adapter):
+    """FLUX's own stream reaches five digits; what the adapter adds may pass the largest float16."""
+    known = person(1)
+    keys_values = [adapter.keys_values(Branch.ARC, known).half()]
+    attention = adapter.part(Branch.ARC, "attention").model
+    passes = [Pass(slice(0, 2), torch.arange(2, 8), (6,), ((0,),))]
+    forward = Forward(passes, {Branch.ARC: 3.0}, {Branch.ARC: attention}, lambda branch, like: keys_values)
+    signs = torch.randn(2, 12, 64, generator=torch.Generator().manual_seed(3)).sign()
+    stream = (65504 * signs).half()
+    before = stream.clone()
+    forward.add_people(stream, layer=0, first=2)
+    assert stream.isfinite().all()
+    assert torch.equal(stream[:, :4], before[:, :4])
+    assert torch.equal(stream[:, 10:], before[:, 10:])
+    residual = 3.0 * attention[0].float()(before[:, 4:10].float(), (6,), [keys_values[0][0].float()])
+    assert torch.allclose(stream[:, 4:10].float(), (before[:, 4:10] + residual).clamp(-65504, 65504), atol=64)
+
+
 def test_an_fp8_base_is_no_different(adapter):
     base = small_flux(dtype=torch.float8_e4m3fn, computed_in=torch.float32)
     out = sample(applied(base, adapter))
@@ -670,6 +690,15 @@ def test_a_model_of_another_size_is_refused_in_words(adapter):
         applied(other, adapter)
 
 
+def test_an_adapter_of_another_width_is_refused_in_words(base, tmp_path):
+    wide = small_adapter(tmp_path, (replace(ARC, hidden=128), replace(SIG, hidden=128)))
+    words = (
+        r"made for a model of width 128 with 5 blocks; the connected Flux has width 64 and 5 blocks\. Use FLUX\.1-dev"
+    )
+    with pytest.raises(ValueError, match=words):
+        applied(base, wide)
+
+
 def test_a_model_without_blocks_is_refused_in_words(base, adapter):
     strange = base.clone()
     strange.model = type("SDXL", (), {"diffusion_model": torch.nn.Linear(2, 2)})()
@@ -713,6 +742,18 @@ def test_embeddings_that_are_not_finite_are_refused(base, adapter):
     with pytest.raises(ValueError, match=r"made for “Ada” are not finite"):
         applied(base, adapter, (PlacedFace(broken, LEFT),))
     assert torch.isfinite(sample(applied(base, adapter))).all()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_a_latent_that_is_not_finite_is_refused_and_the_next_one_is_sampled(base, adapter, value):
+    patched = applied(base, adapter)
+    expected = sample(patched)
+    broken = noise()
+    broken[0, 3, 5, 7] = value
+    with pytest.raises(ValueError, match=r"The latent holds NaN or infinite values, .* overflowed in float16"):
+        sample(patched, start=broken)
+    assert torch.equal(sample(patched), expected)
+    assert not sample(base, start=broken).isfinite().all()  # without the adapter, ComfyUI shows a black picture
 
 
 @pytest.mark.parametrize(("shape", "branch"), [(ARC, Branch.ARC), (SIG, Branch.SIG)])

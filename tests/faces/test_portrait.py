@@ -150,6 +150,24 @@ def test_a_face_under_one_pixel_or_outside_is_none():
     assert (used.face.score, used.face_count) == (0.6, 1)
 
 
+def test_a_photo_whose_faces_are_all_under_one_pixel_says_so():
+    analysis = Scripted([face(5, 0.6, 0.9), face(300, 20, 0.8)])
+    words = (
+        r"No face in photo 1 \(200 x 60 pixels\) is large enough: all are under one pixel or outside\. Try .* det_size"
+    )
+    with pytest.raises(ValueError, match=words):
+        identity_from_photos(photos(1), analysis, "Ann", Choices())
+
+
+def test_a_small_face_is_used_with_a_warning(caplog):
+    analysis = Scripted([face(5, 31, 0.9)], [face(5, 32, 0.9)])
+    _, (small, large) = identity_from_photos(photos(2), analysis, "Ann", Choices(combine="mean"))
+    words = "photo 1: the only face, score 0.90, 31 x 31 pixels, too small for a good likeness (under 32)"
+    assert small.in_words() == words
+    assert [record.getMessage() for record in caplog.records] == [f"Ann: {words}"]
+    assert large.in_words().endswith("32 x 32 pixels")
+
+
 @pytest.mark.parametrize("value", [np.nan, 0.0])
 def test_useless_vector_is_refused(value):
     broken = Face((5.0, 5.0, 40.0, 40.0), 0.9, np.zeros((5, 2)), np.full(512, value, np.float32))

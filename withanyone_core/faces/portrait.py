@@ -1,5 +1,6 @@
 """One person's identity made from one or several photos."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,8 +14,11 @@ from .crop import crop_rectangle, face_crop
 from .photo import size_in_words
 from .selection import LIKE, RULES, NoFace, chosen_face, left_to_right
 
+logger = logging.getLogger("withanyone")
+
 COMBINATIONS = ("first", "mean")
 NO_FACE = ("error", "skip")
+SMALL_FACE_PX = 32  # ArcFace reads 112 pixels; enlarged from less than a third of that, faces become alike
 LEAST_AGREEMENT = 1e-3  # length of the mean direction; photos of one person come to 0.6 and more
 
 
@@ -69,8 +73,18 @@ class UsedFace:
 
     def in_words(self) -> str:
         of = f"face {self.face_number} of {self.face_count} from the left" if self.face_count > 1 else "the only face"
+        wide, high = self.size_px
+        small = f", too small for a good likeness (under {SMALL_FACE_PX})" if self.is_small else ""
+        return f"photo {self.photo_number}: {of}, score {self.face.score:.2f}, {wide:.0f} x {high:.0f} pixels{small}"
+
+    @property
+    def size_px(self) -> tuple[float, float]:
         x1, y1, x2, y2 = self.face.box_px
-        return f"photo {self.photo_number}: {of}, score {self.face.score:.2f}, {x2 - x1:.0f} x {y2 - y1:.0f} pixels"
+        return x2 - x1, y2 - y1
+
+    @property
+    def is_small(self) -> bool:
+        return min(self.size_px) < SMALL_FACE_PX
 
 
 def identity_from_photos(
@@ -85,12 +99,16 @@ def identity_from_photos(
     `siglip` maps a crop [512, 512, 3] uint8 to patch tokens [patches, width]; without it the identity has none. Tokens
     and crop come from the first used photo also under "mean": patches of different photos do not line up.
 
-    Raises ValueError in words where a photo has no face (unless skipped), or not the face asked for.
+    A face under SMALL_FACE_PX is used with a warning. Raises ValueError in words where a photo has no face (unless
+    skipped), or not the face asked for.
     """
     face_model = getattr(analysis, "model_name", "")
     if choices.which_face == LIKE and choices.like is not None:
         check_same_model(choices.like.name, choices.like.face_model, "the photos", face_model)
     used = _used_faces(photos, analysis, choices)
+    for item in used:
+        if item.is_small:
+            logger.warning("%s: %s", name, item.in_words())
     embeddings = [item.face.embedding for item in used]
     identity = Identity(
         name=name,
@@ -183,9 +201,14 @@ def croppable_faces(photo: np.ndarray, label: str, analysis: FaceAnalysis) -> li
     Raises NoFace, naming the photo by `label` and quoting the likeliest candidate, where there is none.
     """
     height_px, width_px = photo.shape[:2]
-    faces = [face for face in analysis.faces(photo) if crop_rectangle(face.box_px, width_px, height_px) is not None]
+    found = analysis.faces(photo)
+    faces = [face for face in found if crop_rectangle(face.box_px, width_px, height_px) is not None]
     if faces:
         return faces
+    if found:
+        raise NoFace(
+            f"No face in {label} ({size_in_words(photo)}) is large enough: all are under one pixel or outside."
+        )
     best_score = getattr(analysis, "best_score", None)
     best = "" if best_score is None else f"; the best candidate scored {best_score(photo):.2f}"
     raise NoFace(f"No face was found in {label} ({size_in_words(photo)}){best}.")

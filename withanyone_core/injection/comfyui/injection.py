@@ -31,6 +31,12 @@ UNKNOWN_PART = (
     "context windows). Sample the whole picture at once to place people."
 )
 
+BROKEN_LATENT = (
+    "The latent holds NaN or infinite values, to which WithAnyone has added nothing yet; the picture would be black. "
+    "Usually a VAE or a base model overflowed in float16: run them in bfloat16 or float32, or check the node that made "
+    "the latent."
+)
+
 logger = logging.getLogger(KEY)
 
 People = tuple[int, ...]
@@ -68,6 +74,7 @@ class SamplingRun:
     keys_values: dict[tuple[Branch, torch.device, torch.dtype], list[Tensor]] = field(default_factory=dict)
     coverages: dict[tuple[Grid, torch.device, People], Coverage] = field(default_factory=dict)
     warned: set[str] = field(default_factory=set)
+    latent_checked: bool = False
 
     def warn(self, message: str) -> None:
         """Once per run, not once per step."""
@@ -75,10 +82,17 @@ class SamplingRun:
             self.warned.add(message)
             logger.warning(message)
 
+    def check_latent(self, latent: Tensor) -> None:
+        """ValueError for NaN or infinity at the run's first call; asking at each would make the CPU wait each time."""
+        if not self.latent_checked and not latent.isfinite().all():
+            raise ValueError(BROKEN_LATENT)
+        self.latent_checked = True
+
     def end(self) -> None:
         self.keys_values.clear()
         self.coverages.clear()
         self.warned.clear()
+        self.latent_checked = False
 
 
 class Injection:
@@ -114,6 +128,7 @@ class Injection:
         passes = self._passes(bound.arguments["x"], options, base.diffusion_model.patch_size, people) if people else []
         if not passes:
             return executor(*args, **kwargs)
+        self.run.check_latent(bound.arguments["x"])
         self._warn_of_suspicions(bool(bound.kwargs.get("ref_latents")))
         models = base.current_patcher.get_additional_models_with_key(KEY)
         attentions = {branch: models[slot].model for branch, slot in self.slots.items()}
