@@ -514,7 +514,7 @@ def test_a_float16_stream_near_its_limit_stays_finite(adapter):
     keys_values = [adapter.keys_values(Branch.ARC, known).half()]
     attention = adapter.part(Branch.ARC, "attention").model
     passes = [Pass(slice(0, 2), torch.arange(2, 8), (6,), ((0,),))]
-    forward = Forward(passes, {Branch.ARC: 3.0}, {Branch.ARC: attention}, lambda branch, like: keys_values)
+    forward = Forward(passes, {Branch.ARC: 200.0}, {Branch.ARC: attention}, lambda branch, like: keys_values)
     signs = torch.randn(2, 12, 64, generator=torch.Generator().manual_seed(3)).sign()
     stream = (65504 * signs).half()
     before = stream.clone()
@@ -522,8 +522,9 @@ def test_a_float16_stream_near_its_limit_stays_finite(adapter):
     assert stream.isfinite().all()
     assert torch.equal(stream[:, :4], before[:, :4])
     assert torch.equal(stream[:, 10:], before[:, 10:])
-    residual = 3.0 * attention[0].float()(before[:, 4:10].float(), (6,), [keys_values[0][0].float()])
+    residual = 200.0 * attention[0].float()(before[:, 4:10].float(), (6,), [keys_values[0][0].float()])
     assert torch.allclose(stream[:, 4:10].float(), (before[:, 4:10] + residual).clamp(-65504, 65504), atol=64)
+    assert (residual + before[:, 4:10]).abs().max() > 65520  # or the limit was not tried
 
 
 def test_an_fp8_base_is_no_different(adapter):
