@@ -24,6 +24,9 @@ from .small_files import write_small_files
 HERE = Path(__file__).resolve().parent
 FOLDERS = ("models", "input", "output", "temp", "user", "custom_nodes")
 PACKS = {"withanyone": ROOT, "standins": HERE / "standins"}
+# Freed tensors go back to the system at once, so that resident memory is what the server uses; otherwise the C library
+# keeps tens of MB of them now and then.
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(2**18), "MALLOC_TRIM_THRESHOLD_": str(2**20), "MALLOC_ARENA_MAX": "2"}
 START_SECONDS = 120
 RUN_SECONDS = 300
 PAUSE_SECONDS = 0.05
@@ -80,6 +83,7 @@ class ComfyServer:
         command += ["--disable-all-custom-nodes", "--whitelist-custom-nodes", *PACKS]
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         environment |= {"WITHANYONE_TESTBED": str(TESTBED), "WITHANYONE_PARENT": str(os.getpid())}
+        environment |= MALLOC
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(command, cwd=self.base, env=environment, stdout=log, stderr=log)
 

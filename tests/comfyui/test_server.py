@@ -130,9 +130,9 @@ def test_twenty_runs_keep_their_memory(server):
         server.run(small_graph(seed=100 + run, resemblance=0.3 + 0.01 * run))
         memory.append(server.memory_mb())
         models.append(server.loaded_models())
-    print(f"memory after run {SETTLED} and {RUNS}: {memory[SETTLED - 1]:.0f} and {memory[-1]:.0f} MB")
+    print("memory after each run:", *(f"{megabytes:.0f}" for megabytes in memory), "MB")
     assert memory[-1] - memory[SETTLED - 1] <= GROWTH_MB, memory
-    assert models[-1] == models[SETTLED - 1]
+    assert models[-1] == models[SETTLED - 1], models
 
 
 def test_refusal_names_the_node(server):

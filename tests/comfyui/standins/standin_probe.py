@@ -6,8 +6,9 @@ from server import PromptServer
 
 
 async def loaded_models(request: web.Request) -> web.Response:
-    models = (loaded.model for loaded in model_management.current_loaded_models)
-    return web.json_response(sorted(type(patcher.model).__name__ for patcher in models if patcher is not None))
+    # the modules themselves: patchers around them come and go with every run
+    models = (loaded.real_model() for loaded in model_management.current_loaded_models if loaded.real_model)
+    return web.json_response(sorted(type(model).__name__ for model in models if model is not None))
 
 
 def add_probe() -> None:
