@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from fnmatch import fnmatch
 from pathlib import Path
 
-from . import boxes, comfyui_flux, images, network, schedules
+from . import boxes, comfyui_flux, images, metrics, network, schedules
 from .report import Outcome, print_file, print_total, skipped
 
 Replay = Callable[[Path], Iterable[Outcome]]
@@ -21,6 +21,8 @@ REPLAYS: dict[str, Replay] = {
     "f_sigma_schedules.safetensors": schedules.sigmas,
     "g_images.json": images.crops,
     "g_siglip_tiny.safetensors": images.siglip,
+    "copypaste.json": metrics.copy_paste,
+    "bench_stats.json": metrics.bench_stats,
 }
 # Read by the replays above.
 COMPANIONS = {
@@ -29,6 +31,7 @@ COMPANIONS = {
     "id_inputs.safetensors",
     "e_bbox_masks.safetensors",
     "f_sigma_schedules.json",
+    "copypaste.safetensors",
 }
 
 

@@ -1,0 +1,218 @@
+"""Many pictures to a few numbers, made from the per-case lines and nothing else."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from .case import METRICS, CaseScores
+
+RESAMPLES = 10_000
+AT_ONCE = 500  # resamples drawn together; changes the memory needed and, with it, which draw is whose
+CONFIDENCE = 0.95
+FENCE = 1.5  # interquartile ranges beyond the quartiles
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A plain mean over pictures with its bootstrap interval.
+
+    low, high   95 % interval of the mean, by percentiles; None where fewer than two groups leave nothing to resample
+    n           pictures with a value
+    n_missing   pictures without
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+    n_missing: int
+
+
+@dataclass(frozen=True)
+class LegacyStatistic:
+    """The released evaluator's summary of a list: everything is of the values inside the fences."""
+
+    mean: float
+    std: float
+    min: float
+    max: float
+    median: float
+    q1: float
+    q3: float
+    outliers_removed: int
+    outliers_percent: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a list of scores comes to.
+
+    metrics         for each of METRICS its statistic, None where no picture has a value; LegacyStatistic in the legacy
+                    arithmetic
+    pictures, groups, expected_faces, found_faces, extra_faces   counts; None where the legacy arithmetic has none
+    detection_rate  found of expected faces, 0 to 1
+    count_rate      pictures that show exactly as many faces as expected, 0 to 1
+    """
+
+    metrics: dict[str, Statistic | LegacyStatistic | None]
+    pictures: int
+    groups: int
+    expected_faces: int
+    found_faces: int | None
+    extra_faces: int | None
+    detection_rate: float | None
+    count_rate: float
+    seed: int
+    legacy: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def summarise(scores: Sequence[CaseScores], seed: int = 0, resamples: int = RESAMPLES, legacy: bool = False) -> Summary:
+    """The summary of one judge's scores, the same to the last digit for a seed, in whatever order they come.
+
+    Raises ValueError for an empty list and for one that mixes both arithmetics or is of the other than asked for.
+    """
+    if not scores:
+        raise ValueError("There is no picture to summarise. Give at least one case that could be measured.")
+    if any(score.legacy != legacy for score in scores):
+        raise ValueError(
+            f"Some scores were made {'without' if legacy else 'with'} the legacy arithmetic, which cannot be mixed. "
+            "Score all cases in one way."
+        )
+    expected = sum(score.expected for score in scores)
+    found = None if legacy else sum(score.found for score in scores)
+    return Summary(
+        metrics={metric: _metric(scores, metric, seed, resamples, legacy) for metric in METRICS},
+        pictures=len(scores),
+        groups=len({score.group for score in scores}),
+        expected_faces=expected,
+        found_faces=found,
+        extra_faces=None if legacy else sum(len(score.extra_faces) for score in scores),
+        detection_rate=None if found is None else found / expected,
+        count_rate=sum(score.generated == score.expected for score in scores) / len(scores),
+        seed=seed,
+        legacy=legacy,
+    )
+
+
+def statistic(
+    values: Sequence[float | None], groups: Sequence[str] | None = None, seed: int = 0, resamples: int = RESAMPLES
+) -> Statistic | None:
+    """Mean and bootstrap interval of the values that are not None; None where all are.
+
+    groups  for each value what it shares with others, such as its prompt; whole groups are resampled, since pictures
+            of one prompt are not independent. Without it every value stands alone.
+    """
+    names = [f"{index:012d}" for index in range(len(values))] if groups is None else groups
+    known = [(name, value) for name, value in zip(names, values, strict=True) if value is not None]
+    if not known:
+        return None
+    sums, counts = _by_group(known)
+    low, high = _interval(_resampled_means(sums, counts, np.random.default_rng(seed), resamples))
+    if len(sums) < 2:
+        low = high = None
+    return Statistic(float(sums.sum() / counts.sum()), low, high, len(known), len(values) - len(known))
+
+
+def difference(
+    first: Sequence[CaseScores], second: Sequence[CaseScores], metric: str, seed: int = 0, resamples: int = RESAMPLES
+) -> Statistic | None:
+    """Mean of `second` minus mean of `first` with its interval; None where one of them has no value.
+
+    Where both hold the same names with a value, they are compared picture by picture, which is much the sharper test;
+    else the two are resampled each for itself, and `n` counts the values of both.
+    """
+    values = [{score.name: (score.group, score.value(metric)) for score in scores} for scores in (first, second)]
+    known = [{name: item for name, item in each.items() if item[1] is not None} for each in values]
+    missing = sum(len(each) for each in (first, second)) - sum(map(len, known))
+    if not all(known):
+        return None
+    if known[0].keys() == known[1].keys() and not missing:
+        changes = [(group, known[1][name][1] - value) for name, (group, value) in known[0].items()]
+        return statistic([change for _, change in changes], [group for group, _ in changes], seed, resamples)
+    generator = np.random.default_rng(seed)
+    sides = [_by_group(list(each.values())) for each in known]
+    low, high = _interval(np.subtract(*[_resampled_means(*side, generator, resamples) for side in sides[::-1]]))
+    means = [float(sums.sum() / counts.sum()) for sums, counts in sides]
+    if min(len(sums) for sums, _ in sides) < 2:
+        low = high = None
+    return Statistic(means[1] - means[0], low, high, sum(map(len, known)), missing)
+
+
+def judges_mean(judged: Sequence[Sequence[CaseScores]], metric: str) -> tuple[list[float | None], list[str]]:
+    """For each picture the mean of what several judges say, None where one of them says nothing, and its group.
+
+    Raises ValueError where the judges did not judge the same pictures.
+    """
+    by_name = [{score.name: score for score in scores} for scores in judged]
+    names = sorted(by_name[0]) if by_name else []
+    if any(sorted(each) != names for each in by_name):
+        raise ValueError("The judges did not judge the same pictures. Score every case with every judge.")
+    values = [[each[name].value(metric) for each in by_name] for name in names]
+    means = [None if None in row else float(np.mean(row)) for row in values]
+    return means, [by_name[0][name].group for name in names]
+
+
+def legacy_statistic(values: Sequence[float | None]) -> LegacyStatistic | None:
+    """The released evaluator's trimmed statistics of the values that are not None; None without any.
+
+    Values further than 1.5 interquartile ranges beyond the quartiles are dropped, which no paper mentions. Its
+    "Average" pools the values of all recognisers in one list. Its fallback to the median, for the case that more than
+    half would be dropped, cannot happen: at least half of any list lies between its quartiles.
+    """
+    known = np.array([value for value in values if value is not None], dtype=np.float64)
+    if not known.size:
+        return None
+    q1, q3 = np.percentile(known, [25, 75])
+    reach = FENCE * (q3 - q1)
+    kept = known[(known >= q1 - reach) & (known <= q3 + reach)]
+    removed = known.size - kept.size
+    q1, median, q3 = (float(value) for value in np.percentile(kept, [25, 50, 75]))
+    return LegacyStatistic(
+        mean=float(kept.mean()),
+        std=float(kept.std()),
+        min=float(kept.min()),
+        max=float(kept.max()),
+        median=median,
+        q1=q1,
+        q3=q3,
+        outliers_removed=int(removed),
+        outliers_percent=100.0 * removed / known.size,
+    )
+
+
+def _metric(
+    scores: Sequence[CaseScores], metric: str, seed: int, resamples: int, legacy: bool
+) -> Statistic | LegacyStatistic | None:
+    values = [score.value(metric) for score in scores]
+    if legacy:
+        return legacy_statistic(values)
+    return statistic(values, [score.group for score in scores], seed, resamples)
+
+
+def _by_group(named: Sequence[tuple[str, float]]) -> tuple[np.ndarray, np.ndarray]:
+    """Sum and number of the values of each group, groups and values in sorted order, so that order changes no digit."""
+    totals: dict[str, list[float]] = {}
+    for name, value in sorted(named):
+        totals.setdefault(name, []).append(value)
+    return np.array([sum(values) for values in totals.values()]), np.array([len(values) for values in totals.values()])
+
+
+def _resampled_means(
+    sums: np.ndarray, counts: np.ndarray, generator: np.random.Generator, resamples: int
+) -> np.ndarray:
+    means = []
+    for start in range(0, resamples, AT_ONCE):
+        drawn = generator.integers(len(sums), size=(min(AT_ONCE, resamples - start), len(sums)))
+        means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
+    return np.concatenate(means)
+
+
+def _interval(means: np.ndarray) -> tuple[float, float]:
+    outside = 50 * (1 - CONFIDENCE)
+    low, high = np.percentile(means, [outside, 100 - outside])
+    return float(low), float(high)
