@@ -66,7 +66,14 @@ class AddAdapterLora(io.ComfyNode):
                     options=folder_paths.get_filename_list(folders.ADAPTER_LORAS),
                     tooltip=f"A file in models/withanyone_loras: {ADAPTER_LORA_FILE}.",
                 ),
-                io.Float.Input("strength", default=1.0, min=-3.0, max=3.0, step=0.01),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=-3.0,
+                    max=3.0,
+                    step=0.01,
+                    tooltip="1 adds it as it was trained, 0 leaves it out, below 0 it is taken away.",
+                ),
             ],
             outputs=[sockets.Adapter.Output(display_name="adapter")],
         )

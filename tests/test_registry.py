@@ -1,0 +1,246 @@
+"""The rules of the Comfy registry, and what an installation from it consists of."""
+
+import ast
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tomllib
+from withanyone_pack.tests.pack import COMFYUI, ROOT
+from withanyone_pack.withanyone_core.version import VERSION
+
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT, COMFY = PYPROJECT["project"], PYPROJECT["tool"]["comfy"]
+LARGEST_BYTES = 2 * 2**20
+PACK_FILES = [ROOT / "__init__.py", *sorted((ROOT / "nodes").rglob("*.py"))]
+CORE_FILES = sorted((ROOT / "withanyone_core").rglob("*.py"))
+DOWNLOAD = ROOT / "withanyone_core/download"
+NETWORK = {
+    *("requests", "urllib", "urllib3", "http", "httpx", "httpcore", "aiohttp", "socket", "ssl", "ftplib", "smtplib"),
+    *("websocket", "websockets", "huggingface_hub", "gdown", "torch.hub", "boto3", "paramiko"),
+}
+PROCESSES = {"subprocess", "multiprocessing", "pty", "pip", "ensurepip", "ctypes"}
+# Node ids of the older port of WithAnyone: a workflow that holds one must never find a node of ours behind it.
+OLDER_PORT = {
+    *("WithAnyoneModelLoaderNode", "WithAnyoneSamplerNode", "WithAnyoneArcFaceExtractorNode"),
+    *("WithAnyoneSigLIPExtractorNode", "WithAnyoneBBoxNode", "WithAnyoneSinglePersonConditioningNode"),
+}
+
+
+def git(*arguments):
+    done = subprocess.run(["git", "-C", ROOT, *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"the rules for committed files need a git repository: {done.stderr.strip()}")
+    return {name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()}
+
+
+def committed():
+    return git("ls-files", "-z")
+
+
+def archive():
+    """What the registry's tool packs: what is committed, less what .comfyignore names in git's own way of matching."""
+    return committed() - git("ls-files", "-z", "--cached", "--ignored", f"--exclude-from={ROOT / '.comfyignore'}")
+
+
+# The project's own words
+
+
+def test_the_name_is_one_the_registry_takes():
+    assert re.fullmatch(r"[a-z][a-z0-9_-]{0,98}", PROJECT["name"])
+    assert "comfy" not in PROJECT["name"]
+    assert COMFY["PublisherId"]
+    assert COMFY["DisplayName"]
+    assert re.fullmatch(r">=\d+\.\d+\.\d+", COMFY["requires-comfyui"])
+
+
+def test_the_license_is_a_table_with_a_file():
+    assert PROJECT["license"] == {"file": "LICENSE"}
+    assert "Apache License" in (ROOT / "LICENSE").read_text(encoding="utf-8")
+
+
+def test_one_version_everywhere():
+    assert re.fullmatch(r"\d+\.\d+\.\d+", PROJECT["version"])
+    assert PROJECT["version"] == VERSION
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert newest[1] == VERSION
+
+
+def test_addresses_are_real_ones_or_none():
+    for address in PROJECT.get("urls", {}).values():
+        assert re.fullmatch(r"https://[\w.-]+\.\w+/\S+", address)
+        assert not re.search(r"example|your|owner|todo|<", address, re.IGNORECASE)
+
+
+def test_the_publishing_workflow_needs_a_tag_and_the_tests():
+    workflow = (ROOT / ".github/workflows/publish.yml").read_text(encoding="utf-8")
+    assert 'tags: ["v*.*.*"]' in workflow
+    assert "branches" not in workflow
+    assert "needs: tests" in workflow
+    assert re.search(r"publish-node-action@[0-9a-f]{40}\n", workflow)
+    assert "personal_access_token: ${{ secrets.REGISTRY_ACCESS_TOKEN }}" in workflow
+    assert "bash test.sh" in (ROOT / ".github/workflows/tests.yml").read_text(encoding="utf-8")
+
+
+# What the code may not do
+
+
+def tree(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports(path):
+    """Modules of other packages, and files of this one, that a file imports anywhere in it."""
+    foreign, own = set(), set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            foreign |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            foreign |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.ImportFrom):
+            package = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+            places = [package, *(package / alias.name for alias in node.names)]
+            files = [found for place in places for found in (place.with_suffix(".py"), place / "__init__.py")]
+            own |= {file for file in files if file.is_file()}
+    return foreign, own
+
+
+def reached(files):
+    """The files of this pack that loading these brings in, functions' own imports among them."""
+    found, waiting = set(), list(files)
+    while waiting:
+        file = waiting.pop()
+        if file not in found:
+            found.add(file)
+            waiting += imports(file)[1]
+    return found
+
+
+def touches(names, forbidden):
+    parts = {".".join(name.split(".")[:depth]) for name in names for depth in (1, 2)}
+    return parts & forbidden
+
+
+def test_the_search_for_imports_sees_what_is_there():
+    nodes = reached(PACK_FILES)
+    assert ROOT / "withanyone_core/adapter/checkpoint.py" in nodes
+    assert ROOT / "withanyone_core/faces/analysis.py" in nodes
+    assert touches(imports(DOWNLOAD / "hub.py")[0], NETWORK)
+
+
+def test_nothing_that_nodes_import_reaches_the_network():
+    for file in reached(PACK_FILES):
+        assert DOWNLOAD not in file.parents, f"{file} is reached from the nodes"
+        assert not touches(imports(file)[0], NETWORK), file
+
+
+@pytest.mark.parametrize("path", [*PACK_FILES, *CORE_FILES], ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_code_is_made_fetched_or_unpickled_at_run_time(path):
+    assert not touches(imports(path)[0], PROCESSES | {"pickle", "marshal", "shelve", "dill", "joblib"})
+    for node in ast.walk(tree(path)):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        assert called not in {"eval", "exec", "compile", "__import__", "importlib.import_module", "torch.load"}
+        assert not re.fullmatch(r"os\.(system|popen|exec\w+|spawn\w+|startfile)", called)
+        assert "allow_pickle" not in {word.arg for word in node.keywords}
+
+
+@pytest.mark.parametrize("path", [*PACK_FILES, *CORE_FILES], ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_of_other_packages_is_replaced(path):
+    """Adding a model folder is an entry of a table of ComfyUI's; setting an attribute of its modules is not."""
+    names = {name.split(".")[0] for name in imports(path)[0]} - {"__future__"}
+    for node in ast.walk(tree(path)):
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        for target in targets:
+            if isinstance(target, ast.Attribute):
+                assert ast.unparse(target).split(".")[0] not in names
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "setattr":
+            assert ast.unparse(node.args[0]).split(".")[0] not in names
+
+
+def test_the_registrys_own_search_finds_nothing():
+    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "S102,S307,S602,S605", "--quiet"]
+    done = subprocess.run([*command, ROOT / "nodes", ROOT / "withanyone_core"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# What is committed, and what is packed
+
+
+def test_nothing_large_is_committed_but_reference_numbers():
+    large = {name for name in committed() if (ROOT / name).stat().st_size > LARGEST_BYTES}
+    assert {name for name in large if not name.startswith("tests/golden/")} == set()
+
+
+def test_no_model_is_committed_but_small_ones_of_our_own():
+    """No weights of others, and nothing that runs code when opened."""
+    for name in committed():
+        assert not name.endswith((".ckpt", ".pt", ".pth", ".bin", ".pkl", ".onnx", ".gguf", ".zip", ".whl"))
+        if name.endswith((".safetensors", ".sft")):
+            assert name.startswith(("tests/golden/", "miniature/"))
+
+
+def test_no_file_of_comfyui_is_committed():
+    if not COMFYUI.is_dir():
+        pytest.skip("no ComfyUI to compare with")
+    theirs = {digest(path) for path in COMFYUI.rglob("*.py") if path.stat().st_size}
+    names = committed()
+    assert [name for name in names if name.endswith(".py") and digest(ROOT / name) in theirs] == []
+    assert not [name for name in names if name.startswith(("comfy/", "comfy_api/", "comfy_extras/", ".testbed"))]
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
+
+
+def test_the_archive_has_the_nodes_and_nothing_of_the_workshop():
+    names = archive()
+    needed = {"__init__.py", "pyproject.toml", "requirements.txt", "README.md", "LICENSE", "CHANGELOG.md"}
+    needed |= {str(path.relative_to(ROOT)) for path in [*PACK_FILES, *CORE_FILES]} & committed()
+    needed |= {name for name in committed() if name.startswith(("example_workflows/", "locales/", "nodes/web/"))}
+    assert needed <= names
+    rooms = {Path(name).parts[0] for name in names if "/" in name}
+    assert rooms <= {"nodes", "withanyone_core", "example_workflows", "locales", "training"}
+    assert not {name for name in names if name.startswith(".") or name.endswith(".sh")}
+    assert sum((ROOT / name).stat().st_size for name in names) < 5 * 2**20
+
+
+def test_the_archive_loads_by_itself(tmp_path):
+    """As ComfyUI loads it, by its folder; in a process of its own, so that nothing comes from the clone."""
+    for name in archive():
+        (tmp_path / "pack" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / "pack" / name)
+    script = f"""
+import asyncio, importlib.util, json, sys
+sys.path.insert(0, {str(ROOT / "tests")!r})
+from pack import add_comfyui
+add_comfyui()
+spec = importlib.util.spec_from_file_location("any_name", {str(tmp_path / "pack/__init__.py")!r})
+pack = sys.modules["any_name"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(pack)
+nodes = asyncio.run(pack.comfy_entrypoint().get_node_list())
+print("NODES", json.dumps([node.define_schema().node_id for node in nodes]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "WithAnyoneApply" in json.loads(done.stdout.split("NODES ")[1])
+
+
+# Nodes and workflows
+
+
+def test_workflows_come_with_a_picture_of_the_same_name():
+    folder = ROOT / "example_workflows"
+    files = {path.name for path in folder.iterdir()}
+    stems = {path.stem for path in folder.glob("*.json")}
+    assert stems
+    assert files == {f"{stem}{suffix}" for stem in stems for suffix in (".json", ".jpg")}
+    for stem in stems:
+        assert json.loads((folder / f"{stem}.json").read_text(encoding="utf-8"))["nodes"]
+        assert (folder / f"{stem}.jpg").read_bytes()[:3] == b"\xff\xd8\xff"
