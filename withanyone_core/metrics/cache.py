@@ -1,0 +1,149 @@
+"""Faces and vectors kept on disk by what the picture shows, so that each picture is detected and embedded once."""
+
+import logging
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from hashlib import sha256
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from ..identity import Face
+from .case import JudgeInfo
+
+LOGGER = logging.getLogger("withanyone")
+
+WAIT_S = 30.0  # for another process that writes
+TABLE = "create table if not exists kept (picture text, maker text, arrays blob, primary key (picture, maker))"
+
+
+class FaceAnalysis(Protocol):
+    """Finds faces in an RGB photo [H, W, 3] uint8, by descending score."""
+
+    def faces(self, photo: np.ndarray) -> tuple[Face, ...]: ...
+
+
+class Embedder(Protocol):
+    """What `judges.Judge` is to whoever uses it."""
+
+    info: JudgeInfo
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    def embed(self, photo: np.ndarray, faces: Sequence[Face]) -> np.ndarray: ...
+
+
+def photo_key(photo: np.ndarray) -> str:
+    """SHA-256 of a photo's size and levels, whatever file they came from."""
+    return sha256(repr(photo.shape).encode() + np.ascontiguousarray(photo).tobytes()).hexdigest()
+
+
+class ArrayStore:
+    """Named arrays by picture and maker in one SQLite file; every write is whole or not there at all.
+
+    Several processes may use one file at once.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Opens or makes the file. Raises ValueError where it is something else."""
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._asking() as connection:
+            connection.execute(TABLE)
+
+    def get(self, picture: str, maker: str) -> dict[str, np.ndarray] | None:
+        """What the maker made of the picture, None where nothing is kept or what is kept cannot be read."""
+        with self._asking() as connection:
+            row = connection.execute(
+                "select arrays from kept where picture = ? and maker = ?", (picture, maker)
+            ).fetchone()
+        try:
+            return None if row is None else load(row[0])
+        except SafetensorError:
+            LOGGER.warning("A picture's entry in %s is damaged; the picture is measured again.", self._path)
+            return None
+
+    def put(self, picture: str, maker: str, arrays: dict[str, np.ndarray]) -> None:
+        kept = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+        with self._asking() as connection:
+            connection.execute("insert or replace into kept values (?, ?, ?)", (picture, maker, kept))
+
+    def _asking(self) -> "_Transaction":
+        return _Transaction(self._path)
+
+
+class _Transaction:
+    """A connection that commits or takes back, and is closed: Windows keeps a file that is open from being deleted."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> sqlite3.Connection:
+        self._connection = sqlite3.connect(self._path, timeout=WAIT_S)
+        return self._connection
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        with closing(self._connection):
+            if kind is None:
+                self._connection.commit()
+        if isinstance(error, sqlite3.DatabaseError):
+            raise ValueError(
+                f"The cache {self._path} cannot be used ({error}). Delete it; it is made again from the pictures."
+            ) from error
+
+
+class CachedAnalysis:
+    """A face analysis that looks at each picture once."""
+
+    def __init__(self, analysis: FaceAnalysis, fingerprint: str, store: ArrayStore) -> None:
+        """`fingerprint` names the detector, the recogniser and their settings; it is all that tells them apart."""
+        self.fingerprint = fingerprint
+        self._analysis = analysis
+        self._store = store
+
+    def faces(self, photo: np.ndarray) -> tuple[Face, ...]:
+        picture, maker = photo_key(photo), f"faces {self.fingerprint}"
+        kept = self._store.get(picture, maker)
+        if kept is None:
+            faces = self._analysis.faces(photo)
+            self._store.put(picture, maker, _arrays(faces))
+            return faces
+        rows = zip(kept["boxes_px"], kept["scores"], kept["landmarks_px"], kept["embeddings"], strict=True)
+        return tuple(
+            Face(tuple(box.tolist()), float(score), points, embedding) for box, score, points, embedding in rows
+        )
+
+
+class CachedJudge:
+    """A judge that embeds each face once: the same picture, landmarks and judge give the vectors that are kept."""
+
+    def __init__(self, judge: Embedder, store: ArrayStore) -> None:
+        self.info = judge.info
+        self.fingerprint = judge.fingerprint
+        self._judge = judge
+        self._store = store
+
+    def embed(self, photo: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
+        landmarks = sha256(b"".join(face.landmarks_px.astype("<f4").tobytes() for face in faces)).hexdigest()
+        picture, maker = photo_key(photo), f"vectors {self.fingerprint} {landmarks}"
+        kept = self._store.get(picture, maker)
+        if kept is not None:
+            return kept["vectors"]
+        vectors = self._judge.embed(photo, faces)
+        self._store.put(picture, maker, {"vectors": vectors})
+        return vectors
+
+
+def _arrays(faces: Sequence[Face]) -> dict[str, np.ndarray]:
+    """Boxes and scores in float64, as detectors of other makes give them, so that what comes back is what went in."""
+    return {
+        "boxes_px": np.array([face.box_px for face in faces], np.float64).reshape(-1, 4),
+        "scores": np.array([face.score for face in faces], np.float64),
+        "landmarks_px": np.array([face.landmarks_px for face in faces], np.float32).reshape(-1, 5, 2),
+        "embeddings": np.array([face.embedding for face in faces], np.float32).reshape(len(faces), -1 if faces else 0),
+    }
