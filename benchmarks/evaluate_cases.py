@@ -1,0 +1,117 @@
+"""Time to score and summarise the whole benchmark from kept vectors: 435 cases of 5 pictures, 3 judges.
+
+    .testbed/venv/bin/python benchmarks/evaluate_cases.py [--cases 435] [--pictures 5]
+
+The vectors are random, 512 numbers each, of one to four people a case, with a lost or an extra face here and there.
+Reads them from a cache file as an evaluation does, scores every picture with every judge, and summarises with 10,000
+resamples. The goal is under 10 s on two cores. Needs the test bed that `bash test.sh` makes.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from pack import load_pack
+
+load_pack()
+
+from withanyone_pack.withanyone_core.metrics.cache import ArrayStore
+from withanyone_pack.withanyone_core.metrics.case import METRICS, Case, CaseScores, FaceVectors
+from withanyone_pack.withanyone_core.metrics.scoring import score_case
+from withanyone_pack.withanyone_core.metrics.summary import judges_mean, statistic, summarise
+
+GOAL_S = 10.0
+JUDGES = ("arcface", "facenet", "adaface")
+WIDTH = 512
+BOX_PX = 100.0
+NAMES = ("boxes_px", "scores", "vectors")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cases", type=int, default=435)
+    parser.add_argument("--pictures", type=int, default=5, help="generated pictures a case")
+    sizes = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        store = ArrayStore(Path(folder) / "faces.sqlite")
+        cases = list(_made(sizes.cases, sizes.pictures))
+        for judge in JUDGES:
+            for case in cases:
+                _keep(store, judge, case)
+        _timed(store, cases)
+
+
+def _timed(store: ArrayStore, cases: list[Case]) -> None:
+    start = time.perf_counter()
+    read = {judge: [_read(store, judge, case) for case in cases] for judge in JUDGES}
+    reading = time.perf_counter()
+    scores = {judge: [score_case(case) for case in read[judge]] for judge in JUDGES}
+    scoring = time.perf_counter()
+    _summarised(scores)
+    done = time.perf_counter()
+    faces = sum(case.expected for case in cases)
+    print(f"{len(cases)} pictures, {faces} people, {len(JUDGES)} judges, {os.cpu_count()} cores")
+    print(f"reading {reading - start:.2f} s, scoring {scoring - reading:.2f} s, summaries {done - scoring:.2f} s")
+    print(f"together {done - start:.2f} s (goal: under {GOAL_S:g} s)")
+    sys.exit(done - start >= GOAL_S)
+
+
+def _summarised(scores: dict[str, list[CaseScores]]) -> None:
+    for judged in scores.values():
+        summarise(judged)
+    for metric in METRICS:
+        values, groups = judges_mean(list(scores.values()), metric)
+        statistic(values, groups)
+
+
+def _made(cases: int, pictures: int) -> Iterator[Case]:
+    random = np.random.default_rng(0)
+    for number in range(cases):
+        people = 1 + number % 4
+        who = random.normal(size=(people, WIDTH))
+        truth = _faces(who + random.normal(size=who.shape))
+        references = tuple(
+            _faces(who[person : person + 1] + random.normal(size=(1, WIDTH))) for person in range(people)
+        )
+        for picture in range(pictures):
+            seen = who + random.normal(size=who.shape)
+            if number % 10 == 0:
+                seen = seen[1:]
+            if number % 10 == 5:
+                seen = np.concatenate([seen, random.normal(size=(1, WIDTH))])
+            yield Case(f"{number:03d}/{picture}", _faces(seen), truth, references, group=f"{number:03d}")
+
+
+def _faces(vectors: np.ndarray) -> FaceVectors:
+    corners = BOX_PX * np.arange(len(vectors))[:, None]
+    boxes = np.concatenate([corners, corners, corners + BOX_PX, corners + BOX_PX], axis=1)
+    return FaceVectors(boxes.astype(np.float32), np.ones(len(vectors), np.float32), vectors.astype(np.float32))
+
+
+def _pictures(case: Case) -> dict[str, FaceVectors]:
+    """The pictures of a case by name; what several cases share has one name and is kept once."""
+    shared = {"truth": case.truth} | {f"reference {index}": faces for index, faces in enumerate(case.references)}
+    return {case.name: case.generated} | {f"{case.group} {name}": faces for name, faces in shared.items()}
+
+
+def _keep(store: ArrayStore, judge: str, case: Case) -> None:
+    for name, faces in _pictures(case).items():
+        if store.get(name, judge) is None:
+            store.put(name, judge, {key: getattr(faces, key) for key in NAMES})
+
+
+def _read(store: ArrayStore, judge: str, case: Case) -> Case:
+    generated, truth, *references = (FaceVectors(**store.get(name, judge)) for name in _pictures(case))
+    return replace(case, generated=generated, truth=truth, references=tuple(references))
+
+
+if __name__ == "__main__":
+    main()
