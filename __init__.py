@@ -3,6 +3,4 @@
 if __package__:  # loaded by ComfyUI as a package; a bare import (pytest collecting the root) has nothing to show
     from .nodes.extension import comfy_entrypoint
 
-    WEB_DIRECTORY = "nodes/web"
-
-    __all__ = ["WEB_DIRECTORY", "comfy_entrypoint"]
+    __all__ = ["comfy_entrypoint"]
