@@ -1,0 +1,1 @@
+"""The parts of evaluate.py: cases in, one line a case, a report and a blind comparison out."""

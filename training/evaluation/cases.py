@@ -1,0 +1,201 @@
+"""Cases of MultiID-Bench as they lie on disk, not yet opened: folders, or the published parquet.
+
+Source of the layout: the benchmark's converter and evaluator (training.md 10.1 of the specification)."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+GENERATED, TRUTH, META = "out", "ori", "meta.json"
+REFERENCE = re.compile(r"ref_(\d+)")
+Box = tuple[float, float, float, float]
+
+
+class BadCase(ValueError):
+    """A case that cannot be told apart from another or whose description cannot be read; the message says why."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that has not been opened yet: in a file, or its encoded bytes.
+
+    label  what messages call it
+    """
+
+    label: str
+    path: Path | None = None
+    encoded: bytes = field(default=b"", repr=False)
+
+    def read(self) -> bytes:
+        """The encoded picture. Raises OSError where the file cannot be read."""
+        return self.encoded if self.path is None else self.path.read_bytes()
+
+
+@dataclass(frozen=True)
+class CaseFiles:
+    """One case: a generated picture, the photo it is measured against, and one photo a person.
+
+    name        unique among the cases
+    generated   the picture to be judged, or None where it is missing
+    truth       the ground truth, or None
+    references  one photo a person, in the order of the people
+    prompt      what the picture was asked to show; empty where unknown
+    boxes       one box a person, as written: fractions of the canvas or pixels of the ground truth; empty where unknown
+    fault       why the case cannot be measured at all, or empty
+    """
+
+    name: str
+    generated: Picture | None
+    truth: Picture | None
+    references: tuple[Picture, ...]
+    prompt: str = ""
+    boxes: tuple[Box, ...] = ()
+    fault: str = ""
+
+    @property
+    def people(self) -> int:
+        return len(self.references)
+
+    @property
+    def subset(self) -> str:
+        """The benchmark scores one person, two people, and three or four people separately."""
+        return subset_of(self.people)
+
+
+def subset_of(people: int) -> str:
+    """Name of the set that a case with so many references belongs to."""
+    if people in (1, 2):
+        return str(people)
+    return "3-4" if people in (3, 4) else "other"
+
+
+def read_cases(source: Path, results: Path | None = None) -> list[CaseFiles]:
+    """Every case of a folder or of the published parquet file, by name.
+
+    results  for the parquet: the folder with the generated pictures, named by ID
+    Raises FileNotFoundError where there are none, ValueError for options that do not fit; each says what was expected.
+    """
+    if source.suffix == ".parquet" or (source.is_dir() and next(source.glob("*.parquet"), None)):
+        from .parquet import parquet_cases
+
+        if results is None:
+            raise ValueError(
+                f"{source} is the published benchmark and holds no generated pictures. Say where they are: "
+                "--results DIR, with one picture a case named by its ID."
+            )
+        return parquet_cases(source, results)
+    if results is not None:
+        raise ValueError(f"--results goes with the published parquet; {source} is a folder, whose cases hold out.jpg.")
+    if not source.is_dir():
+        raise FileNotFoundError(f"The folder of cases {source} does not exist.")
+    folders = sorted(path for path in (source, *source.rglob("*")) if path.is_dir() and _is_case(path))
+    if not folders:
+        raise FileNotFoundError(
+            f"{source} holds no case. Expected one folder a case with {GENERATED}.jpg (the generated picture), "
+            f"{TRUTH}.jpg (the ground truth, if there is one), ref_1.jpg, ref_2.jpg, ... (one photo a person) and "
+            f"{META} with the prompt."
+        )
+    return [folder_case(path, path.relative_to(source).as_posix()) for path in folders]
+
+
+def folder_case(folder: Path, name: str) -> CaseFiles:
+    """The case of one folder; what is wrong with it is told in its `fault`, not raised."""
+    name = folder.name if name == "." else name
+    try:
+        found = _pictures(folder)
+        prompt, boxes = _described(folder / META)
+    except BadCase as error:
+        return CaseFiles(name, None, None, (), fault=str(error))
+    numbers = sorted(int(REFERENCE.fullmatch(stem)[1]) for stem in found if REFERENCE.fullmatch(stem))
+    by_number = {int(REFERENCE.fullmatch(stem)[1]): stem for stem in found if REFERENCE.fullmatch(stem)}
+    references = tuple(Picture(found[by_number[number]].name, found[by_number[number]]) for number in numbers)
+    generated, truth = (
+        Picture(found[stem].name, found[stem]) if stem in found else None for stem in (GENERATED, TRUTH)
+    )
+    return CaseFiles(name, generated, truth, references, prompt, boxes)
+
+
+def boxes_of(values: Any, where: str) -> tuple[Box, ...]:
+    """Boxes (x1, y1, x2, y2) from a list of lists or the JSON text of one. Raises BadCase for anything else."""
+    if isinstance(values, str):
+        try:
+            values = json.loads(values or "[]")
+        except json.JSONDecodeError as error:
+            raise BadCase(f"the boxes in {where} are no JSON: {error}") from error
+    if values is None:
+        return ()
+    if not (isinstance(values, Sequence) and all(_is_box(box) for box in values)):
+        raise BadCase(f"the boxes in {where} are not a list of [x1, y1, x2, y2] with x1 < x2 and y1 < y2")
+    return tuple(tuple(float(value) for value in box) for box in values)
+
+
+def named_picture(folder: Path, name: str) -> Path | None:
+    """The one picture of that name in a folder (`name.jpg` and so on, or `name/out.jpg`), or None.
+
+    A slash in the name is a folder or an underline, as programs differ. Raises BadCase where several fit.
+    """
+    names = dict.fromkeys((name, name.replace("/", "_")))
+    stems = [folder / each for each in names] + [folder / each / GENERATED for each in names]
+    files = [stem.parent / (stem.name + suffix) for stem in stems for suffix in PICTURE_SUFFIXES]
+    inside = [file for file in files if file.is_file() and file.resolve().is_relative_to(folder.resolve())]
+    if len(inside) > 1:
+        raise BadCase(f"several pictures have its name: {', '.join(str(file.relative_to(folder)) for file in inside)}")
+    return inside[0] if inside else None
+
+
+def fingerprint(contents: Mapping[str, bytes]) -> str:
+    """SHA-256 over named contents, so that a changed, added or renamed one changes it."""
+    digest = sha256()
+    for name, content in sorted(contents.items()):
+        digest.update(f"{len(name)}:{name}{len(content)}:".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def _is_case(folder: Path) -> bool:
+    names = {path.stem for path in _picture_files(folder)}
+    return bool(names & {GENERATED, TRUTH}) or (folder / META).is_file()
+
+
+def _picture_files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.iterdir()) if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
+
+
+def _pictures(folder: Path) -> dict[str, Path]:
+    """Picture files by stem; a stem or a reference's number written twice is refused."""
+    found: dict[str, Path] = {}
+    seen: dict[str, Path] = {}
+    for path in _picture_files(folder):
+        reference = REFERENCE.fullmatch(path.stem)
+        meaning = f"ref_{int(reference[1])}" if reference else path.stem
+        if meaning in seen:
+            raise BadCase(f"{seen[meaning].name} and {path.name} are both {meaning}; keep one of them")
+        seen[meaning] = found[path.stem] = path
+    return found
+
+
+def _described(meta: Path) -> tuple[str, tuple[Box, ...]]:
+    """Prompt and boxes of a meta.json; nothing where there is none."""
+    if not meta.is_file():
+        return "", ()
+    try:
+        values = json.loads(meta.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise BadCase(f"{META} cannot be read as JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise BadCase(f"{META} holds {type(values).__name__}; expected an object with a prompt")
+    prompt = values.get("prompt", values.get("caption_en", ""))
+    return str(prompt), boxes_of(values.get("bboxes", values.get("boxes")), META)
+
+
+def _is_box(box: Any) -> bool:
+    if not (isinstance(box, Sequence) and not isinstance(box, str) and len(box) == 4):
+        return False
+    if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in box):
+        return False
+    return box[0] < box[2] and box[1] < box[3]
