@@ -35,8 +35,9 @@ def match(case: Case) -> Matching:
     right. Generated picture: by `boxes_px` where given, else the assignment with the largest sum of cosines with the
     ground truth, and for people who are not in it, or without ground truth, with the references.
     An identity that gets no face is lost; a face that gets no identity is extra.
-    Raises ValueError for vectors without a direction.
+    Raises ValueError, naming picture and face, for vectors without a direction.
     """
+    check_vectors(case)
     references, notes = _reference_faces(case)
     anchors = {identity: case.references[identity].vectors[face] for identity, face in references.items()}
     truths, truth_notes = _truth_faces(case, anchors)
@@ -49,6 +50,15 @@ def match(case: Case) -> Matching:
         tuple(references.get(identity) for identity in everyone),
         (*notes, *truth_notes),
     )
+
+
+def check_vectors(case: Case) -> None:
+    """ValueError, naming picture and face, for the first vector of a case without a direction."""
+    unit(case.generated.vectors, f"the generated picture of {case.name}")
+    if case.truth is not None:
+        unit(case.truth.vectors, f"the ground truth of {case.name}")
+    for identity, reference in enumerate(case.references):
+        unit(reference.vectors, f"the reference of {_who(case, identity)} of {case.name}")
 
 
 def best_assignment(gains: np.ndarray) -> list[tuple[int, int]]:
@@ -91,7 +101,7 @@ def _truth_faces(case: Case, anchors: dict[int, np.ndarray]) -> tuple[dict[int, 
     if case.truth_boxes_px is not None:
         found = _in_boxes(case.truth_boxes_px, truth)
     else:
-        found = _alike(anchors, truth, range(truth.count), f"the ground truth of {case.name}", case)
+        found = _alike(anchors, truth, range(truth.count))
         found |= _left_to_right(case, truth, found)
     notes = []
     if truth.count != case.expected:
@@ -107,30 +117,26 @@ def _truth_faces(case: Case, anchors: dict[int, np.ndarray]) -> tuple[dict[int, 
 def _generated_faces(
     case: Case, anchors: dict[int, np.ndarray], truths: dict[int, int]
 ) -> tuple[dict[int, int], Method]:
-    generated, picture = case.generated, f"the generated picture of {case.name}"
+    generated = case.generated
     if case.boxes_px is not None:
         return _in_boxes(case.boxes_px, generated), "boxes"
     known = {identity: case.truth.vectors[face] for identity, face in truths.items()} if case.truth else {}
-    found = _alike(known, generated, range(generated.count), picture, case)
+    found = _alike(known, generated, range(generated.count))
     others = {identity: vector for identity, vector in anchors.items() if identity not in known}
     free = [face for face in range(generated.count) if face not in found.values()]
-    found |= _alike(others, generated, free, picture, case)
+    found |= _alike(others, generated, free)
     # Somebody without reference and ground truth can only be counted.
     found |= _left_to_right(case, generated, found, without=(*known, *others))
     return found, "truth" if known else "references"
 
 
-def _alike(
-    people: dict[int, np.ndarray], faces: FaceVectors, free: Sequence[int], picture: str, case: Case
-) -> dict[int, int]:
+def _alike(people: dict[int, np.ndarray], faces: FaceVectors, free: Sequence[int]) -> dict[int, int]:
     """The face of each identity with the largest sum of cosines, among the faces that are free."""
     if not people or not free:
         return {}
     identities = list(people)
-    vectors = unit(
-        np.stack([people[identity] for identity in identities]), f"the pictures {case.name} is compared with"
-    )
-    gains = cosine_matrix(vectors, unit(faces.vectors, picture)[list(free)])
+    wanted = unit(np.stack([people[identity] for identity in identities]), "a reference")
+    gains = cosine_matrix(wanted, unit(faces.vectors, "a picture")[list(free)])
     return {identities[row]: free[column] for row, column in best_assignment(gains)}
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from .case import Case, CaseScores, FaceVectors, IdentityScore, Rows
 from .copy_paste import copy_paste
-from .matching import Matching, best_assignment, match
+from .matching import Matching, best_assignment, check_vectors, match
 from .similarity import angle, cosine_matrix, unit
 
 
@@ -20,6 +20,8 @@ def score_case(case: Case, legacy: bool = False, matching: Matching | None = Non
 
     Raises ValueError, naming the picture, for vectors without a direction or of different lengths.
     """
+    if legacy or matching:
+        check_vectors(case)
     if legacy:
         return _legacy(case)
     matching = matching or match(case)
