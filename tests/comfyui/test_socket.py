@@ -32,7 +32,7 @@ from withanyone_pack.withanyone_core.adapter.lora import read_lora
 from withanyone_pack.withanyone_core.adapter.shape import Branch
 from withanyone_pack.withanyone_core.identity import Identity, LearnedTokens
 from withanyone_pack.withanyone_core.injection.comfyui.forward import Forward, Pass
-from withanyone_pack.withanyone_core.injection.comfyui.injection import KEY
+from withanyone_pack.withanyone_core.injection.comfyui.injection import KEY, UNKNOWN_PART
 from withanyone_pack.withanyone_core.layout import Box, Mask, PlacedFace
 from withanyone_pack.withanyone_core.timing import Window
 
@@ -448,6 +448,26 @@ def test_an_edit_adapter_without_a_reference_and_the_reverse_are_mentioned_once(
             sample(applied(base, which, weights={Branch.ARC: 1.0}), prompt(0, **extras))
         assert len(caplog.records) == (words is not None)
         assert words is None or words in caplog.text
+
+
+def test_context_windows_over_the_width_switch_it_off_with_one_warning(base, adapter, caplog):
+    from comfy import context_windows as windows
+
+    def windowed(model):
+        model = model.clone()
+        model.model_options["context_handler"] = windows.IndexListContextHandler(
+            windows.get_matching_context_schedule(windows.ContextSchedules.STATIC_STANDARD),
+            windows.get_matching_fuse_method(windows.ContextFuseMethods.FLAT),
+            context_length=12,
+            context_overlap=4,
+            dim=3,
+        )
+        return model
+
+    with caplog.at_level(logging.WARNING, "withanyone"):
+        patched = sample(windowed(applied(base, adapter)))
+    assert torch.equal(patched, sample(windowed(base)))
+    assert [record.getMessage() for record in caplog.records] == [UNKNOWN_PART]
 
 
 # The window
