@@ -1,5 +1,6 @@
 """Cases made of the real photographs inside the insightface package, and real models that look at them."""
 
+import importlib
 import importlib.util
 import json
 import os
@@ -94,6 +95,7 @@ class Remembering:
 def analysis():
     """MTCNN and MobileFaceNet, the test bed's stand-ins for antelopev2."""
     add_comfyui()
+    importlib.import_module("withanyone_pack.withanyone_core.identity")  # which the stand-in looks for
     os.environ.setdefault("WITHANYONE_TESTBED", str(TESTBED))
     path = ROOT / "tests" / "comfyui" / "standins" / "standin_faces.py"
     spec = importlib.util.spec_from_file_location("standin_faces_of_training", path)

@@ -5,7 +5,6 @@ from itertools import count
 
 import numpy as np
 import pytest
-import withanyone_pack.withanyone_core.identity  # noqa: F401  the stand-in looks for it
 from withanyone_pack.tests.training.people import OwnVectors, analysis, person, write_case, write_cases
 from withanyone_pack.tests.training.rooms import add_training
 

@@ -8,7 +8,6 @@ tower with a chain of linear layers on its normalised pooled output (aesthetic-p
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -23,12 +22,11 @@ class Clip:
 
     def __init__(self, folder: Path) -> None:
         """Raises FileNotFoundError, ValueError or RuntimeError in words for what is missing."""
-        transformers = _transformers()
         _require(folder, "CLIP", ("config.json", "preprocessor_config.json"))
         try:
-            self._model = transformers.CLIPModel.from_pretrained(folder, local_files_only=True).eval()
-            self._processor = transformers.CLIPImageProcessor.from_pretrained(folder, local_files_only=True)
-            self._tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            self._model = _loaded("CLIPModel", folder).eval()
+            self._processor = _loaded("CLIPImageProcessor", folder)
+            self._tokenizer = _loaded("AutoTokenizer", folder)
         except (OSError, ValueError) as error:
             raise ValueError(f"{folder} is not a complete CLIP model: {error}") from error
 
@@ -56,15 +54,14 @@ class Aesthetic:
 
     def __init__(self, folder: Path, head: Path) -> None:
         """Raises FileNotFoundError, ValueError or RuntimeError in words for what is missing or does not fit."""
-        transformers = _transformers()
         _require(folder, "SigLIP", ("config.json", "preprocessor_config.json"))
         if not head.is_file():
             raise FileNotFoundError(
                 f"The aesthetic head {head} does not exist; expected its .safetensors or .pth file."
             )
         try:
-            self._tower = transformers.SiglipVisionModel.from_pretrained(folder, local_files_only=True).eval()
-            self._processor = transformers.SiglipImageProcessor.from_pretrained(folder, local_files_only=True)
+            self._tower = _loaded("SiglipVisionModel", folder).eval()
+            self._processor = _loaded("SiglipImageProcessor", folder)
         except (OSError, ValueError) as error:
             raise ValueError(f"{folder} is not a complete SigLIP model: {error}") from error
         self._head = linear_chain(_tensors(head), self._tower.config.hidden_size, head)
@@ -120,6 +117,10 @@ def _tensors(path: Path) -> Mapping[str, Tensor]:
         raise ValueError(f"{path} cannot be read as a file of weights alone.") from error
 
 
+def _loaded(name: str, folder: Path) -> Any:
+    return _of_transformers(name).from_pretrained(folder, local_files_only=True)
+
+
 def _features(output: Any) -> Tensor:
     """transformers before 5 gives the projected features themselves, later ones wrap them."""
     return output if isinstance(output, Tensor) else output.pooler_output
@@ -138,11 +139,14 @@ def _require(folder: Path, what: str, names: tuple[str, ...]) -> None:
         )
 
 
-def _transformers() -> ModuleType:
+def _of_transformers(name: str) -> Any:
+    """A class of transformers, which imports what it needs only now."""
     try:
         import transformers
-    except ModuleNotFoundError as error:
+
+        return getattr(transformers, name)
+    except ImportError as error:
         raise RuntimeError(
-            "CLIP and aesthetic scores need transformers: run `python -m pip install transformers`."
+            f"CLIP and aesthetic scores need {name} of transformers, which cannot be used: {error} "
+            "Run `python -m pip install transformers`."
         ) from error
-    return transformers
