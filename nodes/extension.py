@@ -2,7 +2,7 @@
 
 from comfy_api.latest import ComfyAPI, ComfyExtension, io
 
-from . import applying, editing, identities, identity_library, layout, layout_sources, loading, sampling
+from . import applying, editing, identities, identity_library, layout, layout_sources, loading, measuring, sampling
 from .migration import register_replacements
 
 
@@ -11,7 +11,7 @@ class WithAnyoneExtension(ComfyExtension):
         await register_replacements(ComfyAPI())
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        topics = (loading, identities, identity_library, layout, layout_sources, applying, sampling, editing)
+        topics = (loading, identities, identity_library, layout, layout_sources, applying, sampling, editing, measuring)
         return [node for topic in topics for node in topic.NODES]
 
 

@@ -14,6 +14,7 @@ from withanyone_pack.nodes.extension import WithAnyoneExtension
 from withanyone_pack.nodes.identities import IdentityFromPhotos
 from withanyone_pack.nodes.layout import WithAnyonePlaceFace
 from withanyone_pack.nodes.layout_sources import LayoutFromImage, PreviewFaces
+from withanyone_pack.nodes.measuring import Compare, IdentityMeter, PickBest
 from withanyone_pack.tests.comfyui.sampling import person, two_faces
 from withanyone_pack.withanyone_core.faces.alignment import TEMPLATE_PX
 from withanyone_pack.withanyone_core.identity import Face
@@ -34,6 +35,9 @@ NODES = {
     ),
     PrepareFaceEdit: lambda image: PrepareFaceEdit.execute(image, OneFace(), "", 0),
     PreviewFaces: lambda image: PreviewFaces.execute(two_faces(), 64, 64, image),
+    IdentityMeter: lambda image: IdentityMeter.execute(image, two_faces(), OneFace()),
+    PickBest: lambda image: PickBest.execute(image, two_faces(), OneFace(), 1, "likeness"),
+    Compare: lambda image: Compare.execute(image, image, two_faces(), OneFace(), "A", "B", 0),
 }
 
 
@@ -46,11 +50,26 @@ def temp(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("image", "words"),
     [
-        (torch.rand(0, 64, 64, 3), r"(photos|image): the IMAGE batch is empty \(shape \(0, 64, 64, 3\)\); connect at"),
-        (torch.full((1, 64, 64, 3), torch.nan), r"(photos|image): photo 1 holds 12288 values that are NaN or infinite"),
-        (torch.rand(1, 3, 64, 64), r"(photos|image): expected 1 \(grey\), 3 \(RGB\) or 4 \(RGBA\) channels last, got"),
-        (torch.rand(64, 64, 3), r"(photos|image): expected an IMAGE batch \[pictures, height, width, channels\], got"),
-        (torch.rand(1, 64, 64, 3) * 255, r"(photos|image): photo 1 has values up to .*; expected 0 to 1"),
+        (
+            torch.rand(0, 64, 64, 3),
+            r"(photos|image|images|images_a): the IMAGE batch is empty \(shape \(0, 64, 64, 3\)\); connect at",
+        ),
+        (
+            torch.full((1, 64, 64, 3), torch.nan),
+            r"(photos|image|images|images_a): photo 1 holds 12288 values that are NaN or infinite",
+        ),
+        (
+            torch.rand(1, 3, 64, 64),
+            r"(photos|image|images|images_a): expected 1 \(grey\), 3 \(RGB\) or 4 \(RGBA\) channels last, got",
+        ),
+        (
+            torch.rand(64, 64, 3),
+            r"(photos|image|images|images_a): expected an IMAGE batch \[pictures, height, width, channels\], got",
+        ),
+        (
+            torch.rand(1, 64, 64, 3) * 255,
+            r"(photos|image|images|images_a): photo 1 has values up to .*; expected 0 to 1",
+        ),
     ],
     ids=["empty", "nan", "channels first", "no batch", "0 to 255"],
 )

@@ -1,0 +1,230 @@
+"""Nodes that measure what came out: who looks like whom, which pictures are best, and which of two batches."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import comfy.utils
+import numpy as np
+import torch
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ..withanyone_core.faces.photo import pictures
+from ..withanyone_core.faces.portrait import FaceAnalysis
+from ..withanyone_core.layout import PlacedFace
+from ..withanyone_core.meter import PICK_BY, Meter, compared, comparison_numbers, numbers, pick_numbers, picked
+from ..withanyone_core.meter_pictures import draw_comparison, draw_plot, draw_table
+from . import sockets
+from .images import images as as_images
+
+
+class IdentityMeter(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WithAnyoneIdentityMeter",
+            display_name="Identity Meter",
+            category=sockets.CATEGORY,
+            description="Measures how much the people in pictures look like those they should be, like each other's, "
+            "and, with a truth or second photos, how much was copied from the reference photo.",
+            inputs=[
+                io.Image.Input("images", tooltip="The pictures to measure."),
+                *_who(),
+                *_compared_with(),
+            ],
+            outputs=[
+                io.Image.Output("table", display_name="table"),
+                io.Image.Output("plot", display_name="plot"),
+                io.String.Output("numbers", display_name="numbers", tooltip="Every number, as JSON."),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        images: Tensor,
+        faces: tuple[PlacedFace, ...],
+        face_analysis: FaceAnalysis,
+        truth: Tensor | None = None,
+        second_photos: Tensor | None = None,
+    ) -> io.NodeOutput:
+        photos = pictures(images, "images")
+        meter = _meter(faces, face_analysis, truth, second_photos, len(photos))
+        measured = meter.measure(photos)
+        table = as_images([draw_table(measured, photos, _crops(faces))])
+        plot = as_images([draw_plot(measured)])
+        return io.NodeOutput(table, plot, _json(numbers(measured)), ui=_shown(cls, table, plot))
+
+
+class PickBest(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WithAnyonePickBest",
+            display_name="Pick Best",
+            category=sockets.CATEGORY,
+            description="Keeps the best pictures of a batch, best first, and says the score of each.",
+            inputs=[
+                io.Image.Input("images", tooltip="The pictures to choose from."),
+                *_who(),
+                io.Int.Input("keep", default=1, min=1, max=4096, tooltip="How many to keep; all, if there are fewer."),
+                io.Combo.Input(
+                    "score",
+                    options=list(PICK_BY),
+                    default=PICK_BY[0],
+                    tooltip="likeness: to the truth or second photos, else to the references; a lost person counts as "
+                    "0. likeness minus copying: less the copy-paste score, needs truth or second photos. least "
+                    "leakage: people look least like each other; who lost fewest comes first.",
+                ),
+                *_compared_with(),
+            ],
+            outputs=[
+                io.Image.Output("kept", display_name="images"),
+                io.String.Output("scores", display_name="scores", tooltip="Every picture's score and rank, as JSON."),
+                io.String.Output(
+                    "indices",
+                    display_name="indices",
+                    tooltip="Which pictures were kept, counted from 0, such as 2, 0: for nodes that take latents or "
+                    "images from a batch.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        images: Tensor,
+        faces: tuple[PlacedFace, ...],
+        face_analysis: FaceAnalysis,
+        keep: int,
+        score: str,
+        truth: Tensor | None = None,
+        second_photos: Tensor | None = None,
+    ) -> io.NodeOutput:
+        photos = pictures(images, "images")
+        measured = _meter(faces, face_analysis, truth, second_photos, len(photos)).measure(photos)
+        ranked = picked(measured.scores, score)
+        indices = [index for index, _ in ranked[:keep]]
+        scores = _json(pick_numbers(measured, score, ranked, keep))
+        return io.NodeOutput(images[indices], scores, ", ".join(map(str, indices)))
+
+
+class Compare(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WithAnyoneCompare",
+            display_name="Compare Batches",
+            category=sockets.CATEGORY,
+            description="Measures two batches of the same people and shows them side by side with 95 % intervals.",
+            inputs=[
+                io.Image.Input("images_a", tooltip="The first batch."),
+                io.Image.Input(
+                    "images_b", tooltip="The second batch. Of the same length: compared picture by picture."
+                ),
+                *_who(),
+                io.String.Input("name_a", default="A", tooltip="What the first batch is called in the picture."),
+                io.String.Input("name_b", default="B", tooltip="What the second batch is called in the picture."),
+                io.Int.Input(
+                    "bootstrap_seed",
+                    default=0,
+                    min=0,
+                    max=2**32 - 1,
+                    tooltip="Chooses the resamples behind the intervals; the same number gives the same intervals.",
+                ),
+                *_compared_with(),
+            ],
+            outputs=[
+                io.Image.Output("chart", display_name="chart"),
+                io.String.Output("numbers", display_name="numbers", tooltip="Every number, as JSON."),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        images_a: Tensor,
+        images_b: Tensor,
+        faces: tuple[PlacedFace, ...],
+        face_analysis: FaceAnalysis,
+        name_a: str,
+        name_b: str,
+        bootstrap_seed: int,
+        truth: Tensor | None = None,
+        second_photos: Tensor | None = None,
+    ) -> io.NodeOutput:
+        first, second = pictures(images_a, "images_a"), pictures(images_b, "images_b")
+        meter = _meter(faces, face_analysis, truth, second_photos, len(first) + len(second))
+        batches = meter.measure(first, "images_a"), meter.measure(second, "images_b")
+        names = name_a.strip() or "A", name_b.strip() or "B"
+        rows = compared(*batches, seed=bootstrap_seed)
+        chart = as_images([draw_comparison(names, batches, rows)])
+        told = comparison_numbers(names, batches, rows, bootstrap_seed)
+        return io.NodeOutput(chart, _json(told), ui=_shown(cls, chart))
+
+
+def _who() -> list[io.Input]:
+    return [
+        sockets.Faces.Input(
+            "faces", tooltip="Who should be where: from the last Place Face of the chain that made the pictures."
+        ),
+        sockets.FaceAnalysis.Input(
+            "face_analysis",
+            tooltip="The judge. antelopev2 took part in the adapter's training and flatters it; another pack, such as "
+            "buffalo_l, is the fairer judge. People are then compared by the faces of their crops.",
+        ),
+    ]
+
+
+def _compared_with() -> list[io.Input]:
+    return [
+        io.Image.Input(
+            "truth",
+            optional=True,
+            tooltip="A photograph of all the people together, or one for each picture. Or second_photos.",
+        ),
+        io.Image.Input(
+            "second_photos",
+            optional=True,
+            tooltip="Another photo of each person, one each, in the order in which they are placed. Or truth.",
+        ),
+    ]
+
+
+def _meter(
+    faces: tuple[PlacedFace, ...],
+    analysis: FaceAnalysis,
+    truth: Tensor | None,
+    second_photos: Tensor | None,
+    count: int,
+) -> Meter:
+    """A meter that shows its progress over `count` pictures and what they are compared with."""
+    truths = () if truth is None else pictures(truth, "truth")
+    others = () if second_photos is None else pictures(second_photos, "second_photos")
+    return Meter(faces, analysis, truths, others, _progress(count + len(truths) + len(others)))
+
+
+def _progress(count: int) -> Callable[[], None]:
+    bar = comfy.utils.ProgressBar(count)
+    return lambda: bar.update(1)
+
+
+def _crops(faces: tuple[PlacedFace, ...]) -> list[np.ndarray]:
+    crops = [face.identity.crop for face in faces if face.weight > 0]
+    return [(crop.detach().cpu() * 255.0).round().to(torch.uint8).numpy() for crop in crops]
+
+
+def _json(told: dict[str, Any]) -> str:
+    """Refuses NaN, which is no JSON."""
+    return json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _shown(cls: type[io.ComfyNode], *batches: Tensor) -> dict[str, Any]:
+    shown = [ui.PreviewImage(batch, cls=cls).as_dict() for batch in batches]
+    return shown[0] | {"images": [image for each in shown for image in each["images"]]}
+
+
+NODES: tuple[type[io.ComfyNode], ...] = (IdentityMeter, PickBest, Compare)

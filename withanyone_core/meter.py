@@ -1,0 +1,397 @@
+"""A batch of generated pictures, and who should be where in them, to scores."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from .faces.portrait import FaceAnalysis
+from .identity import Face, Identity
+from .layout import Box, Mask, PlacedFace
+from .metrics.cache import photo_key
+from .metrics.case import METRICS, BoxPx, Case, CaseScores, FaceVectors, JudgeInfo
+from .metrics.judges import read_card, shipped_cards
+from .metrics.scoring import score_case
+from .metrics.summary import RESAMPLES, Statistic, difference, summarise
+
+Photo = np.ndarray
+PickBy = Literal["likeness", "likeness minus copying", "least leakage"]
+PICK_BY: tuple[PickBy, ...] = ("likeness", "likeness minus copying", "least leakage")
+TRAINED_WITH_WORDS = "same family as the training loss: not a headline figure"
+CROP_MARGIN = 0.25  # of the crop's side, on each side: detectors miss a face that fills its picture
+ASPECT_TOLERANCE = 0.02
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """The scores of one batch.
+
+    scores     one a picture, in their order
+    people     what each identity is called: number, from 1, and name
+    judge      whose vectors they are
+    against    what Sim(GT) compares with, in words; empty where there is nothing
+    boxes_px   [picture][identity] box of the face that was taken for somebody, None where there was none
+    notes      about everything but single pictures, in words
+    """
+
+    scores: tuple[CaseScores, ...]
+    people: tuple[str, ...]
+    judge: JudgeInfo
+    against: str
+    boxes_px: tuple[tuple[BoxPx | None, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+class Meter:
+    """Measures batches against the same people. Every picture is looked at once, however often it is asked about."""
+
+    def __init__(
+        self,
+        placed: Sequence[PlacedFace],
+        analysis: FaceAnalysis,
+        truth: Sequence[Photo] = (),
+        second_photos: Sequence[Photo] = (),
+        looked: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Photos are RGB [H, W, 3] uint8.
+
+        truth          one ground-truth picture for all, or one for each picture that will be measured
+        second_photos  another photo of each person, in the order of the people, in place of a ground truth
+        looked         called after each picture that was looked at
+
+        Raises ValueError where nobody is expected, or the photos are not as many as they should be.
+        """
+        self._placed = tuple(face for face in placed if face.weight > 0)
+        self._analysis, self._looked = analysis, looked
+        self._truth = tuple(truth)
+        self._seen: dict[str, FaceVectors] = {}
+        self._check(second_photos)
+        self.judge = judge_of(analysis)
+        self.people = tuple(
+            f"{number} {' '.join(face.identity.name.split())}".strip()
+            for number, face in enumerate(self._placed, start=1)
+        )
+        self._notes: list[str] = []
+        self._references = tuple(self._reference(face.identity) for face in self._placed)
+        self._second = self._one_picture_of(second_photos)
+
+    def _check(self, second_photos: Sequence[Photo]) -> None:
+        if not self._placed:
+            raise ValueError(
+                "Nobody is expected: no face is placed, or all have the weight 0. Connect the faces of the last Place "
+                "Face of the chain."
+            )
+        if self._truth and len(second_photos):
+            raise ValueError(
+                "Both truth and second_photos are connected; a picture is compared with one of them. Connect truth "
+                "where a picture shows all of the people together, else second_photos."
+            )
+        if len(second_photos) not in (0, len(self._placed)):
+            raise ValueError(
+                f"second_photos holds {len(second_photos)} photos for {len(self._placed)} people; expected one of "
+                "each, in the order in which the people are placed."
+            )
+
+    def measure(self, pictures: Sequence[Photo], input_name: str = "images") -> Measured:
+        """The scores of a batch of pictures.
+
+        Raises ValueError where the ground truths are neither one nor as many as the pictures, and for face vectors
+        that are no vectors.
+        """
+        if len(self._truth) not in (0, 1, len(pictures)):
+            raise ValueError(
+                f"truth holds {len(self._truth)} pictures and {input_name} {len(pictures)}; expected one truth for "
+                "all, or one for each picture."
+            )
+        scores = tuple(score_case(self._case(index, picture)) for index, picture in enumerate(pictures))
+        against = "truth" if self._truth else "second photos" if self._second else ""
+        notes = (*self._notes, *self._aspect_notes(pictures, input_name))
+        boxes_px = tuple(self._taken(score, picture) for score, picture in zip(scores, pictures, strict=True))
+        return Measured(scores, self.people, self.judge, against, boxes_px, notes)
+
+    def _case(self, index: int, picture: Photo) -> Case:
+        truth, truth_boxes_px = (None, None) if self._second is None else self._second
+        if self._truth:
+            truth = self._faces(self._truth[index if len(self._truth) > 1 else 0])
+        return Case(
+            name=f"picture {index + 1}",
+            generated=self._faces(picture),
+            truth=truth,
+            references=self._references,
+            boxes_px=tuple(expected_box_px(face, picture.shape[1], picture.shape[0]) for face in self._placed),
+            truth_boxes_px=truth_boxes_px,
+            people=tuple(face.identity.name for face in self._placed),
+        )
+
+    def _faces(self, photo: Photo) -> FaceVectors:
+        key = photo_key(photo)
+        if key not in self._seen:
+            self._seen[key] = FaceVectors.of(self._analysis.faces(photo), width=self._width)
+            self._looked()
+        return self._seen[key]
+
+    def _taken(self, score: CaseScores, picture: Photo) -> tuple[BoxPx | None, ...]:
+        boxes_px = self._faces(picture).boxes_px.tolist()
+        return tuple(None if item.face is None else tuple(boxes_px[item.face]) for item in score.identities)
+
+    @property
+    def _width(self) -> int:
+        """Length of a vector where a picture has no face to tell it."""
+        return len(self._placed[0].identity.arcface)
+
+    def _reference(self, identity: Identity) -> FaceVectors:
+        """The vector the person came with, or, where another recogniser made it, that of the face in their crop."""
+        own = getattr(self._analysis, "model_name", "")
+        if not own or not identity.face_model or own == identity.face_model:
+            return FaceVectors.single(identity.arcface.detach().cpu().float().numpy())
+        crop = (identity.crop.detach().cpu() * 255.0).round().to(torch.uint8).numpy()
+        faces = self._analysis.faces(_with_margin(crop))
+        self._notes.append(
+            f"{identity.name} was made with {identity.face_model}; compared with the face of the crop, seen by {own}."
+        )
+        return FaceVectors.of(_middlemost(faces, crop.shape[0] * (1 + 2 * CROP_MARGIN)), width=self._width)
+
+    def _one_picture_of(self, photos: Sequence[Photo]) -> tuple[FaceVectors, tuple[BoxPx, ...]] | None:
+        """The faces of one photo a person side by side, as if one picture showed them all, and whose box is whose."""
+        if not len(photos):
+            return None
+        found, boxes = [], []
+        for index, (photo, face) in enumerate(zip(photos, self._placed, strict=True)):
+            faces = self._faces(photo)
+            boxes.append((2.0 * index, 0.0, 2.0 * index + 1, 1.0))
+            if faces.count != 1:
+                used = "the highest score counts" if faces.count else "nothing can be compared with it"
+                self._notes.append(
+                    f"The second photo of {face.identity.name} shows {_counted(faces.count, 'face')}; {used}."
+                )
+            if faces.count:
+                best = int(faces.scores.argmax())
+                found.append((boxes[-1], faces.scores[best], faces.vectors[best]))
+        together = FaceVectors(
+            np.array([box for box, _, _ in found], np.float32).reshape(-1, 4),
+            np.array([score for _, score, _ in found], np.float32),
+            np.array([vector for _, _, vector in found], np.float32).reshape(len(found), -1 if found else self._width),
+        )
+        return together, tuple(boxes)
+
+    def _aspect_notes(self, pictures: Sequence[Photo], input_name: str) -> list[str]:
+        layout = next((face.layout for face in self._placed if face.layout is not None), None)
+        height_px, width_px = pictures[0].shape[:2]
+        if layout is None or abs(width_px * layout.height_px / (height_px * layout.width_px) - 1) <= ASPECT_TOLERANCE:
+            return []
+        return [
+            f"{input_name} are {width_px} x {height_px} pixels, of other proportions than the layout "
+            f"({layout.width_px} x {layout.height_px}); its boxes are stretched over them."
+        ]
+
+
+def judge_of(analysis: FaceAnalysis) -> JudgeInfo:
+    """Who a face analysis is as a judge, by the name of its recogniser's file."""
+    name = getattr(analysis, "model_name", "")
+    file = name.rsplit("/", 1)[-1]
+    for path in shipped_cards().values():
+        card = read_card(path)
+        if card.onnx == file:
+            return JudgeInfo(card.name, card.trained_with)
+    return JudgeInfo(name or "a recogniser without a name")
+
+
+def expected_box_px(face: PlacedFace, width_px: int, height_px: int) -> BoxPx:
+    """Where a placed face is expected in a picture of this size; of a mask, the box around what is painted."""
+    region = face.region
+    return (_around(region) if isinstance(region, Mask) else region).to_px(width_px, height_px)
+
+
+def picked(scores: Sequence[CaseScores], by: PickBy) -> list[tuple[int, float | None]]:
+    """All pictures, best first, as index and score; those without a score come last.
+
+    likeness                Sim(GT), or Sim(Ref) without ground truth; lost people count as 0
+    likeness minus copying  Sim(GT) - copy-paste
+    least leakage           minus the leakage; pictures that lost fewer people come first, whatever theirs is
+
+    Raises ValueError for a score that cannot be computed from what was measured.
+    """
+    if by not in PICK_BY:
+        raise ValueError(f"The score is {by!r}; expected one of {', '.join(PICK_BY)}.")
+    values = [_pick_score(score, by) for score in scores]
+    if by == "likeness minus copying" and all(score.truth_faces is None for score in scores):
+        raise ValueError(
+            f"{by!r} needs something the people should look like besides their references: connect truth or "
+            "second_photos, or choose 'likeness'."
+        )
+    if by == "least leakage" and all(score.expected < 2 for score in scores):
+        raise ValueError(f"{by!r} needs at least two people; only one is placed. Choose 'likeness'.")
+    fewest_lost = by == "least leakage"
+
+    def rank(index: int) -> tuple[bool, int, float]:
+        value = values[index]
+        return value is None, len(scores[index].lost) if fewest_lost else 0, -(value or 0.0)
+
+    return [(index, values[index]) for index in sorted(range(len(scores)), key=rank)]
+
+
+def _pick_score(score: CaseScores, by: PickBy) -> float | None:
+    if by == "likeness":
+        return score.sim_ref if score.sim_gt is None else score.sim_gt
+    if by == "least leakage":
+        return None if score.leakage is None else -score.leakage
+    return None if None in (score.sim_gt, score.copy_paste) else score.sim_gt - score.copy_paste
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One metric of two batches.
+
+    first, second  their means with intervals, None where a batch has no value
+    change         second minus first, None where one of them has none
+    paired         whether it was taken picture by picture
+    """
+
+    metric: str
+    first: Statistic | None
+    second: Statistic | None
+    change: Statistic | None
+    paired: bool
+
+
+def compared(first: Measured, second: Measured, seed: int = 0, resamples: int = RESAMPLES) -> tuple[Comparison, ...]:
+    """The metrics of which at least one batch has a value.
+
+    Batches of one length are taken picture by picture, the first of one with the first of the other.
+    """
+    sides = [summarise(measured.scores, seed, resamples).metrics for measured in (first, second)]
+    rows = []
+    for metric in sides[0]:
+        one, two = sides[0][metric], sides[1][metric]
+        if one is None and two is None:
+            continue
+        change = difference(first.scores, second.scores, metric, seed, resamples)
+        paired = change is not None and len(first.scores) == len(second.scores) == change.n and change.n_missing == 0
+        rows.append(Comparison(metric, one, two, change, paired))
+    return tuple(rows)
+
+
+def mean_likeness(scores: Sequence[CaseScores]) -> tuple[tuple[float | None, ...], ...]:
+    """[k][j] mean over the pictures of how much k's face looks like j's reference, None where no picture can say."""
+    people = range(scores[0].expected)
+    return tuple(tuple(_mean([score.likeness_ref[k][j] for score in scores]) for j in people) for k in people)
+
+
+def numbers(measured: Measured, seed: int = 0) -> dict[str, Any]:
+    """Everything that was measured, for JSON.
+
+    `pictures` are the lines that `CaseScores.from_json` reads, and `summary` is `summarise` of them; `likeness` says
+    the same as their `likeness_ref`, with the people's names.
+    """
+    return {
+        "judge": _judge_numbers(measured.judge),
+        "people": list(measured.people),
+        "compared_with": measured.against or None,
+        "pictures": [score.to_json() for score in measured.scores],
+        "likeness": [
+            {
+                "picture": score.name,
+                "lost": [measured.people[identity] for identity in score.lost],
+                "face_of": {
+                    person: dict(zip(measured.people, row, strict=True))
+                    for person, row in zip(measured.people, score.likeness_ref, strict=True)
+                },
+            }
+            for score in measured.scores
+        ],
+        "summary": summarise(measured.scores, seed).to_json(),
+        "notes": list(measured.notes),
+    }
+
+
+def pick_numbers(
+    measured: Measured, by: PickBy, ranked: Sequence[tuple[int, float | None]], keep: int
+) -> dict[str, Any]:
+    """What `picked` found, for JSON: a line a picture, best first. `index` counts from 0, `rank` from 1."""
+    return {
+        "score": by,
+        "judge": _judge_numbers(measured.judge),
+        "compared_with": measured.against or None,
+        "kept": [index for index, _ in ranked[:keep]],
+        "pictures": [
+            {
+                "rank": rank,
+                "index": index,
+                "kept": rank <= keep,
+                "score": value,
+                "lost": [measured.people[identity] for identity in measured.scores[index].lost],
+                "means": {metric: measured.scores[index].value(metric) for metric in METRICS},
+                "notes": list(measured.scores[index].notes),
+            }
+            for rank, (index, value) in enumerate(ranked, start=1)
+        ],
+        "notes": list(measured.notes),
+    }
+
+
+def comparison_numbers(
+    names: tuple[str, str], batches: tuple[Measured, Measured], rows: Sequence[Comparison], seed: int
+) -> dict[str, Any]:
+    """What `compared` found, for JSON, with all that was measured of both batches."""
+    return {
+        "first": names[0],
+        "second": names[1],
+        "seed": seed,
+        "metrics": {
+            row.metric: {
+                "first": None if row.first is None else asdict(row.first),
+                "second": None if row.second is None else asdict(row.second),
+                "second_minus_first": None if row.change is None else asdict(row.change),
+                "paired": row.paired,
+            }
+            for row in rows
+        },
+        "batches": [{"name": name, **numbers(batch, seed)} for name, batch in zip(names, batches, strict=True)],
+    }
+
+
+def _judge_numbers(judge: JudgeInfo) -> dict[str, Any]:
+    return {
+        "name": judge.name,
+        "trained_with": judge.trained_with,
+        "remark": TRAINED_WITH_WORDS if judge.trained_with else "",
+    }
+
+
+def _around(mask: Mask) -> Box:
+    rows, columns = (torch.nonzero((mask.coverage >= 0.5).any(dim=axis)).flatten() for axis in (1, 0))
+    height, width = mask.coverage.shape
+    return Box(
+        float(columns[0]) / width,
+        float(rows[0]) / height,
+        (float(columns[-1]) + 1) / width,
+        (float(rows[-1]) + 1) / height,
+    )
+
+
+def _with_margin(crop: Photo) -> Photo:
+    """The crop amid black, as the released evaluator pads references."""
+    margin = round(CROP_MARGIN * max(crop.shape[:2]))
+    return np.pad(crop, ((margin, margin), (margin, margin), (0, 0)))
+
+
+def _middlemost(faces: Sequence[Face], side_px: float) -> tuple[Face, ...]:
+    """The face nearest to the middle of a square: a crop is made around its person, whoever else looks in."""
+    middle = side_px / 2
+
+    def away(face: Face) -> float:
+        x1, y1, x2, y2 = face.box_px
+        return ((x1 + x2) / 2 - middle) ** 2 + ((y1 + y2) / 2 - middle) ** 2
+
+    return tuple(sorted(faces, key=away)[:1])
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
