@@ -23,7 +23,7 @@ def test_cosines_are_those_of_numpy():
 def test_vectors_without_a_direction_are_refused(value, words, which, legacy):
     made = case(2)
     faces = {"generated": made.generated, "truth": made.truth, "reference": made.references[1]}[which]
-    faces.vectors[-1] = value
+    faces.vectors[-1, : WIDTH if value == 0 else 1] = value
     whose = {"generated": "generated picture", "truth": "ground truth", "reference": "reference of person 2"}[which]
     face = 1 if which == "reference" else 2
     with pytest.raises(ValueError, match=f"face {face} in the {whose} of made .*{words}"):
@@ -33,8 +33,8 @@ def test_vectors_without_a_direction_are_refused(value, words, which, legacy):
 def test_the_vectors_are_looked_at_with_a_given_matching_too():
     made = case(2)
     matching = match(made)
-    made.generated.vectors[0] = np.nan
-    with pytest.raises(ValueError, match="face 1 in the generated picture of made"):
+    made.references[1].vectors[0] = np.nan
+    with pytest.raises(ValueError, match="face 1 in the reference of person 2 of made"):
         score_case(made, matching=matching)
 
 
@@ -50,7 +50,7 @@ def test_angle_survives_rounding_past_one():
 
 
 def test_copy_paste_is_zero_where_nothing_can_be_told():
-    assert copy_paste(0.5, 0.5, 9e-7) == 0.0
+    assert copy_paste(0.5, 0.4, 9e-7) == 0.0
     assert copy_paste(1.0, 0.25, 1.5) == 0.5
 
 

@@ -60,6 +60,12 @@ def test_pictures_of_one_prompt_are_resampled_together():
     assert together.high - together.low > 2.5 * (apart.high - apart.low)
 
 
+def test_groups_of_different_sizes_count_by_their_pictures():
+    """Two groups, of 1 and 3 pictures: a resample is one of them alone or both, so the interval is known."""
+    found = statistic([1.0, 0.0, 0.0, 0.0], ["a", "b", "b", "b"])
+    assert (found.mean, found.low, found.high) == (0.25, 0.0, 1.0)
+
+
 def test_the_interval_covers_the_truth_as_often_as_it_says():
     random = np.random.default_rng(6)
     inside = 0
