@@ -148,7 +148,7 @@ def test_somebody_who_prefers_red_and_closes_the_page_in_between(folders, tmp_pa
         for step in range(6):
             left_is_red, question, count = shown(driver)
             assert count == f"{step + 1} / 12"
-            press(driver, "1" if left_is_red else "2") if "better" in question else press(driver, "3")
+            press(driver, "1" if left_is_red else "2") if "more like" in question else press(driver, "3")
         first = shown(driver)
     with browser(tmp_path / "profile", tmp_path) as driver:
         driver.get(page.as_uri())
@@ -158,7 +158,7 @@ def test_somebody_who_prefers_red_and_closes_the_page_in_between(folders, tmp_pa
         assert shown(driver) == first
         for _ in range(6):
             left_is_red, question, _ = shown(driver)
-            if "better" in question:
+            if "more like" in question:
                 driver.find_element(By.ID, "left" if left_is_red else "right").click()
             else:
                 driver.find_element(By.ID, "same").click()

@@ -293,6 +293,10 @@ def test_numbers_that_are_none_are_refused_for_that_judge_alone(tmp_path):
     assert list(found["scores"]) == ["MobileFaceNet"]
     assert list(found["refused"]) == ["zzz"]
     assert "zzz: " in (tmp_path / "out" / "report.md").read_text()
+    report = evaluated(cases, tmp_path / "store", tmp_path / "alone", [Broken("zzz")])
+    assert report["counts"]["measured"] == 0
+    assert report["cases"][0]["fault"].startswith("no judge could judge it. ")
+    assert "## Not measured: 1" in (tmp_path / "alone" / "report.md").read_text()
 
 
 def test_boxes_tell_who_is_whom_and_need_to_be_as_many(store, tmp_path):

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from .cases import CaseFiles, Picture, fingerprint
 from .pictures import Unreadable, data_uri
-from .records import write_json
+from .records import write_json, write_text
 
 LOGGER = logging.getLogger("withanyone")
 
@@ -21,8 +21,8 @@ PAGE, KEY = "comparison.html", "comparison_key.json"
 PICTURE_PX, REFERENCE_PX = 768, 256
 # The first asks for what Sim(GT) measures, the second for what copy-paste measures.
 QUESTIONS = {
-    "likeness": "Which picture shows these people better, as themselves?",
-    "copying": "Which picture looks less as if the photos had been pasted in?",
+    "likeness": "Which picture is more like these people?",
+    "copying": "Which picture copies these photos less: other expressions, other light, other views?",
 }
 
 
@@ -76,7 +76,7 @@ def write_comparison(
     questions = [{"name": name, "text": text} for name, text in QUESTIONS.items()]
     write_json(folder / KEY, asdict(Key(page, *names, key)))
     path = folder / PAGE
-    path.write_text(_page({"page": page, "questions": questions, "pairs": pairs}), encoding="utf-8")
+    write_text(path, _page({"page": page, "questions": questions, "pairs": pairs}))
     return path, tuple(left_out)
 
 

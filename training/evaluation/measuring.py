@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 
 import numpy as np
 
@@ -93,6 +94,8 @@ def measure(case: CaseFiles, instruments: Instruments, key: str) -> Line:
             line["scores"][judge.info.name] = score_case(seen, instruments.legacy, matching).to_json()
         except ValueError as error:
             refused[judge.info.name] = str(error)
+    if not line["scores"]:
+        return {**line, "fault": "no judge could judge it. " + " ".join(refused.values())}
     line["extras"] = _extras(case, views, instruments.extras)
     return {**line, "notes": list(views.notes), "refused": refused}
 
@@ -174,7 +177,7 @@ def _extras(case: CaseFiles, views: _Views, extras: Sequence[Extra]) -> dict[str
     scores: dict[str, float | None] = {}
     for extra in extras:
         scores |= extra(views.generated.picture, truth, case.prompt)
-    return scores
+    return {name: value if value is not None and isfinite(value) else None for name, value in scores.items()}
 
 
 def _roles(case: CaseFiles) -> Iterator[tuple[str, Picture | None]]:

@@ -119,7 +119,8 @@ def markdown(report: Json) -> str:
     parts = [
         f"# {report['name']}",
         f"{counts['measured']} of {counts['cases']} cases measured, {counts['without_ground_truth']} of them without "
-        f"ground truth. Seed {report['seed']}. {_how(report['legacy'])}",
+        f"ground truth; a case that was not measured is in no number below. Seed {report['seed']}. "
+        + _how(report["legacy"]),
         *_headline_part(report),
         *_judges_part(report),
         f"## Likeness against copying\n\n![Sim(GT) against copy-paste]({PLOT})\n\nGrey: {CITATION}. Those are trimmed "
@@ -161,10 +162,10 @@ def _headline_part(report: Json) -> Iterator[str]:
 
 
 def _judges_part(report: Json) -> Iterator[str]:
-    for judge in report["judges"]:
-        info = JudgeInfo(**judge)
-        if len(report["judges"]) == 1 and not info.trained_with:
-            return
+    infos = [JudgeInfo(**judge) for judge in report["judges"]]
+    for info in infos:
+        if len(headline_judges(infos)) == 1 and not info.trained_with:
+            continue  # the headline has said it
         warning = "\n\nA training loss has used this judge, so its numbers flatter." if info.trained_with else ""
         yield f"## {info.label}{warning}"
         yield _table(report["summary"], lambda summary, name=info.name: _of_judge(summary, name), report["legacy"])
