@@ -1,0 +1,188 @@
+"""The shipped workflows, each a function that writes one."""
+
+from collections.abc import Callable
+
+from . import parts
+from .draft import Draft, Node
+from .notes import NOTES, PROMPTS
+from .parts import Canvas
+
+
+def two_people() -> Draft:
+    draft = Draft(NOTES["two_people"])
+    loaded = parts.models(draft)
+    persons = parts.people(draft, parts.face_models(draft), 2)
+    layout, faces = parts.preset_places(draft, persons, 1024, 1024)
+    what = parts.told(draft, loaded, faces, PROMPTS["two_people"])
+    parts.result(draft, parts.sampled(draft, what, Canvas(layout[1], layout[2])), loaded.vae)
+    return draft
+
+
+def portrait() -> Draft:
+    draft = Draft(NOTES["portrait"])
+    loaded = parts.models(draft)
+    persons = parts.people(draft, parts.face_models(draft), 1)
+    layout, faces = parts.preset_places(draft, persons, 832, 1216)
+    what = parts.told(draft, loaded, faces, PROMPTS["portrait"])
+    parts.result(draft, parts.sampled(draft, what, Canvas(layout[1], layout[2])), loaded.vae)
+    return draft
+
+
+def four_people() -> Draft:
+    draft = Draft(NOTES["four_people"])
+    loaded = parts.models(draft)
+    face_models = parts.face_models(draft)
+    persons = parts.people(draft, face_models, 4)
+    draft.group("Places", parts.GREEN)
+    guide = draft.add("LoadImage", "Guide picture", image="guide.jpg")
+    layout = draft.add(
+        "WithAnyoneLayoutFromImage",
+        "Places from the guide",
+        image=guide[0],
+        face_analysis=face_models.analysis[0],
+        width=1216,
+        height=832,
+        order="left to right",
+        max_people=4,
+    )
+    draft.column()
+    faces = parts.placed(draft, persons, [{"layout": layout[0]}] * 4)
+    draft.column()
+    draft.add("WithAnyonePreviewFaces", "Who stands where", faces=faces[0], image=guide[0])
+    what = parts.told(draft, loaded, faces, PROMPTS["four_people"])
+    parts.result(draft, parts.sampled(draft, what, Canvas(layout[1], layout[2])), loaded.vae)
+    return draft
+
+
+def style_lora() -> Draft:
+    draft = Draft(NOTES["style_lora"])
+    loaded = parts.models(draft)
+    face_models = parts.face_models(draft)
+    draft.group("Style", parts.YELLOW)
+    styled = draft.add(
+        "LoraLoaderModelOnly", "Style LoRA", model=loaded.flux[0], lora_name="style.safetensors", strength_model=0.8
+    )
+    persons = parts.people(draft, face_models, 2)
+    layout, faces = parts.preset_places(draft, persons, 1024, 1024)
+    what = parts.told(draft, loaded, faces, PROMPTS["style_lora"], flux=styled)
+    parts.result(draft, parts.sampled(draft, what, Canvas(layout[1], layout[2])), loaded.vae)
+    return draft
+
+
+def refine() -> Draft:
+    draft = Draft(NOTES["refine"])
+    loaded = parts.models(draft)
+    persons = parts.people(draft, parts.face_models(draft), 2)
+    layout, faces = parts.preset_places(draft, persons, 768, 768)
+    what = parts.told(draft, loaded, faces, PROMPTS["two_people"])
+    small = parts.sampled(draft, what, Canvas(layout[1], layout[2]), "First pass, 768 x 768")
+    draft.group("Second pass, 1152 x 1152", parts.YELLOW)
+    larger = draft.add("LatentUpscaleBy", "Larger", samples=small[0], upscale_method="bicubic", scale_by=1.5)
+    guiding = parts.guider(draft, what)
+    final = parts.run(draft, guiding, Canvas(1152, 1152), larger, steps=12, denoise=0.45, seed=2)
+    draft.column()
+    picture = draft.add("VAEDecode", "Decode the first pass", samples=small[0], vae=loaded.vae[0])
+    draft.add("PreviewImage", "First pass", images=picture[0])
+    parts.result(draft, final, loaded.vae)
+    return draft
+
+
+def kontext_edit() -> Draft:
+    draft = Draft(NOTES["kontext_edit"])
+    loaded = parts.models(draft, parts.KONTEXT, parts.KE)
+    face_models = parts.face_models(draft, siglip=False)
+    draft.group("Picture to edit", parts.YELLOW)
+    picture = draft.add("LoadImage", "Picture to edit", image="to_edit.jpg")
+    scaled = draft.add(
+        "ImageScaleToTotalPixels", "To one megapixel", image=picture[0], upscale_method="lanczos", megapixels=1.0
+    )
+    draft.column()
+    edit = draft.add(
+        "WithAnyonePrepareFaceEdit", "Blur its faces", image=scaled[0], face_analysis=face_models.analysis[0]
+    )
+    reference = draft.add("VAEEncode", "Encode", pixels=edit[0], vae=loaded.vae[0])
+    persons = parts.people(draft, face_models, 2)
+    draft.group("Places", parts.GREEN)
+    faces = parts.placed(draft, persons, [{"layout": edit[1]}] * 2)
+    draft.add("WithAnyonePreviewFaces", "Who stands where", faces=faces[0], image=edit[0])
+    what = parts.told(draft, loaded, faces, PROMPTS["kontext_edit"], reference=reference[0])
+    parts.result(draft, parts.sampled(draft, what, Canvas(edit[2], edit[3])), loaded.vae)
+    return draft
+
+
+def saved_identities() -> Draft:
+    draft = Draft(NOTES["saved_identities"])
+    loaded = parts.models(draft)
+    draft.group("People, from files", parts.ORANGE)
+    persons = [
+        draft.add("WithAnyoneLoadIdentity", f"Person {number}", identity_file=saved_name(number)) for number in (1, 2)
+    ]
+    layout, faces = parts.preset_places(draft, persons, 1024, 1024)
+    what = parts.told(draft, loaded, faces, PROMPTS["two_people"])
+    parts.result(draft, parts.sampled(draft, what, Canvas(layout[1], layout[2])), loaded.vae)
+    draft.group("Make them once (muted; see the note)", parts.YELLOW, row=1, muted=True)
+    face_models = parts.face_models(draft)
+    draft.column()
+    made = parts.identities(draft, face_models, (1, 2))
+    draft.column()
+    for number, identity in enumerate(made, 1):
+        draft.add(
+            "WithAnyoneSaveIdentity",
+            f"Save person {number}",
+            identity=identity[0],
+            filename_prefix=f"people/person_{number}",
+        )
+    return draft
+
+
+def saved_name(number: int) -> str:
+    """What Save Identity calls the first person saved as people/person_NUMBER."""
+    return f"people/person_{number}_00001_.safetensors [output]"
+
+
+def masks() -> Draft:
+    draft = Draft(NOTES["masks"])
+    loaded = parts.models(draft)
+    persons = parts.people(draft, parts.face_models(draft), 2)
+    draft.group("Places", parts.GREEN)
+    width = draft.add("PrimitiveInt", "Width", value=1024)
+    height = draft.add("PrimitiveInt", "Height", value=1024)
+    nothing = draft.add("SolidMask", "Nothing painted", value=0.0, width=width[0], height=height[0])
+    painted = [painted_head(draft, number, nothing, x, y) for number, (x, y) in enumerate(HEADS, 1)]
+    draft.column()
+    faces = parts.placed(draft, persons, [{"mask": mask[0]} for mask in painted])
+    draft.add("WithAnyonePreviewFaces", "Who stands where", faces=faces[0], width=width[0], height=height[0])
+    what = parts.told(draft, loaded, faces, PROMPTS["two_people"])
+    parts.result(draft, parts.sampled(draft, what, Canvas(width[0], height[0])), loaded.vae)
+    return draft
+
+
+HEADS = ((160, 272), (592, 208))  # top left corners, in pixels
+
+
+def painted_head(draft: Draft, number: int, nothing: Node, x: int, y: int) -> Node:
+    head = draft.add("SolidMask", f"Size of person {number}'s head", value=1.0, width=272, height=352)
+    return draft.add(
+        "MaskComposite",
+        f"Mask of person {number}",
+        destination=nothing[0],
+        source=head[0],
+        x=x,
+        y=y,
+        operation="add",
+    )
+
+
+WORKFLOWS: dict[str, Callable[[], Draft]] = {
+    write.__name__: write
+    for write in (
+        two_people,
+        portrait,
+        four_people,
+        style_lora,
+        refine,
+        kontext_edit,
+        saved_identities,
+        masks,
+    )
+}

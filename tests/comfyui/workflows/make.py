@@ -1,0 +1,133 @@
+"""Makes the shipped workflows: the graphs of definitions.py, through ComfyUI's own frontend, set out for the eye.
+
+    .testbed/venv/bin/python tests/comfyui/workflows/make.py [NAME...]
+
+Writes example_workflows/NAME.json and .jpg and tests/comfyui/api/NAME.json, for all of them or those named, and
+docs/two_people.png. NAME_unmuted.json is the graph with what is muted switched on.
+"""
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from pack import ROOT, load_pack
+from PIL import Image, ImageDraw
+
+load_pack()
+
+from withanyone_pack.tests.comfyui.browser import Page, frontend
+from withanyone_pack.tests.comfyui.server import ComfyServer
+from withanyone_pack.tests.comfyui.workflows.arrangement import GAP, finished
+from withanyone_pack.tests.comfyui.workflows.definitions import WORKFLOWS
+from withanyone_pack.tests.comfyui.workflows.draft import Draft
+
+WINDOW_PX = 2700, 1200
+THUMBNAIL_PX = 1000, 750
+COLOURS = ((196, 120, 80), (80, 130, 180), (120, 160, 90), (150, 100, 160))
+EDGE = 3 * GAP  # above the graph, where the page keeps its menu button
+
+Region = tuple[float, float, float, float]  # x, y, width and height on the canvas
+
+
+def drawn_people(*colours: tuple[int, int, int]) -> Image.Image:
+    """Heads and shoulders, one colour a person. No photograph of anyone is committed with a screenshot."""
+    picture = Image.new("RGB", (220 * len(colours) + 60, 280), (225, 220, 210))
+    draw = ImageDraw.Draw(picture)
+    for number, colour in enumerate(colours):
+        x = 220 * number
+        draw.ellipse((x + 90, 45, x + 190, 175), fill=colour)
+        draw.ellipse((x + 40, 190, x + 240, 420), fill=colour)
+    return picture
+
+
+def draw_pictures(folder: Path) -> None:
+    for number, colour in enumerate(COLOURS, 1):
+        drawn_people(colour).save(folder / f"person_{number}.jpg")
+    drawn_people(*reversed(COLOURS)).save(folder / "guide.jpg")
+    drawn_people(*COLOURS[2:]).save(folder / "to_edit.jpg")
+
+
+def without_menus(page: Page) -> None:
+    page.call(
+        """
+        const page = app.extensionManager
+        await page.setting.set('Comfy.Minimap.Visible', false)
+        await page.setting.set('Comfy.Graph.CanvasInfo', false)
+        await page.setting.set('Comfy.Graph.CanvasMenu', false)
+        await page.command.execute('Workspace.ToggleFocusMode')
+        await new Promise(done => setTimeout(done, 1000))
+        """
+    )
+
+
+def screenshot(page: Page, region: Region) -> Image.Image:
+    scale = page.call(
+        """
+        for (const cover of document.querySelectorAll('.p-dialog-mask, .p-toast')) cover.remove()
+        const box = args[0], canvas = app.canvas, view = canvas.canvas.getBoundingClientRect()
+        canvas.ds.scale = Math.min(view.width / box[2], view.height / box[3])
+        canvas.ds.offset = [-box[0], -box[1]]
+        canvas.setDirty(true, true)
+        await new Promise(done => setTimeout(done, 2000))
+        return canvas.ds.scale
+        """,
+        region,
+    )
+    picture = Image.open(io.BytesIO(page.driver.get_screenshot_as_png())).convert("RGB")
+    return picture.crop((0, 0, round(region[2] * scale), round(region[3] * scale)))
+
+
+def whole(groups: list[dict[str, Any]]) -> Region:
+    boxes = [group["bounding"] for group in groups]
+    x, y = min(box[0] for box in boxes) - 2 * GAP, min(box[1] for box in boxes) - EDGE
+    right, bottom = (max(box[axis] + box[axis + 2] for box in boxes) for axis in (0, 1))
+    return x, y, right + 2 * GAP - x, bottom + 2 * GAP - y
+
+
+def middle(groups: list[dict[str, Any]]) -> Region:
+    """A part that fits a thumbnail: from the second group on, the height of the first row."""
+    x, y, _, height = groups[1]["bounding"]
+    wide, high = THUMBNAIL_PX
+    height += 2 * GAP
+    return x - GAP, y - GAP, height * wide / high, height
+
+
+def write(path: Path, content: Any) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def make(page: Page, name: str, draft: Draft) -> Image.Image:
+    """Writes one workflow's files; returns its picture."""
+    page.call("await app.loadApiJson(args[0], args[1])", draft.api_graph(), name)
+    workflow = finished(name, draft, page.workflow())
+    page.load(workflow)
+    write(ROOT / f"example_workflows/{name}.json", workflow)
+    write(ROOT / f"tests/comfyui/api/{name}.json", page.api_graph())
+    thumbnail = screenshot(page, middle(workflow["groups"])).resize(THUMBNAIL_PX, Image.Resampling.LANCZOS)
+    thumbnail.save(ROOT / f"example_workflows/{name}.jpg", quality=80, optimize=True)
+    picture = screenshot(page, whole(workflow["groups"]))
+    if any(group.muted for group in draft.groups):
+        page.unmute()
+        write(ROOT / f"tests/comfyui/api/{name}_unmuted.json", page.api_graph())
+    return picture
+
+
+def main(names: list[str], pictures: Path | None = None) -> None:
+    with ComfyServer() as server, frontend(server.url, *WINDOW_PX) as page:
+        draw_pictures(server.base / "input")
+        without_menus(page)
+        for name in names or WORKFLOWS:
+            picture = make(page, name, WORKFLOWS[name]())
+            if name == "two_people":
+                picture.save(ROOT / "docs/two_people.png", optimize=True)
+            if pictures:
+                picture.save(pictures / f"{name}.png")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,100 @@
+"""The words in the shipped workflows: a note and a prompt each."""
+
+FILES = (
+    "Put the files into the folders named in the pack's README. Missing models can also be downloaded from the dialog "
+    "that opens with this workflow; the face models (antelopev2) have to be fetched by hand."
+)
+RESEMBLANCE = (
+    "**resemblance** 0 keeps who a person is and leaves the look to the prompt, 1 follows the photo and copies more "
+    "of it."
+)
+
+NOTES = {
+    "two_people": f"""## Two people with WithAnyone
+
+1. {FILES}
+2. Choose one photo of each person.
+3. Look at the boxes: **box 1** is for the first person, **box 2** for the second. Write your own boxes or change \
+`preset_seed` for others.
+4. Write a prompt that says what the people do; how they look comes from the photos.
+
+{RESEMBLANCE}
+""",
+    "portrait": f"""## A portrait
+
+1. {FILES}
+2. Choose a photo. Several of the same person are better: *Batch Images* into `photos`, and `combine`: mean.
+3. The box is for the head, not for the whole person. Write your own, or change `preset_seed`.
+
+{RESEMBLANCE}
+""",
+    "four_people": f"""## Four people, placed by a picture
+
+1. {FILES}
+2. Choose a guide picture with four faces: only their places are used. Its faces are numbered **from the left**.
+3. Choose one photo of each person; person 1 goes to face 1, and so on. Another `box` in *Place Face* changes that; \
+-1 takes the face that is most like the person.
+4. *Who stands where* shows each person's cells and whether any overlap.
+""",
+    "style_lora": f"""## With a style LoRA
+
+1. {FILES}
+2. Put a FLUX.1 LoRA into `models/loras` and choose it in *Style LoRA*. `style.safetensors` is only a name: bring \
+your own.
+3. The LoRA may also come **after** *Apply WithAnyone*: it changes FLUX.1, never the adapter, so the picture is the \
+same.
+
+Strong photographic or painted styles leave less likeness. Lower the LoRA first, then raise **resemblance**.
+""",
+    "refine": f"""## Two passes
+
+1. {FILES}
+2. The first pass, at 768 x 768, decides who stands where. Look at it before you trust the rest.
+3. Its latent is enlarged by 1.5, and the second pass samples it again from **denoise** 0.45 on: higher changes \
+more, lower keeps more of the enlarged blur.
+4. With another size change `width` and `height` of the **second** *Released schedule* too.
+
+Both passes use the same patched model: boxes are fractions of the canvas, and so fit any size.
+""",
+    "kontext_edit": """## New faces in a picture you have
+
+1. Put the files into the folders named in the pack's README. `withanyone.ke.safetensors` is unverified: the hub's \
+name may differ; choose the **Ke** file in *WithAnyone adapter*. Antelopev2 has to be fetched by hand.
+2. Choose the picture to edit, best about square: the model was trained on such. Its faces are numbered \
+**from the left**.
+3. Choose a photo of each new person, one for each face. For one face only write its number into `which_faces` of \
+*Blur its faces* (such as `2`) and connect *Apply WithAnyone* to the first *Place Face*.
+4. FLUX.1 Kontext draws the whole picture again, so the rest changes a little too.
+""",
+    "saved_identities": """## People from files
+
+The two *Load Identity* need no photo, no face model and no SigLIP.
+
+**The first time:** put the files into the folders named in the pack's README and choose the photos in *Make them \
+once*. Right-click that group's title, *Set Group Nodes to Always*, and queue: both people are saved below \
+`output/identities/people`. ComfyUI says that *Load Identity* does not find them yet; this once that is right. Set \
+the group to *Never* again, press **R** to refresh, and queue.
+
+A file can be shared or moved to `input/identities`. It holds a person's face: treat it like their photo.
+""",
+    "masks": f"""## Painted places
+
+1. {FILES}
+2. Here each mask is a rectangle, so that nothing has to be painted first.
+3. **Paint your own:** *Load Image* with any picture of the canvas' proportions, right-click, *Open in Mask Editor*, \
+paint over where the head goes, save, and connect its `MASK` to *Place Face*.
+4. *Who stands where* shows the 16-pixel cells each person owns: those at least half painted.
+""",
+}
+
+PROMPTS = {
+    "two_people": "A photo of two people sitting side by side at a wooden table in a sunlit café, both smiling at the "
+    "camera, coffee cups in front of them, shallow depth of field, 50mm",
+    "portrait": "A portrait photo of a person in a green raincoat on a windy pier, looking into the camera, grey sea "
+    "behind, soft overcast light, 85mm",
+    "four_people": "A photo of four friends standing side by side in a mountain meadow, laughing, wearing colourful "
+    "hiking jackets, snowy peaks behind them, late afternoon sun",
+    "style_lora": "A gouache painting of two people sitting side by side on a park bench in autumn, both smiling, "
+    "fallen leaves around them, warm colours",
+    "kontext_edit": "A photo of two people standing next to each other, looking at the camera, natural light",
+}
