@@ -174,10 +174,10 @@ def test_other_recognisers_see_the_crop():
 
 
 def test_of_a_crop_the_middle_face_counts_and_an_empty_one_is_told():
-    crop = torch.from_numpy(np.pad(painted(STRANGER, ANN, BEN)[:, :192], ((64, 64), (0, 0), (0, 0)))).float() / 255
+    crop = torch.from_numpy(np.pad(painted(ANN, BEN, STRANGER), ((64, 64), (0, 0), (0, 0)))).float() / 255
     analysis = PaintedFaces(VECTORS, "buffalo_l/w600k_r50.onnx")
-    ann = person("Ann", VECTORS[ANN], face_model="other.onnx", crop=crop)
-    assert measured(painted(ANN, 0), faces=placed(ann), analysis=analysis).scores[0].sim_ref == pytest.approx(1)
+    ben = person("Ben", VECTORS[ANN], face_model="other.onnx", crop=crop)
+    assert measured(painted(BEN, 0), faces=placed(ben), analysis=analysis).scores[0].sim_ref == pytest.approx(1)
     nobody = person("Ann", VECTORS[ANN], face_model="other.onnx")
     found = measured(painted(ANN, 0), faces=placed(nobody), analysis=analysis).scores[0]
     assert found.sim_ref is None
