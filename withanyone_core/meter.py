@@ -268,7 +268,7 @@ def compared(first: Measured, second: Measured, seed: int = 0, resamples: int = 
         if one is None and two is None:
             continue
         change = difference(first.scores, second.scores, metric, seed, resamples)
-        paired = change is not None and len(first.scores) == len(second.scores) == change.n and change.n_missing == 0
+        paired = change is not None and len(first.scores) == len(second.scores) and change.n_missing == 0
         rows.append(Comparison(metric, one, two, change, paired))
     return tuple(rows)
 

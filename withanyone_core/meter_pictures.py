@@ -76,7 +76,7 @@ def draw_plot(measured: Measured) -> np.ndarray:
     """
     people = len(measured.people)
     matrix = PERSON_PX + people * CELL_WIDTH_PX
-    width = 2 * MARGIN + PLOT_WIDTH_PX + 2 * MARGIN + max(matrix, 380)
+    width = 2 * MARGIN + PLOT_WIDTH_PX + 2 * MARGIN + max(matrix, 450)
     height = 2 * MARGIN + TITLE_PX + max(PLOT_PX + 50, 90 + people * CELL_HEIGHT_PX + 60) + LINE_PX
     picture, draw = _sheet(width, height)
     corner = MARGIN, MARGIN + TITLE_PX

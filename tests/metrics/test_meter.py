@@ -289,6 +289,8 @@ def test_a_metric_that_a_picture_lacks_is_not_paired():
     assert rows["sim_gt"].paired
     assert not rows["copy_paste"].paired
     assert rows["copy_paste"].first.n_missing == 1
+    exchanged = measured(painted(0, 0), painted(ANN, BEN), truth=[TRUTH])
+    assert not {row.metric: row for row in compared(first, exchanged)}["copy_paste"].paired
 
 
 def test_comparisons_are_told_with_both_batches():
@@ -322,11 +324,17 @@ def has(picture, colour):
 
 def test_the_table_shows_likeness_loss_and_leakage():
     red = (255, 92, 92)
-    fine, lost, leaking = table(painted(ANN, BEN)), table(painted(ANN, 0)), table(painted(BEN, ANN))
+    fine, lost, leaking = (table(painted(*levels)) for levels in ((ANN, BEN), (STRANGER, ANN, 0, 0), (BEN, ANN)))
     assert has(fine, scale_colour(1 / (1 + 1e-7) - 1e-7))
     assert (fine == red).all(-1).sum() < (lost == red).all(-1).sum()
     assert (fine == red).all(-1).sum() < (leaking == red).all(-1).sum()
     assert table(painted(ANN, BEN), truth=[TRUTH]).shape[1] > fine.shape[1]
+
+
+def test_the_table_marks_a_wrong_number_of_faces():
+    right, wrong = table(painted(ANN, 0), faces=FACES[:1]), table(painted(ANN, BEN), faces=FACES[:1])
+    assert not has(right, (255, 92, 92))
+    assert has(wrong, (255, 92, 92))
 
 
 def test_tables_grow_with_pictures_and_end():
