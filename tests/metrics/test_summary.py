@@ -64,6 +64,8 @@ def test_groups_of_different_sizes_count_by_their_pictures():
     """Two groups, of 1 and 3 pictures: a resample is one of them alone or both, so the interval is known."""
     found = statistic([1.0, 0.0, 0.0, 0.0], ["a", "b", "b", "b"])
     assert (found.mean, found.low, found.high) == (0.25, 0.0, 1.0)
+    same = statistic([2.0] * 4, ["a", "b", "b", "b"])
+    assert (same.mean, same.low, same.high) == (2.0, 2.0, 2.0)
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says():

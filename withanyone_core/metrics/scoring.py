@@ -25,7 +25,6 @@ def score_case(case: Case, legacy: bool = False, matching: Matching | None = Non
     if legacy:
         return _legacy(case)
     matching = matching or match(case)
-    people = range(case.expected)
     generated = unit(case.generated.vectors, f"the generated picture of {case.name}")
     faces = _rows_of(generated, matching.faces)
     references = [
@@ -41,8 +40,15 @@ def score_case(case: Case, legacy: bool = False, matching: Matching | None = Non
         group=case.group or case.name,
         method=matching.method,
         identities=tuple(
-            _identity_score(case, matching, identity, faces[identity], truths[identity], references[identity])
-            for identity in people
+            _identity_score(
+                case,
+                matching,
+                identity,
+                gt=likeness_gt[identity][identity],
+                ref=likeness_ref[identity][identity],
+                tr=_cosine(truths[identity], references[identity]),
+            )
+            for identity in range(case.expected)
         ),
         generated=case.generated.count,
         expected=case.expected,
@@ -65,7 +71,19 @@ def _cosine(first: np.ndarray | None, second: np.ndarray | None) -> float | None
 
 
 def _likeness(faces: Sequence[np.ndarray | None], anchors: Sequence[np.ndarray | None]) -> Rows:
-    return tuple(tuple(_cosine(face, anchor) for anchor in anchors) for face in faces)
+    rows, columns = _known(faces), _known(anchors)
+    if not rows or not columns:
+        return ((None,) * len(anchors),) * len(faces)
+    cosines = cosine_matrix(np.stack([faces[k] for k in rows]), np.stack([anchors[j] for j in columns]))
+    likeness: list[list[float | None]] = [[None] * len(anchors) for _ in faces]
+    for k, values in zip(rows, cosines.tolist(), strict=True):
+        for j, value in zip(columns, values, strict=True):
+            likeness[k][j] = value
+    return tuple(tuple(row) for row in likeness)
+
+
+def _known(vectors: Sequence[np.ndarray | None]) -> list[int]:
+    return [index for index, vector in enumerate(vectors) if vector is not None]
 
 
 def _off_diagonal_mean(rows: Rows) -> float | None:
@@ -74,24 +92,19 @@ def _off_diagonal_mean(rows: Rows) -> float | None:
 
 
 def _identity_score(
-    case: Case,
-    matching: Matching,
-    identity: int,
-    face: np.ndarray | None,
-    truth: np.ndarray | None,
-    reference: np.ndarray | None,
+    case: Case, matching: Matching, identity: int, gt: float | None, ref: float | None, tr: float | None
 ) -> IdentityScore:
-    gt, ref, tr = _cosine(face, truth), _cosine(face, reference), _cosine(truth, reference)
     theta_gt, theta_gr, theta_tr = (None if cosine is None else angle(cosine) for cosine in (gt, ref, tr))
-    lost = face is None
+    face, truth_face = matching.faces[identity], matching.truth_faces[identity]
+    reference_face = matching.reference_faces[identity]
     return IdentityScore(
         identity=identity,
-        face=matching.faces[identity],
-        truth_face=matching.truth_faces[identity],
-        reference_face=matching.reference_faces[identity],
+        face=face,
+        truth_face=truth_face,
+        reference_face=reference_face,
         person=case.people[identity] if case.people else "",
-        sim_gt=0.0 if lost and truth is not None else gt,
-        sim_ref=0.0 if lost and reference is not None else ref,
+        sim_gt=0.0 if face is None and truth_face is not None else gt,
+        sim_ref=0.0 if face is None and reference_face is not None else ref,
         sim_tr=tr,
         theta_gt=theta_gt,
         theta_gr=theta_gr,

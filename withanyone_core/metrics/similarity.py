@@ -15,7 +15,7 @@ def unit(vectors: np.ndarray, whose: str) -> np.ndarray:
     exact = np.asarray(vectors, dtype=np.float64)
     finite = np.isfinite(exact).all(axis=1)
     lengths = np.linalg.norm(np.where(finite[:, None], exact, 0.0), axis=1)
-    for face in np.flatnonzero(~finite | (lengths < SHORTEST)):
+    for face in np.flatnonzero(lengths < SHORTEST):
         wrong = "has numbers that are not finite (NaN or infinite)" if not finite[face] else "is all zeros"
         raise ValueError(
             f"The vector of face {face + 1} in {whose} {wrong}; no likeness can be told from it. Detect that picture "
