@@ -67,6 +67,10 @@ class Page:
         """Opens a workflow in the form the browser saves."""
         self.call("await app.loadGraphData(args[0])", workflow)
 
+    def unmute(self) -> None:
+        """Switches on the nodes that a workflow ships muted."""
+        self.call("for (const node of app.rootGraph.nodes) node.mode = 0")
+
     # Both go through JSON as the page itself does: the driver would sort keys and turn what is undefined into null.
 
     def api_graph(self) -> dict[str, Any]:

@@ -9,15 +9,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pack import ROOT, load_pack
+from pack import load_pack
 
 load_pack()
 
 from withanyone_pack.tests.comfyui.exchange import with_standins, workflow_with_standins
 from withanyone_pack.tests.comfyui.server import ComfyServer
+from withanyone_pack.tests.comfyui.small_graphs import shipped_graph, shipped_workflow
 
-API_GRAPH = ROOT / "tests/comfyui/two_people_api.json"
-WORKFLOW = ROOT / "example_workflows/two_people.json"
 STANDIN = (
     "The weights of FLUX, its text encoders, the adapter and SigLIP are small random stand-ins, "
     "so the picture shows no likeness; the photographs, the faces found in them and every node are real."
@@ -28,7 +27,7 @@ SECONDS = 1800
 def to_files(folder: Path) -> None:
     """Runs the workflow and leaves its picture, the layout and the faces it used in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    graph = with_standins(json.loads(API_GRAPH.read_text(encoding="utf-8")))
+    graph = with_standins(shipped_graph())
     with ComfyServer() as server:
         print(f"A real ComfyUI runs the two-person workflow at {server.url}. This takes a minute or two.", flush=True)
         started = time.monotonic()
@@ -49,7 +48,7 @@ def in_browser() -> None:
     with ComfyServer() as server:
         saved = server.base / "user/default/workflows/two_people_standin.json"
         saved.parent.mkdir(parents=True, exist_ok=True)
-        saved.write_text(json.dumps(workflow_with_standins(json.loads(WORKFLOW.read_text(encoding="utf-8")))))
+        saved.write_text(json.dumps(workflow_with_standins(shipped_workflow())))
         print(f"ComfyUI runs at {server.url}; Ctrl-C ends it.")
         print("Sidebar, Workflows: two_people_standin runs here. Templates, Extensions, withanyone: the shipped one,")
         print("which needs the real models.")

@@ -1,11 +1,11 @@
-"""The one table that turns the shipped workflow into one that runs on two processor cores."""
+"""The one table that turns a shipped workflow into one that runs on two processor cores."""
 
 import copy
 from collections.abc import Mapping
 from typing import Any
 
-# Loader of the shipped workflow: what stands in for it, and that node's inputs.
-# The adapter and SigLIP are read by the pack's own loaders, from small files of the released names.
+# Loader of a shipped workflow: what stands in for it, and that node's inputs.
+# Adapters, SigLIP and LoRAs are read by their real loaders, from small files of the shipped names.
 STANDINS: dict[str, tuple[str, dict[str, Any]]] = {
     "UNETLoader": ("StandinFlux", {"weights_seed": 1}),
     "DualCLIPLoader": ("StandinCLIP", {"weights_seed": 2}),

@@ -1,4 +1,4 @@
-"""Two photographs of one person each, cut from pictures inside the insightface package."""
+"""Photographs for the shipped workflows, cut from a picture inside the insightface package."""
 
 import importlib.util
 from pathlib import Path
@@ -9,8 +9,16 @@ from PIL import Image
 PEOPLE = {
     "person_1.jpg": ("t1.jpg", (820, 0, 1100, 280)),
     "person_2.jpg": ("t1.jpg", (400, 200, 640, 440)),
+    "person_3.jpg": ("t1.jpg", (195, 80, 445, 330)),
+    "person_4.jpg": ("t1.jpg", (665, 275, 905, 515)),
 }
 GROUP = "t1.jpg"
+# (file, what it shows)
+SCENES = {
+    "guide.jpg": (GROUP, (0, 0, 1280, 886)),  # six people
+    "to_edit.jpg": (GROUP, (590, 0, 1120, 530)),  # two
+    "no_person.jpg": (GROUP, (0, 600, 280, 880)),
+}
 
 
 def pictures() -> Path:
@@ -19,6 +27,6 @@ def pictures() -> Path:
 
 
 def write_photos(folder: Path) -> None:
-    """Writes person_1.jpg and person_2.jpg, and no_person.jpg, a piece of the same picture without a face."""
-    for name, (picture, part) in {**PEOPLE, "no_person.jpg": (GROUP, (0, 600, 280, 880))}.items():
+    """Writes person_1.jpg to person_4.jpg, and the scenes."""
+    for name, (picture, part) in (PEOPLE | SCENES).items():
         Image.open(pictures() / picture).convert("RGB").crop(part).save(folder / name, quality=95)

@@ -41,8 +41,8 @@ class PromptError(RuntimeError):
 class ComfyServer:
     """Starts a server in a scratch folder on entry and ends it on exit.
 
-    The folder gets two photographs (input/person_1.jpg, person_2.jpg) and the small adapter and SigLIP files that the
-    pack's real loaders read, under the names the shipped workflow uses.
+    The folder gets photographs (input/person_1.jpg and so on) and the small model files that real loaders read, under
+    the names the shipped workflows use.
     """
 
     def __init__(self, device: str = "cpu", options: tuple[str, ...] = ()) -> None:

@@ -1,6 +1,6 @@
-"""Small random adapter and SigLIP files in the layout of the released ones, for the pack's real loaders.
+"""Small random adapters, a LoRA and a SigLIP in the layout of the released files, for the real loaders.
 
-Their names are those of the shipped workflow, so that its loader nodes run untouched.
+Their names are those of the shipped workflows, so that these loader nodes run untouched.
 """
 
 import runpy
@@ -16,6 +16,8 @@ from torch import Tensor
 sizes = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("standins") / "standin_sizes.py")))
 
 ADAPTER = "withanyone.safetensors"
+KE = "withanyone.ke.safetensors"
+LORA, RANK = "style.safetensors", 4
 SIGLIP = "siglip-base-patch16-256-i18n.safetensors"
 SIGLIP_WIDTH, SIGLIP_MLP, SIGLIP_LAYERS = 64, 128, 3
 LAYERS = sizes.DOUBLE_BLOCKS + sizes.SINGLE_BLOCKS
@@ -34,16 +36,31 @@ def mlp(name: str, entered: int, middle: int, left: int) -> Shapes:
 
 
 def adapter_shapes() -> Shapes:
+    return mlp("siglip_in_sig", SIGLIP_WIDTH, sizes.HIDDEN, sizes.HIDDEN) | arc_shapes("_arc") | arc_shapes("_sig")
+
+
+def arc_shapes(branch: str = "") -> Shapes:
+    """A branch's identity attentions and ArcFace projector; without a name those of a file with only this branch."""
     hidden, inner = sizes.HIDDEN, 64 * sizes.HEADS
-    shapes = mlp("siglip_in_sig", SIGLIP_WIDTH, hidden, hidden)
-    for branch in ("arc", "sig"):
-        shapes |= mlp(f"arcface_in_{branch}", 512, 4 * hidden, 8 * hidden)
-        for layer in range(LAYERS):
-            name = f"ipa_{branch}.{layer}"
-            shapes |= {f"{name}.norm{n}.{kind}": (hidden,) for n in (1, 2) for kind in ("weight", "bias")}
-            shapes |= {f"{name}.to_q.weight": (inner, hidden), f"{name}.to_kv.weight": (2 * inner, hidden)}
-            shapes |= {f"{name}.to_out.weight": (hidden, inner)}
+    shapes = mlp(f"arcface_in{branch}", 512, 4 * hidden, 8 * hidden)
+    for layer in range(LAYERS):
+        name = f"ipa{branch}.{layer}"
+        shapes |= {f"{name}.norm{n}.{kind}": (hidden,) for n in (1, 2) for kind in ("weight", "bias")}
+        shapes |= {f"{name}.to_q.weight": (inner, hidden), f"{name}.to_kv.weight": (2 * inner, hidden)}
+        shapes |= {f"{name}.to_out.weight": (hidden, inner)}
     return shapes
+
+
+def lora_shapes() -> Shapes:
+    """A LoRA on every kind of FLUX.1's wide layers that it commonly changes."""
+    hidden = sizes.HIDDEN
+    layers = {"double_blocks.0.img_attn.qkv": (3 * hidden, hidden), "double_blocks.0.img_mlp.0": (4 * hidden, hidden)}
+    layers |= {"single_blocks.0.linear1": (7 * hidden, hidden), "single_blocks.0.linear2": (hidden, 5 * hidden)}
+    return {
+        f"diffusion_model.{layer}.{part}.weight": size
+        for layer, (left, entered) in layers.items()
+        for part, size in (("lora_A", (RANK, entered)), ("lora_B", (left, RANK)))
+    }
 
 
 def siglip_shapes() -> Shapes:
@@ -77,15 +94,21 @@ def random_weights(shapes: Shapes, seed: int) -> dict[str, Tensor]:
     return weights
 
 
-def write_small_files(models: Path) -> None:
-    """Writes withanyone/ and clip_vision/ files into a models folder."""
-    adapter = random_weights(adapter_shapes(), seed=4)
-    for name, weight in adapter.items():
+def adapter(shapes: Shapes, seed: int) -> dict[str, Tensor]:
+    weights = random_weights(shapes, seed)
+    for name, weight in weights.items():
         if name.endswith("to_out.weight"):
             weight.mul_(STRENGTH)
+    return weights
+
+
+def write_small_files(models: Path) -> None:
+    """Writes withanyone/, clip_vision/ and loras/ files into a models folder."""
     for folder, name, weights in (
-        ("withanyone", ADAPTER, adapter),
+        ("withanyone", ADAPTER, adapter(adapter_shapes(), seed=4)),
+        ("withanyone", KE, adapter(arc_shapes(), seed=6)),
         ("clip_vision", SIGLIP, random_weights(siglip_shapes(), seed=5)),
+        ("loras", LORA, random_weights(lora_shapes(), seed=7)),
     ):
         (models / folder).mkdir(parents=True, exist_ok=True)
         save_file({key: weight.to(torch.bfloat16) for key, weight in weights.items()}, models / folder / name)

@@ -1,4 +1,4 @@
-"""The shipped graph, whole and cut down to what a test can afford."""
+"""The shipped graphs, whole and cut down to what a test can afford."""
 
 import copy
 import json
@@ -10,12 +10,31 @@ from PIL import Image
 from ..pack import ROOT
 from .exchange import with_standins
 
-SHIPPED = ROOT / "tests/comfyui/two_people_api.json"
+GRAPHS = ROOT / "tests/comfyui/api"
+WORKFLOWS = ROOT / "example_workflows"
+NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
 Graph = dict[str, dict[str, Any]]
 
 
-def shipped_graph() -> Graph:
-    return json.loads(SHIPPED.read_text(encoding="utf-8"))
+def shipped_graph(name: str = "two_people") -> Graph:
+    """What the browser queues for a shipped workflow; NAME_unmuted with what it ships muted."""
+    return json.loads((GRAPHS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def shipped_workflow(name: str = "two_people") -> dict[str, Any]:
+    """A shipped workflow as the browser opens it."""
+    return json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def upstream_of(graph: Graph, kind: str) -> Graph:
+    """The nodes of a class and all that they need."""
+    found: Graph = {}
+    waiting = [name for name, node in graph.items() if node["class_type"] == kind]
+    while waiting:
+        name = waiting.pop()
+        found[name] = graph[name]
+        waiting += [value[0] for value in graph[name]["inputs"].values() if isinstance(value, list)]
+    return found
 
 
 def node_of(graph: Graph, kind: str, index: int = 0) -> dict[str, Any]:
@@ -28,7 +47,7 @@ def id_of(graph: Graph, kind: str) -> str:
 
 
 def small_graph(size_px: int = 256, steps: int = 3, seed: int = 1, resemblance: float = 0.5) -> Graph:
-    """The shipped graph with stand-ins on a small canvas."""
+    """The two-person graph with stand-ins on a small canvas."""
     graph = with_standins(shipped_graph())
     node_of(graph, "WithAnyoneLayout").update(width=size_px, height=size_px)
     node_of(graph, "WithAnyoneScheduler").update(steps=steps)

@@ -1,21 +1,12 @@
-"""The shipped workflow in a real browser."""
-
-import json
+"""The shipped workflows in a real browser, all in one page."""
 
 import pytest
 from withanyone_pack.tests.comfyui.browser import frontend, require_chromium
 from withanyone_pack.tests.comfyui.exchange import with_standins, workflow_with_standins
 from withanyone_pack.tests.comfyui.server import ComfyServer
-from withanyone_pack.tests.comfyui.small_graphs import ROOT, shipped_graph
+from withanyone_pack.tests.comfyui.small_graphs import GRAPHS, NAMES, shipped_graph, shipped_workflow
 
 pytestmark = pytest.mark.browser
-
-WORKFLOW = ROOT / "example_workflows/two_people.json"
-
-
-@pytest.fixture(scope="module")
-def workflow():
-    return json.loads(WORKFLOW.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -25,48 +16,52 @@ def page():
         yield opened
 
 
-@pytest.fixture(scope="module")
-def opened(page, workflow):
+@pytest.fixture(scope="module", params=NAMES)
+def opened(page, request):
+    """The page with one workflow open, and that workflow's name."""
     page.errors()
-    page.load(workflow)
-    return page
+    page.load(shipped_workflow(request.param))
+    return page, request.param
 
 
-def test_no_node_is_missing(opened, workflow):
-    assert opened.missing_node_types() == []
-    assert opened.call("return app.rootGraph.nodes.length") == len(workflow["nodes"])
+def test_no_node_is_missing(opened):
+    page, name = opened
+    assert page.missing_node_types() == []
+    assert page.call("return app.rootGraph.nodes.length") == len(shipped_workflow(name)["nodes"])
 
 
 def test_it_queues_the_graph_that_the_server_test_runs(opened):
-    assert opened.api_graph() == shipped_graph()
+    page, name = opened
+    assert page.api_graph() == shipped_graph(name)
 
 
 def test_the_page_has_no_errors(opened):
+    page, _ = opened
+    assert page.errors() == []
 
-    assert opened.errors() == []
+
+def test_it_is_among_the_templates(opened):
+    page, name = opened
+    templates = page.call("return await (await fetch('/api/workflow_templates')).json()")
+    assert name in templates["withanyone"]
+    thumbnail = f"/api/workflow_templates/withanyone/{name}.jpg"
+    assert page.call("return (await fetch(args[0])).headers.get('content-type')", thumbnail) == "image/jpeg"
 
 
-def test_the_demos_own_workflow_opens_too(page, workflow):
-    page.load(workflow_with_standins(workflow))
+def test_what_is_muted_can_be_switched_on(opened):
+    page, name = opened
+    muted = any(node["mode"] for node in shipped_workflow(name)["nodes"])
+    assert muted == (GRAPHS / f"{name}_unmuted.json").exists()
+    if muted:
+        page.unmute()
+        assert page.api_graph() == shipped_graph(f"{name}_unmuted")
+
+
+def test_the_demos_own_workflow_opens_too(page):
+    page.load(workflow_with_standins(shipped_workflow()))
     assert page.missing_node_types() == []
     shown = page.api_graph()
     expected = with_standins(shipped_graph())
     assert {name: (node["class_type"], node["inputs"]) for name, node in shown.items()} == {
         name: (node["class_type"], node["inputs"]) for name, node in expected.items()
     }
-
-
-def test_it_is_among_the_templates(opened):
-    templates = opened.call("return await (await fetch('/api/workflow_templates')).json()")
-    assert "two_people" in templates["withanyone"]
-    thumbnail = "/api/workflow_templates/withanyone/two_people.jpg"
-    assert opened.call("return (await fetch(args[0])).headers.get('content-type')", thumbnail) == "image/jpeg"
-
-
-def test_every_model_says_where_it_comes_from_and_goes(workflow):
-    loaders = {node["type"]: node["properties"].get("models", []) for node in workflow["nodes"]}
-    for loader in ("UNETLoader", "DualCLIPLoader", "VAELoader", "WithAnyoneLoadAdapter", "WithAnyoneLoadSigLIP"):
-        assert loaders[loader], loader
-        for model in loaders[loader]:
-            assert model.keys() == {"name", "url", "directory"}
-            assert model["name"] in next(node["widgets_values"] for node in workflow["nodes"] if node["type"] == loader)

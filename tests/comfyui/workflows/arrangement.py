@@ -26,7 +26,7 @@ ROOM = {  # heights of nodes that show a picture or take a long text
 }
 OUR_COLOUR = {"color": "#233", "bgcolor": "#355"}
 MUTED = 2  # LiteGraph's mode of a node that does not run
-LINE_PX, LINE_LETTERS = 17, 46  # of a note
+LINE_PX, LINE_LETTERS = 17, 52  # of a note
 
 Nodes = dict[str, dict[str, Any]]
 
@@ -96,7 +96,7 @@ def set_out(drawn: list[tuple[Group, list[list[str]]]], nodes: Nodes) -> list[di
         members = [(group, ids) for group, ids in drawn if group.row == row]
         new, height = set_out_row(members, nodes, y)
         groups += new
-        y += height + HEADING + GAP
+        y += height + HEADING + 3 * GAP
     for number, group in enumerate(groups, 1):
         group |= {"id": number, "font_size": 24, "flags": {}}
     return groups

@@ -25,7 +25,7 @@ from withanyone_pack.tests.comfyui.workflows.arrangement import GAP, finished
 from withanyone_pack.tests.comfyui.workflows.definitions import WORKFLOWS
 from withanyone_pack.tests.comfyui.workflows.draft import Draft
 
-WINDOW_PX = 2700, 1200
+WINDOW_PX = 2700, 2000
 THUMBNAIL_PX = 1000, 750
 COLOURS = ((196, 120, 80), (80, 130, 180), (120, 160, 90), (150, 100, 160))
 EDGE = 3 * GAP  # above the graph, where the page keeps its menu button
@@ -118,11 +118,14 @@ def make(page: Page, name: str, draft: Draft) -> Image.Image:
 
 
 def main(names: list[str], pictures: Path | None = None) -> None:
-    with ComfyServer() as server, frontend(server.url, *WINDOW_PX) as page:
+    """Makes the named workflows, or all; pictures of all of each go to a folder, if one is given."""
+    with ComfyServer() as server:
         draw_pictures(server.base / "input")
-        without_menus(page)
         for name in names or WORKFLOWS:
-            picture = make(page, name, WORKFLOWS[name]())
+            # a browser for each: a page remembers by a node's number how high its picture is
+            with frontend(server.url, *WINDOW_PX) as page:
+                without_menus(page)
+                picture = make(page, name, WORKFLOWS[name]())
             if name == "two_people":
                 picture.save(ROOT / "docs/two_people.png", optimize=True)
             if pictures:

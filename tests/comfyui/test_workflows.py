@@ -1,0 +1,77 @@
+"""Every shipped workflow in a real ComfyUI server, as it is but for its largest loaders."""
+
+import pytest
+from withanyone_pack.tests.comfyui.exchange import STANDINS, with_standins
+from withanyone_pack.tests.comfyui.server import ComfyServer
+from withanyone_pack.tests.comfyui.small_graphs import GRAPHS, NAMES, id_of, pixels, shipped_graph, upstream_of
+
+pytestmark = pytest.mark.server
+
+UNMUTED = "saved_identities_unmuted"
+QUEUED = [*NAMES, UNMUTED]
+# What NaN, a LoRA for another model, or a graph only half understood leave in the log.
+TROUBLE = ("invalid value encountered in cast", "lora key not loaded", "Failed to validate prompt")
+# Width and height; 1024 x 1024 unless named. The picture to edit is brought to one megapixel, and is square.
+SIZES = {"portrait": (832, 1216), "four_people": (1216, 832), "refine": (1152, 1152)}
+PLACED = {
+    "four_people": [f"{number} person {number}: box {number}" for number in (1, 2, 3, 4)],
+    "kontext_edit": ["1 person 1: box 1", "2 person 2: box 2"],
+    "masks": ["1 person 1: mask, 374 cells", "2 person 2: mask, 374 cells"],
+}
+
+
+@pytest.fixture(scope="module")
+def server():
+    with ComfyServer() as running:
+        # what the muted group of saved_identities is for
+        running.run(with_standins(upstream_of(shipped_graph(UNMUTED), "WithAnyoneSaveIdentity")))
+        yield running
+
+
+@pytest.fixture(scope="module")
+def run(server):
+    """The graph and the history of a workflow, which is queued once."""
+    finished = {}
+
+    def run_once(name):
+        if name not in finished:
+            graph = with_standins(shipped_graph(name))
+            finished[name] = graph, server.run(graph)
+        return finished[name]
+
+    return run_once
+
+
+def test_every_workflow_is_queued():
+    assert {path.stem for path in GRAPHS.glob("*.json")} == set(QUEUED)
+
+
+@pytest.mark.parametrize("name", QUEUED)
+def test_only_loaders_are_exchanged(name):
+    shipped, exchanged = shipped_graph(name), with_standins(shipped_graph(name))
+    assert shipped.keys() == exchanged.keys()
+    different = {node for node in shipped if shipped[node] != exchanged[node]}
+    assert different == {node for node in shipped if shipped[node]["class_type"] in STANDINS}
+
+
+@pytest.mark.parametrize("name", QUEUED)
+def test_it_makes_a_picture(server, run, name):
+    graph, history = run(name)
+    width, height = SIZES.get(name, (1024, 1024))
+    image = pixels(server.images(history, id_of(graph, "SaveImage"))[0])
+    assert image.shape == (height, width, 3)
+    assert image.std() > 5
+    assert [trouble for trouble in TROUBLE if trouble in server.log()] == []
+
+
+@pytest.mark.parametrize("name", PLACED)
+def test_people_stand_where_they_were_put(run, name):
+    graph, history = run(name)
+    words = history["outputs"][id_of(graph, "WithAnyonePreviewFaces")]["text"][0].splitlines()
+    assert [line[: len(start)] for line, start in zip(words[1:], PLACED[name], strict=False)] == PLACED[name]
+    assert words[-1] == "Nobody overlaps."
+
+
+def test_no_face_of_the_picture_to_edit_stays_sharp(run):
+    graph, history = run("kontext_edit")
+    assert "text" not in history["outputs"][id_of(graph, "WithAnyonePrepareFaceEdit")]
