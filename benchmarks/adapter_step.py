@@ -14,7 +14,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -58,14 +58,16 @@ class Machine:
         name = torch.cuda.get_device_name() if self.device.type == "cuda" else _processor()
         return f"{name}, torch {torch.__version__}, {self.doubles} + {self.singles} blocks in {self.dtype}"
 
-    def median_seconds(self, step: Callable[[], object], repeats: int) -> float:
-        times = []
+    def median_seconds(self, steps: Sequence[Callable[[], object]], repeats: int) -> list[float]:
+        """The median of each; they run in turns, so that a machine that slows down slows all of them."""
+        times: list[list[float]] = [[] for _ in steps]
         for index in range(repeats + 1):
-            started = self._now()
-            step()
-            if index:  # the first run warms up
-                times.append(self._now() - started)
-        return statistics.median(times)
+            for step, taken in zip(steps, times, strict=True):
+                started = self._now()
+                step()
+                if index:  # the first turn warms up
+                    taken.append(self._now() - started)
+        return [statistics.median(taken) for taken in times]
 
     def _now(self) -> float:
         if self.device.type == "cuda":
@@ -144,8 +146,8 @@ def compare_with_dense(
     layers = adapter.dense_layers()
     ours, dense = adapter.sparse(injection, stream.clone()), adapter.dense(layers, stream)
     print(f"largest difference of ours from dense: {((ours - dense).abs().max() / dense.abs().max()).item():.1e}")
-    dense_seconds = machine.median_seconds(lambda: adapter.dense(layers, stream), repeats)
-    ours_seconds = machine.median_seconds(lambda: adapter.sparse(injection, stream.clone()), repeats)
+    steps = (lambda: adapter.dense(layers, stream), lambda: adapter.sparse(injection, stream.clone()))
+    dense_seconds, ours_seconds = machine.median_seconds(steps, repeats)
     print(f"adapter, dense as released  {dense_seconds:9.4f} s")
     print(f"adapter, ours               {ours_seconds:9.4f} s   1/{dense_seconds / ours_seconds:.1f} of dense")
     return dense_seconds, ours_seconds
@@ -154,8 +156,7 @@ def compare_with_dense(
 def compare_with_flux(
     machine: Machine, step: FluxStep, dense_seconds: float, ours_seconds: float, repeats: int
 ) -> None:
-    plain = machine.median_seconds(lambda: step(step.base), repeats)
-    patched = machine.median_seconds(lambda: step(step.patched), repeats)
+    plain, patched = machine.median_seconds((lambda: step(step.base), lambda: step(step.patched)), repeats)
     print(f"FLUX.1 step                 {plain:9.4f} s")
     print(f"FLUX.1 step with ours       {patched:9.4f} s   {100 * (patched / plain - 1):+.1f} %")
     print(f"adapter alone / FLUX.1 step: ours {100 * ours_seconds / plain:.1f} %, ", end="")
