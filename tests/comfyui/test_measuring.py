@@ -181,6 +181,18 @@ def test_compare_shows_two_batches(temp):
     ]
 
 
+def test_the_seed_chooses_the_resamples():
+    levels = (ANN, BEN), (ANN_TRUE, BEN), (ANN_TRUE, BEN_TRUE), (ANN, 0), (ANN_TRUE, 0), (0, 0)
+    images = batch(*(painted(*pair) for pair in levels))
+    intervals = [
+        json.loads(Compare.execute(images, images, FACES, analysis(), "A", "B", seed).result[1])["metrics"]["sim_ref"]
+        for seed in (0, 0, 1)
+    ]
+    assert intervals[0] == intervals[1]
+    assert intervals[0]["first"]["mean"] == intervals[2]["first"]["mean"]
+    assert intervals[0]["first"]["low"] != intervals[2]["first"]["low"]
+
+
 def test_batches_of_unequal_length_and_one_picture_are_compared():
     told = json.loads(Compare.execute(batch(GOOD), batch(GOOD, SWAPPED), FACES, analysis(), "A", "B", 0).result[1])
     assert not told["metrics"]["sim_ref"]["paired"]

@@ -12,7 +12,12 @@ QUEUED = [*NAMES, UNMUTED]
 # What NaN, a LoRA for another model, or a graph only half understood leave in the log.
 TROUBLE = ("invalid value encountered in cast", "lora key not loaded", "Failed to validate prompt")
 # Width and height; 1024 x 1024 unless named. The picture to edit is brought to one megapixel, and is square.
-SIZES = {"portrait": (832, 1216), "four_people": (1216, 832), "refine": (1152, 1152)}
+SIZES = {
+    "portrait": (832, 1216),
+    "four_people": (1216, 832),
+    "refine": (1152, 1152),
+    "resemblance_sweep": (512, 512),
+}
 PLACED = {
     "four_people": [f"{number} person {number}: box {number}" for number in (1, 2, 3, 4)],
     "kontext_edit": ["1 person 1: box 1", "2 person 2: box 2"],

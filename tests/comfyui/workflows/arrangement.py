@@ -17,6 +17,7 @@ ROOM = {  # heights of nodes that show a picture or take a long text
     "SaveImage": 400,
     "CLIPTextEncode": 210,
     "WithAnyoneIdentityFromPhotos": 400,
+    "WithAnyoneIdentityMeter": 460,
     "WithAnyoneLayout": 400,
     "WithAnyoneLayoutFromImage": 480,
     "WithAnyoneLoadIdentity": 400,

@@ -173,6 +173,59 @@ def painted_head(draft: Draft, number: int, nothing: Node, x: int, y: int) -> No
     )
 
 
+def resemblance_sweep() -> Draft:
+    draft = Draft(NOTES["resemblance_sweep"])
+    loaded = parts.models(draft)
+    face_models = parts.face_models(draft)
+    persons = parts.people(draft, face_models, 1)
+    other = draft.add("LoadImage", "Another photo of them", image="another_photo.jpg")
+    layout, faces = parts.preset_places(draft, persons, 512, 512)
+    conditioning = parts.prompted(draft, loaded, PROMPTS["portrait"])
+    draft.group("The same noise five times", parts.GREY, row=1)
+    shared = {
+        "noise": draft.add("RandomNoise", "Noise", noise_seed=1)[0],
+        "sampler": draft.add("KSamplerSelect", "Sampler", sampler_name="euler")[0],
+        "sigmas": draft.add(
+            "WithAnyoneScheduler", "Released schedule", steps=SWEEP_STEPS, width=layout[1], height=layout[2]
+        )[0],
+        "latent_image": draft.add("EmptySD3LatentImage", "Empty canvas", width=layout[1], height=layout[2])[0],
+    }
+    pictures = None
+    for resemblance in SWEEP:
+        draft.column()
+        model = draft.add(
+            "WithAnyoneApply",
+            f"Resemblance {resemblance:g}",
+            model=loaded.flux[0],
+            adapter=loaded.adapter[0],
+            faces=faces[0],
+            resemblance=resemblance,
+        )
+        guider = draft.add("BasicGuider", "Guider", model=model[0], conditioning=conditioning[0])
+        latent = draft.add("SamplerCustomAdvanced", "Sample", guider=guider[0], **shared)
+        picture = draft.add("VAEDecode", f"Decode {resemblance:g}", samples=latent[0], vae=loaded.vae[0])
+        if pictures is not None:
+            picture = draft.add("ImageBatch", "And those before", image1=pictures[0], image2=picture[0])
+        pictures = picture
+    draft.group("Measured", parts.YELLOW)
+    meter = draft.add(
+        "WithAnyoneIdentityMeter",
+        "Identity Meter",
+        images=pictures[0],
+        faces=faces[0],
+        face_analysis=face_models.analysis[0],
+        truth=other[0],
+    )
+    draft.add("PreviewImage", "Likeness against copying", images=meter[1])
+    draft.group("Result", parts.LIGHT)
+    draft.add("SaveImage", "Pictures", filename_prefix="withanyone_sweep", images=pictures[0])
+    return draft
+
+
+SWEEP = (0.0, 0.25, 0.5, 0.75, 1.0)
+SWEEP_STEPS = 16  # five pictures: enough to see who it is
+
+
 WORKFLOWS: dict[str, Callable[[], Draft]] = {
     write.__name__: write
     for write in (
@@ -184,5 +237,6 @@ WORKFLOWS: dict[str, Callable[[], Draft]] = {
         kontext_edit,
         saved_identities,
         masks,
+        resemblance_sweep,
     )
 }

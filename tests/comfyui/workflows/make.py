@@ -49,6 +49,7 @@ def draw_pictures(folder: Path) -> None:
         drawn_people(colour).save(folder / f"person_{number}.jpg")
     drawn_people(*reversed(COLOURS)).save(folder / "guide.jpg")
     drawn_people(*COLOURS[2:]).save(folder / "to_edit.jpg")
+    drawn_people(COLOURS[0]).save(folder / "another_photo.jpg")
 
 
 def without_menus(page: Page) -> None:
@@ -121,6 +122,7 @@ def main(names: list[str], pictures: Path | None = None) -> None:
     """Makes the named workflows, or all; pictures of all of each go to a folder, if one is given."""
     with ComfyServer() as server:
         draw_pictures(server.base / "input")
+        server.post("/settings/Comfy.TutorialCompleted", True)  # else the first page opens with a choice of templates
         for name in names or WORKFLOWS:
             # a browser for each: a page remembers by a node's number how high its picture is
             with frontend(server.url, *WINDOW_PX) as page:

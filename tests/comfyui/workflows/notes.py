@@ -85,6 +85,20 @@ A file can be shared or moved to `input/identities`. It holds a person's face: t
 paint over where the head goes, save, and connect its `MASK` to *Place Face*.
 4. *Who stands where* shows the 16-pixel cells each person owns: those at least half painted.
 """,
+    "resemblance_sweep": f"""## How far to turn resemblance
+
+1. {FILES}
+2. Choose a photo of a person, and **another photo** of the same person: another day, another light. Likeness is \
+measured against that one, since a pasted photo would look like the first.
+3. Queue. Five pictures from one noise differ only in **resemblance**: 0, 0.25, 0.5, 0.75 and 1, numbered 1 to 5 in \
+the plot.
+
+**Up** is more like the person. **Right** is more of the photo: +1 would be the photo itself, -1 the other one. Choose \
+the highest picture that is not far to the right.
+
+The judge here is antelopev2, which the adapter was trained with: good for comparing these five, no figure to \
+publish. For that load another pack, such as buffalo_l, in a second *Load Face Analysis* for the meter alone.
+""",
 }
 
 PROMPTS = {

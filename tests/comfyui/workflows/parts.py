@@ -122,14 +122,7 @@ def told(
     draft: Draft, loaded: Models, faces: Node, prompt: str, flux: Node | None = None, reference: Link | None = None
 ) -> Told:
     """Opens the group of the prompt and the adapter. `flux` is the model in the place of the loaded one."""
-    draft.group("What the model is told", PURPLE)
-    clip = draft.add("T5TokenizerOptions", "T5 sees 512 tokens", clip=loaded.clip[0], min_length=512)
-    conditioning = draft.add("CLIPTextEncode", "Prompt", text=prompt, clip=clip[0])
-    if reference is not None:
-        conditioning = draft.add(
-            "ReferenceLatent", "The picture to edit", conditioning=conditioning[0], latent=reference
-        )
-    conditioning = draft.add("FluxGuidance", "Guidance", guidance=4.0, conditioning=conditioning[0])
+    conditioning = prompted(draft, loaded, prompt, reference)
     model = draft.add(
         "WithAnyoneApply",
         "Apply WithAnyone",
@@ -138,6 +131,18 @@ def told(
         faces=faces[0],
     )
     return Told(model, conditioning)
+
+
+def prompted(draft: Draft, loaded: Models, prompt: str, reference: Link | None = None) -> Node:
+    """Opens the group of the prompt; the conditioning."""
+    draft.group("What the model is told", PURPLE)
+    clip = draft.add("T5TokenizerOptions", "T5 sees 512 tokens", clip=loaded.clip[0], min_length=512)
+    conditioning = draft.add("CLIPTextEncode", "Prompt", text=prompt, clip=clip[0])
+    if reference is not None:
+        conditioning = draft.add(
+            "ReferenceLatent", "The picture to edit", conditioning=conditioning[0], latent=reference
+        )
+    return draft.add("FluxGuidance", "Guidance", guidance=4.0, conditioning=conditioning[0])
 
 
 @dataclass(frozen=True)
