@@ -14,7 +14,9 @@ from ..withanyone_core.faces.photo import pictures
 from ..withanyone_core.faces.portrait import FaceAnalysis
 from ..withanyone_core.layout import PlacedFace
 from ..withanyone_core.meter import PICK_BY, Meter, compared, comparison_numbers, numbers, pick_numbers, picked
-from ..withanyone_core.meter_pictures import draw_comparison, draw_plot, draw_table
+from ..withanyone_core.meter_pictures.comparison import draw_comparison
+from ..withanyone_core.meter_pictures.plot import draw_plot
+from ..withanyone_core.meter_pictures.table import draw_table
 from . import sockets
 from .images import images as as_images
 

@@ -226,7 +226,7 @@ def test_a_gguf_cut_anywhere_in_its_header_is_an_error(tmp_path, capsys):
     whole = gguf({"a": (2, 3), "b": (4,)})
     for length in range(4, len(whole)):
         (tmp_path / "x.gguf").write_bytes(whole[:length])
-        one(capsys, tmp_path / "x.gguf", status=1)
+        assert one(capsys, tmp_path / "x.gguf", status=1)
 
 
 def test_an_identity_is_recognised_and_a_flipped_bit_in_it_too(tmp_path, capsys):
@@ -270,7 +270,7 @@ def test_no_pickle_is_ever_executed(tmp_path, capsys):
     for suffix in ("pt", "safetensors", "gguf", "onnx", "bin"):
         path = tmp_path / f"x.{suffix}"
         torch.save(Bomb(), path)
-        one(capsys, path, status=1)
+        assert one(capsys, path, status=1)
 
 
 def test_a_length_that_looks_like_a_pickle_does_not_hide_a_safetensors_file(tmp_path, capsys):

@@ -105,7 +105,7 @@ def test_nested_folder_is_read_and_not_moved(tmp_path):
 def test_unneeded_models_of_the_pack_are_not_opened(pack, tmp_path):
     folder = shutil.copytree(pack, tmp_path / "antelopev2")
     (folder / "1k3d68.onnx").write_bytes(b"not read")
-    load_face_analysis(folder, "CPU", SIDE)
+    assert load_face_analysis(folder, "CPU", SIDE).model_name.startswith("antelopev2/")
 
 
 def test_missing_folder_says_which_files_go_where(tmp_path):
@@ -188,4 +188,5 @@ def test_importing_the_room_imports_no_face_library():
         f"import importlib; [importlib.import_module('withanyone_pack.withanyone_core.faces.' + n) for n in {names}]",
         "assert not {'insightface', 'cv2', 'onnxruntime', 'onnx', 'comfy', 'transformers'} & set(sys.modules)",
     ]
-    subprocess.run([sys.executable, "-c", "\n".join(lines)], cwd=ROOT, check=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], cwd=ROOT, check=False, timeout=120)
+    assert done.returncode == 0

@@ -28,13 +28,10 @@ from withanyone_pack.withanyone_core.meter import (
     pick_numbers,
     picked,
 )
-from withanyone_pack.withanyone_core.meter_pictures import (
-    SCALE,
-    draw_comparison,
-    draw_plot,
-    draw_table,
-    scale_colour,
-)
+from withanyone_pack.withanyone_core.meter_pictures.comparison import draw_comparison
+from withanyone_pack.withanyone_core.meter_pictures.plot import draw_plot
+from withanyone_pack.withanyone_core.meter_pictures.sheet import SCALE, scale_colour
+from withanyone_pack.withanyone_core.meter_pictures.table import draw_table
 from withanyone_pack.withanyone_core.metrics.case import CaseScores
 from withanyone_pack.withanyone_core.metrics.summary import summarise
 
