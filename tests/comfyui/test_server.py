@@ -33,7 +33,7 @@ GROWTH_MB = 30
 
 @pytest.fixture(scope="module")
 def server():
-    with ComfyServer() as running:
+    with ComfyServer(exact_memory=True) as running:
         yield running
 
 
