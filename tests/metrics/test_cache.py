@@ -3,6 +3,7 @@ import sqlite3
 import numpy as np
 import pytest
 from withanyone_pack.withanyone_core.identity import Face
+from withanyone_pack.withanyone_core.metrics import cache
 from withanyone_pack.withanyone_core.metrics.cache import ArrayStore, CachedAnalysis, CachedJudge, photo_key
 from withanyone_pack.withanyone_core.metrics.case import JudgeInfo
 
@@ -68,6 +69,21 @@ def test_vectors_depend_on_picture_landmarks_and_judge(tmp_path):
 
 def test_a_view_of_a_photo_has_the_photos_key():
     assert photo_key(PHOTO[:, ::-1][:, ::-1]) == photo_key(PHOTO)
+
+
+def test_the_last_photos_key_is_made_once_and_no_other_photo_gets_it(tmp_path, monkeypatch):
+    store, made = ArrayStore(tmp_path / "cache.sqlite"), []
+    original = cache.photo_key
+    monkeypatch.setattr(cache, "photo_key", lambda photo: made.append(1) or original(photo))
+    other = PHOTO.copy()
+    other[0, 0] += 1
+    assert [store.key_of(photo) for photo in (PHOTO, PHOTO, other, PHOTO)] == [
+        original(PHOTO),
+        original(PHOTO),
+        original(other),
+        original(PHOTO),
+    ]
+    assert len(made) == 3
 
 
 def test_a_damaged_entry_is_measured_again(tmp_path, caplog):

@@ -7,6 +7,7 @@ from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
+from weakref import ref
 
 import numpy as np
 from safetensors import SafetensorError
@@ -52,9 +53,16 @@ class ArrayStore:
     def __init__(self, path: Path) -> None:
         """Opens or makes the file. Raises ValueError where it is something else."""
         self._path = path
+        self._last: tuple[ref[np.ndarray], str] | None = None
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._asking() as connection:
             connection.execute(TABLE)
+
+    def key_of(self, photo: np.ndarray) -> str:
+        """`photo_key`, remembered for the last photo: its detector and every judge ask for it in turn."""
+        if self._last is None or self._last[0]() is not photo:
+            self._last = ref(photo), photo_key(photo)
+        return self._last[1]
 
     def get(self, picture: str, maker: str) -> dict[str, np.ndarray] | None:
         """What the maker made of the picture, None where nothing is kept or what is kept cannot be read."""
@@ -107,7 +115,7 @@ class CachedAnalysis:
         self._store = store
 
     def faces(self, photo: np.ndarray) -> tuple[Face, ...]:
-        picture, maker = photo_key(photo), f"faces {self.fingerprint}"
+        picture, maker = self._store.key_of(photo), f"faces {self.fingerprint}"
         kept = self._store.get(picture, maker)
         if kept is None:
             faces = self._analysis.faces(photo)
@@ -130,7 +138,7 @@ class CachedJudge:
 
     def embed(self, photo: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
         landmarks = sha256(b"".join(face.landmarks_px.astype("<f4").tobytes() for face in faces)).hexdigest()
-        picture, maker = photo_key(photo), f"vectors {self.fingerprint} {landmarks}"
+        picture, maker = self._store.key_of(photo), f"vectors {self.fingerprint} {landmarks}"
         kept = self._store.get(picture, maker)
         if kept is not None:
             return kept["vectors"]
