@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -126,8 +127,13 @@ class ComfyServer:
         return self.wait(self.queue(graph), seconds)
 
     def wait_for_step(self, step: int, steps: int) -> None:
-        """Until the sampler that runs now has done this many of its steps."""
-        self._wait_until(lambda: f" {step}/{steps} " in self.log(), RUN_SECONDS, f"Step {step} was not reached")
+        """Until the sampler that runs now has done at least this many of its steps; not every one is reported."""
+        reported = re.compile(rf" (\d+)/{steps} ")
+        self._wait_until(
+            lambda: any(int(done) >= step for done in reported.findall(self.log())),
+            RUN_SECONDS,
+            f"Step {step} was not reached",
+        )
 
     def interrupt(self) -> None:
         self.post("/interrupt", {})
