@@ -107,7 +107,7 @@ class LoadFaceAnalysis(io.ComfyNode):
                     "provider",
                     options=list(PROVIDERS),
                     default="CPU",
-                    tooltip="What runs the face models. CPU always works and takes about a second a photo.",
+                    tooltip="What runs the face models. CPU always works.",
                 ),
                 io.Int.Input(
                     "det_size",
