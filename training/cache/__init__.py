@@ -1,0 +1,1 @@
+"""Prepared photos on disk: what prepare.py writes once and training reads at every step."""

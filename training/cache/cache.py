@@ -1,0 +1,104 @@
+"""A cache as training reads it, from a folder or from values in memory."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .entries import CropEntry, FaceEntry, FaceRecord, Negatives, PictureEntry, TextEntry
+
+
+@dataclass(frozen=True, eq=False)
+class Cache:
+    """Prepared photos.
+
+    identities    names of the known people
+    pictures      every usable photo
+    faces         their chosen faces; `face` reads one with its vectors
+    arcface       float32 [faces, 512], raw vectors of the recogniser that training uses
+    second        float32 [faces, width], vectors of the recogniser that is kept for evaluation, or None
+    negatives     faces to be unlike
+    dummies       keys of the texts that stand for a number of people: 0 is the empty text
+    tensors       latents, texts and SigLIP tokens by key
+    fingerprints  of everything the tensors depend on, by kind: faces, second, vae, text, siglip
+    data          SHA-256 over the photos, names and captions
+    """
+
+    identities: tuple[str, ...]
+    pictures: tuple[PictureEntry, ...]
+    faces: tuple[FaceRecord, ...]
+    arcface: Tensor
+    negatives: Negatives
+    dummies: tuple[str, ...]
+    tensors: Mapping[str, Tensor]
+    second: Tensor | None = None
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    data: str = ""
+
+    @classmethod
+    def open(cls, folder: Path) -> "Cache":
+        """The cache of a folder; latents, texts and tokens are read when asked for.
+
+        Raises FileNotFoundError where there is none, ValueError for one that cannot be used.
+        """
+        from .files import read_cache
+
+        return read_cache(Path(folder))
+
+    def latent(self, entry: PictureEntry, crop: int) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of the VAE's posterior, float32 [channels, height_px / 8, width_px / 8] each.
+
+        Not scaled and not shifted: as the VAE's encoder gives them.
+        """
+        key = entry.crops[crop].latent
+        return self._read(key, "mean"), self._read(key, "logvar")
+
+    def text(self, entry: PictureEntry) -> TextEntry:
+        """The caption's embedding."""
+        return self._text(entry.text)
+
+    def dummy_text(self, people: int) -> TextEntry:
+        """The embedding of "one person", "two people", ...; of the empty text for 0.
+
+        Raises ValueError for more people than were prepared.
+        """
+        if not 0 <= people < len(self.dummies):
+            raise ValueError(
+                f"The cache has texts for 0 to {len(self.dummies) - 1} people, and {people} were asked for. Prepare "
+                "it again with a larger max_faces."
+            )
+        return self._text(self.dummies[people])
+
+    def face(self, index: int) -> FaceEntry:
+        """A face with its vectors."""
+        record = self.faces[index]
+        siglip = self._read(record.siglip, "tokens") if record.siglip else None
+        flipped = self._read(record.siglip, "flipped") if record.siglip else None
+        return FaceEntry(record, self.arcface[index], siglip, flipped)
+
+    def faces_of(self, identity: int, held_out: bool = False) -> tuple[int, ...]:
+        """Indices of the faces of a known person, in photos that are held out or in those that are not."""
+        return tuple(
+            index
+            for index, face in enumerate(self.faces)
+            if face.identity == identity and self.pictures[face.picture].held_out == held_out
+        )
+
+    def bucket(self, entry: PictureEntry, crop: int) -> tuple[int, int, int]:
+        """Width and height in pixels and the number of people: what the samples of one batch have in common."""
+        cut: CropEntry = entry.crops[crop]
+        return cut.width_px, cut.height_px, len(cut.faces)
+
+    def _text(self, key: str) -> TextEntry:
+        return TextEntry(self._read(key, "t5"), self._read(key, "pooled"))
+
+    def _read(self, key: str, what: str) -> Tensor:
+        try:
+            return self.tensors[f"{key}.{what}"].to(torch.float32)
+        except KeyError:
+            raise ValueError(
+                f"The cache lacks a tensor its index names ({key}.{what}): a file was deleted or is damaged. Run "
+                "prepare.py again; it makes only what is missing."
+            ) from None
