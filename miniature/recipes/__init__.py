@@ -1,0 +1,1 @@
+"""How each model of the miniature world is trained; `miniature/train.py` runs them."""

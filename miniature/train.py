@@ -1,0 +1,96 @@
+"""`python miniature/train.py NAME` makes one model of the miniature world: rendered, trained, exported, with its card."""
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+
+from miniature.recipes.cards import make_card, write_card
+from miniature.recipes.training import Recipe, load_state, new_run, train
+
+HERE = Path(__file__).resolve().parent
+# Each module holds a RECIPE. Named and not imported: what one recipe needs, another does not.
+RECIPES = {
+    "detector": "miniature.recipes.detector",
+    "recogniser": "miniature.recipes.recogniser",
+    "judge": "miniature.recipes.judge",
+    "siglip": "miniature.recipes.siglip",
+    "classifiers": "miniature.recipes.classifiers",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0 for a whole run, 3 where --minutes ended it before its last step, 2 for anything given wrongly."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.name is None:
+        parser.print_help()
+        return 0
+    try:
+        return _make(options)
+    except (ValueError, RuntimeError, OSError) as error:
+        sys.stderr.write(f"train: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("\ntrain: interrupted. The same command with --resume goes on from the last saved state.\n")
+        return 130
+
+
+def recipe_of(name: str) -> Recipe:
+    """The recipe of a model of RECIPES."""
+    return importlib.import_module(RECIPES[name]).RECIPE
+
+
+def _make(options: argparse.Namespace) -> int:
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    recipe = recipe_of(options.name)
+    state = options.scratch / f"{recipe.name}.state.safetensors"
+    run = new_run(recipe, options.seed, options.steps)
+    if options.resume:
+        load_state(run, state)
+        run.steps = options.steps or run.steps
+    batches = recipe.batches(options.scratch, run.seed)
+    train(recipe, run, batches, state, options.minutes)
+    options.out.mkdir(parents=True, exist_ok=True)
+    files = recipe.export(run.average if recipe.average else run.module, options.out)
+    source = f"{RECIPES[options.name].replace('.', '/')}.py"
+    card = make_card(recipe.name, files, options.out, source, run, batches.seconds)
+    sys.stdout.write(f"{write_card(card, options.out)}: step {run.step} of {run.steps}, loss {run.loss:.4f}\n")
+    return 0 if run.step >= run.steps else 3
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python miniature/train.py",
+        description="Makes one model of the miniature world. Uses CUDA where there is a device. Downloads nothing.",
+    )
+    add = parser.add_argument
+    add("name", nargs="?", choices=list(RECIPES), metavar="NAME", help=", ".join(RECIPES))
+    add("--out", type=Path, default=HERE / "weights", metavar="DIR", help="folder for weights and card")
+    add("--scratch", type=Path, default=HERE / "scratch", metavar="DIR", help="folder for rendered pictures and states")
+    add("--steps", type=_positive, metavar="N", help="steps in all (default: the recipe's)")
+    add("--minutes", type=float, metavar="M", help="stop after so long; --resume goes on from there")
+    add("--resume", action="store_true", help="go on from the last saved state")
+    add("--seed", type=int, default=0, help="of weights and batches (default: %(default)s)")
+    add("--threads", type=_positive, metavar="N", help="of torch (default: as many as there are cores)")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}; expected 1 or more")
+    return number
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
