@@ -1,4 +1,4 @@
-"""`python miniature/train.py NAME` makes one model of the miniature world: rendered, trained, exported, with its card."""
+"""`python miniature/train.py NAME` renders, trains and exports one model of the miniature world, with its card."""
 
 import argparse
 import importlib
