@@ -3,9 +3,10 @@
 import json
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatch
+from itertools import chain
 from pathlib import Path
 
-from . import boxes, comfyui_flux, images, metrics, network, schedules
+from . import boxes, comfyui_flux, diffusers_flux, images, metrics, network, schedules
 from .report import Outcome, print_file, print_total, skipped
 
 Replay = Callable[[Path], Iterable[Outcome]]
@@ -15,7 +16,7 @@ REPLAYS: dict[str, Replay] = {
     "b_double_block_ip.safetensors": network.block,
     "c_single_block_ip.safetensors": network.block,
     "checkpoint_keys.json": lambda path: network.checkpoint_keys(json.loads(path.read_text())),
-    "d_full_*.safetensors": comfyui_flux.full_model,
+    "d_full_*.safetensors": lambda path: chain(comfyui_flux.full_model(path), diffusers_flux.full_model(path)),
     "e_bbox_masks.json": boxes.masks,
     "e_bbox_helpers.json": boxes.helpers,
     "f_sigma_schedules.safetensors": schedules.sigmas,

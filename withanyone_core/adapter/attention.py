@@ -1,7 +1,7 @@
 """The identity attention: the only part of the adapter that runs at every sampling step.
 
 Letters in tensor names: B batch, S selected image tokens (those inside somebody's place), D the stream's width,
-H heads, C channels of a head, T tokens of the people.
+H heads, C channels of a head, T tokens of the people of a sample.
 """
 
 from collections.abc import Sequence
@@ -47,6 +47,17 @@ class AttentionLayer(nn.Module):
             out = F.scaled_dot_product_attention(queries, keys_HTC[None], values_HTC[None])
             attended.append(rearrange(out, "1 h (b s) c -> b s (h c)", b=batch))
         return self.to_out(torch.cat(attended, dim=1))
+
+    def per_sample(self, image_BSD: Tensor, keys_values_B2HTC: Tensor, seen_BST: Tensor) -> Tensor:
+        """The un-weighted residual [B, S, D] where every sample has people and places of its own.
+
+        seen_BST  bool [B, S, T or 1]: which of its sample's tokens an image token attends to; rows without any give
+                  meaningless values, which the caller drops
+        """
+        queries = rearrange(self.to_q(self.norm2(image_BSD)), "b s (h c) -> b h s c", h=self.heads)
+        keys, values = keys_values_B2HTC.unbind(1)
+        out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=seen_BST[:, None])
+        return self.to_out(rearrange(out, "b h s c -> b s (h c)"))
 
 
 class IdentityAttention(nn.ModuleList):

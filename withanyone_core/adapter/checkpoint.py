@@ -89,7 +89,7 @@ def expected_keys(shape: BranchShape, layout: Literal["dual", "single"]) -> dict
     keys = {}
     for part in ("encoder", "attention"):
         for name, size in _part_shapes(shape, part).items():
-            keys[_file_key(name, suffix)] = size
+            keys[file_key(name, suffix)] = size
     return keys
 
 
@@ -104,7 +104,7 @@ def read_part(file: AdapterFile, branch: Branch, part: Part, changes: Sequence[C
     tensors = {}
     with safe_open(file.path, framework="pt") as reader:
         for name in _part_shapes(file.shapes[branch], part):
-            key = _file_key(name, suffix)
+            key = file_key(name, suffix)
             tensor = reader.get_tensor(key).clone()
             if not tensor.isfinite().all():
                 raise AdapterFileError(
@@ -118,7 +118,7 @@ def read_part(file: AdapterFile, branch: Branch, part: Part, changes: Sequence[C
 def part_keys(file: AdapterFile, branch: Branch, part: Part) -> set[str]:
     """Keys in the file of one part of one branch."""
     suffix = _suffix(branch, file.layout)
-    return {_file_key(name, suffix) for name in _part_shapes(file.shapes[branch], part)}
+    return {file_key(name, suffix) for name in _part_shapes(file.shapes[branch], part)}
 
 
 def fingerprint(file: AdapterFile) -> str:
@@ -129,7 +129,7 @@ def fingerprint(file: AdapterFile) -> str:
     digest = sha256(repr((file.layout, sorted((key.value, shape) for key, shape in file.shapes.items()))).encode())
     with safe_open(file.path, framework="pt") as reader:
         for branch in sorted(file.shapes):
-            key = _file_key("layers.0.to_kv.weight", _suffix(branch, file.layout))
+            key = file_key("layers.0.to_kv.weight", _suffix(branch, file.layout))
             weight = reader.get_tensor(key).to(torch.bfloat16).contiguous()
             digest.update(weight.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
@@ -256,7 +256,7 @@ def _suffix(branch: Branch, layout: Literal["dual", "single"]) -> str:
     return f"_{branch.value}" if layout == "dual" else ""
 
 
-def _file_key(name: str, suffix: str) -> str:
+def file_key(name: str, suffix: str) -> str:
     """`layers.3.to_kv.weight` or `3.to_q.weight` -> `ipa_arc.3...`; `arcface_in.0.bias` -> `arcface_in_arc.0.bias`."""
     room, rest = name.split(".", 1)
     if room in ("arcface_in", "siglip_in"):

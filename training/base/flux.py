@@ -1,0 +1,178 @@
+"""FLUX.1's transformer as diffusers' class, from a diffusers folder or from a single file as ComfyUI users have it."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import torch
+from diffusers import FluxTransformer2DModel
+from torch import Tensor, nn
+
+from .files import Tensors, open_tensors
+from .flux_keys import to_diffusers
+from .fp8 import Fp8Linear, replace_linears
+
+_PREFIXES = ("model.diffusion_model.", "diffusion_model.", "transformer.")
+_FLUX_1_AXES = (16, 56, 56)
+_REFUSED = {
+    r"\.weight_scale_2$": "NVFP4",
+    r"\.quant_state\.bitsandbytes__": "bitsandbytes (NF4 or FP4)",
+    r"\.(qweight|wscales|proj_down)$": "Nunchaku (SVDQuant)",
+}
+_SCALES = (".scale_weight", ".weight_scale")
+# What scaled files hold beside weights and scales, and what only quantised computing reads.
+_MARKS = re.compile(r"(^|\.)(scaled_fp8|scale_input|input_scale|comfy_quant)$")
+_FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
+
+
+def load_flux(
+    path: Path, dtype: torch.dtype = torch.bfloat16, device: torch.device | str = "cpu", fp8: bool = False
+) -> FluxTransformer2DModel:
+    """A frozen transformer with gradients through its inputs only.
+
+    path   a diffusers folder (with or without `transformer` in it), or a .safetensors file in bf16, fp16, fp32, fp8 or
+           scaled fp8, the transformer alone or a whole checkpoint
+    fp8    keep the blocks' matrices in fp8 and widen them layer by layer: half the memory of bf16
+
+    Raises FileNotFoundError, or ValueError in words for files of another kind, damaged or of an unsupported packing.
+    """
+    configuration, weights = _opened(Path(path))
+    with torch.device("meta"):
+        model = FluxTransformer2DModel(**configuration)
+    if fp8:
+        replace_linears(model)
+    _fill(model, weights, path, dtype, device)
+    return model.eval().requires_grad_(False)
+
+
+def flux_configuration(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, object]:
+    """Arguments of diffusers' class, read off shapes under diffusers' names.
+
+    How positions are spread over a head is in no tensor: FLUX.1's 16/56/56 for heads of 128 channels, a quarter and
+    twice three eighths for others (the miniature).
+    """
+    width, packed = shapes["x_embedder.weight"]
+    head = shapes["transformer_blocks.0.attn.norm_q.weight"][0]
+    return {
+        "in_channels": packed,
+        "out_channels": shapes["proj_out.weight"][0],
+        "num_layers": _count("transformer_blocks", shapes),
+        "num_single_layers": _count("single_transformer_blocks", shapes),
+        "attention_head_dim": head,
+        "num_attention_heads": width // head,
+        "joint_attention_dim": shapes["context_embedder.weight"][1],
+        "pooled_projection_dim": shapes["time_text_embed.text_embedder.linear_1.weight"][1],
+        "guidance_embeds": "time_text_embed.guidance_embedder.linear_1.weight" in shapes,
+        "axes_dims_rope": _FLUX_1_AXES if head == sum(_FLUX_1_AXES) else (head // 4, head * 3 // 8, head * 3 // 8),
+    }
+
+
+def _opened(path: Path) -> tuple[dict[str, object], Iterator[tuple[str, Tensor]]]:
+    """The arguments of the class and its tensors under diffusers' names, one after the other."""
+    folder = path / "transformer" if (path / "transformer").is_dir() else path
+    tensors = open_tensors(folder)
+    if folder.is_dir() and (folder / "config.json").is_file():
+        known = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        names = set(FluxTransformer2DModel.__init__.__wrapped__.__annotations__)
+        return {key: value for key, value in known.items() if key in names}, ((key, tensors[key]) for key in tensors)
+    keys = _flux_keys(path, tensors)
+    return flux_configuration(_shapes(path, tensors, keys)), _widened(path, tensors, keys)
+
+
+def _flux_keys(path: Path, tensors: Tensors) -> dict[str, str]:
+    """Key without prefix to key in the file, of every tensor of the transformer."""
+    for pattern, packing in _REFUSED.items():
+        if any(re.search(pattern, key) for key in tensors):
+            raise ValueError(
+                f"{path.name} is packed as {packing}, whose matrices training cannot read. Use FLUX.1-dev in bf16, "
+                "fp16, fp32, fp8 or scaled fp8."
+            )
+    prefix = next((each for each in _PREFIXES if any(key.startswith(each) for key in tensors)), "")
+    keys = {key.removeprefix(prefix): key for key in tensors if key.startswith(prefix)}
+    if not any(key.startswith(("double_blocks.", "transformer_blocks.")) for key in keys):
+        raise ValueError(
+            f"{path.name} holds no FLUX.1 transformer: no key starts with double_blocks. or transformer_blocks. Choose "
+            "the file you load with Load Diffusion Model, or a diffusers folder."
+        )
+    if any(key.startswith("double_stream_modulation_img.") for key in keys):
+        raise ValueError(f"{path.name} is FLUX.2, which this adapter was not made for; use FLUX.1-dev.")
+    return keys
+
+
+def _shapes(path: Path, tensors: Tensors, keys: Mapping[str, str]) -> dict[str, tuple[int, ...]]:
+    """Shapes under diffusers' names, without reading a value."""
+    found = {}
+    for name, key in _weights(keys):
+        for renamed, part in _renamed(path, name, torch.empty(tensors.shape(key), device="meta")):
+            found[renamed] = tuple(part.shape)
+    missing = [key for key in ("x_embedder.weight", "proj_out.weight") if key not in found]
+    if missing:
+        raise ValueError(f"{path.name} is not a whole FLUX.1 transformer: {', '.join(missing)} is missing.")
+    return found
+
+
+def _widened(path: Path, tensors: Tensors, keys: Mapping[str, str]) -> Iterator[tuple[str, Tensor]]:
+    for name, key in _weights(keys):
+        tensor = tensors[key]
+        scale = next((keys[each] for each in _scale_names(name) if each in keys), None)
+        if scale is not None:
+            tensor = _descaled(path, name, tensor, tensors[scale])
+        yield from _renamed(path, name, tensor)
+
+
+def _weights(keys: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    return ((name, key) for name, key in keys.items() if not name.endswith(_SCALES) and not _MARKS.search(name))
+
+
+def _scale_names(name: str) -> tuple[str, ...]:
+    return tuple(name.removesuffix(".weight") + end for end in _SCALES) if name.endswith(".weight") else ()
+
+
+def _descaled(path: Path, name: str, weight: Tensor, scale: Tensor) -> Tensor:
+    """The matrix that a scaled one stands for, float32; one scale for all or one a row."""
+    if scale.numel() not in (1, weight.shape[0]):
+        raise ValueError(
+            f"{path.name}: {name} has scales of shape {list(scale.shape)}; expected one for the matrix or one a row."
+        )
+    return weight.float() * scale.float().reshape(-1, *[1] * (weight.ndim - 1))
+
+
+def _renamed(path: Path, name: str, tensor: Tensor) -> Iterable[tuple[str, Tensor]]:
+    if name.startswith(("double_blocks.", "single_blocks.")) or name.split(".")[0].endswith(("_in", "_layer")):
+        try:
+            return to_diffusers({name: tensor}).items()
+        except ValueError as error:
+            raise ValueError(f"{path.name}: {error}") from error
+    return ((name, tensor),)
+
+
+def _fill(
+    model: nn.Module, weights: Iterator[tuple[str, Tensor]], path: Path, dtype: torch.dtype, device: torch.device | str
+) -> None:
+    """Puts the tensors into a model on the meta device, one at a time: two copies never exist."""
+    missing = set(model.state_dict())
+    for name, tensor in weights:
+        owner_name, _, attribute = name.rpartition(".")
+        if name not in missing or model.get_submodule(owner_name)._parameters.get(attribute) is None:
+            raise ValueError(f"{path.name}: {name} is no tensor of a FLUX.1 transformer of this size.")
+        owner = model.get_submodule(owner_name)
+        expected = tuple(owner._parameters[attribute].shape)
+        if tuple(tensor.shape) != expected:
+            raise ValueError(f"{path.name}: {name} has shape {list(tensor.shape)}, expected {list(expected)}.")
+        value = tensor.to(device)
+        if isinstance(owner, Fp8Linear) and attribute == "weight":
+            owner.store(value)
+        else:
+            setattr(owner, attribute, nn.Parameter(value.to(dtype), requires_grad=False))
+        missing.discard(name)
+        missing -= {f"{owner_name}.scale"}
+    if missing:
+        shown = ", ".join(sorted(missing)[:8])
+        raise ValueError(
+            f"{path.name} is not a whole FLUX.1 transformer: {len(missing)} tensors are missing ({shown})."
+        )
+
+
+def _count(blocks: str, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    return 1 + max(int(key.split(".")[1]) for key in shapes if key.startswith(f"{blocks}."))
