@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from withanyone_pack.tests.pack import ROOT
 from withanyone_pack.tests.training.rooms import add_training
 
 add_training()
+from training.configuration.finetune import Finetune
 from training.configuration.reading import Section, UserPath, read_settings
 
 
@@ -87,3 +89,92 @@ def test_what_is_no_setting_is_refused_in_words(tmp_path, text, changes, words):
 def test_a_missing_file_is_named():
     with pytest.raises(FileNotFoundError, match=r"no configuration .*absent\.yaml"):
         read_settings(Small, Path("absent.yaml"))
+
+
+GIVEN = ["out=run", "base.path=flux", "adapter.init=none", "data.cache=cache", "id_loss.recogniser=face.onnx"]
+
+
+def finetune(*changes, path=None):
+    return read_settings(Finetune, path, [*GIVEN, *changes])
+
+
+def test_what_must_be_given_is_named():
+    with pytest.raises(ValueError, match=r"(?s)out is missing.*base is missing.*adapter is missing.*data is missing"):
+        read_settings(Finetune, None)
+
+
+def test_init_none_is_fresh_weights_and_anything_else_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert finetune().adapter.init is None
+    assert finetune("adapter.init=wa.safetensors").adapter.init == tmp_path / "wa.safetensors"
+
+
+def test_identity_losses_need_a_recogniser():
+    with pytest.raises(ValueError, match=r"id_loss\.recogniser is missing.*id_loss\.weight=0 and nce\.weight=0"):
+        read_settings(Finetune, None, GIVEN[:-1])
+    read_settings(Finetune, None, [*GIVEN[:-1], "id_loss.weight=0", "nce.weight=0"])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("optim.learning_rate=1", "the key optim.learning_rate is unknown"),
+        ("optim.lrr=1", r"did you mean optim\.lr\?"),
+        ("lr=1", r"did you mean optim\.lr\?"),
+        ("data.paired=1", r"did you mean data\.paired_ratio\?"),
+        ("data.paired_ratio=1.5", r"data\.paired_ratio is 1\.5: input should be less than or equal to 1"),
+        ("train.mode=all", r"train\.mode is 'all': input should be 'full', 'kv_out' or 'lora'"),
+    ],
+)
+def test_mistakes_are_named(change, words):
+    with pytest.raises(ValueError, match=words):
+        finetune(change)
+
+
+def test_phases_hold_until_their_step():
+    settings = finetune(
+        "optim.steps=100",
+        "phases=[{until_share: 0.2, overrides: {data.paired_ratio: 0, optim.lr: 3e-4}},"
+        " {until_step: 60, overrides: {data: {paired_ratio: 0.25}, nce: {weight: 0}}}]",
+    )
+    ratios = {step: settings.at(step).data.paired_ratio for step in (0, 19, 20, 59, 60, 99)}
+    assert ratios == {0: 0.0, 19: 0.0, 20: 0.25, 59: 0.25, 60: 0.5, 99: 0.5}
+    assert settings.at(0).optim.lr == 3e-4
+    assert settings.at(20).optim.lr == settings.optim.lr
+    assert settings.at(30).nce.weight == 0
+
+
+@pytest.mark.parametrize(
+    ("phases", "words"),
+    [
+        ("[{until_step: 5, overrides: {data.paired: 0}}]", r"data\.paired is unknown; did you mean data\.paired_ratio"),
+        ("[{until_step: 5, overrides: {train.rank: 8}}]", r"train\.rank, which is the same for the whole run"),
+        ("[{until_step: 5, overrides: {data.flip: 2}}]", "less than or equal to 1"),
+        ("[{until_step: 5}, {until_step: 5}]", "each must end later than the one before"),
+        ("[{overrides: {data.flip: 0}}]", "until_step or at until_share"),
+        ("[{until_steps: 5}]", "until_step"),
+    ],
+)
+def test_phases_that_cannot_be_are_refused(phases, words):
+    with pytest.raises(ValueError, match=words):
+        finetune(f"phases={phases}")
+
+
+RECIPES = sorted((ROOT / "training" / "recipes").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", [path for path in RECIPES if "prepare" not in path.name], ids=lambda path: path.stem)
+def test_shipped_recipes_are_sound(path):
+    needed = ["out=run", "base.path=flux", "data.cache=cache", "adapter.init=none", "id_loss.recogniser=face.onnx"]
+    assert read_settings(Finetune, path, needed).optim.steps > 0
+
+
+def test_the_papers_recipe_has_its_four_phases_at_any_length():
+    path = ROOT / "training" / "recipes" / "paper.yaml"
+    for steps in (100_000, 200):
+        settings = read_settings(Finetune, path, [*GIVEN, f"optim.steps={steps}"])
+        at = [settings.at(int(share * steps)) for share in (0.1, 0.4, 0.7, 0.95)]
+        assert [part.data.text_dropout for part in at] == [1.0, 0.1, 0.1, 0.1]
+        assert [part.data.paired_ratio for part in at] == [0.0, 0.0, 0.5, 0.5]
+        assert [part.optim.lr for part in at] == [1e-4, 1e-4, 1e-4, 1e-5]
+        assert all(part.id_loss.weight == part.nce.weight == 0.1 for part in at)

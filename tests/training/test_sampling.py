@@ -1,0 +1,121 @@
+"""What is drawn for a step, and that it depends on seed, step and sample alone."""
+
+from collections import Counter
+
+import pytest
+import torch
+from withanyone_pack.tests.training.small_cache import small_cache
+
+from training.configuration.finetune import DataSettings
+from training.loop.draws import Draws
+from training.loop.sampling import Sampler
+
+SETTINGS = DataSettings(cache="/nowhere")
+
+
+def drawn(sampler, steps, settings=SETTINGS, count=2, seed=0):
+    return [sampler.micro_batch(settings, seed, step, 0, count) for step in range(steps)]
+
+
+def faces(batches):
+    return [
+        (sample.picture, sample.captioned, *((p.face, p.reference, p.flipped, p.shown) for p in sample.people))
+        for samples in batches
+        for sample in samples
+    ]
+
+
+def test_a_draw_depends_on_seed_step_sample_and_purpose():
+    draw = Draws(1, 2, 3).normal("noise", (4,))
+    assert torch.equal(draw, Draws(1, 2, 3).normal("noise", (4,)))
+    for other in (Draws(0, 2, 3), Draws(1, 3, 3), Draws(1, 2, 4)):
+        assert not torch.equal(draw, other.normal("noise", (4,)))
+    assert not torch.equal(draw, Draws(1, 2, 3).normal("posterior", (4,)))
+
+
+def test_long_draws_of_neighbours_do_not_overlap():
+    first = Draws(0, 0, 0).normal("noise", (100_000,))
+    for other in (Draws(0, 0, 1), Draws(0, 1, 0)):
+        second = other.normal("noise", (100_000,))
+        assert not set(first[:50].tolist()) & set(second.tolist())
+
+
+def test_a_step_is_drawn_alike_whatever_came_before():
+    sampler = Sampler(small_cache(), 4)
+    assert faces([sampler.micro_batch(SETTINGS, 0, 7, 0, 2)]) == faces([drawn(Sampler(small_cache(), 4), 8)[7]])
+    assert faces(drawn(sampler, 8)) != faces(drawn(sampler, 8, seed=1))
+
+
+def test_a_sample_of_a_batch_is_its_own():
+    """Two passes of two samples draw what one pass of four would, as far as the size in common allows."""
+    sampler = Sampler(small_cache(), 4)
+    four = sampler.micro_batch(SETTINGS, 0, 5, 0, 4)
+    two = sampler.micro_batch(SETTINGS, 0, 5, 2, 2)
+    assert faces([four[2:]]) == faces([two])
+
+
+def test_people_come_equally_often_however_many_photos_they_have():
+    cache = small_cache(photos=6, people=3, pairs=0)
+    few = [picture for picture in cache.pictures if cache.faces[picture.crops[0].faces[0].face].identity != 0]
+    keep = {picture.index for picture in few} | {0}
+    pictures = tuple(
+        picture if picture.index in keep else type(picture)(**{**picture.__dict__, "held_out": True})
+        for picture in cache.pictures
+    )
+    sampler = Sampler(type(cache)(**{**cache.__dict__, "pictures": pictures}), 4)
+    counts = Counter(cache.faces[p.face].identity for s in drawn(sampler, 300, count=1) for p in s[0].people)
+    assert all(70 < counts[person] < 130 for person in range(3))
+
+
+def test_held_out_photos_are_neither_painted_nor_shown():
+    cache = small_cache()
+    sampler = Sampler(cache, 4)
+    for samples in drawn(sampler, 200):
+        for sample in samples:
+            assert not cache.pictures[sample.picture].held_out
+            for person in sample.people:
+                assert not cache.pictures[cache.faces[person.reference].picture].held_out
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.5, 1.0])
+def test_paired_ratio_is_the_share_of_references_from_another_photo(ratio):
+    cache = small_cache()
+    people = [
+        person
+        for samples in drawn(Sampler(cache, 4), 200, DataSettings(cache="/x", paired_ratio=ratio))
+        for sample in samples
+        for person in sample.people
+    ]
+    other = [person for person in people if person.reference != person.face]
+    assert abs(len(other) / len(people) - ratio) < 0.08
+    for person in other:
+        assert cache.faces[person.reference].identity == cache.faces[person.face].identity
+        assert cache.faces[person.reference].picture != cache.faces[person.face].picture
+
+
+def test_the_same_shot_and_another_persons_photo_are_no_references():
+    cache = small_cache(photos=3, people=1, held_out=0)
+    same, wrong = cache.arcface.clone(), cache.arcface.clone()
+    same[:] = cache.arcface[0]
+    wrong[1:] = -cache.arcface[1:]
+    for vectors in (same, wrong):
+        sampler = Sampler(type(cache)(**{**cache.__dict__, "arcface": vectors}), 4)
+        assert sampler.reference(0, Draws(0, 0), "reference") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "where"), [("text_dropout", "captioned"), ("id_dropout", "shown"), ("flip", "flipped")]
+)
+def test_dropout_and_flips_happen_as_often_as_said(name, where):
+    batches = drawn(Sampler(small_cache(), 4), 250, DataSettings(cache="/x", **{name: 0.3}))
+    samples = [sample for batch in batches for sample in batch]
+    things = samples if where == "captioned" else [person for sample in samples for person in sample.people]
+    share = sum(getattr(thing, where) for thing in things) / len(things)
+    assert abs(share - (0.3 if where == "flipped" else 0.7)) < 0.06
+
+
+def test_a_cache_with_nothing_to_train_on_is_refused():
+    with pytest.raises(ValueError, match="No picture of the cache can be trained on"):
+        Sampler(small_cache(photos=1, held_out=1, pairs=0), 4)
+    with pytest.raises(ValueError, match="max_people"):
+        Sampler(small_cache(photos=1, held_out=1, pairs=2), 1)

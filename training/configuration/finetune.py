@@ -1,0 +1,233 @@
+"""The settings of finetune.py; `--settings` shows them with all defaults filled in."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
+
+from .phases import Phase, phase_ends, phase_tree
+from .reading import Section, UserPath
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+NotNegative = Annotated[float, Field(ge=0.0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class BaseSettings(Section):
+    """The frozen model.
+
+    path       a diffusers folder, or a single file as ComfyUI's users have it
+    vae        its VAE, where `path` is a single file
+    precision  what its weights are held in: bf16, fp32, fp8 (matrices in 8 bits, computed in bf16)
+    """
+
+    path: UserPath
+    vae: UserPath | None = None
+    precision: Literal["bf16", "fp32", "fp8"] = "bf16"
+
+
+class AdapterSettings(Section):
+    """Where the adapter starts.
+
+    init        an adapter file, or none: fresh weights
+    branch      arc (who), sig (look) or both
+    resemblance with both branches: share of the sig branch
+    heads, tokens  of fresh weights: attention heads (0: as the released ones relative to the width), ArcFace tokens
+    """
+
+    init: UserPath | None
+    branch: Literal["arc", "sig", "both"] = "arc"
+    resemblance: Share = 0.5
+    heads: Annotated[int, Field(ge=0)] = 0
+    tokens: Count = 8
+
+    @field_validator("init", mode="before")
+    @classmethod
+    def _none(cls, value: Any) -> Any:
+        return None if value == "none" else value
+
+
+class TrainSettings(Section):
+    """What of it is trained.
+
+    mode     full: all of the branch; kv_out: to_kv and to_out of the attentions; lora: low-rank updates
+    rank, alpha, targets  of lora mode
+    """
+
+    mode: Literal["full", "kv_out", "lora"] = "lora"
+    rank: Count = 64
+    alpha: Positive = 64.0
+    targets: tuple[Literal["to_q", "to_kv", "to_out", "arcface_in", "siglip_in"], ...] = (
+        "to_q",
+        "to_kv",
+        "to_out",
+        "arcface_in",
+    )
+
+
+class DataSettings(Section):
+    """Which samples are drawn.
+
+    cache         folder made by prepare.py
+    paired_ratio  how often a reference is another photo of the person and not the target itself
+    text_dropout  how often the caption gives way to "two people"
+    id_dropout    how often a person's tokens are left out
+    flip          how often a reference's SigLIP tokens are those of its mirror image
+    max_people    pictures with more people are not used
+    """
+
+    cache: UserPath
+    paired_ratio: Share = 0.5
+    text_dropout: Share = 0.1
+    id_dropout: Share = 0.05
+    flip: Share = 0.5
+    max_people: Annotated[int, Field(ge=1, le=16)] = 4
+
+
+class OptimSettings(Section):
+    """The optimiser.
+
+    lr          the largest rate; 1e-4 suits lora, 1e-5 the other modes
+    wd          weight decay, of matrices only
+    clip        largest norm of all gradients; 0: none
+    warmup      steps in which the rate rises from 0
+    schedule    constant, or cosine down to a tenth
+    batch, accum  samples of one pass, passes of one step
+    ema         decay of the averaged weights that are the result; 0: none
+    skip_limit  the run stops after so many steps in a row whose loss is no number
+    """
+
+    name: Literal["adamw", "adamw8bit"] = "adamw8bit"
+    lr: Positive = 1e-4
+    wd: NotNegative = 0.01
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    eps: Positive = 1e-8
+    clip: NotNegative = 1.0
+    warmup: Annotated[int, Field(ge=0)] = 100
+    schedule: Literal["constant", "cosine"] = "constant"
+    steps: Count = 2000
+    batch: Count = 1
+    accum: Count = 4
+    ema: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    skip_limit: Count = 10
+
+
+class NoiseSettings(Section):
+    """Noise levels: the released shift by the image's size, or a fixed mu; guidance told to the base model."""
+
+    mu: float | Literal["auto"] = "auto"
+    guidance: NotNegative = 1.0
+
+
+class IdentitySettings(Section):
+    """The identity loss.
+
+    recogniser  the ONNX file that prepare.py embedded the faces with
+    t_max       samples of a higher noise level are spared decoding and recognising; 1: none are
+    """
+
+    recogniser: UserPath | None = None
+    weight: NotNegative = 0.1
+    t_max: Share = 0.6
+
+
+class ContrastSettings(Section):
+    """InfoNCE with extended negatives: temperature, how many, and the cosine from which a negative counts as false."""
+
+    weight: NotNegative = 0.1
+    tau: Positive = 0.1
+    negatives: Annotated[int, Field(ge=0)] = 4096
+    false_negative_cos: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.4
+
+
+class MemorySettings(Section):
+    """What is computed twice to save memory."""
+
+    checkpoint_blocks: bool = True
+    checkpoint_vae: bool = True
+
+
+class EvalSettings(Section):
+    """Looking at held-out photos while training.
+
+    every       steps between two looks; each is also a checkpoint
+    prompts     how many photos are painted, at most
+    steps, guidance  of the sampler
+    noise_levels  of the validation loss
+    face_pack   folder of an insightface pack whose detector finds the faces of previews
+    judges      cards (.json) of recognisers that training does not use; without any nobody judges and nothing stops
+    provider    where they run: CPU, CUDA
+    stop        whether the run stops when copying rises without fidelity
+    rise, gain  copying has risen by more than `rise` since the best look, Sim(GT) by less than `gain`
+    patience    at so many looks in a row
+    """
+
+    every: Count = 250
+    prompts: Annotated[int, Field(ge=0)] = 8
+    steps: Count = 25
+    guidance: NotNegative = 4.0
+    noise_levels: Count = 9
+    face_pack: UserPath | None = None
+    judges: tuple[UserPath, ...] = ()
+    provider: str = "CPU"
+    stop: bool = True
+    rise: NotNegative = 0.1
+    gain: NotNegative = 0.01
+    patience: Count = 2
+
+
+class SaveSettings(Section):
+    """Checkpoints: steps between two, and how many of the latest are kept beside the best one."""
+
+    every: Count = 250
+    keep: Count = 3
+
+
+class Finetune(Section):
+    """A run.
+
+    out     its folder
+    resume  auto: goes on where the folder's latest checkpoint ends; never: refuses a folder that has some
+    phases  parts of the run in which some settings differ
+    """
+
+    out: UserPath
+    base: BaseSettings
+    adapter: AdapterSettings
+    data: DataSettings
+    train: TrainSettings = TrainSettings()
+    optim: OptimSettings = OptimSettings()
+    noise: NoiseSettings = NoiseSettings()
+    id_loss: IdentitySettings = IdentitySettings()
+    nce: ContrastSettings = ContrastSettings()
+    phases: tuple[Phase, ...] = ()
+    memory: MemorySettings = MemorySettings()
+    eval: EvalSettings = EvalSettings()
+    save: SaveSettings = SaveSettings()
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 42
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    resume: Literal["auto", "never"] = "auto"
+    _parts: tuple[tuple[int, "Finetune"], ...] = PrivateAttr(default=())
+
+    @model_validator(mode="after")
+    def _phases_are_sound(self, info: ValidationInfo) -> "Finetune":
+        ends = phase_ends(self.phases, self.optim.steps)
+        tree = self.model_dump()
+        self._parts = tuple(
+            (end, Finetune.model_validate(phase_tree(tree, phase, Finetune), context=info.context))
+            for phase, end in zip(self.phases, ends, strict=True)
+        )
+        return self
+
+    @model_validator(mode="after")
+    def _losses_have_a_recogniser(self) -> "Finetune":
+        if self.id_loss.recogniser is None and (self.id_loss.weight > 0 or self.nce.weight > 0):
+            raise ValueError(
+                "id_loss.recogniser is missing: the ONNX file of the face pack that prepare.py used (glintr100.onnx of "
+                "antelopev2). To train without identity losses set id_loss.weight=0 and nce.weight=0."
+            )
+        return self
+
+    def at(self, step: int) -> "Finetune":
+        """The settings that hold for the step after `step` finished ones."""
+        return next((settings for end, settings in self._parts if step < end), self)

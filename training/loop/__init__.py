@@ -1,0 +1,1 @@
+"""The training loop: drawing samples, stepping, looking at what was learnt, and keeping it."""

@@ -1,0 +1,138 @@
+"""What a run keeps: whole checkpoints in folders that appear in one step, and which of them stay.
+
+ckpt-000500/adapter.safetensors  the result as it stands (averaged where an average is kept)
+            state.safetensors    parameters, optimiser's states and average, float32
+            state.json           counters and the series the run is judged by
+            config.yaml          the settings
+            metrics.json         the latest numbers
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+PREFIX, PARTIAL = "ckpt-", ".partial"
+ADAPTER, STATE, NUMBERS = "adapter.safetensors", "state.safetensors", "state.json"
+CONFIG, METRICS = "config.yaml", "metrics.json"
+_FILES = (ADAPTER, STATE, NUMBERS, CONFIG, METRICS)
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """One checkpoint's content.
+
+    adapter   tensors of the result file, and their header
+    state     tensors that the run goes on from
+    numbers   counters and series, as JSON
+    config    the settings as YAML
+    metrics   the latest numbers, for people
+    """
+
+    step: int
+    adapter: Mapping[str, Tensor]
+    header: Mapping[str, str]
+    state: Mapping[str, Tensor]
+    numbers: Mapping[str, Any]
+    config: str
+    metrics: Mapping[str, Any]
+
+
+def folder_of(run: Path, step: int) -> Path:
+    return run / f"{PREFIX}{step:06d}"
+
+
+def step_of(folder: Path) -> int:
+    return int(folder.name.removeprefix(PREFIX))
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """The finished checkpoints of a run, oldest first."""
+    found = [path for path in run.glob(f"{PREFIX}*") if path.name.removeprefix(PREFIX).isdigit()]
+    return sorted((path for path in found if all((path / name).is_file() for name in _FILES)), key=step_of)
+
+
+def write_checkpoint(run: Path, checkpoint: Checkpoint) -> Path:
+    """Writes a checkpoint under a temporary name, flushes it to the disk and renames it.
+
+    A run killed at any moment leaves either the whole checkpoint or none. Raises OSError in words where the disk does
+    not take it; earlier checkpoints stay.
+    """
+    folder = folder_of(run, checkpoint.step)
+    partial = folder.with_name(folder.name + PARTIAL)
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        save_file(dict(checkpoint.adapter), partial / ADAPTER, dict(checkpoint.header))
+        save_file(dict(checkpoint.state), partial / STATE)
+        for name, text in (
+            (NUMBERS, json.dumps(checkpoint.numbers, indent=1)),
+            (CONFIG, checkpoint.config),
+            (METRICS, json.dumps(checkpoint.metrics, indent=1)),
+        ):
+            (partial / name).write_text(text, encoding="utf-8")
+        for name in _FILES:
+            _to_disk(partial / name)
+        shutil.rmtree(folder, ignore_errors=True)  # an older run's, already gone on from
+        partial.rename(folder)
+        _to_disk(run)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        kept = checkpoints(run)
+        raise OSError(
+            f"The checkpoint of step {checkpoint.step} could not be written to {run} ({error}). It needs "
+            f"{_size(checkpoint) / 2**30:.2f} GiB; {_free(run)}. Free some space and start the same command again: it "
+            f"goes on from {f'step {step_of(kept[-1])}' if kept else 'the beginning'}."
+        ) from error
+    return folder
+
+
+def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """State tensors and numbers of a checkpoint. Raises ValueError for one that is damaged."""
+    try:
+        return load_file(folder / STATE), json.loads((folder / NUMBERS).read_text(encoding="utf-8"))
+    except (OSError, SafetensorError, ValueError) as error:
+        raise ValueError(
+            f"The checkpoint {folder} is damaged ({error}). Delete this folder; the run then goes on from the one "
+            "before."
+        ) from error
+
+
+def remove_old(run: Path, keep: int, also: Iterable[int] = ()) -> None:
+    """Deletes all but the latest `keep` checkpoints and those of the steps named."""
+    finished = checkpoints(run)
+    spared = {*map(step_of, finished[-keep:]), *also}
+    for path in finished:
+        if step_of(path) not in spared:
+            # Renamed first: a deletion cut short must not leave a checkpoint that looks whole.
+            gone = path.with_name(path.name + PARTIAL)
+            shutil.rmtree(gone, ignore_errors=True)
+            path.rename(gone)
+            shutil.rmtree(gone, ignore_errors=True)
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _size(checkpoint: Checkpoint) -> int:
+    tensors = [*checkpoint.adapter.values(), *checkpoint.state.values()]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def _free(run: Path) -> str:
+    with suppress(OSError):
+        return f"{shutil.disk_usage(run).free / 2**30:.2f} GiB are free"
+    return "how much is free is unknown"

@@ -1,0 +1,104 @@
+"""The optimiser, its learning rate at a step, and gradients held to a length."""
+
+import math
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ..configuration.finetune import OptimSettings
+
+# A cosine that ends at 0 wastes the last steps.
+LAST_SHARE = 0.1
+
+
+def learning_rate(settings: OptimSettings, step: int, steps: int) -> float:
+    """The rate of the step after `step` finished ones, of `steps` in all: a function, so that nothing is to be kept."""
+    warm = min(1.0, (step + 1) / settings.warmup) if settings.warmup else 1.0
+    if settings.schedule == "constant":
+        return settings.lr * warm
+    way = min(1.0, max(0, step - settings.warmup) / max(1, steps - settings.warmup))
+    return settings.lr * warm * (LAST_SHARE + (1 - LAST_SHARE) * 0.5 * (1 + math.cos(math.pi * way)))
+
+
+def make_optimiser(settings: OptimSettings, parameters: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
+    """AdamW over named parameters, with weight decay on matrices only.
+
+    Raises RuntimeError where 8-bit states are asked for and bitsandbytes, or the CUDA device it needs, is missing.
+    """
+    matrices = [parameter for parameter in parameters.values() if parameter.ndim > 1]
+    vectors = [parameter for parameter in parameters.values() if parameter.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": settings.wd}, {"params": vectors, "weight_decay": 0.0}]
+    groups = [group for group in groups if group["params"]]
+    choices = {"lr": settings.lr, "betas": settings.betas, "eps": settings.eps}
+    if settings.name == "adamw":
+        return torch.optim.AdamW(groups, **choices)
+    return _adamw8bit()(groups, **choices)
+
+
+def _adamw8bit() -> type[torch.optim.Optimizer]:
+    try:
+        import bitsandbytes
+    except ImportError as error:
+        raise RuntimeError(
+            "optim.name is adamw8bit, which needs bitsandbytes, and that is not installed. Run `python -m pip install "
+            "bitsandbytes`, or set optim.name=adamw (four times the memory for the optimiser's states)."
+        ) from error
+    if not torch.cuda.is_available():
+        raise RuntimeError("optim.name is adamw8bit, which needs a CUDA device. Set optim.name=adamw.")
+    return bitsandbytes.optim.AdamW8bit
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]) -> dict[str, Tensor]:
+    """The optimiser's states by parameter and kind: `KEY/exp_avg`."""
+    return {
+        f"{names[parameter]}/{kind}": value
+        for parameter, states in optimiser.state.items()
+        for kind, value in states.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def optimiser_numbers(optimiser: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]) -> dict[str, float]:
+    """States that are plain numbers (bitsandbytes counts its steps in one)."""
+    return {
+        f"{names[parameter]}/{kind}": value
+        for parameter, states in optimiser.state.items()
+        for kind, value in states.items()
+        if isinstance(value, int | float)
+    }
+
+
+def restore_optimiser(
+    optimiser: torch.optim.Optimizer,
+    parameters: Mapping[str, nn.Parameter],
+    tensors: Mapping[str, Tensor],
+    numbers: Mapping[str, float],
+) -> None:
+    """Puts states back where `optimiser_tensors` and `optimiser_numbers` took them."""
+    for values in (tensors, numbers):
+        for name, value in values.items():
+            key, kind = name.rsplit("/", 1)
+            parameter = parameters[key]
+            # AdamW counts its steps on the CPU, whatever the parameter's device.
+            kept = value.to(parameter.device) if isinstance(value, Tensor) and kind != "step" else value
+            optimiser.state[parameter][kind] = kept
+
+
+def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """Length of all gradients together, float32."""
+    return nn.utils.get_total_norm([parameter.grad.float() for parameter in parameters if parameter.grad is not None])
+
+
+class Average:
+    """A running average of parameters in float32, the adapter that is kept in the end."""
+
+    def __init__(self, parameters: Mapping[str, nn.Parameter], decay: float) -> None:
+        self.decay = decay
+        self.tensors = {name: value.detach().float().clone() for name, value in parameters.items()} if decay else {}
+
+    def update(self, parameters: Mapping[str, nn.Parameter], step: int) -> None:
+        """Takes in the parameters after `step` finished steps; early on faster, so that the start is forgotten."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for name, average in self.tensors.items():
+            average.lerp_(parameters[name].detach().float(), 1 - decay)

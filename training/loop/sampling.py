@@ -1,0 +1,146 @@
+"""Which pictures a pass sees, and by which photos it is shown who is in them."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..cache.cache import Cache
+from ..cache.entries import UNKNOWN, BoxFractions
+from ..configuration.finetune import DataSettings
+from .draws import Draws
+
+# Of two photos of a person: below, one of them is of somebody else; above, they are the same shot.
+LEAST_LIKENESS, MOST_LIKENESS = 0.2, 0.95
+Place = tuple[int, int]  # picture, crop
+Bucket = tuple[int, int]  # width and height in pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Person:
+    """One person of a sample.
+
+    face       index of the face to be painted, in the cache
+    box        fractions of the crop
+    landmarks  float32 [5, 2], fractions of the crop
+    reference  index of the face that tells who it is: `face` itself, or another photo's
+    flipped    whether the reference's SigLIP tokens are those of its mirror image
+    shown      whether the person's tokens are there at all
+    """
+
+    face: int
+    box: BoxFractions
+    landmarks: np.ndarray
+    reference: int
+    flipped: bool = False
+    shown: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One picture to be painted. `captioned` is false where the text is only the number of people."""
+
+    picture: int
+    crop: int
+    people: tuple[Person, ...]
+    captioned: bool
+    draws: Draws
+
+
+class Sampler:
+    """Draws samples of a cache, every person equally often however many photos there are of each."""
+
+    def __init__(self, cache: Cache, max_people: int) -> None:
+        """ValueError where the cache has nothing to train on."""
+        self.cache = cache
+        self._units = _units(cache.arcface.numpy())
+        self._faces_of = _faces_of(cache)
+        self._places = _places(cache, max_people)
+        self._in_bucket: dict[Bucket, dict[int, list[Place]]] = defaultdict(dict)
+        for identity, places in self._places.items():
+            for place in places:
+                self._in_bucket[self._bucket(place)].setdefault(identity, []).append(place)
+        if not self._places:
+            raise ValueError(
+                f"No picture of the cache can be trained on: {len(cache.pictures)} pictures, of which "
+                f"{sum(picture.held_out for picture in cache.pictures)} are held out; those with 1 to {max_people} "
+                "people count. Prepare more photos, or raise data.max_people."
+            )
+
+    def micro_batch(self, settings: DataSettings, seed: int, step: int, first: int, count: int) -> tuple[Sample, ...]:
+        """Samples `first` .. `first + count - 1` of a step; all have one size."""
+        draws = [Draws(seed, step, first + row) for row in range(count)]
+        places = [self._place(draws[0], self._places)]
+        same = self._in_bucket[self._bucket(places[0])]
+        places += [self._place(draw, same) for draw in draws[1:]]
+        return tuple(self._sample(settings, place, draw) for place, draw in zip(places, draws, strict=True))
+
+    def reference(self, face: int, draws: Draws, purpose: str) -> int | None:
+        """Another photo of the same person at random, None where there is none that is neither wrong nor the same."""
+        record = self.cache.faces[face]
+        if record.identity == UNKNOWN:
+            return None
+        others = self._faces_of[record.identity]
+        others = others[[self.cache.faces[other].picture != record.picture for other in others]]
+        likeness = self._units[others] @ self._units[face]
+        others = others[(likeness >= LEAST_LIKENESS) & (likeness <= MOST_LIKENESS)]
+        return int(others[draws.below(purpose, len(others))]) if len(others) else None
+
+    def _place(self, draws: Draws, places: Mapping[int, Sequence[Place]]) -> Place:
+        """A place of a person drawn evenly; pictures of nobody known come as often as there are of them."""
+        known = sorted(identity for identity in places if identity != UNKNOWN)
+        strangers = len(places.get(UNKNOWN, ()))
+        total = sum(map(len, places.values()))
+        identity = UNKNOWN
+        if known and not draws.happens("strangers", strangers / total):
+            identity = known[draws.below("identity", len(known))]
+        return places[identity][draws.below("place", len(places[identity]))]
+
+    def _bucket(self, place: Place) -> Bucket:
+        picture, crop = place
+        return self.cache.bucket(self.cache.pictures[picture], crop)[:2]
+
+    def _sample(self, settings: DataSettings, place: Place, draws: Draws) -> Sample:
+        picture, crop = place
+        people = []
+        for number, face in enumerate(self.cache.pictures[picture].crops[crop].faces):
+            reference = None
+            if draws.happens(f"paired {number}", settings.paired_ratio):
+                reference = self.reference(face.face, draws, f"reference {number}")
+            people.append(
+                Person(
+                    face.face,
+                    face.box,
+                    face.landmarks,
+                    face.face if reference is None else reference,
+                    flipped=draws.happens(f"flip {number}", settings.flip),
+                    shown=not draws.happens(f"drop {number}", settings.id_dropout),
+                )
+            )
+        return Sample(picture, crop, tuple(people), not draws.happens("text", settings.text_dropout), draws)
+
+
+def _faces_of(cache: Cache) -> Mapping[int, np.ndarray]:
+    found: dict[int, list[int]] = defaultdict(list)
+    for index, face in enumerate(cache.faces):
+        if not cache.pictures[face.picture].held_out:
+            found[face.identity].append(index)
+    return {identity: np.array(faces) for identity, faces in found.items()}
+
+
+def _places(cache: Cache, max_people: int) -> dict[int, list[Place]]:
+    """Crops to train on by the people in them; a crop of several known people is listed with each."""
+    places: dict[int, list[Place]] = defaultdict(list)
+    for picture in cache.pictures:
+        for crop, cut in enumerate(picture.crops):
+            if picture.held_out or not 1 <= len(cut.faces) <= max_people:
+                continue
+            identities = {cache.faces[face.face].identity for face in cut.faces} - {UNKNOWN}
+            for identity in identities or {UNKNOWN}:
+                places[identity].append((picture.index, crop))
+    return dict(places)
+
+
+def _units(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
