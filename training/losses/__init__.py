@@ -1,0 +1,1 @@
+"""What training minimises, and the way from the model's velocity to pixels and face vectors; all of it in float32."""

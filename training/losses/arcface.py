@@ -1,0 +1,183 @@
+"""A face recogniser with gradients: the graph of its ONNX file, node by node, in torch.
+
+Made for ArcFace's iResNets of any depth and width, whether their batch norms are folded into convolutions or not
+(glintr100, w600k_r50 and their like). Nothing is guessed: an operator or setting that is not listed here is refused by
+name. Frozen and in float32: in bf16 the vectors stay alike while the gradients turn away.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Values = dict[str, Tensor]
+Operator = Callable[[Sequence[Tensor | None], Mapping[str, Any]], Tensor]
+_NORMALISING = (
+    8  # insightface takes a recogniser for one that scales its pixels itself if these nodes subtract and multiply
+)
+
+
+@dataclass(frozen=True)
+class _Node:
+    """One operator: its name, the values it reads and writes, and its settings."""
+
+    operator: str
+    inputs: tuple[str, ...]
+    output: str
+    settings: Mapping[str, Any]
+
+
+class Recogniser(nn.Module):
+    """Upright crops [F, 3, 112, 112] RGB from 0 to 255 to raw face vectors [F, E], float32."""
+
+    def __init__(self, nodes: Sequence[_Node], weights: Mapping[str, Tensor], entry: str, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self._nodes = tuple(nodes)
+        self._entry = entry
+        self._slots = {key: f"weight_{place}" for place, key in enumerate(weights)}
+        for key, value in weights.items():
+            self.register_buffer(self._slots[key], value)
+        first = {node.operator for node in nodes[:_NORMALISING]}
+        self._mean, self._spread = (0.0, 1.0) if {"Sub", "Mul"} <= first else (127.5, 127.5)
+
+    @classmethod
+    def load(cls, path: Path) -> "Recogniser":
+        """Reads an .onnx file.
+
+        Raises FileNotFoundError, or ValueError naming every operator and setting that has no differentiable twin here.
+        """
+        import onnx
+
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"There is no recogniser {path}.")
+        try:
+            graph = onnx.load(path).graph
+        except Exception as error:  # noqa: BLE001 - protobuf's own class, which onnx does not export
+            raise ValueError(f"{path.name} is not a whole ONNX file: {error}") from error
+        return _read(graph, path.name)
+
+    def forward(self, crops_F3HW: Tensor) -> Tensor:
+        with torch.autocast(crops_F3HW.device.type, enabled=False):
+            values: Values = {self._entry: (crops_F3HW.float() - self._mean) / self._spread}
+            for node in self._nodes:
+                inputs = [self._value(name, values) for name in node.inputs]
+                values[node.output] = _OPERATORS[node.operator](inputs, node.settings)
+            return values[self._nodes[-1].output]
+
+    def _value(self, name: str, values: Values) -> Tensor | None:
+        if name == "":
+            return None
+        return getattr(self, self._slots[name]) if name in self._slots else values[name]
+
+
+def _read(graph: Any, name: str) -> Recogniser:
+    from onnx import helper, numpy_helper
+
+    weights = {each.name: torch.from_numpy(numpy_helper.to_array(each).copy()) for each in graph.initializer}
+    nodes = []
+    for node in graph.node:
+        settings = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+        if node.op_type == "Constant":
+            weights[node.output[0]] = torch.from_numpy(numpy_helper.to_array(settings["value"]).copy())
+        else:
+            nodes.append(_Node(node.op_type, tuple(node.input), node.output[0], settings))
+    entries = [each.name for each in graph.input if each.name not in weights]
+    _check(name, nodes, entries, [each.name for each in graph.output])
+    float_weights = {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
+    return Recogniser(nodes, float_weights, entries[0], name).eval()
+
+
+def _check(name: str, nodes: Sequence[_Node], entries: Sequence[str], results: Sequence[str]) -> None:
+    unknown = sorted({node.operator for node in nodes if node.operator not in _OPERATORS})
+    if unknown:
+        raise ValueError(
+            f"{name} uses {', '.join(unknown)}, which the identity loss cannot follow. Expected an ArcFace iResNet "
+            f"({', '.join(sorted(_OPERATORS))}), such as glintr100.onnx of antelopev2."
+        )
+    odd = sorted({fault for node in nodes for fault in _odd_settings(node)})
+    if odd:
+        raise ValueError(f"{name} uses {', '.join(odd)}, which the identity loss cannot follow.")
+    if len(entries) != 1 or len(results) != 1 or not nodes or nodes[-1].output != results[0]:
+        raise ValueError(f"{name} is no recogniser: expected one picture in and one vector out at its end.")
+
+
+def _odd_settings(node: _Node) -> list[str]:
+    expected = _EXPECTED.get(node.operator, {})
+    return [
+        f"{node.operator} with {key}={node.settings[key]!r}"
+        for key, allowed in expected.items()
+        if key in node.settings and node.settings[key] not in allowed
+    ]
+
+
+_EXPECTED: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
+    "Conv": {"auto_pad": (b"NOTSET",)},
+    "BatchNormalization": {"training_mode": (0,), "spatial": (1,)},
+    "Gemm": {"transA": (0,)},
+    "Flatten": {"axis": (1,)},
+    "Reshape": {"allowzero": (0,)},
+}
+
+
+def _conv(inputs: Sequence[Tensor | None], settings: Mapping[str, Any]) -> Tensor:
+    picture, weight, bias = (*inputs, None)[:3]
+    before, after = _pads(settings)
+    if before != after:
+        picture = F.pad(picture, (before[1], after[1], before[0], after[0]))
+        before = (0, 0)
+    stride, dilation = (tuple(settings.get(key, (1, 1))) for key in ("strides", "dilations"))
+    return F.conv2d(picture, weight, bias, stride, before, dilation, settings.get("group", 1))
+
+
+def _pads(settings: Mapping[str, Any]) -> tuple[tuple[int, int], tuple[int, int]]:
+    top, left, bottom, right = settings.get("pads", (0, 0, 0, 0))
+    return (top, left), (bottom, right)
+
+
+def _batch_norm(inputs: Sequence[Tensor | None], settings: Mapping[str, Any]) -> Tensor:
+    values, scale, shift, mean, variance = inputs
+    return F.batch_norm(values, mean, variance, scale, shift, eps=settings.get("epsilon", 1e-5))
+
+
+def _prelu(inputs: Sequence[Tensor | None], settings: Mapping[str, Any]) -> Tensor:
+    values, slope = inputs
+    return F.prelu(values, slope.flatten())
+
+
+def _gemm(inputs: Sequence[Tensor | None], settings: Mapping[str, Any]) -> Tensor:
+    values, weight, shift = (*inputs, None)[:3]
+    weight = weight.T if settings.get("transB", 0) else weight
+    product = settings.get("alpha", 1.0) * (values @ weight)
+    return product if shift is None else product + settings.get("beta", 1.0) * shift
+
+
+def _reshape(inputs: Sequence[Tensor | None], settings: Mapping[str, Any]) -> Tensor:
+    values, shape = inputs
+    sizes = [values.shape[place] if size == 0 else size for place, size in enumerate(shape.tolist())]
+    # Exporters write the batch they traced with; it is the pictures' number that counts.
+    return values.reshape(values.shape[0], *sizes[1:])
+
+
+_OPERATORS: Mapping[str, Operator] = {
+    "Conv": _conv,
+    "BatchNormalization": _batch_norm,
+    "PRelu": _prelu,
+    "Relu": lambda inputs, _: F.relu(inputs[0]),
+    "Add": lambda inputs, _: inputs[0] + inputs[1],
+    "Sub": lambda inputs, _: inputs[0] - inputs[1],
+    "Mul": lambda inputs, _: inputs[0] * inputs[1],
+    "Div": lambda inputs, _: inputs[0] / inputs[1],
+    "Flatten": lambda inputs, _: inputs[0].flatten(1),
+    "Reshape": _reshape,
+    "Gemm": _gemm,
+    "MatMul": lambda inputs, _: inputs[0] @ inputs[1],
+    "Dropout": lambda inputs, _: inputs[0],
+    "Identity": lambda inputs, _: inputs[0],
+    "GlobalAveragePool": lambda inputs, _: inputs[0].mean((2, 3), keepdim=True),
+}

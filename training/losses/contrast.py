@@ -1,0 +1,150 @@
+"""InfoNCE with extended negatives: a generated face is to resemble its own person more than thousands of others.
+
+The negatives of a face are the other faces of its batch and rows of a bank, drawn by index. Letters in tensor names:
+F faces, E length of a face vector, K draws, N rows of the bank.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+TAU = 0.1
+DRAWS = 4096
+SAME_PERSON = 0.4  # cosine to the positive above which a negative is taken for the same person
+
+
+@dataclass(frozen=True, eq=False)
+class Bank:
+    """Faces to be unlike, by person.
+
+    unit_NE   float32, rows of length 1, those of one person beside each other
+    owner_N   int64, the person's number in the caller's count, negative for people who are no one's
+    starts_G  int64, first row of each person; every face that is no one's counts as a person
+    sizes_G   int64, rows of each person
+    group_of  int64: place in `starts_G` of each person of the caller's, -1 for those who are not in the bank
+    """
+
+    unit_NE: Tensor
+    owner_N: Tensor
+    starts_G: Tensor
+    sizes_G: Tensor
+    group_of: Tensor
+
+    @classmethod
+    def of(cls, vectors_NE: Tensor, identities_N: Tensor) -> "Bank":
+        """A bank of vectors of any length; ValueError where it is empty or not finite."""
+        if len(vectors_NE) == 0 or not vectors_NE.isfinite().all():
+            raise ValueError(
+                f"The bank of negatives holds {len(vectors_NE)} faces, or values that are not numbers; prepare the "
+                "data again with photos of other people."
+            )
+        identities = identities_N.long()
+        order = identities.argsort(stable=True)
+        owner = identities[order]
+        strangers = int((owner < 0).sum())
+        known, counts = torch.unique_consecutive(owner[strangers:], return_counts=True)
+        sizes = torch.cat([torch.ones(strangers, dtype=torch.long), counts])
+        group_of = torch.full((int(owner.max().clamp(min=-1)) + 1,), -1)
+        group_of[known] = torch.arange(len(known)) + strangers
+        unit = F.normalize(vectors_NE.float()[order], dim=-1)
+        return cls(unit, owner, sizes.cumsum(0) - sizes, sizes, group_of)
+
+    def to(self, device: torch.device | str) -> "Bank":
+        return Bank(
+            *(each.to(device) for each in (self.unit_NE, self.owner_N, self.starts_G, self.sizes_G, self.group_of))
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Contrast:
+    """What the loss found for each face.
+
+    losses_F   float32, with gradients
+    hardest_F  cosine to the most alike negative, without gradients; -1 where a face has no negatives
+    counts_F   negatives that were left
+    """
+
+    losses_F: Tensor
+    hardest_F: Tensor
+    counts_F: Tensor
+
+
+def drawn_rows(
+    bank: Bank, identities: Sequence[int], count: int = DRAWS, generator: torch.Generator | None = None
+) -> Tensor:
+    """Rows of the bank for each face, int64 [F, count] on the CPU: a person at random, then one of their faces.
+
+    With replacement, and never the face's own person (released program). ValueError where nobody else is in the bank.
+    """
+    numbers = torch.as_tensor(identities, dtype=torch.long)
+    group_of, starts, sizes = bank.group_of.cpu(), bank.starts_G.cpu(), bank.sizes_G.cpu()
+    known = (numbers >= 0) & (numbers < len(group_of))
+    own_F1 = torch.where(known, group_of[numbers.clamp(0, max(len(group_of) - 1, 0))] if len(group_of) else -1, -1)[
+        :, None
+    ]
+    others_F1 = len(sizes) - (own_F1 >= 0).long()
+    if (others_F1 == 0).any():
+        raise ValueError("The bank of negatives holds one person only; add photos of other people.")
+    chances = torch.rand(2, len(numbers), count, generator=generator, dtype=torch.float64)
+    group = (chances[0] * others_F1).long()
+    group += (group >= own_F1) & (own_F1 >= 0)
+    return starts[group] + (chances[1] * sizes[group]).long()
+
+
+def contrast(
+    made_FE: Tensor,
+    positives_FE: Tensor,
+    identities_F: Tensor,
+    others_OE: Tensor,
+    other_identities_O: Tensor,
+    bank: Bank | None = None,
+    rows_FK: Tensor | None = None,
+    tau: float = TAU,
+    same_person: float = SAME_PERSON,
+) -> Contrast:
+    """InfoNCE of each generated face.
+
+    made_FE       raw vectors of generated faces, with gradients
+    positives_FE  what each should be: the vector of its target
+    identities_F  who each is; negative where nobody knows
+    others_OE     vectors of all target faces of the batch and who they are, from which each face's own person is left
+                  out; a face's own target is left out by being too alike
+    rows_FK       of `drawn_rows`
+    """
+    made, positives = F.normalize(made_FE.float(), dim=-1), F.normalize(positives_FE.float(), dim=-1).detach()
+    others = F.normalize(others_OE.float(), dim=-1).detach()
+    kept = ~_same(identities_F, other_identities_O)
+    cosines, to_positive = [made @ others.T], [positives @ others.T]
+    if rows_FK is not None:
+        cosines.append(_cosines(made, bank.unit_NE, rows_FK))
+        to_positive.append(_cosines(positives, bank.unit_NE, rows_FK))
+        owners = bank.owner_N[rows_FK]
+        kept = torch.cat([kept, (owners != identities_F[:, None]) | (owners < 0)], dim=1)
+    negatives = torch.cat(cosines, dim=1)
+    kept = kept & (torch.cat(to_positive, dim=1) <= same_person)
+    hardest = negatives.detach().masked_fill(~kept, -1.0).amax(1)
+    return Contrast(info_nce((made * positives).sum(-1), negatives, kept, tau), hardest, kept.sum(1))
+
+
+def info_nce(positive_F: Tensor, negatives_FK: Tensor, kept_FK: Tensor, tau: float = TAU) -> Tensor:
+    """`logsumexp({positive / tau} and {negatives / tau}) - positive / tau` of each face, float32 [F], of cosines.
+
+    The positive is part of the denominator, as in the released program, so the loss is never negative.
+    """
+    dropped = torch.where(kept_FK, negatives_FK / tau, -torch.inf)
+    logits = torch.cat([positive_F[:, None] / tau, dropped], dim=1)
+    return logits.logsumexp(1) - logits[:, 0]
+
+
+def _same(identities_F: Tensor, others_O: Tensor) -> Tensor:
+    return (identities_F[:, None] == others_O[None]) & (identities_F[:, None] >= 0)
+
+
+def _cosines(unit_FE: Tensor, bank_NE: Tensor, rows_FK: Tensor) -> Tensor:
+    """[F, K]. A small bank is multiplied as a whole and then picked from, which moves less memory than its rows."""
+    if len(bank_NE) <= rows_FK.numel():
+        return (unit_FE @ bank_NE.T).gather(1, rows_FK)
+    return torch.einsum("fe,fke->fk", unit_FE, bank_NE[rows_FK])

@@ -1,0 +1,45 @@
+"""Latents to pixels with gradients and little memory: every residual block of the VAE's decoder is recomputed.
+
+Exact: the blocks and their order are diffusers' own. Cutting the latent into crops or tiles would not be, since group
+normalisation and the attention in the middle see the whole picture.
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from .flow import LatentScale
+
+
+def decoded(vae: AutoencoderKL, latent_BCHW: Tensor, scale: LatentScale) -> Tensor:
+    """RGB pixels [B, 3, 8 H, 8 W] of the transformer's latents, float32, 0 to 255 and not clamped."""
+    values = scale.out_of_model(latent_BCHW).to(vae.dtype)
+    for block in _blocks(vae):
+        values = checkpoint(block, values, use_reentrant=False) if torch.is_grad_enabled() else block(values)
+    return 127.5 * (values.float() + 1)
+
+
+def _blocks(vae: AutoencoderKL) -> Iterator[Callable[[Tensor], Tensor]]:
+    """The decoder in pieces that are recomputed one at a time."""
+    decoder = vae.decoder
+    if vae.post_quant_conv is not None:
+        yield vae.post_quant_conv
+    yield decoder.conv_in
+    middle = decoder.mid_block
+    yield from _residual(middle.resnets[:1])
+    for attention, resnet in zip(middle.attentions, middle.resnets[1:], strict=True):
+        if attention is not None:
+            yield attention
+        yield from _residual([resnet])
+    for block in decoder.up_blocks:
+        yield from _residual(block.resnets)
+        yield from block.upsamplers or ()
+    yield lambda values: decoder.conv_out(decoder.conv_act(decoder.conv_norm_out(values)))
+
+
+def _residual(resnets: torch.nn.ModuleList | list[torch.nn.Module]) -> Iterator[Callable[[Tensor], Tensor]]:
+    for resnet in resnets:
+        yield lambda values, resnet=resnet: resnet(values, None)

@@ -1,0 +1,56 @@
+"""How far generated faces are from the people they should be: the ground-truth-aligned identity loss.
+
+The landmarks are the target picture's, from the cache: nothing is detected on noisy predictions, and a face in the
+wrong place is punished too. Letters in tensor names: B pictures, F faces, E length of a face vector.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .warp import aligned_faces, clamped
+
+MAX_LEVEL = 0.6  # of the released program, above which a one-step estimate shows no face worth judging
+
+
+@dataclass(frozen=True, eq=False)
+class TargetFaces:
+    """Where the known faces of a batch are.
+
+    sample_F       int64 [F], ascending: the sample a face belongs to
+    landmarks_F52  float [F, 5, 2], fractions of the picture's width and height
+    """
+
+    sample_F: Tensor
+    landmarks_F52: np.ndarray
+
+    def within(self, samples: Tensor) -> "TargetFaces":
+        """The faces of some samples (int64, ascending), renumbered from 0."""
+        kept = torch.isin(self.sample_F, samples)
+        return TargetFaces(torch.searchsorted(samples, self.sample_F[kept]), self.landmarks_F52[kept.cpu().numpy()])
+
+
+def open_samples(levels_B: Tensor, faces: TargetFaces, max_level: float = MAX_LEVEL) -> Tensor:
+    """Samples, int64 ascending, whose faces are worth decoding: a noise level of at most `max_level`, and a face."""
+    with_faces = torch.unique(faces.sample_F)
+    return with_faces[levels_B.to(with_faces.device)[with_faces] <= max_level]
+
+
+def face_vectors(pixels_B3HW: Tensor, faces: TargetFaces, recogniser: Callable[[Tensor], Tensor]) -> Tensor:
+    """Raw vectors [F, E] of faces in generated pictures, with gradients to the pixels.
+
+    pixels_B3HW  RGB, 0 to 255, not clamped
+    recogniser   crops [F, 3, 112, 112] RGB, 0 to 255, to vectors
+    """
+    height_px, width_px = pixels_B3HW.shape[-2:]
+    landmarks_px = faces.landmarks_F52 * np.array([width_px, height_px])
+    return recogniser(aligned_faces(clamped(pixels_B3HW.float()), faces.sample_F, landmarks_px))
+
+
+def identity_losses(made_FE: Tensor, wanted_FE: Tensor) -> Tensor:
+    """`1 - cosine` of each face, float32 [F] (paper, eq. 4)."""
+    return 1 - F.cosine_similarity(made_FE.float(), wanted_FE.float(), dim=-1)
