@@ -1,0 +1,143 @@
+"""Hair: what hangs behind the head, what lies on it, and what falls beside the face."""
+
+import numpy as np
+
+from . import colours
+from .brush import Brush
+from .curves import Points, ellipse, ribbon, smooth, taper
+from .head import SKULL_TOP, Head
+
+_SHORT = 0.3
+
+
+def _volume(head: Head) -> float:
+    return head.person.between("hair_volume", 0.035, 0.24)
+
+
+def _end(head: Head) -> float:
+    """y where the hair ends."""
+    return head.person.between("hair_length", -0.35, 1.75)
+
+
+def _crown(head: Head, lowest: float) -> Points:
+    """The hair's outer edge from the left side at y = lowest over the top to the right, in head coordinates."""
+    wide, top = head.half_width + _volume(head), SKULL_TOP - 0.85 * _volume(head)
+    right = [(0.55 * wide, top + 0.09), (0.88 * wide, top + 0.34), (wide, -0.12)]
+    ends = [(wide, y) for y in (0.12, lowest) if y <= lowest]
+    right += ends
+    left = [(-x, y) for x, y in reversed(right)]
+    return smooth([*left, (0, top), *right], closed=False)
+
+
+def _curled(edge: Points, head: Head) -> Points:
+    """The edge with curls, as large as the trait above the middle."""
+    size = 0.085 * max(head.person["hair_curl"], 0)
+    if size < 0.01:
+        return edge
+    steps = np.hypot(*np.diff(edge, axis=0).T)
+    length = np.concatenate([[0], np.cumsum(steps)])
+    at = np.linspace(0, length[-1], max(int(length[-1] / 0.04), 8))
+    fine = np.stack([np.interp(at, length, edge[:, i]) for i in (0, 1)], 1)
+    out = fine - (0, 0.1)
+    out /= np.maximum(np.hypot(out[:, 0], out[:, 1]), 1e-6)[:, None]
+    return fine + out * size * (np.abs(np.sin(at * np.pi / 0.3))[:, None] - 0.3)
+
+
+def draw_back_hair(brush: Brush, head: Head) -> None:
+    """Knots, and the hair behind neck and shoulders."""
+    colour = colours.hair(head.person)
+    _draw_knots(brush, head, colour)
+    end = _end(head)
+    if end > _SHORT:
+        flare = head.half_width + _volume(head) * (1.0 + 0.35 * end)
+        fall = smooth(
+            [
+                (head.half_width + _volume(head), 0.12),
+                (flare, 0.5 * end + 0.1),
+                (0.92 * flare, end),
+                (0.5 * flare, end + 0.06),
+            ],
+            closed=False,
+        )
+        edge = np.concatenate([(fall * (-1, 1))[::-1], _crown(head, 0.0), fall])
+    else:
+        edge = _crown(head, max(end, 0.0))
+    seen = head.silhouette(_curled(edge, head)) - (0.08 * np.sin(np.deg2rad(head.look.yaw)), 0)
+    brush.fill(head.on_canvas(seen), colours.shade(colour, 0.45))
+
+
+def _draw_knots(brush: Brush, head: Head, colour: colours.Colour) -> None:
+    knot = head.person["hair_knot"]
+    size = 0.1 + 0.14 * (abs(knot) - 0.3) / 0.7
+    if knot > 0.3 and not head.look.hat:
+        places = [(0.0, SKULL_TOP - 0.8 * _volume(head) - 0.5 * size, size * 1.1, size)]
+    elif knot < -0.3:
+        x = head.half_width + 0.7 * _volume(head) + 0.6 * size
+        places = [(side * x, 0.3 + size, size * 0.9, size * 1.9) for side in (-1, 1)]
+    else:
+        return
+    for x, y, width, height in places:
+        seen = head.silhouette(ellipse(x, y, width, height, 24)) - (0.12 * np.sin(np.deg2rad(head.look.yaw)), 0)
+        brush.fill(head.on_canvas(seen), colours.shade(colour, 0.15))
+        shine = ellipse(x - 0.3 * width, y - 0.35 * height, 0.35 * width, 0.25 * height)
+        brush.fill(head.on_canvas(head.silhouette(shine)), colours.mix(colour, colours.WHITE, 0.3), 0.7)
+
+
+def _hairline(head: Head, lowest: float) -> Points:
+    """The hair's edge on the face from right to left, in head coordinates."""
+    a, top = head.half_width, head.hairline
+    fringe, part = head.person["hair_fringe"], 0.5 * a * head.person["hair_parting"]
+    deep = top + 0.3 * max(fringe, 0)
+    corner = top + (0.12 if fringe > 0 else 0.12 + 0.14 * fringe) + 0.22 * max(fringe, 0)
+    right = [(0.97 * a, lowest), (0.9 * a, -0.2), (0.68 * a, corner), ((0.68 * a + part) / 2, deep)]
+    left = [((-0.68 * a + part) / 2, deep), (-0.68 * a, corner), (-0.9 * a, -0.2), (-0.97 * a, lowest)]
+    return smooth([*right, (part, top + 0.02), *left], closed=False)
+
+
+def draw_front_hair(brush: Brush, head: Head) -> None:
+    """The hair on the skull down to the hairline, with a lighter strand on either side of the parting."""
+    colour, end = colours.hair(head.person), _end(head)
+    lowest = float(np.clip(end, -0.05, 0.22))
+    outer = head.on_canvas(head.silhouette(_curled(_crown(head, lowest), head)))
+    brush.fill(np.concatenate([outer, head.at(_hairline(head, lowest), lift=0.03)]), colour)
+    _draw_strands(brush, head, colour)
+    if end > _SHORT:
+        _draw_locks(brush, head, colour, end)
+
+
+def _draw_strands(brush: Brush, head: Head, colour: colours.Colour) -> None:
+    a, part = head.half_width, 0.5 * head.half_width * head.person["hair_parting"]
+    top = SKULL_TOP - 0.3 * _volume(head)
+    light = colours.mix(colour, colours.WHITE, 0.34)
+    for side, reach, strength in ((-1, 0.62, 0.85), (-1, 0.8, 0.5), (1, 0.7, 0.6)):
+        strand = smooth(
+            [
+                (part, top + 0.06),
+                (part + side * 0.3 * a, top + 0.1),
+                (side * reach * a, -0.56),
+                (side * (reach + 0.18) * a, -0.22),
+            ],
+            closed=False,
+            samples=5,
+        )
+        brush.fill(head.at(ribbon(strand, taper(len(strand), 0.05, 0.1)), lift=0.04), light, strength)
+    parting = smooth([(part, head.hairline), (part, -0.72), (0.8 * part, top + 0.06)], closed=False)
+    brush.fill(head.at(ribbon(parting, taper(len(parting), 0.03, 0.3)), lift=0.03), colours.shade(colour, 1.0))
+
+
+def _draw_locks(brush: Brush, head: Head, colour: colours.Colour, end: float) -> None:
+    a, wide = head.half_width, head.half_width + 0.6 * _volume(head)
+    sway = 0.05 * max(head.person["hair_curl"], 0)
+    bottom = min(end, 1.35)
+    for side in (-1, 1):
+        y = np.linspace(-0.42, bottom, 14)
+        x = np.interp(y, [-0.42, -0.05, 0.4, 1.4], [0.88 * a, 0.99 * a, wide, 0.98 * wide])
+        x = x + sway * np.sin(y * 9)
+        width = np.interp(np.linspace(0, 1, 14), [0, 0.3, 0.8, 1], [0.08, 0.17, 0.2, 0.05]) * (1 + 1.5 * _volume(head))
+        lock = head.silhouette(np.stack([side * x, y], 1))
+        brush.fill(head.on_canvas(ribbon(lock, width)), colours.shade(colour, 0.12))
+        brush.fill(
+            head.on_canvas(ribbon(lock - np.array([0.02, 0]), width * 0.22)),
+            colours.mix(colour, colours.WHITE, 0.3),
+            0.6,
+        )

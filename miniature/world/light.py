@@ -1,0 +1,57 @@
+"""Light: what it does to a round face and to the whole picture."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from .brush import Brush
+from .curves import Points
+
+
+@dataclass(frozen=True)
+class Light:
+    """near, far: RGB factors where the light comes from and on the other side.
+
+    source: (x, y) from the picture's middle, y down. depth: how strongly it models a face.
+    """
+
+    near: tuple[float, float, float]
+    far: tuple[float, float, float]
+    source: tuple[float, float]
+    depth: float
+
+    def shade(self, brush: Brush, outline: Points, centre: Points, radius_px: float) -> None:
+        """Models what the outline [N, 2] encloses like a ball of this centre and radius."""
+        patch, mask = brush.patch(outline)
+        if not patch.size:
+            return
+        corner = np.maximum(np.floor(outline.min(0) - 2), 0)
+        small = 4
+        x = (np.arange(0, patch.shape[1] + small, small, dtype=np.float32) + corner[0] - centre[0]) / radius_px
+        y = (np.arange(0, patch.shape[0] + small, small, dtype=np.float32) + corner[1] - centre[1]) / radius_px
+        towards = x[None, :] * self.source[0] + y[:, None] * self.source[1]
+        lit = np.clip(towards, 0, 1)[..., None] ** 1.5 * np.array([1.0, 1.0, 1.0], np.float32)
+        dark = np.clip(-towards, 0, 1)[..., None] ** 1.5 * np.array([0.55, 0.85, 0.8], np.float32)
+        factor = 1 + self.depth * (0.45 * lit - dark)
+        factor = cv2.resize(factor.astype(np.float32), (patch.shape[1], patch.shape[0]), interpolation=cv2.INTER_LINEAR)
+        share = mask[..., None].astype(np.float32) / 255
+        patch[:] = np.clip(patch * (1 + share * (factor - 1)), 0, 255)
+
+    def grade(self, picture_px: np.ndarray) -> np.ndarray:
+        """The picture, uint8 RGB [H, W, 3], in this light."""
+        height, width = picture_px.shape[:2]
+        y, x = np.mgrid[-1:1:9j, -1:1:9j].astype(np.float32)
+        share = np.clip(0.5 + 0.5 * (x * self.source[0] + y * self.source[1]), 0, 1)[..., None]
+        factor = np.asarray(self.far, np.float32) * (1 - share) + np.asarray(self.near, np.float32) * share
+        factor = cv2.resize(factor.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+        return np.clip(picture_px * factor + 0.5, 0, 255).astype(np.uint8)
+
+
+LIGHT_OF = {
+    "daylight": Light((1.06, 1.05, 1.0), (0.95, 0.96, 0.98), (-0.45, -0.8), 0.3),
+    "sunset": Light((1.22, 0.9, 0.58), (0.82, 0.56, 0.54), (0.95, -0.1), 0.45),
+    "moonlight": Light((0.66, 0.8, 1.12), (0.4, 0.46, 0.74), (-0.5, -0.85), 0.45),
+    "lamplight": Light((1.22, 1.02, 0.66), (0.5, 0.36, 0.26), (-0.95, -0.2), 0.5),
+    "neon": Light((1.18, 0.62, 1.02), (0.56, 0.96, 1.14), (-0.95, 0.1), 0.3),
+}
