@@ -23,6 +23,8 @@ RECIPES = {
     "judge": "miniature.recipes.judge",
     "siglip": "miniature.recipes.siglip",
     "classifiers": "miniature.recipes.classifiers",
+    "autoencoder": "miniature.recipes.autoencoder",
+    "picture_model": "miniature.recipes.picture_model",
 }
 
 

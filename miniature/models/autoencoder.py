@@ -1,0 +1,51 @@
+"""The picture coder: AutoencoderKL as in FLUX.1 (8 pixels a latent cell, 16 channels), with few channels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
+
+# GroupNorm of this class always makes 32 groups, so 32 is the least and every width is a multiple of it.
+WIDTHS = (32, 32, 64, 96)
+RESIDUALS_A_LEVEL = 1
+LATENT_CHANNELS = 16
+PIXELS_A_CELL = 8
+
+# FLUX.1's: what a sampler sees is (latent - SHIFT) * SCALE and should have mean 0 and deviation 1.
+SCALE, SHIFT = 0.3611, 0.1159
+
+
+def diffusers_autoencoder() -> AutoencoderKL:
+    """diffusers' own class at this size, with fresh weights."""
+    from diffusers import AutoencoderKL
+
+    levels = len(WIDTHS)
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        block_out_channels=WIDTHS,
+        layers_per_block=RESIDUALS_A_LEVEL,
+        latent_channels=LATENT_CHANNELS,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+        scaling_factor=SCALE,
+        shift_factor=SHIFT,
+    )
+
+
+def comfyui_parameters() -> dict[str, object]:
+    """The same size in the words of ComfyUI's class."""
+    return {
+        "double_z": True,
+        "z_channels": LATENT_CHANNELS,
+        "resolution": 160,
+        "in_channels": 3,
+        "out_ch": 3,
+        "ch": WIDTHS[0],
+        "ch_mult": [width // WIDTHS[0] for width in WIDTHS],
+        "num_res_blocks": RESIDUALS_A_LEVEL,
+        "attn_resolutions": [],
+        "dropout": 0.0,
+    }

@@ -1,0 +1,206 @@
+"""Recipe of the picture model and, learnt with it from nothing, of the two readers of captions."""
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+from tqdm import tqdm
+
+from training.base.flux_keys import to_comfyui
+
+from ..models.autoencoder import SCALE, SHIFT
+from ..models.backbone import CELL_LATENTS, diffusers_flux
+from ..models.text import (
+    CLIP_TOKENS,
+    PAD_ID,
+    SPECIAL,
+    SPECIAL_NAMES,
+    T5_TOKENS,
+    clip_encoder,
+    t5_encoder,
+    word_tokenizer,
+)
+from ..weights_folder import CLIP, CLIP_WORDS, CODER, FLUX, T5, T5_WORDS, WEIGHTS
+from ..world.captions import WORDS
+from .autoencoder import shipped_autoencoder
+from .cards import digest_of
+from .scenes import scene_pool, signed_pixels
+from .training import Recipe
+
+SCENES = 30_000
+PICTURES_A_STEP = 64
+NO_CAPTION_SHARE = 0.1
+# FLUX.1-dev is distilled: its guidance is an input. Until the model is distilled the input means nothing.
+GUIDANCE = (1.0, 5.0)
+
+
+class PictureModel(nn.Module):
+    """The backbone and the readers that learn with it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        entries = len(SPECIAL) + len(WORDS)
+        self.flux, self.t5, self.clip = diffusers_flux(), t5_encoder(entries), clip_encoder(entries)
+
+    def forward(self, latents: Tensor, level: Tensor, guidance: Tensor, t5_ids: Tensor, clip_ids: Tensor) -> Tensor:
+        """Velocity [B, 16, h, w] at noise levels [B] in 0..1 and guidances [B], for word ids [B, 32] and [B, 40]."""
+        rows, columns = latents.shape[-2] // CELL_LATENTS, latents.shape[-1] // CELL_LATENTS
+        velocity = self.flux(
+            hidden_states=packed(latents),
+            encoder_hidden_states=self.t5(input_ids=t5_ids).last_hidden_state,
+            pooled_projections=self.clip(input_ids=clip_ids).pooler_output,
+            timestep=level,
+            img_ids=positions(rows, columns),
+            txt_ids=torch.zeros(t5_ids.shape[1], 3),
+            guidance=guidance,
+        ).sample
+        return unpacked(velocity, rows, columns)
+
+
+class CodedScenes:
+    """Scenes as the sampler sees them, mixed with noise, beside their captions' word ids."""
+
+    def __init__(self, scratch: Path, seed: int) -> None:
+        pool = scene_pool(scratch, seed, SCENES)
+        started = time.monotonic()
+        self._mean, self._deviation = coded(pool.pixels, scratch, f"{seed}_{SCENES}")
+        self._t5_ids, self._clip_ids = word_ids(pool.captions)
+        self._seed = seed
+        self.seconds = pool.seconds + time.monotonic() - started
+
+    def __call__(self, step: int) -> tuple[Tensor, ...]:
+        """Mixed latents [B, 16, h, w], noise levels [B], guidances [B], word ids for T5 [B, 32] and for CLIP [B, 40], and
+        the velocity to learn [B, 16, h, w]."""
+        rng = np.random.default_rng([self._seed, 1, step])
+        chosen = np.sort(rng.choice(SCENES, PICTURES_A_STEP, replace=False))
+        mean, deviation, noise = self._mean[chosen], self._deviation[chosen], rng.standard_normal
+        clean = mean + deviation * noise(mean.shape, np.float32)
+        end = noise(mean.shape, np.float32)
+        # Logit-normal and a little towards noise, where a picture's plan is made; uniform draws learn that slower.
+        level = 1 / (1 + np.exp(-noise(PICTURES_A_STEP, np.float32) - 0.3))
+        share = level[:, None, None, None]
+        guidance = rng.uniform(*GUIDANCE, PICTURES_A_STEP).astype(np.float32)
+        said = torch.from_numpy(rng.random(PICTURES_A_STEP) >= NO_CAPTION_SHARE)[:, None]
+        t5_ids, clip_ids = (
+            torch.where(said, ids[chosen], nothing)
+            for ids, nothing in zip((self._t5_ids, self._clip_ids), word_ids([""]), strict=True)
+        )
+        mixed, velocity = (torch.from_numpy(part) for part in ((1 - share) * clean + share * end, end - clean))
+        return mixed, torch.from_numpy(level), torch.from_numpy(guidance), t5_ids, clip_ids, velocity
+
+
+def velocity_loss(model: PictureModel, batch: tuple[Tensor, ...]) -> Tensor:
+    """Mean squared difference of velocities."""
+    *inputs, velocity = batch
+    return mse_loss(model(*inputs).float(), velocity)
+
+
+def packed(latents: Tensor) -> Tensor:
+    """[B, c, h, w] to cells [B, h/2 * w/2, 4c], as FLUX.1 reads them."""
+    batch, channels, height, width = latents.shape
+    cells = latents.view(batch, channels, height // 2, 2, width // 2, 2)
+    return cells.permute(0, 2, 4, 1, 3, 5).reshape(batch, -1, channels * 4)
+
+
+def unpacked(cells: Tensor, rows: int, columns: int) -> Tensor:
+    """The inverse of `packed`."""
+    batch, _, width = cells.shape
+    split = cells.view(batch, rows, columns, width // 4, 2, 2)
+    return split.permute(0, 3, 1, 4, 2, 5).reshape(batch, width // 4, rows * 2, columns * 2)
+
+
+def positions(rows: int, columns: int) -> Tensor:
+    """(0, row, column) of every cell, float32 [rows * columns, 3]."""
+    row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    return torch.stack((torch.zeros_like(row), row, column), dim=-1).reshape(-1, 3).float()
+
+
+def word_ids(captions: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Ids for T5 [captions, 32] and for CLIP [captions, 40], padded. ValueError for a caption that is too long."""
+    return _ids(captions, starts=False, length=T5_TOKENS), _ids(captions, starts=True, length=CLIP_TOKENS)
+
+
+@torch.inference_mode()
+def coded(pixels: np.ndarray, scratch: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of all scenes' latents as the sampler sees them, float16 [scenes, 16, 20, 20].
+
+    Coded once into `scratch` by the shipped coder.
+    """
+    digest = digest_of(WEIGHTS / CODER).sha256[:8]
+    path = scratch / f"latents_{name}_{digest}.npy"
+    if not path.exists():
+        autoencoder = shipped_autoencoder()
+        blocks = [
+            autoencoder.encode(signed_pixels(pixels[start : start + 64])).latent_dist
+            for start in tqdm(range(0, len(pixels), 64), desc="coding scenes")
+        ]
+        means = torch.cat([(block.mean - SHIFT) * SCALE for block in blocks])
+        deviations = torch.cat([block.std * SCALE for block in blocks])
+        with path.with_suffix(".part").open("wb") as file:
+            np.save(file, torch.stack((means, deviations)).half().numpy())
+        os.replace(path.with_suffix(".part"), path)
+    mean, deviation = np.load(path, mmap_mode="r")
+    return mean, deviation
+
+
+def export(model: PictureModel, folder: Path) -> tuple[Path, ...]:
+    """Writes the three models under the names that ComfyUI's users know, and the two vocabularies."""
+    states = {FLUX: to_comfyui(model.flux.state_dict()), CLIP: clip_names(model.clip), T5: t5_names(model.t5)}
+    for name, state in states.items():
+        save_file({key: value.half().cpu().contiguous() for key, value in state.items()}, folder / name)
+    vocabularies = [
+        *save_vocabulary(word_tokenizer(WORDS, starts=False), folder / T5_WORDS),
+        *save_vocabulary(word_tokenizer(WORDS, starts=True), folder / CLIP_WORDS),
+    ]
+    return (*(folder / name for name in states), *vocabularies)
+
+
+def clip_names(clip: nn.Module) -> dict[str, Tensor]:
+    """A CLIP text model's tensors as files name them; recent versions of transformers leave the first part out."""
+    first = "text_model."
+    return {key if key.startswith(first) else first + key: value for key, value in clip.state_dict().items()}
+
+
+def t5_names(t5: nn.Module) -> dict[str, Tensor]:
+    """A T5 encoder's tensors as files name them, the embedding once."""
+    return {key: value for key, value in t5.state_dict().items() if key != "encoder.embed_tokens.weight"}
+
+
+def save_vocabulary(tokenizer: Tokenizer, folder: Path) -> tuple[Path, ...]:
+    """Writes a folder that transformers opens."""
+    folder.mkdir(parents=True, exist_ok=True)
+    words, settings = folder / "tokenizer.json", folder / "tokenizer_config.json"
+    tokenizer.save(str(words))
+    settings.write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", **SPECIAL_NAMES}, indent=4) + "\n")
+    return words, settings
+
+
+def _ids(captions: Sequence[str], starts: bool, length: int) -> Tensor:
+    tokenizer = word_tokenizer(WORDS, starts)
+    encoded = [entry.ids for entry in tokenizer.encode_batch(list(captions))]
+    longest = max(len(ids) for ids in encoded)
+    if longest > length:
+        raise ValueError(f"A caption has {longest} tokens; the model reads {length}. Name less.")
+    return torch.tensor([ids + [PAD_ID] * (length - len(ids)) for ids in encoded])
+
+
+RECIPE = Recipe(
+    name="picture_model",
+    steps=12_000,
+    learning_rate=1e-3,
+    build=PictureModel,
+    batches=CodedScenes,
+    loss=velocity_loss,
+    export=export,
+    weight_decay=0.01,
+    warmup=200,
+    average=0.999,
+)

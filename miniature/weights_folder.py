@@ -1,0 +1,24 @@
+"""Where the shipped models lie and what their files are called."""
+
+from pathlib import Path
+
+WEIGHTS = Path(__file__).resolve().parent / "weights"
+
+CODER = "vae.safetensors"
+FLUX = "flux.safetensors"
+T5 = "t5.safetensors"
+CLIP = "clip.safetensors"
+T5_WORDS, CLIP_WORDS = "t5_tokenizer", "clip_tokenizer"
+FACES = "faces"
+SIGLIP = "siglip.safetensors"
+
+
+def shipped(name: str) -> Path:
+    """The file of a shipped model. FileNotFoundError where the copy of the pack lacks it."""
+    path = WEIGHTS / name
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path} is missing. It is part of the pack: install the pack again, or make the file with "
+            "python miniature/train.py."
+        )
+    return path
