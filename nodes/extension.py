@@ -2,7 +2,19 @@
 
 from comfy_api.latest import ComfyAPI, ComfyExtension, io
 
-from . import applying, editing, identities, identity_library, layout, layout_sources, loading, measuring, sampling
+from . import (
+    answers,
+    applying,
+    editing,
+    face_layout,
+    identities,
+    identity_library,
+    layout,
+    layout_sources,
+    loading,
+    measuring,
+    sampling,
+)
 from .migration import register_replacements
 
 
@@ -11,9 +23,12 @@ class WithAnyoneExtension(ComfyExtension):
         await register_replacements(ComfyAPI())
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        topics = (loading, identities, identity_library, layout, layout_sources, applying, sampling, editing, measuring)
+        people = (loading, identities, identity_library)
+        places = (layout, face_layout, layout_sources)
+        topics = (*people, *places, applying, sampling, editing, measuring)
         return [node for topic in topics for node in topic.NODES]
 
 
 def comfy_entrypoint() -> WithAnyoneExtension:
+    answers.register()
     return WithAnyoneExtension()

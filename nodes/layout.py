@@ -1,5 +1,7 @@
 """Where people go: places on the canvas, and who stands in them."""
 
+from typing import Any
+
 import torch
 from comfy_api.latest import io, ui
 
@@ -18,8 +20,10 @@ from ..withanyone_core.presets import preset_layout
 from ..withanyone_core.preview import draw_layout
 from ..withanyone_core.timing import Window
 from . import sockets
+from .images import shown_small
 
 BEST_MATCH = -1
+CROP_PX = 128  # as shown in Face Layout's canvas
 
 
 class WithAnyoneLayout(io.ComfyNode):
@@ -142,7 +146,19 @@ class WithAnyonePlaceFace(io.ComfyNode):
             return io.NodeOutput(place_in_mask(identity, Mask.from_batch(mask), weight, faces, window))
         if box == BEST_MATCH:
             box = best_box(identity, layout, [face.box_number for face in faces])
-        return io.NodeOutput(place_in_box(identity, layout, box, weight, faces, window))
+        placed = place_in_box(identity, layout, box, weight, faces, window)
+        return io.NodeOutput(placed, ui={"withanyone_placed": [_for_the_canvas(cls, placed[-1])]})
+
+
+def _for_the_canvas(cls: type[io.ComfyNode], face: PlacedFace) -> dict[str, Any]:
+    """Whom Face Layout's canvas shows in which box."""
+    crop = (face.identity.crop * 255.0).round().byte().cpu().numpy()
+    return {
+        "name": face.identity.name,
+        "box": face.box_number,
+        "weight": face.weight,
+        "crop": shown_small(cls, crop, CROP_PX),
+    }
 
 
 def _percent(name: str, default: float, tooltip: str) -> io.Float.Input:

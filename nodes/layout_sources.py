@@ -37,8 +37,8 @@ class LayoutFromImage(io.ComfyNode):
             inputs=[
                 io.Image.Input("image", tooltip="The guide picture. Only its faces' places are used, not its look."),
                 sockets.FaceAnalysis.Input("face_analysis"),
-                _side("width"),
-                _side("height"),
+                canvas_side("width"),
+                canvas_side("height"),
                 io.Combo.Input(
                     "order", options=list(ORDERS), default=ORDERS[0], tooltip="Which face becomes box 1, 2 and so on."
                 ),
@@ -74,7 +74,7 @@ class LayoutFromImage(io.ComfyNode):
         fit: str,
     ) -> io.NodeOutput:
         canvas_px = floor_to_tokens(width, height)
-        guide = _first(pictures(image, "image"), "image")
+        guide = first_picture(pictures(image, "image"), "image")
         guide_px = guide.shape[1], guide.shape[0]
         try:
             faces = croppable_faces(guide, "the guide picture", face_analysis)
@@ -105,8 +105,8 @@ class LayoutFromBoxes(io.ComfyNode):
                     "box a line. Pixels, or fractions of the canvas if no number is above 1. "
                     "Of several frames the first is used.",
                 ),
-                _side("width", " The boxes are measured in it too, except SEGS, which know their own picture."),
-                _side("height"),
+                canvas_side("width", " The boxes are measured in it too, except SEGS, which know their own picture."),
+                canvas_side("height"),
                 io.Combo.Input(
                     "numbers",
                     options=list(NUMBERS),
@@ -135,8 +135,8 @@ class PreviewFaces(io.ComfyNode):
             description="Who stands where: the cells each person owns, their crops, and how much they overlap.",
             inputs=[
                 sockets.Faces.Input("faces", tooltip="From the last Place Face of the chain."),
-                _side("width", " 0: as the layout, else as the picture.", 0),
-                _side("height", " 0: as the layout, else as the picture.", 0),
+                canvas_side("width", " 0: as the layout, else as the picture.", 0),
+                canvas_side("height", " 0: as the layout, else as the picture.", 0),
                 io.Image.Input("image", optional=True, tooltip="Drawn behind the places, stretched to the canvas."),
             ],
             outputs=[
@@ -150,7 +150,7 @@ class PreviewFaces(io.ComfyNode):
     def execute(
         cls, faces: tuple[PlacedFace, ...], width: int, height: int, image: Tensor | None = None
     ) -> io.NodeOutput:
-        behind = None if image is None else _first(pictures(image, "image"), "image")
+        behind = None if image is None else first_picture(pictures(image, "image"), "image")
         layout = next((face.layout for face in faces if face.layout is not None), None)
         known = (1024, 1024) if behind is None else (behind.shape[1], behind.shape[0])
         known = known if layout is None else (layout.width_px, layout.height_px)
@@ -163,7 +163,7 @@ class PreviewFaces(io.ComfyNode):
         return io.NodeOutput(preview, words, ui=shown)
 
 
-def _side(name: str, more: str = "", default: int = 1024) -> io.Int.Input:
+def canvas_side(name: str, more: str = "", default: int = 1024) -> io.Int.Input:
     tooltip = f"{name.capitalize()} of the canvas in pixels.{more}"
     return io.Int.Input(name, default=default, min=min(default, CELL_PX), max=LARGEST_PX, step=CELL_PX, tooltip=tooltip)
 
@@ -185,7 +185,7 @@ def _layout_output(
     return io.NodeOutput(layout, layout.width_px, layout.height_px, len(layout.boxes), ui=shown)
 
 
-def _first(batch: tuple[Any, ...], name: str) -> Any:
+def first_picture(batch: tuple[Any, ...], name: str) -> Any:
     if len(batch) > 1:
         LOGGER.warning("%s: the first of %d pictures is used.", name, len(batch))
     return batch[0]

@@ -74,13 +74,20 @@ def preset_layout(people: int, width_px: int, height_px: int, seed: int = 0) -> 
 
     ValueError for fewer than one person, or more than the canvas has columns of 16 pixels.
     """
+    if people not in PRESETS:
+        return row_layout(people, width_px, height_px)
+    preset = random.Random(seed).choice(PRESETS[people])
+    return _layout([letterbox(box, width_px, height_px) for box in preset], width_px, height_px)
+
+
+def row_layout(people: int, width_px: int, height_px: int) -> Layout:
+    """So many people in an even row. ValueError as for `preset_layout`."""
     if people < 1:
         raise ValueError(f"A layout for {people} people was asked for; expected at least 1.")
-    if people in PRESETS:
-        preset = random.Random(seed).choice(PRESETS[people])
-        boxes_px = [letterbox(box, width_px, height_px) for box in preset]
-    else:
-        boxes_px = even_row(people, width_px, height_px)
+    return _layout(even_row(people, width_px, height_px), width_px, height_px)
+
+
+def _layout(boxes_px: list[BoxPx], width_px: int, height_px: int) -> Layout:
     return Layout(tuple(Box.from_px(*box, width_px, height_px) for box in boxes_px), width_px, height_px)
 
 

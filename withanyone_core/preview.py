@@ -42,6 +42,13 @@ def empty_canvas(width_px: int, height_px: int, behind: np.ndarray | None) -> tu
     return picture, scale
 
 
+def thumbnail(picture_HWC: np.ndarray, longest_px: int) -> np.ndarray:
+    """The picture, uint8 [H, W, 3], no longer than so many pixels on either side; a smaller one is as it was."""
+    picture = Image.fromarray(picture_HWC)
+    picture.thumbnail((longest_px, longest_px), Image.Resampling.LANCZOS)
+    return np.asarray(picture)
+
+
 def _draw_grid(draw: ImageDraw.ImageDraw, size: tuple[int, int], cell: float) -> None:
     if cell < 6:  # closer lines would only grey the canvas
         return

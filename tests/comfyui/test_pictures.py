@@ -11,6 +11,7 @@ add_comfyui()
 import folder_paths
 from withanyone_pack.nodes.editing import PrepareFaceEdit
 from withanyone_pack.nodes.extension import WithAnyoneExtension
+from withanyone_pack.nodes.face_layout import FaceLayout
 from withanyone_pack.nodes.identities import IdentityFromPhotos
 from withanyone_pack.nodes.layout import WithAnyonePlaceFace
 from withanyone_pack.nodes.layout_sources import LayoutFromImage, PreviewFaces
@@ -35,6 +36,7 @@ NODES = {
     ),
     PrepareFaceEdit: lambda image: PrepareFaceEdit.execute(image, OneFace(), "", 0),
     PreviewFaces: lambda image: PreviewFaces.execute(two_faces(), 64, 64, image),
+    FaceLayout: lambda image: FaceLayout.execute(64, 64, "[[0, 0, 1, 1]]", image),
     IdentityMeter: lambda image: IdentityMeter.execute(image, two_faces(), OneFace()),
     PickBest: lambda image: PickBest.execute(image, two_faces(), OneFace(), 1, "likeness"),
     Compare: lambda image: Compare.execute(image, image, two_faces(), OneFace(), "A", "B", 0),
@@ -52,23 +54,23 @@ def temp(tmp_path, monkeypatch):
     [
         (
             torch.rand(0, 64, 64, 3),
-            r"(photos|image|images|images_a): the IMAGE batch is empty \(shape \(0, 64, 64, 3\)\); connect at",
+            r"(photos|images?|images_a|backdrop): the IMAGE batch is empty \(shape \(0, 64, 64, 3\)\); connect at",
         ),
         (
             torch.full((1, 64, 64, 3), torch.nan),
-            r"(photos|image|images|images_a): photo 1 holds 12288 values that are NaN or infinite",
+            r"(photos|images?|images_a|backdrop): photo 1 holds 12288 values that are NaN or infinite",
         ),
         (
             torch.rand(1, 3, 64, 64),
-            r"(photos|image|images|images_a): expected 1 \(grey\), 3 \(RGB\) or 4 \(RGBA\) channels last, got",
+            r"(photos|images?|images_a|backdrop): expected 1 \(grey\), 3 \(RGB\) or 4 \(RGBA\) channels last, got",
         ),
         (
             torch.rand(64, 64, 3),
-            r"(photos|image|images|images_a): expected an IMAGE batch \[pictures, height, width, channels\], got",
+            r"(photos|images?|images_a|backdrop): expected an IMAGE batch \[pictures, height, width, channels\], got",
         ),
         (
             torch.rand(1, 64, 64, 3) * 255,
-            r"(photos|image|images|images_a): photo 1 has values up to .*; expected 0 to 1",
+            r"(photos|images?|images_a|backdrop): photo 1 has values up to .*; expected 0 to 1",
         ),
     ],
     ids=["empty", "nan", "channels first", "no batch", "0 to 255"],
