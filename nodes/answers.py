@@ -8,6 +8,7 @@ A question that has no answer gets status 400 and {"error": words}.
 
 import asyncio
 import io
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,9 +28,8 @@ KINDS = ("preset", "row")
 
 def register() -> None:
     """Adds the answers to ComfyUI's server, which is there before nodes are loaded; without one there is no browser."""
-    from server import PromptServer
-
-    server = getattr(PromptServer, "instance", None)
+    # looked up, not imported: whoever uses the nodes without a server (a test, a script) shall not start to load one
+    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
     if server is not None:
         server.routes.get("/withanyone/places")(answer_places)
         server.routes.get("/withanyone/identities")(answer_identities)
