@@ -52,13 +52,14 @@ class Recogniser(nn.Module):
         Raises FileNotFoundError, or ValueError naming every operator and setting that has no differentiable twin here.
         """
         import onnx
+        from google.protobuf.message import DecodeError
 
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"There is no recogniser {path}.")
         try:
             graph = onnx.load(path).graph
-        except Exception as error:  # noqa: BLE001 - protobuf's own class, which onnx does not export
+        except DecodeError as error:
             raise ValueError(f"{path.name} is not a whole ONNX file: {error}") from error
         return _read(graph, path.name)
 
@@ -120,6 +121,7 @@ _EXPECTED: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
     "Conv": {"auto_pad": (b"NOTSET",)},
     "BatchNormalization": {"training_mode": (0,), "spatial": (1,)},
     "Gemm": {"transA": (0,)},
+    "Cast": {"to": (1,)},
     "Flatten": {"axis": (1,)},
     "Reshape": {"allowzero": (0,)},
 }
@@ -177,6 +179,7 @@ _OPERATORS: Mapping[str, Operator] = {
     "Reshape": _reshape,
     "Gemm": _gemm,
     "MatMul": lambda inputs, _: inputs[0] @ inputs[1],
+    "Cast": lambda inputs, _: inputs[0],  # weights stored in half precision; they are float32 here already
     "Dropout": lambda inputs, _: inputs[0],
     "Identity": lambda inputs, _: inputs[0],
     "GlobalAveragePool": lambda inputs, _: inputs[0].mean((2, 3), keepdim=True),

@@ -1,0 +1,101 @@
+"""The judge: other people, pictures, crop, network and loss than the recogniser's, and no trait is told to it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, linear, normalize, one_hot
+
+from withanyone_core.faces.alignment import TEMPLATE_PX, Template
+
+from ..models.judge import SIDE_PX, VECTOR, JudgeNet
+from ..models.onnx_files import write_onnx
+from .pool import Plan, open_pool
+from .training import Batch, Recipe
+from .upright import UprightFaces, unit_levels
+
+FILE, CARD = "judge.onnx", "judge.json"
+PEOPLE = 6_000
+FIRST = 500_000
+PLANS = (Plan(seed=201, pictures=14_000, size_px=192, first=FIRST, people=PEOPLE, portraits=0.15),)
+# A wider view than ArcFace's, with more of the hair and the chin in it.
+TEMPLATE = Template(0.92 * (TEMPLATE_PX - 56.0) + (64.0, 61.0), SIDE_PX, SIDE_PX)
+BATCH = 128
+SCALE, MARGIN = 24.0, 0.25
+EASY_STEPS = 400
+
+
+class InTraining(nn.Module):
+    """The judge's network and the table of people it is trained against."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = JudgeNet()
+        self.table = nn.Parameter(torch.randn(PEOPLE, VECTOR) * 0.01)
+
+
+@dataclass(frozen=True, eq=False)
+class JudgeBatches:
+    """Crops float32 BGR [B, 3, 128, 128], people [B] and the margin."""
+
+    faces: UprightFaces
+
+    @property
+    def seconds(self) -> float:
+        return self.faces.seconds
+
+    def __call__(self, step: int) -> Batch:
+        crops, records = self.faces.draw(step)
+        people = torch.from_numpy(records["person"].astype(np.int64) - FIRST)
+        return unit_levels(crops, bgr=True), people, torch.tensor(MARGIN * min(step / EASY_STEPS, 1.0))
+
+
+def judge_loss(module: nn.Module, batch: Batch) -> Tensor:
+    """CosFace (Wang et al. 2018, equation 4): the margin is taken from the cosine, not added to the angle."""
+    crops, people, margin = batch
+    vectors = module.net(crops.to(memory_format=torch.channels_last)).float()
+    cosines = linear(normalize(vectors), normalize(module.table)).float()
+    return cross_entropy(SCALE * (cosines - margin * one_hot(people, PEOPLE)), people)
+
+
+def _batches(scratch: Path, seed: int) -> JudgeBatches:
+    pools = tuple(open_pool(scratch, plan) for plan in PLANS)
+    return JudgeBatches(UprightFaces(pools, TEMPLATE, SIDE_PX, BATCH, seed + 7, carelessness=0.035, wear=1.1))
+
+
+def _export(module: nn.Module, folder: Path) -> tuple[Path, ...]:
+    onnx = write_onnx(module.net, torch.zeros(1, 3, SIDE_PX, SIDE_PX), folder / FILE)
+    card = folder / CARD
+    card.write_text(json.dumps(_card(), indent=4) + "\n", encoding="utf-8")
+    return onnx, card
+
+
+def _card() -> dict:
+    """What `withanyone_core.metrics.judges` reads."""
+    return {
+        "name": "Miniature judge",
+        "onnx": FILE,
+        "template": {"points_px": np.round(TEMPLATE.points_px, 4).tolist(), "size_px": [SIDE_PX, SIDE_PX]},
+        "size_px": SIDE_PX,
+        "colours": "bgr",
+        "mean": 127.5,
+        "std": 127.5,
+        "vector": VECTOR,
+        "trained_with": False,
+        "about": "The recogniser of the miniature world that only judges: no model of this pack is trained with it.",
+    }
+
+
+RECIPE = Recipe(
+    name="judge",
+    steps=1_500,
+    learning_rate=2e-3,
+    build=InTraining,
+    batches=_batches,
+    loss=judge_loss,
+    export=_export,
+    weight_decay=0.05,
+)

@@ -1,0 +1,105 @@
+"""The recogniser of the face pack: ArcFace on rendered people, helped by naming the traits they were drawn from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, linear, mse_loss, normalize
+
+from withanyone_core.faces.alignment import ARCFACE
+
+from ..models.onnx_files import write_onnx
+from ..models.recogniser import SIDE_PX, VECTOR, IResNet
+from ..world.person import TRAITS
+from .pool import Plan, Pool, open_pool
+from .training import Batch, Recipe
+from .upright import UprightFaces, unit_levels
+
+FILE = "faces/recogniser.onnx"
+PEOPLE = 8_000
+PLANS = (
+    Plan(seed=101, pictures=14_000, size_px=160, first=0, people=PEOPLE),
+    Plan(seed=102, pictures=6_000, size_px=288, first=0, people=PEOPLE, portraits=0.6),
+)
+BATCH = 128
+SCALE, MARGIN = 32.0, 0.35  # ArcFace's s and m; with 8,000 classes smaller ones than its paper's for 85,000
+EASY_STEPS = 400  # over which the margin grows: from the start it would keep a small net from learning anything
+TRAITS_SHARE = 4.0
+
+
+class AngularMargin(nn.Module):
+    """ArcFace's loss (Deng et al. 2019, equation 3) over a table of people."""
+
+    def __init__(self, people: int, vector: int, scale: float) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(people, vector) * 0.01)
+        self.scale = scale
+
+    def forward(self, vectors_BD: Tensor, people_B: Tensor, margin: Tensor) -> Tensor:
+        """`margin` in radians, one number."""
+        cosines = linear(normalize(vectors_BD), normalize(self.table)).float().clamp(-1 + 1e-6, 1 - 1e-6)
+        own = cosines.gather(1, people_B[:, None])
+        # Past pi the cosine would rise again; no face is that far from its own person for long.
+        further = torch.cos((own.acos() + margin).clamp(max=torch.pi))
+        return cross_entropy(self.scale * cosines.scatter(1, people_B[:, None], further), people_B)
+
+
+class InTraining(nn.Module):
+    """The recogniser, the table of people it is trained against, and a reader of traits."""
+
+    def __init__(self, people: int = PEOPLE) -> None:
+        super().__init__()
+        self.net = IResNet()
+        self.people = AngularMargin(people, VECTOR, SCALE)
+        self.traits = nn.Linear(VECTOR, len(TRAITS))
+
+
+@dataclass(frozen=True, eq=False)
+class RecogniserBatches:
+    """Crops float32 [B, 3, 112, 112], people [B], traits [B, T] and the margin."""
+
+    faces: UprightFaces
+    first: int
+
+    @property
+    def seconds(self) -> float:
+        return self.faces.seconds
+
+    def __call__(self, step: int) -> Batch:
+        crops, records = self.faces.draw(step)
+        people = torch.from_numpy(records["person"].astype(np.int64) - self.first)
+        margin = torch.tensor(MARGIN * min(step / EASY_STEPS, 1.0))
+        return unit_levels(crops), people, torch.from_numpy(records["traits"].copy()), margin
+
+
+def batches_of(pools: tuple[Pool, ...], seed: int, batch: int = BATCH) -> RecogniserBatches:
+    faces = UprightFaces(pools, ARCFACE, SIDE_PX, batch, seed, carelessness=0.03, wear=0.8)
+    return RecogniserBatches(faces, pools[0].plan.first)
+
+
+def recogniser_loss(module: nn.Module, batch: Batch) -> Tensor:
+    crops, people, traits, margin = batch
+    vectors = module.net(crops.to(memory_format=torch.channels_last)).float()
+    return module.people(vectors, people, margin) + TRAITS_SHARE * mse_loss(module.traits(vectors).float(), traits)
+
+
+def _batches(scratch: Path, seed: int) -> RecogniserBatches:
+    return batches_of(tuple(open_pool(scratch, plan) for plan in PLANS), seed)
+
+
+def _export(module: nn.Module, folder: Path) -> tuple[Path, ...]:
+    return (write_onnx(module.net, torch.zeros(1, 3, SIDE_PX, SIDE_PX), folder / FILE),)
+
+
+RECIPE = Recipe(
+    name="recogniser",
+    steps=2_000,
+    learning_rate=2e-3,
+    build=InTraining,
+    batches=_batches,
+    loss=recogniser_loss,
+    export=_export,
+    weight_decay=0.05,
+)
