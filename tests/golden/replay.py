@@ -6,7 +6,7 @@ from fnmatch import fnmatch
 from itertools import chain
 from pathlib import Path
 
-from . import boxes, comfyui_flux, diffusers_flux, images, metrics, network, schedules
+from . import boxes, comfyui_flux, diffusers_flux, images, losses, metrics, network, schedules
 from .report import Outcome, print_file, print_total, skipped
 
 Replay = Callable[[Path], Iterable[Outcome]]
@@ -24,6 +24,15 @@ REPLAYS: dict[str, Replay] = {
     "g_siglip_tiny.safetensors": images.siglip,
     "copypaste.json": metrics.copy_paste,
     "bench_stats.json": metrics.bench_stats,
+    "timesteps.json": losses.timesteps,
+    "flow.json": losses.flow,
+    "infonce.json": losses.info_nce,
+    "idloss.json": losses.identity_loss,
+    "align.json": losses.align,
+    "gt_aligned.json": losses.gt_aligned,
+    "masks.json": losses.masks,
+    "adapter_keys.json": losses.adapter_keys,
+    "negpool.json": losses.negative_pool,
 }
 # Read by the replays above.
 COMPANIONS = {
@@ -33,6 +42,10 @@ COMPANIONS = {
     "e_bbox_masks.safetensors",
     "f_sigma_schedules.json",
     "copypaste.safetensors",
+    *(
+        f"{name}.safetensors"
+        for name in ("timesteps", "flow", "infonce", "idloss", "align", "gt_aligned", "masks", "negpool")
+    ),
 }
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 TAU = 0.1
 DRAWS = 4096
+_NOWHERE = -1e4  # a logit without weight or gradient, finite so that a face without negatives has a gradient of 0
 SAME_PERSON = 0.4  # cosine to the positive above which a negative is taken for the same person
 
 
@@ -53,9 +54,8 @@ class Bank:
         return cls(unit, owner, sizes.cumsum(0) - sizes, sizes, group_of)
 
     def to(self, device: torch.device | str) -> "Bank":
-        return Bank(
-            *(each.to(device) for each in (self.unit_NE, self.owner_N, self.starts_G, self.sizes_G, self.group_of))
-        )
+        parts = (self.unit_NE, self.owner_N, self.starts_G, self.sizes_G, self.group_of)
+        return Bank(*(part.to(device) for part in parts))
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,9 +82,8 @@ def drawn_rows(
     numbers = torch.as_tensor(identities, dtype=torch.long)
     group_of, starts, sizes = bank.group_of.cpu(), bank.starts_G.cpu(), bank.sizes_G.cpu()
     known = (numbers >= 0) & (numbers < len(group_of))
-    own_F1 = torch.where(known, group_of[numbers.clamp(0, max(len(group_of) - 1, 0))] if len(group_of) else -1, -1)[
-        :, None
-    ]
+    own_F1 = torch.full((len(numbers), 1), -1)
+    own_F1[known, 0] = group_of[numbers[known]]
     others_F1 = len(sizes) - (own_F1 >= 0).long()
     if (others_F1 == 0).any():
         raise ValueError("The bank of negatives holds one person only; add photos of other people.")
@@ -132,11 +131,11 @@ def contrast(
 def info_nce(positive_F: Tensor, negatives_FK: Tensor, kept_FK: Tensor, tau: float = TAU) -> Tensor:
     """`logsumexp({positive / tau} and {negatives / tau}) - positive / tau` of each face, float32 [F], of cosines.
 
-    The positive is part of the denominator, as in the released program, so the loss is never negative.
+    The positive is part of the denominator, as in the released program, so the loss is never negative. Written as
+    `softplus(logsumexp((negative - positive) / tau))`, which keeps small losses exact.
     """
-    dropped = torch.where(kept_FK, negatives_FK / tau, -torch.inf)
-    logits = torch.cat([positive_F[:, None] / tau, dropped], dim=1)
-    return logits.logsumexp(1) - logits[:, 0]
+    distances = torch.where(kept_FK, (negatives_FK - positive_F[:, None]) / tau, _NOWHERE)
+    return F.softplus(distances.logsumexp(1))
 
 
 def _same(identities_F: Tensor, others_O: Tensor) -> Tensor:

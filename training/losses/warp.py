@@ -1,7 +1,7 @@
 """Upright face crops of generated pictures, differentiable in the pixels.
 
-The crop is the one ArcFace knows: a similarity (scale, rotation, shift) fitted to five landmarks, bilinear, black outside,
-every pixel where OpenCV's warpAffine puts it. Letters in tensor names: B pictures, F faces, H and W pixels.
+The crop is the one ArcFace knows: a similarity (scale, rotation, shift) fitted to five landmarks, bilinear, black
+outside, every pixel where OpenCV's warpAffine puts it. Letters in tensor names: B pictures, F faces, H and W pixels.
 """
 
 import numpy as np
