@@ -63,7 +63,8 @@ class Brush:
 
 
 def _fixed(points: Points) -> np.ndarray:
-    return np.round(points * (1 << _SHIFT)).astype(np.int32)
+    # OpenCV's whole numbers are the middles of pixels, ours their corners.
+    return np.round((points - 0.5) * (1 << _SHIFT)).astype(np.int32)
 
 
 def _rgb(colour: Colour) -> tuple[float, float, float]:

@@ -47,10 +47,15 @@ def eye_centres(head: Head) -> Points:
 
 
 def draw_eyes(brush: Brush, head: Head) -> None:
-    """Both eyes with lids, lashes and a glint, and the brows above them."""
+    """Both eyes with lids, lashes and a glint."""
+    for eye in eye_shapes(head, mood_of(head.look)):
+        _draw_eye(brush, head, eye)
+
+
+def draw_brows(brush: Brush, head: Head) -> None:
+    """The brows, which go over a fringe: half of the mood is in them."""
     mood = mood_of(head.look)
     for eye in eye_shapes(head, mood):
-        _draw_eye(brush, head, eye, mood)
         _draw_brow(brush, head, eye, mood)
 
 
@@ -59,7 +64,7 @@ def _lids(eye: EyeShape, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return -eye.height * bow**0.9, 0.82 * eye.height * bow
 
 
-def _draw_eye(brush: Brush, head: Head, eye: EyeShape, mood: Mood) -> None:
+def _draw_eye(brush: Brush, head: Head, eye: EyeShape) -> None:
     x = eye.width * np.sin(np.linspace(-np.pi / 2, np.pi / 2, 13))
     upper, lower = (np.stack([x, lid], 1) for lid in _lids(eye, x))
     skin = colours.skin(head.person)

@@ -23,8 +23,8 @@ def _crown(head: Head, lowest: float) -> Points:
     """The hair's outer edge from the left side at y = lowest over the top to the right, in head coordinates."""
     wide, top = head.half_width + _volume(head), SKULL_TOP - 0.85 * _volume(head)
     right = [(0.55 * wide, top + 0.09), (0.88 * wide, top + 0.34), (wide, -0.12)]
-    ends = [(wide, y) for y in (0.12, lowest) if y <= lowest]
-    right += ends
+    snug = wide if _end(head) > _SHORT else 0.3 * wide + 0.7 * head.half_width
+    right.append((snug, max(lowest, 0.06)))
     left = [(-x, y) for x, y in reversed(right)]
     return smooth([*left, (0, top), *right], closed=False)
 
@@ -59,7 +59,7 @@ def draw_back_hair(brush: Brush, head: Head) -> None:
             ],
             closed=False,
         )
-        edge = np.concatenate([(fall * (-1, 1))[::-1], _crown(head, 0.0), fall])
+        edge = np.concatenate([(fall * (-1, 1))[::-1], _crown(head, 0.06), fall])
     else:
         edge = _crown(head, max(end, 0.0))
     seen = head.silhouette(_curled(edge, head)) - (0.08 * np.sin(np.deg2rad(head.look.yaw)), 0)
@@ -68,7 +68,7 @@ def draw_back_hair(brush: Brush, head: Head) -> None:
 
 def _draw_knots(brush: Brush, head: Head, colour: colours.Colour) -> None:
     knot = head.person["hair_knot"]
-    size = 0.1 + 0.14 * (abs(knot) - 0.3) / 0.7
+    size = 0.12 + 0.12 * (abs(knot) - 0.3) / 0.7
     if knot > 0.3 and not head.look.hat:
         places = [(0.0, SKULL_TOP - 0.8 * _volume(head) - 0.5 * size, size * 1.1, size)]
     elif knot < -0.3:
@@ -99,7 +99,12 @@ def draw_front_hair(brush: Brush, head: Head) -> None:
     colour, end = colours.hair(head.person), _end(head)
     lowest = float(np.clip(end, -0.05, 0.22))
     outer = head.on_canvas(head.silhouette(_curled(_crown(head, lowest), head)))
-    brush.fill(np.concatenate([outer, head.at(_hairline(head, lowest), lift=0.03)]), colour)
+    hairline = _hairline(head, lowest)
+    near = np.clip(-3 * np.sign(hairline[:, 0]) * np.sin(np.deg2rad(head.look.yaw)), 0, 1)
+    lift = 0.03 - 0.22 * near * np.clip((hairline[:, 1] + 0.3) / 0.3, 0, 1)  # the near temple lies further back
+    shadow = head.at(hairline * (0.98, 1) + (0, 0.06), lift=lift)
+    brush.fill(np.concatenate([outer, shadow]), colours.shade(colours.skin(head.person), 0.9), 0.45)
+    brush.fill(np.concatenate([outer, head.at(hairline, lift=lift)]), colour)
     _draw_strands(brush, head, colour)
     if end > _SHORT:
         _draw_locks(brush, head, colour, end)
@@ -108,21 +113,17 @@ def draw_front_hair(brush: Brush, head: Head) -> None:
 def _draw_strands(brush: Brush, head: Head, colour: colours.Colour) -> None:
     a, part = head.half_width, 0.5 * head.half_width * head.person["hair_parting"]
     top = SKULL_TOP - 0.3 * _volume(head)
-    light = colours.mix(colour, colours.WHITE, 0.34)
-    for side, reach, strength in ((-1, 0.62, 0.85), (-1, 0.8, 0.5), (1, 0.7, 0.6)):
-        strand = smooth(
-            [
-                (part, top + 0.06),
-                (part + side * 0.3 * a, top + 0.1),
-                (side * reach * a, -0.56),
-                (side * (reach + 0.18) * a, -0.22),
-            ],
-            closed=False,
-            samples=5,
-        )
-        brush.fill(head.at(ribbon(strand, taper(len(strand), 0.05, 0.1)), lift=0.04), light, strength)
-    parting = smooth([(part, head.hairline), (part, -0.72), (0.8 * part, top + 0.06)], closed=False)
-    brush.fill(head.at(ribbon(parting, taper(len(parting), 0.03, 0.3)), lift=0.03), colours.shade(colour, 1.0))
+    light, dark = colours.mix(colour, colours.WHITE, 0.3), colours.shade(colour, 0.6)
+    for side in (-1, 1):
+        if side * head.look.yaw > 14:
+            continue  # on the far side they would stand out over the rim
+        for start, reach, width, tone in ((0.13, 0.8, 0.09, light), (0.3, 0.98, 0.04, dark)):
+            bend = (part + side * 0.8 * (start + 0.28) * a, top + 0.14)
+            points = [(part + side * start * a, top + 0.1), bend, (side * reach * a, -0.5)]
+            strand = smooth(points, closed=False)
+            brush.fill(head.at(ribbon(strand, taper(len(strand), width, 0.05)), lift=0.05), tone, 0.7)
+    parting = smooth([(part, head.hairline - 0.02), (part, -0.74), (0.8 * part, top + 0.06)], closed=False)
+    brush.fill(head.at(ribbon(parting, taper(len(parting), 0.026, 0.2)), lift=0.03), dark, 0.8)
 
 
 def _draw_locks(brush: Brush, head: Head, colour: colours.Colour, end: float) -> None:

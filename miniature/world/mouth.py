@@ -66,22 +66,24 @@ def _draw_inside(brush: Brush, head: Head, upper: Points, lower: Points, mood: M
 def draw_beard(brush: Brush, head: Head) -> None:
     """A beard along the jaw and a moustache, each as strong as its trait above a third of the way."""
     person = head.person
-    beard, moustache = (float(np.clip(person.between(name, -1.1, 1.1), 0, 0.9)) for name in ("beard", "moustache"))
+    beard, moustache = (float(np.clip(person.between(name, -1.4, 1.1), 0, 0.9)) for name in ("beard", "moustache"))
     colour = colours.mix(colours.hair(person) * 0.85, colours.INK, 0.15)
     mouth = person.between("mouth_height", 0.57, 0.66)
     wide = person.between("mouth_width", 0.17, 0.3)
     if beard > 0:
         a = head.half_width
-        rim = head.silhouette(head.rim)[head.rim[:, 1] > 0.12]
+        rim = head.silhouette(head.rim)[head.rim[:, 1] > 0.02]
         inner = smooth(
             [
-                (-0.86 * a, 0.2),
-                (-0.6 * a, 0.46),
-                (-wide - 0.1, mouth - 0.04),
+                (-0.97 * a, 0.04),
+                (-0.89 * a, 0.3),
+                (-0.72 * a, 0.5),
+                (-wide - 0.12, mouth - 0.03),
                 (0, mouth - 0.06),
-                (wide + 0.1, mouth - 0.04),
-                (0.6 * a, 0.46),
-                (0.86 * a, 0.2),
+                (wide + 0.12, mouth - 0.03),
+                (0.72 * a, 0.5),
+                (0.89 * a, 0.3),
+                (0.97 * a, 0.04),
             ],
             closed=False,
         )

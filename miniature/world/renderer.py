@@ -8,7 +8,7 @@ import numpy as np
 from .backdrop import paint_backdrop
 from .body import draw_body
 from .brush import Brush
-from .eyes import draw_eyes, eye_centres
+from .eyes import draw_brows, draw_eyes, eye_centres
 from .hair import draw_back_hair, draw_front_hair
 from .head import Head, head_in
 from .light import LIGHT_OF, Light
@@ -71,6 +71,7 @@ def _draw_person(brush: Brush, head: Head, light: Light) -> None:
     draw_eyes(brush, head)
     draw_ears(brush, head, in_front=True)
     draw_front_hair(brush, head)
+    draw_brows(brush, head)
     if head.look.glasses:
         draw_glasses(brush, head)
     if head.look.hat:

@@ -40,25 +40,25 @@ def draw_face(brush: Brush, head: Head, light: Light) -> None:
     skin = colours.skin(head.person)
     brush.fill(head.outline, skin)
     light.shade(brush, head.outline, 0.5 * (head.outline.min(0) + head.outline.max(0)), head.scale_px * 0.95)
-    blush = head.person.between("blush", 0.04, 0.5)
+    blush = head.person.between("blush", 0.04, 0.66)
     for side in (-1, 1):
         cheek = head.at(ellipse(side * 0.46 * head.half_width / 0.79, 0.36, 0.17, 0.12))
-        brush.mist(cheek, colours.mix(skin, _ROSE, 0.75), blush, head.scale_px * 0.04)
+        brush.mist(cheek, colours.mix(skin, _ROSE, 0.75), blush, head.scale_px * 0.06)
 
 
 def draw_marks(brush: Brush, head: Head) -> None:
     """Freckles over the cheeks and one mole, each as strong as its trait above the middle."""
     person, skin = head.person, colours.skin(head.person)
-    freckles, mole = (float(np.clip(person.between(name, -0.7, 1.2), 0, 0.9)) for name in ("freckles", "mole_strength"))
+    freckles, mole = (float(np.clip(person.between(name, -1.0, 1.1), 0, 0.9)) for name in ("freckles", "mole_strength"))
     if freckles > 0:
         for side in (-1, 1):
             for x, y in _FRECKLES:
-                dot = ellipse(side * x * head.half_width / 0.79, y, 0.024, 0.022, 8)
+                dot = ellipse(side * x * head.half_width / 0.79, y, 0.021, 0.019, 8)
                 brush.fill(head.at(dot), colours.shade(skin, 1.0) * 0.9, freckles)
     if mole > 0:
         x, y = colours.ramp(_MOLES, person.between("mole_place", 0, 1))
         brush.fill(
-            head.at(ellipse(x, y, 0.048, 0.045, 12)), colours.mix(colours.shade(skin, 1.0), colours.INK, 0.7), mole
+            head.at(ellipse(x, y, 0.044, 0.042, 12)), colours.mix(colours.shade(skin, 1.0), colours.INK, 0.7), mole
         )
 
 

@@ -48,7 +48,7 @@ def draw_hat(brush: Brush, head: Head) -> None:
     wear = head.look.wear
     colour = colours.clothes((wear * 3.7) % 1)
     wide = head.half_width + 0.6 * head.person.between("hair_volume", 0.035, 0.24) + 0.03
-    top, edge = SKULL_TOP - 0.2, -0.5
+    top, edge = SKULL_TOP - 0.12, -0.5
     turn = np.sin(np.deg2rad(head.look.yaw))
     dome = smooth(
         [
@@ -74,7 +74,7 @@ def draw_hat(brush: Brush, head: Head) -> None:
         )
         brush.fill(head.on_canvas(ribbon(head.silhouette(band), 0.2)), colours.mix(colour, colours.WHITE, 0.35))
         brush.fill(
-            head.on_canvas(head.silhouette(ellipse(0, top - 0.08, 0.12, 0.11))), colours.mix(colour, colours.WHITE, 0.6)
+            head.on_canvas(head.silhouette(ellipse(0, top - 0.05, 0.1, 0.09))), colours.mix(colour, colours.WHITE, 0.6)
         )
     else:
         brim = ellipse(0.1 * turn, edge + 0.02, wide + 0.24, 0.11, 28)
