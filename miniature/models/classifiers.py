@@ -12,7 +12,8 @@ from ..world.scene import LIGHTS, PLACES, STUDIO
 
 FACE_PX = 64
 PICTURE_PX = 96
-WIDTHS = (16, 32, 56, 80)
+WIDTHS = (16, 32, 48, 64)
+HIDDEN = 96
 COUNTS = ("1", "2", "3", "4")
 WORN = ("no", "yes")
 FACE_QUESTIONS: Mapping[str, tuple[str, ...]] = {
@@ -38,8 +39,8 @@ class Classifier(nn.Module):
         for before, width in zip((3, *WIDTHS), WIDTHS, strict=False):
             layers += [_conv(before, width, 2), _conv(width, width, 1)]
         self.body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(4), nn.Flatten())
-        self.hidden = nn.Sequential(nn.Linear(WIDTHS[-1] * 16, 128), nn.ReLU(), nn.Dropout(0.2))
-        self.answers = nn.ModuleDict({name: nn.Linear(128, len(options)) for name, options in questions.items()})
+        self.hidden = nn.Sequential(nn.Linear(WIDTHS[-1] * 16, HIDDEN), nn.ReLU(), nn.Dropout(0.2))
+        self.answers = nn.ModuleDict({name: nn.Linear(HIDDEN, len(options)) for name, options in questions.items()})
 
     def forward(self, x_BCHW: Tensor) -> dict[str, Tensor]:
         features = self.hidden(self.body(x_BCHW))

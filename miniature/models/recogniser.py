@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 SIDE_PX = 112
 VECTOR = 512
-WIDTHS = (24, 48, 80, 80)
+WIDTHS = (16, 48, 80, 80)
 DEPTHS = (1, 2, 3, 2)
 
 

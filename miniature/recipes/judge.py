@@ -20,7 +20,7 @@ from .upright import UprightFaces, unit_levels
 FILE, CARD = "judge.onnx", "judge.json"
 PEOPLE = 6_000
 FIRST = 500_000
-PLANS = (Plan(seed=201, pictures=14_000, size_px=192, first=FIRST, people=PEOPLE, portraits=0.15),)
+PLANS = (Plan(seed=201, pictures=10_000, size_px=176, first=FIRST, people=PEOPLE, portraits=0.15),)
 # A wider view than ArcFace's, with more of the hair and the chin in it.
 TEMPLATE = Template(0.92 * (TEMPLATE_PX - 56.0) + (64.0, 61.0), SIDE_PX, SIDE_PX)
 BATCH = 128

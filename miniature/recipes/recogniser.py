@@ -20,8 +20,8 @@ from .upright import UprightFaces, unit_levels
 FILE = "faces/recogniser.onnx"
 PEOPLE = 8_000
 PLANS = (
-    Plan(seed=101, pictures=14_000, size_px=160, first=0, people=PEOPLE),
-    Plan(seed=102, pictures=6_000, size_px=288, first=0, people=PEOPLE, portraits=0.6),
+    Plan(seed=101, pictures=12_000, size_px=160, first=0, people=PEOPLE),
+    Plan(seed=102, pictures=4_000, size_px=256, first=0, people=PEOPLE, portraits=0.6),
 )
 BATCH = 128
 SCALE, MARGIN = 32.0, 0.35  # ArcFace's s and m; with 8,000 classes smaller ones than its paper's for 85,000
