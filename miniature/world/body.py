@@ -1,5 +1,7 @@
 """Neck, shoulders and clothes."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from . import colours
@@ -33,7 +35,7 @@ def draw_body(brush: Brush, head: Head, light: Light) -> None:
     brush.fill(at(ellipse(0, 0.93, wide * 1.02, 0.3)), colours.shade(skin, 0.75), 0.85)
 
 
-def _draw_pattern(brush: Brush, at, place: float, cloth: colours.Colour) -> None:  # noqa: ANN001
+def _draw_pattern(brush: Brush, at: Callable[[Points], Points], place: float, cloth: colours.Colour) -> None:
     kind = int(place * 24) % 3
     if kind == 1:
         for y in (1.62, 1.92, 2.22):

@@ -57,8 +57,8 @@ class Brush:
     def _patch(self, points: Points, reach: float = 2) -> tuple[np.ndarray, int, int]:
         height, width = self.canvas_px.shape[:2]
         (left, top), (right, bottom) = points.min(0) - reach, points.max(0) + reach
-        left, right = (int(np.clip(x, 0, width)) for x in (left, right + 1))
-        top, bottom = (int(np.clip(y, 0, height)) for y in (top, bottom + 1))
+        left, right = (int(min(max(x, 0), width)) for x in (left, right + 1))
+        top, bottom = (int(min(max(y, 0), height)) for y in (top, bottom + 1))
         return self.canvas_px[top:bottom, left:right], left, top
 
 

@@ -37,7 +37,7 @@ _CLOTHES = np.array(
 
 def ramp(colours: np.ndarray, place: float) -> Colour:
     """The colour at place 0 to 1 on the way through all the colours [N, 3]."""
-    at = np.clip(place, 0, 1) * (len(colours) - 1)
+    at = min(max(place, 0.0), 1.0) * (len(colours) - 1)
     low = min(int(at), len(colours) - 2)
     return colours[low] + (at - low) * (colours[low + 1] - colours[low])
 

@@ -45,9 +45,11 @@ def ellipse(x: float, y: float, width: float, height: float, count: int = 20, sq
 def ribbon(points: Sequence | Points, widths: Sequence[float] | np.ndarray | float) -> Points:
     """The outline of a line through the points that is widths[i] wide at the i-th point."""
     spine = np.asarray(points, float)
-    along = np.gradient(spine, axis=0)
-    along /= np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-9)[:, None]
-    across = along[:, ::-1] * (-0.5, 0.5) * np.broadcast_to(np.asarray(widths, float), len(spine))[:, None]
+    along = np.empty_like(spine)
+    along[1:-1] = spine[2:] - spine[:-2]
+    along[0], along[-1] = spine[1] - spine[0], spine[-1] - spine[-2]
+    half = 0.5 * np.asarray(widths, float) / np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-9)
+    across = along[:, ::-1] * (-1, 1) * half[:, None]
     return np.concatenate([spine + across, (spine - across)[::-1]])
 
 

@@ -10,7 +10,8 @@ from .head import SKULL_TOP, Head
 _SHORT = 0.3
 
 
-def _volume(head: Head) -> float:
+def volume(head: Head) -> float:
+    """How far the hair stands off the skull, in head units."""
     return head.person.between("hair_volume", 0.035, 0.24)
 
 
@@ -21,7 +22,7 @@ def _end(head: Head) -> float:
 
 def _crown(head: Head, lowest: float) -> Points:
     """The hair's outer edge from the left side at y = lowest over the top to the right, in head coordinates."""
-    wide, top = head.half_width + _volume(head), SKULL_TOP - 0.85 * _volume(head)
+    wide, top = head.half_width + volume(head), SKULL_TOP - 0.85 * volume(head)
     right = [(0.55 * wide, top + 0.09), (0.88 * wide, top + 0.34), (wide, -0.12)]
     snug = wide if _end(head) > _SHORT else 0.3 * wide + 0.7 * head.half_width
     right.append((snug, max(lowest, 0.06)))
@@ -49,10 +50,10 @@ def draw_back_hair(brush: Brush, head: Head) -> None:
     _draw_knots(brush, head, colour)
     end = _end(head)
     if end > _SHORT:
-        flare = head.half_width + _volume(head) * (1.0 + 0.35 * end)
+        flare = head.half_width + volume(head) * (1.0 + 0.35 * end)
         fall = smooth(
             [
-                (head.half_width + _volume(head), 0.12),
+                (head.half_width + volume(head), 0.12),
                 (flare, 0.5 * end + 0.1),
                 (0.92 * flare, end),
                 (0.5 * flare, end + 0.06),
@@ -70,9 +71,9 @@ def _draw_knots(brush: Brush, head: Head, colour: colours.Colour) -> None:
     knot = head.person["hair_knot"]
     size = 0.12 + 0.12 * (abs(knot) - 0.3) / 0.7
     if knot > 0.3 and not head.look.hat:
-        places = [(0.0, SKULL_TOP - 0.8 * _volume(head) - 0.5 * size, size * 1.1, size)]
+        places = [(0.0, SKULL_TOP - 0.8 * volume(head) - 0.5 * size, size * 1.1, size)]
     elif knot < -0.3:
-        x = head.half_width + 0.7 * _volume(head) + 0.6 * size
+        x = head.half_width + 0.7 * volume(head) + 0.6 * size
         places = [(side * x, 0.3 + size, size * 0.9, size * 1.9) for side in (-1, 1)]
     else:
         return
@@ -112,14 +113,14 @@ def draw_front_hair(brush: Brush, head: Head) -> None:
 
 def _draw_strands(brush: Brush, head: Head, colour: colours.Colour) -> None:
     a, part = head.half_width, 0.5 * head.half_width * head.person["hair_parting"]
-    top = SKULL_TOP - 0.3 * _volume(head)
-    light, dark = colours.mix(colour, colours.WHITE, 0.3), colours.shade(colour, 0.6)
+    top = SKULL_TOP - 0.3 * volume(head)
+    light, dark = colours.mix(colour, colours.WHITE, 0.24), colours.shade(colour, 0.6)
     for side in (-1, 1):
         if side * head.look.yaw > 14:
             continue  # on the far side they would stand out over the rim
         for start, reach, width, tone in ((0.13, 0.8, 0.09, light), (0.3, 0.98, 0.04, dark)):
-            bend = (part + side * 0.8 * (start + 0.28) * a, top + 0.14)
-            points = [(part + side * start * a, top + 0.1), bend, (side * reach * a, -0.5)]
+            bend = (part + side * 0.8 * (start + 0.28) * a, top + 0.11)
+            points = [(part + side * start * a, top + 0.1), bend, (side * reach * a, -0.58)]
             strand = smooth(points, closed=False)
             brush.fill(head.at(ribbon(strand, taper(len(strand), width, 0.05)), lift=0.05), tone, 0.7)
     parting = smooth([(part, head.hairline - 0.02), (part, -0.74), (0.8 * part, top + 0.06)], closed=False)
@@ -127,14 +128,14 @@ def _draw_strands(brush: Brush, head: Head, colour: colours.Colour) -> None:
 
 
 def _draw_locks(brush: Brush, head: Head, colour: colours.Colour, end: float) -> None:
-    a, wide = head.half_width, head.half_width + 0.6 * _volume(head)
+    a, wide = head.half_width, head.half_width + 0.6 * volume(head)
     sway = 0.05 * max(head.person["hair_curl"], 0)
     bottom = min(end, 1.35)
     for side in (-1, 1):
         y = np.linspace(-0.42, bottom, 14)
         x = np.interp(y, [-0.42, -0.05, 0.4, 1.4], [0.88 * a, 0.99 * a, wide, 0.98 * wide])
         x = x + sway * np.sin(y * 9)
-        width = np.interp(np.linspace(0, 1, 14), [0, 0.3, 0.8, 1], [0.08, 0.17, 0.2, 0.05]) * (1 + 1.5 * _volume(head))
+        width = np.interp(np.linspace(0, 1, 14), [0, 0.3, 0.8, 1], [0.08, 0.17, 0.2, 0.05]) * (1 + 1.5 * volume(head))
         lock = head.silhouette(np.stack([side * x, y], 1))
         brush.fill(head.on_canvas(ribbon(lock, width)), colours.shade(colour, 0.12))
         brush.fill(

@@ -59,21 +59,22 @@ class Head:
         else:
             z = np.full(len(points), depth)
         cos_yaw, sin_yaw, cos_pitch, sin_pitch = self._turn
-        seen_x = x * cos_yaw + z * sin_yaw
-        seen_y = y * cos_pitch - (z * cos_yaw - x * sin_yaw) * sin_pitch + _MIDDLE
-        return self.on_canvas(np.stack([seen_x, seen_y], 1))
+        seen = np.empty((len(points), 2))
+        seen[:, 0] = x * cos_yaw + z * sin_yaw
+        seen[:, 1] = y * cos_pitch - (z * cos_yaw - x * sin_yaw) * sin_pitch + _MIDDLE
+        return self.on_canvas(seen)
 
     def on_canvas(self, points: Points) -> Points:
         """Head coordinates in the picture's plane [N, 2] to pixels: roll, scale and place."""
         return (np.asarray(points, float) @ self._roll) * self.scale_px + self.origin_px
 
-    def silhouette(self, points: Points, grow: float = 0.0) -> Points:
+    def silhouette(self, points: Points) -> Points:
         """Points on the head's rim [N, 2] to the picture's plane; the chin goes where the face looks, the top back."""
         points = np.asarray(points, float)
         cos_yaw, sin_yaw, cos_pitch, sin_pitch = self._turn
         narrow = np.sqrt(cos_yaw**2 + (0.74 / self.half_width) ** 2 * sin_yaw**2)
         forward = 0.2 * np.clip((points[:, 1] + 0.35) / 1.3, -0.5, 1) * sin_yaw
-        x = points[:, 0] * (1 + grow) * narrow + forward
+        x = points[:, 0] * narrow + forward
         y = points[:, 1] * (1 - 0.35 * (1 - cos_pitch)) - 0.10 * sin_pitch
         return np.stack([x, y], 1)
 

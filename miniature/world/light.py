@@ -31,12 +31,11 @@ class Light:
         x = (np.arange(0, patch.shape[1] + small, small, dtype=np.float32) + corner[0] - centre[0]) / radius_px
         y = (np.arange(0, patch.shape[0] + small, small, dtype=np.float32) + corner[1] - centre[1]) / radius_px
         towards = x[None, :] * self.source[0] + y[:, None] * self.source[1]
-        lit = np.clip(towards, 0, 1)[..., None] ** 1.5 * np.array([1.0, 1.0, 1.0], np.float32)
+        lit = np.clip(towards, 0, 1)[..., None] ** 1.5
         dark = np.clip(-towards, 0, 1)[..., None] ** 1.5 * np.array([0.55, 0.85, 0.8], np.float32)
         factor = 1 + self.depth * (0.45 * lit - dark)
         factor = cv2.resize(factor.astype(np.float32), (patch.shape[1], patch.shape[0]), interpolation=cv2.INTER_LINEAR)
-        share = mask[..., None].astype(np.float32) / 255
-        patch[:] = np.clip(patch * (1 + share * (factor - 1)), 0, 255)
+        cv2.copyTo(cv2.multiply(patch, factor, dtype=cv2.CV_8U), mask, patch)
 
     def grade(self, picture_px: np.ndarray) -> np.ndarray:
         """The picture, uint8 RGB [H, W, 3], in this light."""

@@ -1,6 +1,7 @@
 """What each expression does to eyes, brows and mouth."""
 
 from dataclasses import astuple, dataclass
+from functools import lru_cache
 
 from .look import Look
 
@@ -32,6 +33,7 @@ _MOODS = {
 }
 
 
+@lru_cache(maxsize=64)
 def mood_of(look: Look) -> Mood:
     """The look's expression at its intensity, 0 being calm."""
     full = astuple(_MOODS[look.expression])

@@ -6,6 +6,7 @@ from . import colours
 from .brush import Brush
 from .curves import ellipse, ribbon, smooth
 from .eyes import eye_shapes
+from .hair import volume
 from .head import SKULL_TOP, Head
 from .mood import mood_of
 
@@ -47,7 +48,7 @@ def draw_hat(brush: Brush, head: Head) -> None:
     """A knitted cap or a hat with a brim, on top of the hair."""
     wear = head.look.wear
     colour = colours.clothes((wear * 3.7) % 1)
-    wide = head.half_width + 0.6 * head.person.between("hair_volume", 0.035, 0.24) + 0.03
+    wide = head.half_width + 0.6 * volume(head) + 0.03
     top, edge = SKULL_TOP - 0.12, -0.5
     turn = np.sin(np.deg2rad(head.look.yaw))
     dome = smooth(
