@@ -15,6 +15,15 @@ from .fp8 import Fp8Linear, replace_linears
 
 _PREFIXES = ("model.diffusion_model.", "diffusion_model.", "transformer.")
 _FLUX_1_AXES = (16, 56, 56)
+# What sizes are read from.
+_TELLING = (
+    "x_embedder.weight",
+    "proj_out.weight",
+    "context_embedder.weight",
+    "time_text_embed.text_embedder.linear_1.weight",
+    "transformer_blocks.0.attn.norm_q.weight",
+    "single_transformer_blocks.0.proj_out.weight",
+)
 _REFUSED = {
     r"\.weight_scale_2$": "NVFP4",
     r"\.quant_state\.bitsandbytes__": "bitsandbytes (NF4 or FP4)",
@@ -23,7 +32,6 @@ _REFUSED = {
 _SCALES = (".scale_weight", ".weight_scale")
 # What scaled files hold beside weights and scales, and what only quantised computing reads.
 _MARKS = re.compile(r"(^|\.)(scaled_fp8|scale_input|input_scale|comfy_quant)$")
-_FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 
 
 def load_flux(
@@ -106,19 +114,26 @@ def _shapes(path: Path, tensors: Tensors, keys: Mapping[str, str]) -> dict[str, 
     for name, key in _weights(keys):
         for renamed, part in _renamed(path, name, torch.empty(tensors.shape(key), device="meta")):
             found[renamed] = tuple(part.shape)
-    missing = [key for key in ("x_embedder.weight", "proj_out.weight") if key not in found]
+    missing = [key for key in _TELLING if key not in found]
     if missing:
         raise ValueError(f"{path.name} is not a whole FLUX.1 transformer: {', '.join(missing)} is missing.")
     return found
 
 
 def _widened(path: Path, tensors: Tensors, keys: Mapping[str, str]) -> Iterator[tuple[str, Tensor]]:
+    for name, tensor in descaled(path, tensors, keys):
+        yield from _renamed(path, name, tensor)
+
+
+def descaled(path: Path, tensors: Tensors, keys: Mapping[str, str]) -> Iterator[tuple[str, Tensor]]:
+    """Every weight by its name in `keys`, those that come with a scale multiplied by it, one after the other.
+
+    Raises ValueError for scales that are neither one for a matrix nor one a row.
+    """
     for name, key in _weights(keys):
         tensor = tensors[key]
         scale = next((keys[each] for each in _scale_names(name) if each in keys), None)
-        if scale is not None:
-            tensor = _descaled(path, name, tensor, tensors[scale])
-        yield from _renamed(path, name, tensor)
+        yield name, tensor if scale is None else _multiplied(path, name, tensor, tensors[scale])
 
 
 def _weights(keys: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -129,7 +144,7 @@ def _scale_names(name: str) -> tuple[str, ...]:
     return tuple(name.removesuffix(".weight") + end for end in _SCALES) if name.endswith(".weight") else ()
 
 
-def _descaled(path: Path, name: str, weight: Tensor, scale: Tensor) -> Tensor:
+def _multiplied(path: Path, name: str, weight: Tensor, scale: Tensor) -> Tensor:
     """The matrix that a scaled one stands for, float32; one scale for all or one a row."""
     if scale.numel() not in (1, weight.shape[0]):
         raise ValueError(

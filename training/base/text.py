@@ -1,0 +1,191 @@
+"""FLUX.1's two readers of captions, T5 and CLIP, from single files or folders, with tokenizers from the user's disk."""
+
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from .files import fingerprint, open_tensors
+from .flux import descaled
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+HUB_REPOSITORY = "black-forest-labs/FLUX.1-dev"  # whose tokenizers may lie in the hub's cache already
+_T5_TOKENS, _CLIP_TOKENS = 512, 77
+_CLIP_HEAD, _T5_BUCKETS_DISTANCE = 64, 128
+_TOKENIZER_FILES = ("*.json", "*.model", "*.txt")
+
+
+class FluxText:
+    """Texts to what the transformer reads.
+
+    fingerprint  SHA-256 over weights, tokenizers and the number of tokens
+
+    Raises FileNotFoundError or ValueError in words for files that are missing or of another kind.
+    """
+
+    def __init__(
+        self,
+        t5: Path,
+        clip: Path,
+        t5_tokenizer: Path | None = None,
+        clip_tokenizer: Path | None = None,
+        dtype: torch.dtype = torch.bfloat16,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        t5_words, self._t5_marks = _tokenizer(t5_tokenizer or _inside(t5, "tokenizer_2"), "tokenizer_2", "t5_tokenizer")
+        words, self._marks = _tokenizer(clip_tokenizer or _inside(clip, "tokenizer"), "tokenizer", "clip_tokenizer")
+        self._t5_words, self._clip_words = t5_words, words
+        self._t5 = load_t5(t5, dtype, device)
+        self._clip = load_clip(clip, dtype, device)
+        self.t5_tokens = min(t5_words.model_max_length, _T5_TOKENS)
+        self.clip_tokens = min(words.model_max_length, self._clip.config.max_position_embeddings, _CLIP_TOKENS)
+        self.fingerprint = _together(
+            fingerprint(_part(t5, "text_encoder_2")),
+            fingerprint(_part(clip, "text_encoder")),
+            self._t5_marks,
+            self._marks,
+            str(self.t5_tokens),
+        )
+
+    @torch.no_grad()
+    def encode(self, text: str) -> tuple[Tensor, Tensor]:
+        """T5's states [tokens, width], padded and without a mask as FLUX.1 was trained, and CLIP's pooled [width]."""
+        t5 = self._t5(input_ids=self._ids(self._t5_words, text, self.t5_tokens, self._t5)).last_hidden_state[0]
+        ids = self._ids(self._clip_words, text, self.clip_tokens, self._clip)
+        states = self._clip(input_ids=ids).last_hidden_state[0]
+        # CLIP's summary is the state of the first end mark; padding repeats that mark.
+        pooled = states[(ids[0] == self._clip_words.eos_token_id).int().argmax()]
+        return t5.float().cpu(), pooled.float().cpu()
+
+    @staticmethod
+    def _ids(words: "PreTrainedTokenizerBase", text: str, length: int, model: nn.Module) -> Tensor:
+        tokens = words(text, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+        return tokens.input_ids.to(next(model.parameters()).device)
+
+
+def load_t5(path: Path, dtype: torch.dtype = torch.bfloat16, device: torch.device | str = "cpu") -> nn.Module:
+    """A frozen T5 encoder, sizes read off its tensors."""
+    from transformers import T5Config, T5EncoderModel
+
+    state = _state(_part(path, "text_encoder_2"), ("t5xxl.transformer.", "t5xxl."))
+    _require(path, state, "encoder.block.0.layer.0.SelfAttention.q.weight", "T5 encoder (t5xxl_fp16.safetensors)")
+    bias = state["encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"]
+    query = state["encoder.block.0.layer.0.SelfAttention.q.weight"]
+    gated = "encoder.block.0.layer.1.DenseReluDense.wi_0.weight" in state
+    first = state[f"encoder.block.0.layer.1.DenseReluDense.{'wi_0' if gated else 'wi'}.weight"]
+    shared = state.get("shared.weight", state.get("encoder.embed_tokens.weight"))
+    configuration = T5Config(
+        vocab_size=shared.shape[0],
+        d_model=query.shape[1],
+        d_kv=query.shape[0] // bias.shape[1],
+        num_heads=bias.shape[1],
+        d_ff=first.shape[0],
+        num_layers=_layers(state, "encoder.block."),
+        relative_attention_num_buckets=bias.shape[0],
+        relative_attention_max_distance=_T5_BUCKETS_DISTANCE,
+        feed_forward_proj="gated-gelu" if gated else "relu",
+        dropout_rate=0.0,
+    )
+    state = {**state, "shared.weight": shared, "encoder.embed_tokens.weight": shared}
+    with torch.device("meta"):  # random weights for 4.8 billion parameters would take minutes
+        model = T5EncoderModel(configuration)
+    return _filled(path, model, state, dtype).to(device)
+
+
+def load_clip(path: Path, dtype: torch.dtype = torch.bfloat16, device: torch.device | str = "cpu") -> nn.Module:
+    """A frozen CLIP text model, sizes read off its tensors (heads of 64 channels)."""
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    state = _state(_part(path, "text_encoder"), ("clip_l.transformer.", "clip_l."))
+    state = {key.removeprefix("text_model."): value for key, value in state.items()}
+    _require(path, state, "embeddings.token_embedding.weight", "CLIP text model (clip_l.safetensors)")
+    words, width = state["embeddings.token_embedding.weight"].shape
+    configuration = CLIPTextConfig(
+        vocab_size=words,
+        hidden_size=width,
+        intermediate_size=state["encoder.layers.0.mlp.fc1.weight"].shape[0],
+        num_hidden_layers=_layers(state, "encoder.layers."),
+        num_attention_heads=max(1, width // _CLIP_HEAD),
+        max_position_embeddings=state["embeddings.position_embedding.weight"].shape[0],
+        hidden_act="quick_gelu",
+    )
+    return _filled(path, CLIPTextModel(configuration), state, dtype, "text_model.").to(device)
+
+
+def _filled(
+    path: Path, model: nn.Module, state: Mapping[str, Tensor], dtype: torch.dtype, prefix: str = ""
+) -> nn.Module:
+    """The model with the tensors in place of its own, frozen."""
+    # Older transformers keep CLIP's layers under a name of their own.
+    named = {key: state.get(key, state.get(key.removeprefix(prefix))) for key in model.state_dict()}
+    missing = [key for key, value in named.items() if value is None]
+    if missing:
+        raise ValueError(f"{Path(path).name} is not complete: {', '.join(missing[:4])} is missing.")
+    model.load_state_dict({key: value.to(dtype) for key, value in named.items()}, assign=True)
+    return model.eval().requires_grad_(False)
+
+
+def _state(path: Path, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
+    """All tensors without the prefix a bundled file gives them, scaled fp8 de-scaled."""
+    tensors = open_tensors(path)
+    prefix = next((each for each in prefixes if any(key.startswith(each) for key in tensors)), "")
+    keys = {key.removeprefix(prefix): key for key in tensors if key.startswith(prefix)}
+    return dict(descaled(Path(path), tensors, keys))
+
+
+def _part(path: Path, name: str) -> Path:
+    """The folder of this model inside a diffusers folder, or the path itself."""
+    inside = Path(path) / name
+    return inside if inside.is_dir() else Path(path)
+
+
+def _inside(path: Path, name: str) -> Path | None:
+    folder = Path(path) / name
+    return folder if folder.is_dir() else None
+
+
+def _tokenizer(folder: Path | None, name: str, setting: str) -> tuple["PreTrainedTokenizerBase", str]:
+    """A tokenizer of a folder, or of the hub's cache where none is named; and a digest of its files."""
+    from transformers import AutoTokenizer
+
+    found = Path(folder) if folder is not None else _cached(name, setting)
+    if not found.is_dir():
+        raise FileNotFoundError(f"There is no folder {found} with a tokenizer; see {setting}.")
+    files = sorted({file for pattern in _TOKENIZER_FILES for file in found.glob(pattern)})
+    try:
+        return AutoTokenizer.from_pretrained(str(found), local_files_only=True), _together(
+            *(f"{file.name} {file.read_bytes().hex()}" for file in files)
+        )
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{found} holds no tokenizer: {error}") from error
+
+
+def _cached(name: str, setting: str) -> Path:
+    from huggingface_hub import try_to_load_from_cache
+
+    for file in ("tokenizer_config.json", "tokenizer.json"):
+        path = try_to_load_from_cache(HUB_REPOSITORY, f"{name}/{file}")
+        if isinstance(path, str):
+            return Path(path).parent
+    raise FileNotFoundError(
+        f"No tokenizer was named, and {HUB_REPOSITORY}'s is not in the hub's cache. Set {setting} to a folder with "
+        f"tokenizer.json (the folder {name} of {HUB_REPOSITORY})."
+    )
+
+
+def _together(*texts: str) -> str:
+    return sha256("\n".join(texts).encode()).hexdigest()
+
+
+def _require(path: Path, state: Mapping[str, Tensor], key: str, what: str) -> None:
+    if key not in state:
+        raise ValueError(f"{Path(path).name} is no {what}: {key} is missing.")
+
+
+def _layers(state: Mapping[str, Tensor], prefix: str) -> int:
+    return 1 + max(int(key.removeprefix(prefix).split(".")[0]) for key in state if key.startswith(prefix))
