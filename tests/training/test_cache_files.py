@@ -39,6 +39,7 @@ def small_cache(tensors) -> Cache:
         second=torch.randn(3, 7),
         fingerprints={"vae": "abc"},
         data="d1",
+        files={"ae.safetensors": "12" * 32},
     )
 
 
@@ -54,7 +55,7 @@ def written(folder) -> Cache:
         writer.put({name: tensor})
     writer.flush()
     cache = small_cache(shards.Shards(folder / files.SHARDS))
-    files.write_cache(folder, cache, {"ae.safetensors": "12"})
+    files.write_cache(folder, cache)
     return cache
 
 
@@ -140,14 +141,14 @@ def test_a_full_disk_leaves_the_previous_cache(tmp_path, monkeypatch):
 
     monkeypatch.setattr(shards.os, "fsync", full)
     with pytest.raises(OSError, match=r"No space left on device.*same command again"):
-        files.write_cache(tmp_path, small_cache(cache.tensors), {})
+        files.write_cache(tmp_path, small_cache(cache.tensors))
     assert torch.equal(Cache.open(tmp_path).arcface, cache.arcface)
     assert not list(tmp_path.rglob("*.partial"))
 
 
 def test_an_old_index_is_removed_once_the_new_one_counts(tmp_path):
     cache = written(tmp_path)
-    files.write_cache(tmp_path, small_cache(cache.tensors), {})
+    files.write_cache(tmp_path, small_cache(cache.tensors))
     assert len(list(tmp_path.glob("index-*"))) == len(list(tmp_path.glob("bank-*"))) == 1
 
 
@@ -157,3 +158,11 @@ def test_shards_nobody_uses_are_removed(tmp_path):
     left = set(shards.Shards(tmp_path / files.SHARDS))
     assert "text.t5" in left
     assert "latent.mean" not in left
+
+
+def test_a_cache_of_other_models_is_refused(tmp_path):
+    written(tmp_path)
+    read = Cache.open(tmp_path)
+    read.check_models({"any name": "12" * 32})
+    with pytest.raises(ValueError, match=r"made with other models: new\.safetensors .*ae\.safetensors"):
+        read.check_models({"new.safetensors": "34" * 32})

@@ -24,6 +24,7 @@ class Cache:
     tensors       latents, texts and SigLIP tokens by key
     fingerprints  of everything the tensors depend on, by kind: faces, second, vae, text, siglip
     data          SHA-256 over the photos, names and captions
+    files         the model files behind the fingerprints: name to SHA-256
     """
 
     identities: tuple[str, ...]
@@ -36,6 +37,7 @@ class Cache:
     second: Tensor | None = None
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     data: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def open(cls, folder: Path) -> "Cache":
@@ -46,6 +48,17 @@ class Cache:
         from .files import read_cache
 
         return read_cache(Path(folder))
+
+    def check_models(self, wanted: Mapping[str, str]) -> None:
+        """ValueError where the cache was not made with the model files `wanted`, by SHA-256 with their names."""
+        for name, digest in wanted.items():
+            if digest not in self.files.values():
+                made = ", ".join(self.files) or "files it does not name"
+                raise ValueError(
+                    f"The cache was made with other models: {name} ({digest[:12]}) is not among them ({made}). Run "
+                    "prepare.py with this file; it makes anew only what depends on it. Or train with the file the "
+                    "cache was made with."
+                )
 
     def latent(self, entry: PictureEntry, crop: int) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the VAE's posterior, float32 [channels, height_px / 8, width_px / 8] each.

@@ -84,6 +84,7 @@ def read_cache(folder: Path) -> Cache:
             tensors=Shards(folder / SHARDS),
             fingerprints=header.fingerprints,
             data=header.data,
+            files=header.files,
         )
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
@@ -92,10 +93,9 @@ def read_cache(folder: Path) -> Cache:
         ) from error
 
 
-def write_cache(folder: Path, cache: Cache, files: Mapping[str, str]) -> None:
+def write_cache(folder: Path, cache: Cache) -> None:
     """Makes `cache` the cache of a folder whose shards hold its tensors already.
 
-    files  the model files behind the fingerprints: name to SHA-256
     Raises OSError in words; the previous cache then stays.
     """
     lines = [{"picture": asdict(picture)} for picture in cache.pictures] + [
@@ -116,7 +116,7 @@ def write_cache(folder: Path, cache: Cache, files: Mapping[str, str]) -> None:
         identities=cache.identities,
         dummies=cache.dummies,
         fingerprints=dict(cache.fingerprints),
-        files=dict(files),
+        files=dict(cache.files),
         data=cache.data,
     )
     write_whole(folder / header.index, index)

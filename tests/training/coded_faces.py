@@ -1,0 +1,170 @@
+"""Photos whose faces are rectangles that say who they are, and small stand-ins for every model prepare.py uses.
+
+A face is a rectangle with red of 200 and more: 200 + person. Green of its first pixel is the number of the photo's
+variant, which sets how its vector differs; blue how far the nose is turned, 128 being straight ahead. Everything else
+in the picture is noise that no photo shares with another.
+"""
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from withanyone_pack.tests.training.rooms import add_training
+
+add_training()
+from training.configuration.preparing import PrepareSettings
+from training.preparing.instruments import Instruments
+from withanyone_core.identity import Face
+
+MARK = 200
+SAME = 0.6  # cosine of two variants of one person
+# Eyes, nose and mouth in fractions of the rectangle, as in ArcFace's template.
+POINTS = np.array([[0.34, 0.46], [0.66, 0.46], [0.5, 0.64], [0.37, 0.82], [0.63, 0.82]], np.float32)
+
+
+def direction(*seed: int) -> np.ndarray:
+    vector = np.random.default_rng([7, *seed]).standard_normal(512)
+    return vector / np.linalg.norm(vector)
+
+
+def vector_of(person: int, variant: int) -> np.ndarray:
+    """Raw vector of a face; variant 0 is the person's mean."""
+    share = 1.0 if variant == 0 else SAME
+    unit = np.sqrt(share) * direction(person) + np.sqrt(1 - share) * direction(person, variant)
+    return (20 * unit).astype(np.float32)
+
+
+class CodedFaces:
+    """Reads the rectangles; counts how often it was asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def faces(self, photo: np.ndarray) -> tuple[Face, ...]:
+        self.asked += 1
+        _, _, stats, _ = cv2.connectedComponentsWithStats((photo[..., 0] >= MARK).astype(np.uint8))
+        found = []
+        for x, y, width, height, area in stats[1:].tolist():
+            if area < 16:
+                continue
+            person, variant, turn = (int(level) for level in photo[y, x])
+            points = POINTS * np.array([width, height], np.float32) + np.array([x, y], np.float32)
+            points[2, 0] += width * (turn - 128) / 256
+            box = (float(x), float(y), float(x + width), float(y + height))
+            found.append(Face(box, 0.9, points, vector_of(person - MARK, variant)))
+        return tuple(found)
+
+
+class SmallPictures:
+    """Means of 8 x 8 pixels, mixed into 16 channels."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.asked = 0
+        self.mix = torch.randn(16, 3, generator=torch.Generator().manual_seed(seed))
+
+    def encode(self, pixels: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        self.asked += 1
+        means = torch.from_numpy(cv2.resize(pixels, None, fx=0.125, fy=0.125, interpolation=cv2.INTER_AREA)).float()
+        mean = torch.einsum("oc,hwc->ohw", self.mix, means / 127.5 - 1)
+        return mean, torch.full_like(mean, -6.0)
+
+
+class SmallTexts:
+    def __init__(self) -> None:
+        self.asked = []
+
+    def encode(self, text: str) -> tuple[torch.Tensor, torch.Tensor]:
+        self.asked.append(text)
+        numbers = torch.tensor([ord(letter) for letter in text[:8].ljust(8)]).float()
+        return numbers[:, None].expand(8, 12).contiguous(), numbers
+
+
+class SmallTokens:
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def tokens(self, crop: np.ndarray) -> torch.Tensor:
+        self.asked += 1
+        return torch.from_numpy(cv2.resize(crop, (2, 2), interpolation=cv2.INTER_AREA).reshape(4, 3)).float()
+
+
+class SecondVectors:
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def embed(self, photo, faces) -> np.ndarray:
+        self.asked += 1
+        return np.stack([face.embedding[:24] for face in faces])
+
+
+def instruments(**changes) -> Instruments:
+    """All stand-ins; `changes` replace some of them, or their `fingerprints`."""
+    kinds = ("faces", "picture", "text", "siglip", "second")
+    models = {
+        "faces": CodedFaces(),
+        "picture": SmallPictures(),
+        "text": SmallTexts(),
+        "siglip": SmallTokens(),
+        "second": SecondVectors(),
+        "fingerprints": {kind: f"{kind} 1" for kind in kinds},
+        "files": {"recogniser.onnx": "ab" * 32},
+    }
+    return Instruments(**{**models, **changes})
+
+
+def photo(*faces, seed=0, width=160, height=128) -> np.ndarray:
+    """A photo of faces (person, variant[, turn]) from left to right, RGB uint8 [height, width, 3]."""
+    rng = np.random.default_rng([seed, *(number for face in faces for number in face)])
+    coarse = rng.integers(0, 180, (height // 16, width // 16, 3)).astype(np.uint8)
+    picture = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 190)
+    place = width // max(len(faces), 1)
+    for number, face in enumerate(faces):
+        person, variant, turn = (*face, 128)[:3]
+        wide, high = min(place - 12, 60), min(height - 20, 70)
+        x, y = number * place + (place - wide) // 2, (height - high) // 2
+        cell = rng.integers(0, 255, (high, wide, 3)).astype(np.uint8)
+        cell[..., 0] = MARK + person
+        cell[0, 0] = MARK + person, variant, turn
+        picture[y : y + high, x : x + wide] = cell
+    return picture
+
+
+def save(path: Path, picture: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(path)
+    return path
+
+
+def png(picture: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def two_people(data: Path, photos: int = 6, negatives: int = 20) -> Path:
+    """alice is person 1, bob 2; two photos of both; strangers are 10 and more."""
+    for number in range(1, photos + 1):
+        turn = 128 + 12 * (number % 5 - 2)
+        save(data / f"identities/alice/{number}.png", photo((1, number, turn), seed=number))
+        save(data / f"identities/bob/{number}.png", photo((2, number, turn), seed=100 + number))
+    save(data / "groups/both.png", photo((2, 30), (1, 31), seed=200, width=256))
+    save(data / "groups/three.png", photo((1, 32), (12, 1), (2, 33), seed=201, width=320, height=240))
+    for number in range(negatives):
+        save(data / f"negatives/{number}.png", photo((20 + number, 1), seed=300 + number))
+    return data
+
+
+def settings(data: Path, cache: Path, **changes) -> PrepareSettings:
+    nowhere = str(data / "models")
+    values = {
+        "data": str(data),
+        "cache": str(cache),
+        "faces": {"pack": nowhere},
+        "encoders": {"vae": nowhere, "t5": nowhere, "clip": nowhere},
+        "sizes": (64,),
+        "workers": 1,
+    }
+    return PrepareSettings(**{**values, **changes})

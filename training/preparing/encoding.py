@@ -1,0 +1,97 @@
+"""The second pass: latents of the crops, SigLIP tokens of the faces and texts, each made once."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from withanyone_core.faces.crop import BoxPx, face_crop
+
+from ..cache.shards import ShardWriter, key_of
+from .crops import Crop
+from .instruments import Instruments
+from .looking import mapped
+from .photos import decoded
+from .sources import Source
+
+# A posterior's mean has about three decimal places that its own spread does not swallow.
+LATENT_DTYPE = torch.float16
+TOKEN_DTYPE = torch.bfloat16
+
+
+@dataclass(frozen=True, eq=False)
+class PictureJob:
+    """What is needed of one photo: the posterior of each crop and the tokens of each face box."""
+
+    source: Source
+    digest: str
+    crops: tuple[Crop, ...]
+    faces_px: tuple[BoxPx, ...]
+
+
+def latent_key(instruments: Instruments, digest: str, crop: Crop) -> str:
+    return key_of("latent", instruments.fingerprints["picture"], digest, crop)
+
+
+def siglip_key(instruments: Instruments, digest: str, box_px: BoxPx) -> str:
+    """Empty without a SigLIP tower."""
+    return key_of("siglip", instruments.fingerprints["siglip"], digest, box_px) if instruments.siglip else ""
+
+
+def text_key(instruments: Instruments, text: str) -> str:
+    return key_of("text", instruments.fingerprints["text"], text)
+
+
+def encode_pictures(
+    jobs: Iterable[PictureJob], instruments: Instruments, kept: Mapping[str, Tensor], writer: ShardWriter, workers: int
+) -> Iterator[PictureJob]:
+    """Writes what is missing and yields each job once it is done."""
+
+    def encode(job: PictureJob) -> tuple[PictureJob, dict[str, Tensor]]:
+        return job, _picture_tensors(job, instruments, kept)
+
+    for job, tensors in mapped(encode, jobs, workers):
+        writer.put(tensors)
+        yield job
+
+
+def encode_texts(texts: Sequence[str], instruments: Instruments, writer: ShardWriter) -> Iterator[str]:
+    """Writes what is missing and yields each text once it is done."""
+    for text in texts:
+        key = text_key(instruments, text)
+        if f"{key}.pooled" not in writer:
+            t5, pooled = instruments.text.encode(text)
+            t5, pooled = (_finite(tensor, f"the text {text!r}") for tensor in (t5, pooled))
+            writer.put({f"{key}.t5": t5.to(TOKEN_DTYPE), f"{key}.pooled": pooled.to(TOKEN_DTYPE)})
+        yield text
+
+
+def _picture_tensors(job: PictureJob, instruments: Instruments, kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    latents = {latent_key(instruments, job.digest, crop): crop for crop in job.crops}
+    tokens = {siglip_key(instruments, job.digest, box): box for box in job.faces_px} if instruments.siglip else {}
+    latents = {key: crop for key, crop in latents.items() if f"{key}.logvar" not in kept}
+    tokens = {key: box for key, box in tokens.items() if f"{key}.flipped" not in kept}
+    if not latents and not tokens:
+        return {}
+    photo = decoded(job.source.location.read())
+    made: dict[str, Tensor] = {}
+    for key, crop in latents.items():
+        mean, logvar = instruments.picture.encode(crop.pixels(photo))
+        for name, tensor in (("mean", mean), ("logvar", logvar)):
+            made[f"{key}.{name}"] = _finite(tensor, job.source.name).to(LATENT_DTYPE)
+    for key, box in tokens.items():
+        crop = face_crop(photo, box)
+        for name, pixels in (("tokens", crop), ("flipped", np.ascontiguousarray(crop[:, ::-1]))):
+            made[f"{key}.{name}"] = _finite(instruments.siglip.tokens(pixels), job.source.name).to(TOKEN_DTYPE)
+    return made
+
+
+def _finite(tensor: Tensor, what: str) -> Tensor:
+    if not torch.isfinite(tensor).all():
+        raise ValueError(
+            f"A model gave numbers that are not finite for {what}. Its file is damaged, or its number format is too "
+            "narrow for it: try float32."
+        )
+    return tensor

@@ -1,0 +1,65 @@
+"""What looks at photos: protocols, so that the real models and small stand-ins are used alike."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from torch import Tensor
+
+from withanyone_core.identity import Face
+
+
+class FaceAnalysis(Protocol):
+    """Finds faces in an RGB photo [H, W, 3] uint8, by descending score, each with its raw ArcFace vector [512]."""
+
+    def faces(self, photo: np.ndarray) -> tuple[Face, ...]: ...
+
+
+class SecondRecogniser(Protocol):
+    """A recogniser that no loss uses: raw vectors float32 [faces, width]."""
+
+    def embed(self, photo: np.ndarray, faces: Sequence[Face]) -> np.ndarray: ...
+
+
+class PictureEncoder(Protocol):
+    """RGB uint8 [H, W, 3], sides multiples of 16, to mean and log-variance [channels, H / 8, W / 8]."""
+
+    def encode(self, pixels: np.ndarray) -> tuple[Tensor, Tensor]: ...
+
+
+class TextEncoder(Protocol):
+    """A text to T5's states [tokens, width] and CLIP's pooled vector [width]."""
+
+    def encode(self, text: str) -> tuple[Tensor, Tensor]: ...
+
+
+class TokenEncoder(Protocol):
+    """A face crop, RGB uint8 [512, 512, 3], to SigLIP's post-norm patch tokens [tokens, width]."""
+
+    def tokens(self, crop: np.ndarray) -> Tensor: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Instruments:
+    """All models of a run.
+
+    fingerprints  by kind (faces, second, picture, text, siglip): changes with the model's files and settings, and is
+                  all that tells one model's results from another's
+    files         the model files behind them: name to SHA-256
+    """
+
+    faces: FaceAnalysis
+    picture: PictureEncoder
+    text: TextEncoder
+    fingerprints: Mapping[str, str]
+    siglip: TokenEncoder | None = None
+    second: SecondRecogniser | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        used = {"faces": self.faces, "picture": self.picture, "text": self.text}
+        used |= {"siglip": self.siglip, "second": self.second}
+        missing = [kind for kind, model in used.items() if model is not None and not self.fingerprints.get(kind)]
+        if missing:
+            raise ValueError(f"The model for {missing[0]} has no fingerprint, so its results cannot be kept apart.")

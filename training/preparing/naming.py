@@ -1,0 +1,190 @@
+"""From looks to names: usable photos, checked folders, and who is who in every photo."""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .assignment import assigned, named_from_left
+from .duplicates import duplicates
+from .looking import Look
+from .people import FolderCheck, alike, check_folder
+from .sources import Source
+
+logger = logging.getLogger("withanyone")
+
+LEAST_PHOTOS = 2  # of a person: reference and target
+FEW_PHOTOS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class NamedPhoto:
+    """A usable photo: whose each face is, by number of the face; a face without a name belongs to a stranger."""
+
+    source: Source
+    look: Look
+    names: Mapping[int, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Naming:
+    """What became of every photo.
+
+    photos     usable ones of people and groups
+    negatives  photos of other people with at least one face
+    rejected   every other photo, with why, in words
+    centres    of the people who are trained, unit vectors
+    warnings   in words
+    """
+
+    photos: tuple[NamedPhoto, ...]
+    negatives: tuple[tuple[Source, Look], ...]
+    rejected: tuple[tuple[Source, Look, str], ...]
+    centres: Mapping[str, np.ndarray]
+    warnings: tuple[str, ...]
+
+
+@dataclass
+class _Course:
+    """What is collected on the way."""
+
+    rejected: list[tuple[Source, Look, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def named(
+    sources: Sequence[Source],
+    looks: Sequence[Look],
+    duplicate_bits: int,
+    least_side_px: int,
+    centres: Mapping[str, np.ndarray] | None = None,
+) -> Naming:
+    """Names for the faces of all photos.
+
+    duplicate_bits  see `duplicates`
+    least_side_px   photos with a shorter side are left out; 0: none are
+    centres         of people known beforehand, unit vectors, who need no folder; None for a user's own photos, where
+                    a folder that cannot be used is a mistake to be put right and not one of thousands
+
+    Raises ValueError, listing every folder that shows two people or whose faces disagree, and where nobody has two
+    usable photos.
+    """
+    course = _Course()
+    usable = _usable(sources, looks, duplicate_bits, least_side_px, course)
+    negatives = tuple((source, look) for source, look in usable if source.kind == "negative")
+    checks = _checked_folders([pair for pair in usable if pair[0].kind == "identity"], course, centres is None)
+    known = {**(centres or {}), **{person: check.centre for person, (check, _) in checks.items() if check.accepted}}
+    course.warnings += alike(known) if centres is None else []
+    photos = [
+        NamedPhoto(source, look, assigned(look.embeddings, known, {check.accepted[number]: person}))
+        for person, (check, pairs) in checks.items()
+        for number, (source, look) in enumerate(pairs)
+        if number in check.accepted
+    ]
+    groups = [pair for pair in usable if pair[0].kind == "group"]
+    photos += [NamedPhoto(source, look, _group_names(source, look, known, course)) for source, look in groups]
+    _check_numbers(photos, known, course)
+    course.warnings += [
+        f"Nobody is trained as {person}: none of the photos in that folder can be used."
+        for person in dict.fromkeys(source.person for source in sources if source.person)
+        if person not in known
+    ]
+    for warning in course.warnings:
+        logger.warning("%s", warning)
+    return Naming(tuple(photos), negatives, tuple(course.rejected), known, tuple(course.warnings))
+
+
+def _usable(
+    sources: Sequence[Source], looks: Sequence[Look], bits: int, least_side_px: int, course: _Course
+) -> list[tuple[Source, Look]]:
+    """Readable photos with faces that are large enough and not shown before."""
+    found = []
+    for source, look in zip(sources, looks, strict=True):
+        reason = look.unreadable or _too_small(source, look, least_side_px)
+        if not reason and not look.faces:
+            reason = "no face was found in it; the head must be whole and the face uncovered"
+        if reason:
+            course.rejected.append((source, look, reason))
+        else:
+            found.append((source, look))
+    repeated = duplicates([look.hash for _, look in found], bits)
+    for number, earlier in repeated.items():
+        course.rejected.append((*found[number], f"it shows the same as {found[earlier][0].name}"))
+    if course.rejected:
+        names = ", ".join(f"{source.name} ({reason})" for source, _, reason in course.rejected[:5])
+        more = len(course.rejected) - 5
+        course.warnings.append(
+            f"{len(course.rejected)} of {len(sources)} photos are not used: {names}{f' and {more} more' * (more > 0)}."
+        )
+    return [pair for number, pair in enumerate(found) if number not in repeated]
+
+
+def _too_small(source: Source, look: Look, least_side_px: int) -> str:
+    if source.kind == "negative" or min(look.width_px, look.height_px) >= least_side_px:
+        return ""
+    return (
+        f"it has {look.width_px} x {look.height_px} pixels, and the smallest training size is {least_side_px}; set "
+        "upscale=true to use it all the same"
+    )
+
+
+def _checked_folders(
+    usable: Sequence[tuple[Source, Look]], course: _Course, strict: bool
+) -> dict[str, tuple[FolderCheck, list[tuple[Source, Look]]]]:
+    folders: dict[str, list[tuple[Source, Look]]] = {}
+    for source, look in usable:
+        folders.setdefault(source.person or "", []).append((source, look))
+    checks, problems = {}, []
+    for person, pairs in folders.items():
+        check = check_folder(person, [source.name for source, _ in pairs], [look.embeddings for _, look in pairs])
+        if check.problem:
+            problems.append(check.problem)
+            course.rejected += [(*pair, check.problem) for pair in pairs]
+            continue
+        checks[person] = (check, pairs)
+        for number, reason in check.outliers.items():
+            course.rejected.append((*pairs[number], reason))
+            course.warnings.append(f"{pairs[number][0].name} is left out: {reason}.")
+    if problems and strict:
+        raise ValueError("\n".join(problems))
+    course.warnings += problems
+    return checks
+
+
+def _group_names(source: Source, look: Look, centres: Mapping[str, np.ndarray], course: _Course) -> dict[int, str]:
+    if source.ordered:
+        found = named_from_left([face.box_px[0] + face.box_px[2] for face in look.faces], source.names)
+        if found is not None:
+            return found
+        course.warnings.append(
+            f"{source.name}: {len(source.names)} faces are named, and {len(look.faces)} were found; names are told by "
+            "face instead."
+        )
+    wanted = [name for name in source.names if name]
+    among = {name: centres[name] for name in wanted if name in centres} if wanted else centres
+    return assigned(look.embeddings, among)
+
+
+def _check_numbers(photos: Sequence[NamedPhoto], centres: Mapping[str, np.ndarray], course: _Course) -> None:
+    """Enough photos of each person; ValueError where nobody has two, or nothing can be used at all."""
+    if not photos:
+        raise ValueError(f"None of the photos can be used.{_because(course)}")
+    counts = Counter(name for photo in photos for name in photo.names.values())
+    few = {person: counts[person] for person in centres if counts[person] < FEW_PHOTOS}
+    single = [person for person, count in few.items() if count < LEAST_PHOTOS]
+    if centres and len(single) == len(centres):
+        raise ValueError(
+            f"Nobody has two usable photos ({', '.join(f'{person}: {counts[person]}' for person in single[:8])}). "
+            "A person is learnt from pairs, one photo being the reference and another the target; a single photo can "
+            f"only be copied. Add photos, 10 to 50 of each person.{_because(course)}"
+        )
+    for person, count in few.items():
+        only = "can only be copied" if count < LEAST_PHOTOS else "are few; 15 make a likeness that does not copy"
+        course.warnings.append(f"{person}: {count} usable photo{'s' * (count != 1)}, which {only}.")
+
+
+def _because(course: _Course) -> str:
+    reasons = [f"{source.name}: {reason}" for source, _, reason in course.rejected[:5]]
+    return f" Not usable: {'; '.join(reasons)}." if reasons else ""

@@ -1,0 +1,56 @@
+"""Files to upright 8-bit RGB pictures, and their perceptual hash."""
+
+import io
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+PADDING = 1.5  # of a photo in which no face was found: close-ups are too large for the detector
+HASH_SIDE = 8
+
+
+class UnreadablePhoto(ValueError):
+    """A photo that cannot be decoded; the message says why."""
+
+
+def decoded(content: bytes) -> np.ndarray:
+    """RGB uint8 [H, W, 3] of a file's bytes, turned as its EXIF says; transparency is laid over black.
+
+    Raises UnreadablePhoto.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            upright = ImageOps.exif_transpose(picture)
+            if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
+                upright = upright.convert("RGBA")
+                black = Image.new("RGBA", upright.size, (0, 0, 0, 255))
+                upright = Image.alpha_composite(black, upright)
+            return np.asarray(upright.convert("RGB"))
+    except UnidentifiedImageError as error:
+        raise UnreadablePhoto(f"it is no picture ({len(content)} bytes); save it as JPEG or PNG") from error
+    except Image.DecompressionBombError as error:
+        raise UnreadablePhoto(f"it is too large ({error}); scale it down") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UnreadablePhoto(f"it is damaged ({error}); copy it again from where it came from") from error
+
+
+def padded(photo: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
+    """The photo in the middle of a black one 1.5 times as wide and high, and where its corner is now (x, y)."""
+    height_px, width_px = photo.shape[:2]
+    x, y = (round(side * (PADDING - 1) / 2) for side in (width_px, height_px))
+    larger = np.zeros((height_px + 2 * y, width_px + 2 * x, 3), np.uint8)
+    larger[y : y + height_px, x : x + width_px] = photo
+    return larger, (x, y)
+
+
+def difference_hash(photo: np.ndarray) -> int:
+    """64 bits: whether brightness falls from left to right at each place of a 8 x 8 grid."""
+    small = Image.fromarray(photo).convert("L").resize((HASH_SIDE + 1, HASH_SIDE), Image.Resampling.BOX)
+    levels = np.asarray(small, dtype=np.int16)
+    bits = levels[:, :-1] > levels[:, 1:]
+    return int.from_bytes(np.packbits(bits).tobytes(), "big")
+
+
+def hash_distance(first: int, second: int) -> int:
+    """Number of bits that differ, 0 to 64."""
+    return (first ^ second).bit_count()

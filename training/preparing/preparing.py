@@ -1,0 +1,218 @@
+"""From a data folder to a finished cache."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ..cache.cache import Cache
+from ..cache.entries import UNKNOWN
+from ..cache.files import SHARDS, read_header, remove_unused_shards, write_cache
+from ..cache.shards import Shards, ShardWriter, key_of
+from ..configuration.preparing import PrepareSettings
+from .doctor import Findings, PersonPhoto, examined
+from .encoding import encode_pictures, encode_texts, text_key
+from .instruments import Instruments
+from .looking import Look, looks_at
+from .multiid import centres_of, is_multiid, multiid_sources
+from .naming import Naming, named
+from .negatives import Bank, bank, read_bank
+from .planning import Plan, dummy_texts, planned
+from .report import write_report
+from .sources import Source, plain_sources
+
+logger = logging.getLogger("withanyone")
+
+KINDS = {
+    "faces": "the detector or recogniser",
+    "second": "the second recogniser",
+    "picture": "the VAE",
+    "text": "a text encoder",
+    "siglip": "the SigLIP tower",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What a run has made.
+
+    report  the readable report in the cache's folder
+    """
+
+    cache: Cache
+    naming: Naming
+    plan: Plan
+    bank: Bank
+    findings: Findings
+    report: Path
+
+
+def prepare(settings: PrepareSettings, load: Callable[[], Instruments]) -> Prepared:
+    """Makes the cache of a data folder, or brings it up to date; only what is missing or has changed is computed.
+
+    load  gives the models once they are needed: mistakes in the data folder are told before
+
+    Raises ValueError, FileNotFoundError or RuntimeError in words; a finished cache in that folder stays usable.
+    """
+    _check_folders(settings)
+    previous = read_header(settings.cache)
+    sources = _sources(settings)
+    instruments = load()
+    if previous is not None:
+        _tell_changes(previous.fingerprints, instruments.fingerprints)
+    (settings.cache / SHARDS).mkdir(parents=True, exist_ok=True)
+    shards = Shards(settings.cache / SHARDS)
+    writer = ShardWriter(shards, int(settings.shard_mb * 2**20))
+    workers = settings.workers or os.cpu_count() or 1
+    looks = list(_bar(looks_at(sources, instruments, shards, writer, workers), len(sources), "faces", "photo"))
+    writer.flush()
+    naming = _named(sources, looks, settings)
+    plan = planned(naming.photos, tuple(naming.centres), settings, instruments)
+    for photo, reason in plan.rejected:
+        logger.warning("%s is left out: %s.", photo.source.name, reason)
+    texts = _texts(plan, settings)
+    for _ in _bar(encode_texts(texts, instruments, writer), len(texts), "texts", "text"):
+        pass
+    for _ in _bar(
+        encode_pictures(plan.jobs, instruments, shards, writer, workers), len(plan.jobs), "pictures", "photo"
+    ):
+        pass
+    writer.flush()
+    negatives = _bank(naming, plan, settings)
+    cache = _cache(plan, negatives, instruments, shards, settings)
+    write_cache(settings.cache, cache)
+    shards.close()
+    remove_unused_shards(settings.cache, _used(cache, looks, instruments, shards))
+    findings = examined(_photos_by_person(plan), negatives.foreign)
+    report = write_report(settings.cache, cache, naming, plan, negatives, findings)
+    return Prepared(cache, naming, plan, negatives, findings, report)
+
+
+def _check_folders(settings: PrepareSettings) -> None:
+    if settings.cache == settings.data or settings.data.is_relative_to(settings.cache):
+        raise ValueError(
+            f"The cache {settings.cache} would lie among the photos of {settings.data}. Name a folder of its own."
+        )
+    if settings.cache.exists() and not settings.cache.is_dir():
+        raise ValueError(f"The cache {settings.cache} is a file; name a folder.")
+
+
+def _sources(settings: PrepareSettings) -> tuple[Source, ...]:
+    if settings.layout == "multiid2m" or (settings.layout == "auto" and is_multiid(settings.data)):
+        return multiid_sources(settings.data, settings.workers or os.cpu_count() or 1, settings.limit)
+    return plain_sources(settings.data)
+
+
+def _named(sources: Sequence[Source], looks: Sequence[Look], settings: PrepareSettings) -> Naming:
+    least = 0 if settings.upscale else min(settings.sizes)
+    return named(sources, looks, settings.duplicate_bits, least, centres_of(settings.data, sources))
+
+
+def _tell_changes(before: Mapping[str, str], now: Mapping[str, str]) -> None:
+    for kind, name in KINDS.items():
+        if kind in before and before[kind] != now.get(kind):
+            logger.warning("The cache was made with other models: %s has changed. What it made is made again.", name)
+
+
+def _texts(plan: Plan, settings: PrepareSettings) -> list[str]:
+    if plan.without_caption:
+        logger.warning(
+            "%d of %d photos have no caption and are told by their number of people (such as %r). With captions (a "
+            ".txt of the same name) clothes, place and light are not mistaken for the person.",
+            plan.without_caption,
+            len(plan.pictures),
+            "a photo of one person",
+        )
+    return list(dict.fromkeys([*dummy_texts(settings.max_faces), *(picture.caption for picture in plan.pictures)]))
+
+
+def _bank(naming: Naming, plan: Plan, settings: PrepareSettings) -> Bank:
+    vectors = plan.vectors()
+    trained = [
+        number
+        for number, face in enumerate(plan.faces)
+        if face.identity != UNKNOWN and not plan.pictures[face.picture].held_out
+    ]
+    strangers = [
+        photo.look.faces[number].embedding
+        for photo in plan.photos
+        for number in range(len(photo.look.faces))
+        if number not in photo.names
+    ]
+    foreign = [face.embedding for _, look in naming.negatives for face in look.faces] + strangers
+    width = vectors.shape[1]
+    read = (
+        np.zeros((0, width), np.float32)
+        if settings.negatives.bank is None
+        else read_bank(settings.negatives.bank, width)
+    )
+    stacked = np.concatenate([np.array(foreign, np.float32).reshape(-1, width), read])
+    identities = [plan.faces[number].identity for number in trained]
+    found = bank(vectors[trained], identities, stacked, settings.seed, settings.negatives.least)
+    if found.foreign == 0:
+        logger.warning(
+            "There are no negatives: no faces of other people in %s, in groups or in a bank. %d random vectors stand "
+            "in for them, which teach little; some hundred photos of other people would do better.",
+            settings.data / "negatives",
+            found.filled,
+        )
+    return found
+
+
+def _cache(plan: Plan, negatives: Bank, instruments: Instruments, shards: Shards, settings: PrepareSettings) -> Cache:
+    return Cache(
+        identities=plan.identities,
+        pictures=plan.pictures,
+        faces=plan.faces,
+        arcface=torch.from_numpy(plan.vectors()),
+        negatives=negatives.negatives,
+        dummies=tuple(text_key(instruments, text) for text in dummy_texts(settings.max_faces)),
+        tensors=shards,
+        second=torch.from_numpy(plan.vectors(second=True)) if instruments.second else None,
+        fingerprints=instruments.fingerprints,
+        data=_data_fingerprint(plan),
+        files=instruments.files,
+    )
+
+
+def _data_fingerprint(plan: Plan) -> str:
+    digest = sha256(repr(plan.identities).encode())
+    for picture in plan.pictures:
+        digest.update(repr((picture.name, picture.digest, picture.caption, picture.held_out)).encode())
+    for face in plan.faces:
+        digest.update(repr((face.identity, face.picture, face.box)).encode())
+    return digest.hexdigest()
+
+
+def _used(cache: Cache, looks: Sequence[Look], instruments: Instruments, shards: Shards) -> Iterator[str]:
+    """Names of the tensors that this cache, or the next run on these photos, reads."""
+    first = {look.digest: key_of("look", instruments.fingerprints["faces"], look.digest) for look in looks}
+    keys = set(first.values()) | {
+        key_of("second", instruments.fingerprints.get("second"), key) for key in first.values()
+    }
+    keys |= {crop.latent for picture in cache.pictures for crop in picture.crops}
+    keys |= {picture.text for picture in cache.pictures} | {face.siglip for face in cache.faces} | set(cache.dummies)
+    return (name for name in shards if name.partition(".")[0] in keys)
+
+
+def _photos_by_person(plan: Plan) -> dict[str, list[PersonPhoto]]:
+    """What is trained on; held-out photos teach nothing."""
+    found: dict[str, list[PersonPhoto]] = {person: [] for person in plan.identities}
+    for photo, picture in zip(plan.photos, plan.pictures, strict=True):
+        for number, person in photo.names.items():
+            face = photo.look.faces[number]
+            if not picture.held_out:
+                found[person].append(
+                    PersonPhoto(face.embedding, face.landmarks_px, photo.look.hash, len(photo.look.faces))
+                )
+    return found
+
+
+def _bar(items: Iterator, total: int, what: str, unit: str) -> Iterator:
+    return tqdm(items, total=total, desc=what, unit=unit, disable=None)

@@ -1,0 +1,163 @@
+"""What was made of the photos, to be read before training: report.md, and report.html with every face."""
+
+import base64
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from html import escape
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..cache.cache import Cache
+from ..cache.entries import UNKNOWN
+from ..cache.shards import write_whole
+from .doctor import WEIGHTS, Findings, PersonFindings, level
+from .naming import Naming
+from .negatives import Bank
+from .planning import Plan
+
+READABLE, SHEET, NUMBERS = "report.md", "report.html", "doctor.json"
+SHOWN_AT_MOST = 400  # faces of one section of the sheet: some 2 MB
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Prepared photos</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; margin: 1.5em; background: #fff; color: #222; }}
+.faces {{ display: flex; flex-wrap: wrap; gap: 10px; }}
+figure {{ margin: 0; width: 112px; font-size: 11px; overflow-wrap: anywhere; }}
+img {{ width: 96px; height: 96px; border: 3px solid #2a7; border-radius: 4px; }}
+.no img {{ border-color: #c33; }} .held img {{ border-color: #37c; }} .unknown img {{ border-color: #999; }}
+</style></head><body>
+<h1>Prepared photos</h1>
+<p>Green: trained on. Blue: kept for validation. Grey: strangers, who serve reconstruction only. Red: left out.</p>
+{sections}
+</body></html>
+"""
+
+
+def write_report(folder: Path, cache: Cache, naming: Naming, plan: Plan, bank: Bank, findings: Findings) -> Path:
+    """Writes report.md, report.html and doctor.json; gives the first."""
+    write_whole(folder / NUMBERS, (json.dumps(asdict(findings), indent=2) + "\n").encode())
+    write_whole(folder / SHEET, sheet(naming, plan).encode())
+    write_whole(folder / READABLE, markdown(cache, naming, plan, bank, findings).encode())
+    return folder / READABLE
+
+
+def markdown(cache: Cache, naming: Naming, plan: Plan, bank: Bank, findings: Findings) -> str:
+    """The report in words and tables."""
+    held = sum(picture.held_out for picture in cache.pictures)
+    known = sum(face.identity != UNKNOWN for face in cache.faces)
+    lines = [
+        "# Prepared photos",
+        "",
+        f"{len(cache.pictures)} photos ({held} kept for validation), {len(cache.faces)} faces ({known} with names), "
+        f"{len(cache.identities)} people, {sum(len(picture.crops) for picture in cache.pictures)} crops. Every face: "
+        f"[{SHEET}]({SHEET}).",
+        "",
+        f"Negatives: {bank.in_words()}.",
+        "",
+        *_doctor(findings),
+        *_section("Warnings", naming.warnings),
+        *_section("Left out", [f"{name}: {reason}" for name, reason in _rejected(naming, plan)]),
+        *_section("Faces to look at", _flagged(plan)),
+        *_section("Made with", [f"{name}: {digest}" for name, digest in cache.files.items()]),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def sheet(naming: Naming, plan: Plan) -> str:
+    """The contact sheet: one page with all pictures in it."""
+    sections = [_figures(person, _faces_of(plan, index)) for index, person in enumerate(plan.identities)]
+    sections.append(_figures("Strangers", _faces_of(plan, UNKNOWN)))
+    left_out = [(source, look, reason) for source, look, reason in naming.rejected]
+    left_out += [(photo.source, photo.look, reason) for photo, reason in plan.rejected]
+    rejected = [
+        (None if look.thumbs is None else look.thumbs[0], source.name, reason, "no")
+        for source, look, reason in left_out
+    ]
+    sections.append(_figures("Left out", rejected))
+    return _PAGE.format(sections="\n".join(section for section in sections if section))
+
+
+def _doctor(findings: Findings) -> Iterator[str]:
+    yield f"## Risk of copying: {findings.risk:.2f} ({level(findings.risk)})"
+    yield ""
+    yield (
+        "0: varied photos, 1: training can only learn to repeat the reference. A person's risk is "
+        + " + ".join(f"{weight:.2f} {name}" for name, weight in WEIGHTS.items())
+        + ", each from 0 (harmless) to 1; the risk above is the mean."
+    )
+    yield ""
+    spread = "cosine, 10th to 90th percentile"
+    yield f"| person | photos | risk | {' | '.join(WEIGHTS)} | {spread} | left, ahead, right | people in a photo |"
+    yield "|" + "---|" * (6 + len(WEIGHTS))
+    for person in findings.people:
+        yield _row(person)
+    yield ""
+    for person in findings.people:
+        if person.advice:
+            yield f"* {person.person}: add {'; '.join(person.advice)}."
+    yield from (f"* {line}" for line in findings.advice)
+    yield ""
+
+
+def _row(person: PersonFindings) -> str:
+    spread = "-" if person.similarity is None else "{:.2f} ({:.2f} to {:.2f})".format(*person.similarity)
+    parts = " | ".join(f"{person.parts[name]:.2f}" for name in WEIGHTS)
+    counts = ", ".join(f"{people}: {count}" for people, count in person.head_counts.items())
+    turned = ", ".join(map(str, person.turned))
+    return f"| {person.person} | {person.photos} | {person.risk:.2f} | {parts} | {spread} | {turned} | {counts} |"
+
+
+def _section(title: str, lines: Sequence[str]) -> list[str]:
+    return [f"## {title}", "", *(f"* {line}" for line in lines), ""] if lines else []
+
+
+def _rejected(naming: Naming, plan: Plan) -> Iterator[tuple[str, str]]:
+    yield from ((source.name, reason) for source, _, reason in naming.rejected)
+    yield from ((photo.source.name, reason) for photo, reason in plan.rejected)
+
+
+def _flagged(plan: Plan) -> list[str]:
+    found = []
+    for face in plan.faces:
+        if face.flags and face.identity != UNKNOWN:
+            words = ", ".join(face.flags).replace("_", " ")
+            found.append(f"{plan.pictures[face.picture].name} ({plan.identities[face.identity]}): {words}")
+    return found
+
+
+def _faces_of(plan: Plan, identity: int) -> list[tuple[np.ndarray | None, str, str, str]]:
+    found = []
+    for face, (photo, number) in zip(plan.faces, plan.numbers, strict=True):
+        if face.identity == identity:
+            picture = plan.pictures[photo]
+            colour = "unknown" if identity == UNKNOWN else "held" if picture.held_out else "yes"
+            thumbs = plan.photos[photo].look.thumbs
+            words = ", ".join(face.flags).replace("_", " ")
+            found.append((None if thumbs is None else thumbs[number], picture.name, words, colour))
+    return found
+
+
+def _figures(title: str, items: Sequence[tuple[np.ndarray | None, str, str, str]]) -> str:
+    if not items:
+        return ""
+    more = f"<p>and {len(items) - SHOWN_AT_MOST} more</p>" if len(items) > SHOWN_AT_MOST else ""
+    figures = "\n".join(_figure(*item) for item in items[:SHOWN_AT_MOST])
+    return f'<h2>{escape(title)} ({len(items)})</h2>\n<div class="faces">\n{figures}\n</div>{more}'
+
+
+def _figure(thumb: np.ndarray | None, name: str, words: str, colour: str) -> str:
+    image = "" if thumb is None else f'<img alt="" src="data:image/jpeg;base64,{_jpeg(thumb)}">'
+    note = f"<br>{escape(words)}" if words else ""
+    return f'<figure class="{colour}">{image}<figcaption>{escape(name)}{note}</figcaption></figure>'
+
+
+def _jpeg(picture: np.ndarray) -> str:
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, "JPEG", quality=80)
+    return base64.b64encode(stream.getvalue()).decode()

@@ -1,0 +1,134 @@
+"""NumPy files of other people's making, read without running what is in them.
+
+MultiID-2M keeps dictionaries of arrays in `.npy` files, that is as pickles, and a pickle may call anything. This reader
+knows six names, all of which only describe an array, and builds the arrays itself.
+"""
+
+import io
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+
+LARGEST_BYTES = 64 * 2**20  # of one file: a photo's boxes and vectors are some kilobytes
+_MODULES = ("numpy", "numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric")
+
+
+class UnsafeFile(ValueError):
+    """A file that asks for more than dict, list, str, numbers and arrays; the message says for what."""
+
+
+class _DType:
+    """A number format by its short name, such as f4."""
+
+    def __init__(self, name: Any, *_: Any) -> None:
+        self.name, self.order = str(name), "="
+
+    def __setstate__(self, state: Any) -> None:
+        self.order = state[1]
+
+    def dtype(self) -> np.dtype:
+        # "O": an array of Python objects, which come as a list and are checked one by one.
+        found = np.dtype(object) if self.name.startswith("O") else np.dtype(self.name)
+        if found.kind not in "biufUSO":
+            raise UnsafeFile(f"it holds an array of {self.name}; only numbers and texts are read")
+        return found.newbyteorder(self.order) if self.order in "<>" else found
+
+
+class _Array:
+    """An array in the making."""
+
+    def __init__(self) -> None:
+        self.state: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def built(self) -> Any:
+        if not isinstance(self.state, tuple) or len(self.state) != 5 or not isinstance(self.state[2], _DType):
+            raise UnsafeFile("it holds an array without a description")
+        _, shape, kind, is_fortran, content = self.state
+        order = "F" if is_fortran else "C"
+        if isinstance(content, list):
+            array = np.empty(len(content), object)
+            array[:] = [_built(item) for item in content]
+            return array.reshape(shape, order=order)
+        return np.frombuffer(content, kind.dtype()).reshape(shape, order=order).copy()
+
+
+def _reconstruct(*_: Any) -> _Array:
+    return _Array()
+
+
+def _scalar(kind: _DType, content: bytes) -> Any:
+    return np.frombuffer(content, kind.dtype())[0].item()
+
+
+def _from_buffer(content: Any, kind: _DType, shape: tuple[int, ...], order: str) -> np.ndarray:
+    return np.frombuffer(bytes(content), kind.dtype()).reshape(shape, order=order).copy()
+
+
+def _encode(text: str, _: str) -> bytes:
+    # How old pickles spell bytes.
+    return text.encode("latin1")
+
+
+_KNOWN: dict[str, Callable[..., Any]] = {
+    "_reconstruct": _reconstruct,
+    "scalar": _scalar,
+    "_frombuffer": _from_buffer,
+    "ndarray": _Array,
+    "dtype": _DType,
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if module in _MODULES and name in _KNOWN:
+            return _KNOWN[name]
+        if (module, name) == ("_codecs", "encode"):
+            return _encode
+        raise UnsafeFile(f"it asks for {module}.{name}, which data has no need of; it may be an attack")
+
+    def persistent_load(self, identifier: Any) -> Any:
+        raise UnsafeFile("it refers to something outside itself")
+
+
+def read_npy(content: bytes, label: str) -> Any:
+    """An array, or the dictionary (list, text, number) of a pickled one.
+
+    Raises UnsafeFile, naming `label`, where it asks for anything but dict, list, str, numbers and arrays, and
+    ValueError where it is no such file.
+    """
+    if len(content) > LARGEST_BYTES:
+        raise ValueError(f"{label} has {len(content)} bytes; such files are a few kilobytes large.")
+    stream = io.BytesIO(content)
+    try:
+        version = npy.read_magic(stream)
+        read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        _, _, dtype = read_header(stream)
+        if not dtype.hasobject:
+            stream.seek(0)
+            return np.load(stream, allow_pickle=False)
+        loaded = _built(_Unpickler(stream).load())
+    except UnsafeFile as error:
+        raise UnsafeFile(f"{label} is not read: {error}.") from error
+    except (ValueError, TypeError, EOFError, IndexError, KeyError, AttributeError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{label} is no NumPy file of numbers or of a dictionary ({error}).") from error
+    # NumPy wraps a single object in an array without dimensions.
+    return loaded.item() if isinstance(loaded, np.ndarray) and loaded.shape == () else loaded
+
+
+def _built(value: Any) -> Any:
+    """The value with arrays in the place of those in the making."""
+    if isinstance(value, _Array):
+        return value.built()
+    if isinstance(value, dict):
+        return {key: _built(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_built(item) for item in value)
+    if value is None or isinstance(value, (str, bytes, int, float, np.ndarray)):
+        return value
+    raise UnsafeFile(f"it holds {type(value).__name__}")
