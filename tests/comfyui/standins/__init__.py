@@ -6,6 +6,7 @@ Weights are seeded and mean nothing: a picture made with them shows no likeness,
 from comfy_api.latest import ComfyExtension, io
 
 from .standin_clip import StandinCLIP
+from .standin_drawn_faces import StandinDrawnFaces
 from .standin_faces import StandinFaceAnalysis
 from .standin_flux import StandinFlux
 from .standin_vae import StandinVAE
@@ -13,7 +14,7 @@ from .standin_vae import StandinVAE
 
 class StandinExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [StandinFlux, StandinCLIP, StandinVAE, StandinFaceAnalysis]
+        return [StandinFlux, StandinCLIP, StandinVAE, StandinFaceAnalysis, StandinDrawnFaces]
 
 
 def comfy_entrypoint() -> StandinExtension:
