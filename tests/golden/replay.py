@@ -6,7 +6,7 @@ from fnmatch import fnmatch
 from itertools import chain
 from pathlib import Path
 
-from . import boxes, comfyui_flux, diffusers_flux, images, losses, metrics, network, schedules
+from . import boxes, comfyui_flux, data_geometry, diffusers_flux, images, losses, metrics, network, schedules
 from .report import Outcome, print_file, print_total, skipped
 
 Replay = Callable[[Path], Iterable[Outcome]]
@@ -33,6 +33,7 @@ REPLAYS: dict[str, Replay] = {
     "masks.json": losses.masks,
     "adapter_keys.json": losses.adapter_keys,
     "negpool.json": losses.negative_pool,
+    "data_geometry.json": data_geometry.data_geometry,
 }
 # Read by the replays above.
 COMPANIONS = {

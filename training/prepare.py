@@ -1,0 +1,86 @@
+"""`python training/prepare.py CONFIG [key=value ...]`
+
+Makes a training cache from photos: finds the faces, checks that each folder shows one person, names the faces in group
+photos, cuts, and keeps everything the frozen models say. Its report tells what was left out and why, and how likely
+training is to learn copying.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from training.configuration.preparing import (
+    EncoderSettings,
+    FaceSettings,
+    NegativeSettings,
+    PrepareSettings,
+)
+from training.configuration.reading import read_settings
+
+SECTIONS = {"": PrepareSettings, "faces.": FaceSettings, "encoders.": EncoderSettings, "negatives.": NegativeSettings}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0 for a finished cache, 2 for anything given wrongly, 130 where it was interrupted."""
+    logging.basicConfig(level=logging.WARNING, format="prepare: %(message)s")
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.config is None:
+        parser.print_help()
+        return 0
+    try:
+        return _run(options)
+    except (ValueError, RuntimeError, OSError) as error:
+        sys.stderr.write(f"prepare: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("\nprepare: interrupted. The same command goes on where it stopped.\n")
+        return 130
+
+
+def _run(options: argparse.Namespace) -> int:
+    settings = read_settings(PrepareSettings, options.config, options.changes)
+    from training.preparing.doctor import level
+    from training.preparing.loading import load_instruments
+    from training.preparing.preparing import prepare
+
+    done = prepare(settings, lambda: load_instruments(settings))
+    cache, risk = done.cache, done.findings.risk
+    sys.stdout.write(
+        f"{len(cache.pictures)} photos of {len(cache.identities)} people are ready in {settings.cache}. "
+        f"Risk of copying: {risk:.2f} ({level(risk)}). Read {done.report}.\n"
+    )
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python training/prepare.py",
+        description="Makes a training cache from photos, once; finetune.py reads it. A run that was interrupted goes "
+        "on, and a changed photo, caption or model changes only what depends on it. Nothing is downloaded.",
+        epilog=_keys(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("config", nargs="?", type=Path, metavar="CONFIG", help="YAML file with the settings below")
+    parser.add_argument("changes", nargs="*", metavar="key=value", help="settings instead of those in the file")
+    return parser
+
+
+def _keys() -> str:
+    """The settings as their models describe them."""
+    lines = ["settings:"]
+    for prefix, section in SECTIONS.items():
+        described = (section.__doc__ or "").partition("\n\n")[2]
+        if prefix:
+            lines += ["", f"{prefix.removesuffix('.')}:"]
+        lines += [f"  {line.strip()}" if line.startswith("    ") else line for line in described.rstrip().splitlines()]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
