@@ -38,13 +38,18 @@ def define_torchvision_operators() -> torch.library.Library:
     return library
 
 
+def make_torchvision_importable() -> None:
+    """For ComfyUI, and for transformers, which diffusers and peft import."""
+    if torch.version.cuda is None and not _kept_alive:
+        _kept_alive.append(define_torchvision_operators())
+
+
 def add_comfyui() -> None:
     """Makes ComfyUI's own modules importable, on the CPU unless a CUDA device exists, and parses no command line."""
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
     if str(COMFYUI) not in sys.path:
         sys.path.insert(0, str(COMFYUI))
-        if torch.version.cuda is None:
-            _kept_alive.append(define_torchvision_operators())
+    make_torchvision_importable()
     import comfy.options
 
     comfy.options.enable_args_parsing(False)

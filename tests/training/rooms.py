@@ -6,11 +6,12 @@ The clone's root stays off sys.path: ComfyUI, which other tests import, has a `n
 import importlib.util
 import sys
 
-from withanyone_pack.tests.pack import ROOT
+from withanyone_pack.tests.pack import ROOT, make_torchvision_importable
 
 
 def add_training() -> None:
     """Makes `import training...` and the absolute imports inside it work."""
+    make_torchvision_importable()
     for name in ("withanyone_core", "training"):
         folder = ROOT / name
         module = sys.modules.get(name)

@@ -113,9 +113,8 @@ class OptimSettings(Section):
 
 
 class NoiseSettings(Section):
-    """Noise levels: the released shift by the image's size, or a fixed mu; guidance told to the base model."""
+    """Guidance told to the base model while training (released program: 1)."""
 
-    mu: float | Literal["auto"] = "auto"
     guidance: NotNegative = 1.0
 
 

@@ -38,3 +38,7 @@ class Draws:
 
     def happens(self, purpose: str, probability: float) -> bool:
         return self.uniform(purpose) < probability
+
+    def torch_generator(self, purpose: str) -> torch.Generator:
+        """A CPU generator for functions of torch."""
+        return torch.Generator().manual_seed(int(self.generator(purpose).integers(2**63)))

@@ -1,0 +1,126 @@
+"""A run in memory: a small FLUX.1 and VAE of random weights, a recogniser of random convolutions, photos of a cache."""
+
+from functools import cache
+
+import torch
+from withanyone_pack.tests.training.rooms import add_training
+
+add_training()
+from accelerate import Accelerator
+from diffusers import AutoencoderKL, FluxTransformer2DModel
+from torch import nn
+from withanyone_pack.tests.training.small_cache import POOLED_WIDTH, SIGLIP_WIDTH, T5_WIDTH, small_cache
+
+from training.configuration.finetune import Finetune
+from training.configuration.reading import read_settings
+from training.loop.optimiser import make_optimiser
+from training.loop.session import Session
+from training.loop.source import Sources
+from training.loop.step import Frozen
+from training.loop.trained import Sizes, load_trained
+from training.losses.flow import LatentScale
+
+CPU = torch.device("cpu")
+HIDDEN, LAYERS = 64, 3
+GIVEN = (
+    "base.path=flux",
+    "base.precision=fp32",
+    "adapter.init=none",
+    "data.cache=cache",
+    "id_loss.recogniser=face.onnx",
+    "train.mode=full",
+    "optim.name=adamw",
+    "optim.lr=1e-3",
+    "optim.warmup=2",
+    "optim.accum=1",
+    "nce.negatives=16",
+    "eval.prompts=1",
+    "eval.steps=2",
+    "eval.noise_levels=3",
+    "memory.checkpoint_blocks=false",
+    "memory.checkpoint_vae=false",
+    "device=cpu",
+)
+
+
+class Recogniser(nn.Module):
+    """Fixed random convolutions: other pictures, other vectors, and a gradient to every pixel."""
+
+    def __init__(self, seed: int = 0, width: int = 512) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.layers = nn.Sequential(
+                nn.AvgPool2d(4),
+                nn.Conv2d(3, 32, 5, 3),
+                nn.PReLU(),
+                nn.Conv2d(32, 16, 3, 2),
+                nn.Flatten(),
+                nn.LazyLinear(width),
+            )
+            self.layers(torch.zeros(1, 3, 112, 112))
+        self.requires_grad_(False)
+
+    def forward(self, crops):
+        return self.layers((crops - 127.5) / 127.5)
+
+
+@cache
+def small_frozen(recogniser: bool = True) -> Frozen:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        transformer = FluxTransformer2DModel(
+            in_channels=64,
+            num_layers=1,
+            num_single_layers=LAYERS - 1,
+            attention_head_dim=32,
+            num_attention_heads=HIDDEN // 32,
+            joint_attention_dim=T5_WIDTH,
+            pooled_projection_dim=POOLED_WIDTH,
+            guidance_embeds=True,
+            axes_dims_rope=(8, 12, 12),
+        )
+        vae = small_vae()
+    for model in (transformer, vae):
+        model.eval().requires_grad_(False)
+    return Frozen(transformer, vae, LatentScale(), Recogniser() if recogniser else None)
+
+
+def small_vae() -> AutoencoderKL:
+    kind = "DownEncoderBlock2D", "UpDecoderBlock2D"
+    return AutoencoderKL(
+        down_block_types=kind[:1] * 4,
+        up_block_types=kind[1:] * 4,
+        block_out_channels=(8, 8, 8, 8),
+        layers_per_block=1,
+        latent_channels=16,
+        norm_num_groups=4,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+    )
+
+
+def settings_of(folder, *changes: str) -> Finetune:
+    return read_settings(Finetune, None, [*GIVEN, f"out={folder}", *changes])
+
+
+def small_session(folder, *changes: str, photos=None, frozen=None, instruments=None, resume=True) -> Session:
+    """A session that has gone on from what its folder holds."""
+    torch.set_num_threads(1)  # on models this small, threads only wait for each other
+    settings = settings_of(folder, *changes)
+    photos = photos or small_cache()
+    sizes = Sizes(HIDDEN, LAYERS, 512, SIGLIP_WIDTH)
+    trained = load_trained(settings.adapter, settings.train, sizes, CPU, torch.float32, settings.seed)
+    session = Session(
+        settings,
+        Accelerator(cpu=True),
+        frozen or small_frozen(),
+        trained,
+        Sources(CPU, {settings.data.cache: photos}),
+        make_optimiser(settings.optim, trained.parameters),
+        instruments,
+        {"adapter": "fresh", "data": photos.data},
+    )
+    if resume:
+        session.resume()
+    return session

@@ -1,0 +1,83 @@
+"""A run that was stopped goes on as if it had not been."""
+
+import csv
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from withanyone_pack.tests.training.small_session import small_session
+
+from training.loop.checkpoints import STATE, checkpoints
+from training.loop.train import train
+
+STEPS = 8
+CHANGES = (f"optim.steps={STEPS}", "eval.every=4", "save.every=1", "save.keep=20", "optim.batch=2", "optim.accum=2")
+KINDS = {
+    "full": (),
+    "average": ("optim.ema=0.9", "optim.schedule=cosine"),
+    "lora": ("train.mode=lora", "train.rank=4", "adapter.branch=both", "train.targets=[to_q, to_kv, to_out]"),
+    "phases": ("phases=[{until_step: 3, overrides: {data.text_dropout: 1, data.paired_ratio: 0}}]",),
+}
+
+
+class Stopped(Exception):
+    """Stands for a power cut."""
+
+
+def run(folder, *changes, stop_after=None):
+    session = small_session(folder, *CHANGES, *changes)
+    if stop_after is not None:
+        whole = session.step
+
+        def step():
+            if session.progress.step == stop_after:
+                raise Stopped
+            whole()
+
+        session.step = step
+    try:
+        train(session)
+    except Stopped:
+        pass
+    finally:
+        session.close()
+    return session
+
+
+def rows(folder):
+    with (folder / "metrics.csv").open() as stream:
+        return [
+            {k: v for k, v in row.items() if k not in ("s_per_step", "memory_gib")} for row in csv.DictReader(stream)
+        ]
+
+
+def assert_same_state(first, second):
+    one, two = load_file(checkpoints(first)[-1] / STATE), load_file(checkpoints(second)[-1] / STATE)
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        assert torch.equal(value, two[name]), name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_stopped_at_a_step_and_gone_on_equals_uninterrupted_to_the_last_bit(tmp_path, kind):
+    run(tmp_path / "whole", *KINDS[kind])
+    run(tmp_path / "parts", *KINDS[kind], stop_after=3)
+    assert len(rows(tmp_path / "parts")) == 3
+    run(tmp_path / "parts", *KINDS[kind])
+    assert rows(tmp_path / "parts") == rows(tmp_path / "whole")
+    assert len(rows(tmp_path / "whole")) == STEPS
+    assert_same_state(tmp_path / "parts", tmp_path / "whole")
+
+
+@pytest.mark.parametrize("stop", range(1, STEPS))
+def test_any_step_will_do(tmp_path, stop, whole_run):
+    run(tmp_path, "save.every=2", stop_after=stop)
+    run(tmp_path, "save.every=2")
+    assert rows(tmp_path) == rows(whole_run)
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    run(folder, "save.every=2")
+    return folder

@@ -1,0 +1,137 @@
+"""Samples as the tensors of one pass.
+
+Letters in tensor names: B samples, C latent channels, H and W latent rows and columns, T text tokens, D their width,
+P people of the sample with most, F faces of all samples, E length of a face vector, K negatives of a face.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from withanyone_core.injection.diffusers import PlacedPeople, members
+from withanyone_core.layout import Box
+
+from ..cache.cache import Cache
+from ..cache.entries import FaceEntry
+from ..losses.contrast import Bank, drawn_rows
+from ..losses.flow import LEVELS, LatentScale, noise_levels, sampled_latent
+from ..losses.identity import TargetFaces
+from .sampling import Person, Sample
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What one pass learns from.
+
+    clean_BCHW, noise_BCHW  latents as the transformer sees them, and what is mixed into them at `levels_B`
+    people                  who is shown where
+    faces                   which faces are judged: those of the people shown
+    wanted_FE               their target's raw vectors
+    shown_FE                the raw vectors that the adapter was given for them
+    identities_F            who they are, -1 where nobody knows
+    rows_FK                 rows of the bank of negatives; None without extended negatives
+    """
+
+    clean_BCHW: Tensor
+    noise_BCHW: Tensor
+    levels_B: Tensor
+    t5_BTD: Tensor
+    pooled_BD: Tensor
+    people: PlacedPeople
+    faces: TargetFaces
+    wanted_FE: Tensor
+    shown_FE: Tensor
+    identities_F: Tensor
+    rows_FK: Tensor | None
+
+    def to(self, device: torch.device) -> "Batch":
+        """A copy on a device."""
+        moved = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved = {name: value.to(device) for name, value in moved.items() if isinstance(value, Tensor | PlacedPeople)}
+        return replace(self, faces=replace(self.faces, sample_F=self.faces.sample_F.to(device)), **moved)
+
+
+def make_batch(
+    cache: Cache,
+    samples: Sequence[Sample],
+    scale: LatentScale,
+    bank: Bank | None,
+    negatives: int,
+    truncates_boxes: bool = False,
+) -> Batch:
+    """The tensors of samples of one size, on the CPU; every random number is the sample's own.
+
+    ValueError for samples whose texts differ in length, or negatives that cannot be drawn.
+    """
+    clean = torch.cat([clean_latent(cache, sample, scale) for sample in samples])
+    width_px, height_px = 8 * clean.shape[-1], 8 * clean.shape[-2]
+    levels = noise_levels((width_px // 16) * (height_px // 16))
+    texts = [text_of(cache, sample) for sample in samples]
+    judged = [(row, person) for row, sample in enumerate(samples) for person in sample.people if person.shown]
+    vectors = torch.zeros(0, cache.arcface.shape[1])
+    return Batch(
+        clean_BCHW=clean,
+        noise_BCHW=torch.stack([sample.draws.normal("noise", tuple(clean.shape[1:])) for sample in samples]),
+        levels_B=torch.stack([levels[sample.draws.below("level", LEVELS)] for sample in samples]),
+        t5_BTD=torch.stack([t5 for t5, _ in texts]),
+        pooled_BD=torch.stack([pooled for _, pooled in texts]),
+        people=placed_people(cache, samples, width_px, height_px, truncates_boxes),
+        faces=TargetFaces(
+            torch.tensor([row for row, _ in judged], dtype=torch.int64),
+            np.array([person.landmarks for _, person in judged], dtype=np.float32).reshape(-1, 5, 2),
+        ),
+        wanted_FE=torch.cat([vectors, *(cache.arcface[person.face][None] for _, person in judged)]),
+        shown_FE=torch.cat([vectors, *(cache.arcface[person.reference][None] for _, person in judged)]),
+        identities_F=torch.tensor([cache.faces[person.face].identity for _, person in judged], dtype=torch.int64),
+        rows_FK=_rows(cache, samples, bank, negatives),
+    )
+
+
+def clean_latent(cache: Cache, sample: Sample, scale: LatentScale) -> Tensor:
+    """A draw from the posterior as the transformer sees it, [1, C, H, W]."""
+    mean, logvar = cache.latent(cache.pictures[sample.picture], sample.crop)
+    return sampled_latent(mean, logvar, sample.draws.normal("posterior", tuple(mean.shape)), scale)[None]
+
+
+def text_of(cache: Cache, sample: Sample) -> tuple[Tensor, Tensor]:
+    """T5 tokens [T, D] and pooled vector of the caption, or of the number of people."""
+    text = cache.text(cache.pictures[sample.picture]) if sample.captioned else cache.dummy_text(len(sample.people))
+    return text.t5, text.pooled
+
+
+def placed_people(
+    cache: Cache, samples: Sequence[Sample], width_px: int, height_px: int, truncates_boxes: bool = False
+) -> PlacedPeople:
+    """Who is shown in each sample, and where; people who are not shown are nowhere."""
+    regions = [[Box(*person.box) if person.shown else None for person in sample.people] for sample in samples]
+    membership = members(regions, width_px, height_px, truncates_boxes)
+    most = membership.shape[1]
+    shown = [[(person, cache.face(person.reference)) for person in sample.people] for sample in samples]
+    arcface = torch.zeros(len(samples), most, cache.arcface.shape[1])
+    siglip = _no_tokens(shown, most)
+    for row, people in enumerate(shown):
+        for place, (person, face) in enumerate(people):
+            arcface[row, place] = face.arcface
+            if siglip is not None:
+                siglip[row, place] = face.siglip_flipped if person.flipped else face.siglip
+    return PlacedPeople(arcface, membership, siglip)
+
+
+def _no_tokens(shown: Sequence[Sequence[tuple[Person, FaceEntry]]], most: int) -> Tensor | None:
+    """Room for SigLIP tokens, None where the cache has none."""
+    sizes = {tuple(face.siglip.shape) for people in shown for _, face in people if face.siglip is not None}
+    return torch.zeros(len(shown), most, *sizes.pop()) if sizes else None
+
+
+def _rows(cache: Cache, samples: Sequence[Sample], bank: Bank | None, count: int) -> Tensor | None:
+    if bank is None or count == 0:
+        return None
+    rows = [torch.zeros(0, count, dtype=torch.int64)]
+    for sample in samples:
+        identities = [cache.faces[person.face].identity for person in sample.people if person.shown]
+        if identities:
+            rows.append(drawn_rows(bank, identities, count, sample.draws.torch_generator("negatives")))
+    return torch.cat(rows)

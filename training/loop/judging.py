@@ -1,0 +1,80 @@
+"""Previews as judges see them that no loss uses: likeness to the held-out photo and to the reference, and copying."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from withanyone_core.metrics.case import METRICS
+from withanyone_core.metrics.summary import judges_mean, statistic
+
+from ..cache.cache import Cache
+from ..evaluation.cases import CaseFiles, Picture
+from ..evaluation.measuring import Instruments, case_key, measure
+from ..evaluation.records import Line
+from ..evaluation.report import scores_of
+from .painting import Scene, original, reference_picture
+from .step import Frozen
+from .stopping import Look
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What a preview is compared with, encoded: the held-out photo, and each person's reference."""
+
+    photo: bytes
+    references: tuple[bytes, ...]
+    boxes: tuple[tuple[float, float, float, float], ...]
+
+
+def truth_of(cache: Cache, scene: Scene, frozen: Frozen) -> Truth:
+    sample = scene.sample
+    return Truth(
+        encoded(original(cache, sample.picture, sample.crop, frozen)),
+        tuple(encoded(reference_picture(cache, person.reference, frozen)) for person in sample.people),
+        tuple(person.box for person in sample.people),
+    )
+
+
+def judged(
+    previews: Sequence[np.ndarray], truths: Sequence[Truth], chosen: Sequence[Scene], instruments: Instruments
+) -> list[Line]:
+    """A line of scores for each preview [H, W, 3]."""
+    lines = []
+    for picture, truth, scene in zip(previews, truths, chosen, strict=True):
+        case = CaseFiles(
+            scene.name,
+            Picture("the preview", encoded=encoded(picture)),
+            Picture("the held-out photo", encoded=truth.photo),
+            tuple(Picture(f"reference {n}", encoded=one) for n, one in enumerate(truth.references, start=1)),
+            boxes=truth.boxes,
+        )
+        lines.append(measure(case, instruments, case_key(case, instruments)))
+    return lines
+
+
+def headline(lines: Sequence[Line], instruments: Instruments, seed: int) -> dict[str, Any]:
+    """By metric the mean over previews and the judges training has not used, with its 95 % interval; None without."""
+    names = [judge.info.name for judge in instruments.judges if not judge.info.trained_with]
+    scores = scores_of([line for line in lines if line["scores"]], names) if names else []
+    if not scores:
+        return dict.fromkeys(METRICS)
+    found = {metric: statistic(*judges_mean(scores, metric), seed=seed) for metric in METRICS}
+    return {
+        metric: None if value is None else {"mean": value.mean, "low": value.low, "high": value.high, "n": value.n}
+        for metric, value in found.items()
+    }
+
+
+def look_of(step: int, numbers: dict[str, Any]) -> Look:
+    """What the stopping rule reads."""
+    means = {name: numbers[name] and numbers[name]["mean"] for name in ("sim_gt", "sim_ref", "copy_paste")}
+    return Look(step, **means)
+
+
+def encoded(picture: np.ndarray) -> bytes:
+    """PNG bytes of RGB uint8 [H, W, 3]."""
+    _, found = cv2.imencode(".png", np.ascontiguousarray(picture[:, :, ::-1]))
+    return found.tobytes()
