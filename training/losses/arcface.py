@@ -166,6 +166,13 @@ def _reshape(inputs: Sequence[Tensor | None], settings: Mapping[str, Any]) -> Te
     return values.reshape(values.shape[0], *sizes[1:])
 
 
+def _unsqueeze(inputs: Sequence[Tensor | None], settings: Mapping[str, Any]) -> Tensor:
+    values, axes = (*inputs, None)[:2]
+    for axis in sorted(settings["axes"] if axes is None else axes.tolist()):
+        values = values.unsqueeze(axis)
+    return values
+
+
 _OPERATORS: Mapping[str, Operator] = {
     "Conv": _conv,
     "BatchNormalization": _batch_norm,
@@ -177,6 +184,7 @@ _OPERATORS: Mapping[str, Operator] = {
     "Div": lambda inputs, _: inputs[0] / inputs[1],
     "Flatten": lambda inputs, _: inputs[0].flatten(1),
     "Reshape": _reshape,
+    "Unsqueeze": _unsqueeze,
     "Gemm": _gemm,
     "MatMul": lambda inputs, _: inputs[0] @ inputs[1],
     "Cast": lambda inputs, _: inputs[0],  # weights stored in half precision; they are float32 here already

@@ -1,0 +1,196 @@
+"""The losses beyond the golden numbers: large faces, gates, negatives, and decoding in pieces."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from withanyone_pack.tests.training.rooms import add_training
+
+add_training()
+from training.losses.contrast import Bank, contrast, drawn_rows, info_nce
+from training.losses.flow import LatentScale, image_positions, packed, sampled_latent, unpacked
+from training.losses.identity import TargetFaces, face_vectors, open_samples
+from training.losses.warp import aligned_faces, clamped
+from withanyone_core.faces.alignment import TEMPLATE_PX, similarity
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def smooth_picture(height, width, seed=0):
+    rough = torch.rand(1, 3, height // 16, width // 16, generator=seeded(seed))
+    return 255 * torch.nn.functional.interpolate(rough, (height, width), mode="bicubic").clamp(0, 1)
+
+
+def landmarks(scale, angle, shift):
+    turned = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return scale * TEMPLATE_PX @ turned.T + shift
+
+
+@pytest.mark.parametrize(
+    ("scale", "angle", "shift"), [(0.8, 0.3, (40, 20)), (1.7, -0.5, (-20, 60)), (1.0, 0, (-50, -30))]
+)
+def test_crops_are_where_opencv_puts_them(scale, angle, shift):
+    picture = smooth_picture(256, 240)
+    points = landmarks(scale, angle, shift)
+    found = aligned_faces(picture, torch.tensor([0]), points[None])[0].movedim(0, -1).numpy()
+    array = picture[0].movedim(0, -1).numpy()
+    expected = cv2.warpAffine(array, similarity(points), (112, 112), flags=cv2.INTER_LINEAR, borderValue=0.0)
+    # OpenCV rounds coordinates to a 32nd of a pixel.
+    assert np.abs(found - expected).max() < 4.0
+    assert np.abs(found - expected).mean() < 0.3
+
+
+def test_large_faces_are_averaged_and_keep_their_place():
+    """A face five times as large as its crop: no pixel is skipped, and nothing moves."""
+    small = smooth_picture(112, 112, 3)
+    large = torch.nn.functional.interpolate(small, scale_factor=5, mode="nearest")
+    points = 5 * (TEMPLATE_PX + 0.5) - 0.5
+    found = aligned_faces(large, torch.tensor([0]), points[None])
+    assert (found - small).abs().max() < 1.0
+    noise = torch.zeros(1, 3, 560, 560)
+    noise[..., ::2, ::2] = 255.0
+    assert (aligned_faces(noise, torch.tensor([0]), points[None]) - 255 / 4).abs().mean() < 15
+
+
+def test_faces_of_several_sizes_and_pictures_keep_their_order():
+    pictures = torch.cat([smooth_picture(400, 400, seed) for seed in range(3)])
+    points = [landmarks(scale, 0.1, (20, 30)) for scale in (3.2, 0.9, 2.4, 1.5)]
+    which = torch.tensor([2, 0, 1, 0])
+    together = aligned_faces(pictures, which, np.stack(points))
+    for index, (picture, point) in enumerate(zip(which, points, strict=True)):
+        alone = aligned_faces(pictures[picture][None], torch.tensor([0]), point[None])
+        assert torch.equal(together[index], alone[0])
+
+
+def test_no_faces_and_faces_without_spread():
+    assert aligned_faces(torch.zeros(1, 3, 64, 64), torch.zeros(0, dtype=torch.long), np.zeros((0, 5, 2))).shape[0] == 0
+    for points in (np.zeros((1, 5, 2)), np.full((1, 5, 2), np.nan)):
+        with pytest.raises(ValueError, match="cannot be aligned: expected five different finite points"):
+            aligned_faces(torch.zeros(1, 3, 64, 64), torch.tensor([0]), points)
+
+
+def test_pixels_outside_the_range_are_cut_and_still_have_gradients():
+    pixels = torch.tensor([-20.0, 100.0, 300.0], requires_grad=True)
+    cut = clamped(pixels)
+    cut.sum().backward()
+    assert cut.tolist() == [0.0, 100.0, 255.0]
+    assert pixels.grad.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_the_gate_is_per_sample_and_asks_for_a_face():
+    faces = TargetFaces(torch.tensor([0, 0, 2, 3]), np.zeros((4, 5, 2)))
+    levels = torch.tensor([0.2, 0.1, 0.61, 0.6])
+    assert open_samples(levels, faces).tolist() == [0, 3]
+    assert open_samples(levels, faces, 1.0).tolist() == [0, 2, 3]
+    assert open_samples(levels, faces, 0.0).tolist() == []
+
+
+def test_the_faces_of_open_samples_are_renumbered():
+    faces = TargetFaces(torch.tensor([0, 1, 1, 3]), np.arange(40.0).reshape(4, 5, 2))
+    kept = faces.within(torch.tensor([1, 3]))
+    assert kept.sample_F.tolist() == [0, 0, 1]
+    assert np.array_equal(kept.landmarks_F52, faces.landmarks_F52[1:])
+
+
+def test_landmarks_are_fractions_of_the_picture():
+    picture = smooth_picture(320, 240)
+    points = landmarks(1.2, 0.2, (30, 60))
+    faces = TargetFaces(torch.tensor([0]), points[None] / np.array([240, 320]))
+    crop = face_vectors(picture, faces, lambda crops: crops)
+    assert torch.allclose(crop, aligned_faces(picture, torch.tensor([0]), points[None]), atol=1e-2)
+
+
+def bank():
+    """Two known people of 3 and 1 faces, five strangers, two fillers; in no order."""
+    identities = torch.tensor([1, -1, 0, -1, 1, -2, -1, -1, 1, -2, -1])
+    return Bank.of(torch.randn(11, 32, generator=seeded(2)), identities)
+
+
+def test_draws_never_show_a_face_its_own_person():
+    made = bank()
+    rows = drawn_rows(made, [0, 1, -1, 7], 4000, seeded())
+    owners = made.owner_N[rows]
+    assert rows.shape == (4, 4000)
+    assert not (owners[0] == 0).any()
+    assert not (owners[1] == 1).any()
+    assert set(rows[2].tolist()) == set(rows[3].tolist()) == set(range(11))
+
+
+def test_draws_are_uniform_over_people_and_then_over_their_faces():
+    made = bank()
+    counts = torch.bincount(drawn_rows(made, [0], 80000, seeded())[0], minlength=11) / 80000
+    people = {owner: counts[made.owner_N == owner] for owner in (1, 0)}
+    assert people[0].sum() == 0
+    assert abs(people[1].sum() - 1 / 8) < 0.01  # one of seven strangers and fillers and this person
+    assert (people[1] - 1 / 24).abs().max() < 0.005
+    assert (counts[made.owner_N < 0] - 1 / 8).abs().max() < 0.01
+
+
+def test_draws_are_those_of_the_generator():
+    made = bank()
+    first, again, other = (drawn_rows(made, [0, 1], 50, seeded(seed)) for seed in (4, 4, 5))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_a_bank_of_one_person_or_none_is_refused():
+    with pytest.raises(ValueError, match="one person only; add photos of other people"):
+        drawn_rows(Bank.of(torch.randn(3, 8), torch.zeros(3, dtype=torch.int32)), [0], 5)
+    with pytest.raises(ValueError, match="holds 0 faces"):
+        Bank.of(torch.zeros(0, 8), torch.zeros(0, dtype=torch.int32))
+    with pytest.raises(ValueError, match="not numbers"):
+        Bank.of(torch.full((2, 8), torch.nan), torch.tensor([0, -1]))
+
+
+def test_negatives_of_the_same_person_and_look_alikes_are_dropped():
+    generator = seeded(9)
+    positives = torch.randn(3, 64, generator=generator)
+    made = torch.randn(3, 64, generator=generator).requires_grad_()
+    identities = torch.tensor([0, 1, -1])
+    others = torch.cat([positives, torch.randn(2, 64, generator=generator)])
+    other_identities = torch.tensor([0, 1, -1, 0, -1])
+    alike = positives[1] + 0.5 * torch.randn(64, generator=generator)
+    strangers = Bank.of(torch.stack([alike, torch.randn(64, generator=generator)]), torch.tensor([-1, -1]))
+    rows = torch.tensor([[0, 1], [0, 1], [1, 1]])
+    found = contrast(made, positives, identities, others, other_identities, strangers, rows)
+    # Face 0: not itself and not the second picture of person 0. Face 1: not its look-alike in the bank.
+    # Face 2, whom nobody knows: not itself, which is too alike.
+    assert found.counts_F.tolist() == [3 + 2, 4 + 1, 4 + 2]
+    unit = torch.nn.functional.normalize
+    cosines = unit(made, dim=-1).detach() @ unit(torch.cat([others, strangers.unit_NE]), dim=-1).T
+    expected = cosines[1][[0, 2, 3, 4, 6]]
+    assert torch.isclose(found.hardest_F[1], expected.max())
+    positive = torch.cosine_similarity(made[1], positives[1], dim=0)
+    logits = torch.cat([positive[None], expected]) / 0.1
+    assert torch.isclose(found.losses_F[1], logits.logsumexp(0) - logits[0], atol=1e-5)
+
+
+def test_a_face_without_negatives_has_no_loss_and_no_gradient():
+    positive = torch.tensor([0.3], requires_grad=True)
+    loss = info_nce(positive, torch.zeros(1, 4), torch.zeros(1, 4, dtype=torch.bool))
+    loss.sum().backward()
+    assert loss.item() == 0.0
+    assert positive.grad.item() == 0.0
+
+
+def test_small_and_large_banks_give_the_same():
+    made = Bank.of(torch.randn(300, 32, generator=seeded(1)), torch.full((300,), -1))
+    faces, targets = torch.randn(2, 32, generator=seeded(2)), torch.randn(2, 32, generator=seeded(3))
+    people, rows = torch.tensor([0, 1]), drawn_rows(made, [0, 1], 100, seeded(4))
+    few = contrast(faces, targets, people, targets, people, made, rows)
+    many = contrast(faces, targets, people, targets, people, made, rows.repeat(1, 2))
+    assert torch.allclose(few.hardest_F, many.hardest_F)
+    doubled = info_nce(torch.zeros(1), torch.zeros(1, 2), torch.ones(1, 2, dtype=torch.bool))
+    assert torch.isclose(doubled[0], torch.tensor(3.0).log())
+
+
+def test_latents_are_drawn_scaled_and_packed():
+    mean, logvar = torch.randn(2, 16, 4, 6, generator=seeded(1)), torch.randn(2, 16, 4, 6, generator=seeded(2))
+    noise, scale = torch.randn(2, 16, 4, 6, generator=seeded(3)), LatentScale()
+    latent = sampled_latent(mean, logvar, noise, scale)
+    assert torch.allclose(latent, 0.3611 * (mean + (0.5 * logvar).exp() * noise - 0.1159))
+    assert torch.allclose(scale.out_of_model(latent), mean + (0.5 * logvar).exp() * noise, atol=1e-5)
+    assert torch.equal(unpacked(packed(latent), 2, 3), latent)
+    assert image_positions(2, 3).tolist() == [[0, row, column] for row in range(2) for column in range(3)]
