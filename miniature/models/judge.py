@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 SIDE_PX = 128
 VECTOR = 256
-WIDTHS = (48, 96, 160)
-DEPTHS = (2, 3, 2)
+WIDTHS = (32, 64, 128)
+DEPTHS = (1, 2, 2)
 WIDENING = 2
 
 

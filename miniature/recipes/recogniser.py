@@ -1,4 +1,9 @@
-"""The recogniser of the face pack: ArcFace on rendered people, helped by naming the traits they were drawn from."""
+"""The recogniser of the face pack: ArcFace on rendered people.
+
+ArcFace learns a direction for each person of its training set. Here a person is a point in the space of traits, so the
+directions are learnt as a function of that point: pictures of one person teach something about all who are like them,
+and a tenth of the steps will do.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +17,7 @@ from withanyone_core.faces.alignment import ARCFACE
 
 from ..models.onnx_files import write_onnx
 from ..models.recogniser import SIDE_PX, VECTOR, IResNet
-from ..world.person import TRAITS
+from ..world.person import TRAITS, person_of
 from .pool import Plan, Pool, open_pool
 from .training import Batch, Recipe
 from .upright import UprightFaces, unit_levels
@@ -29,31 +34,41 @@ EASY_STEPS = 400  # over which the margin grows: from the start it would keep a 
 TRAITS_SHARE = 4.0
 
 
-class AngularMargin(nn.Module):
-    """ArcFace's loss (Deng et al. 2019, equation 3) over a table of people."""
+class People(nn.Module):
+    """The direction of each person, [people, vector], from their traits [people, T]."""
 
-    def __init__(self, people: int, vector: int, scale: float) -> None:
+    def __init__(self, traits: Tensor, vector: int) -> None:
         super().__init__()
-        self.table = nn.Parameter(torch.randn(people, vector) * 0.01)
-        self.scale = scale
+        self.register_buffer("traits", traits)
+        self.direct = nn.Linear(traits.shape[1], vector)
+        self.bent = nn.Sequential(nn.Linear(traits.shape[1], 256), nn.GELU(), nn.Linear(256, vector))
 
-    def forward(self, vectors_BD: Tensor, people_B: Tensor, margin: Tensor) -> Tensor:
-        """`margin` in radians, one number."""
-        cosines = linear(normalize(vectors_BD), normalize(self.table)).float().clamp(-1 + 1e-6, 1 - 1e-6)
-        own = cosines.gather(1, people_B[:, None])
-        # Past pi the cosine would rise again; no face is that far from its own person for long.
-        further = torch.cos((own.acos() + margin).clamp(max=torch.pi))
-        return cross_entropy(self.scale * cosines.scatter(1, people_B[:, None], further), people_B)
+    def forward(self) -> Tensor:
+        return self.direct(self.traits) + self.bent(self.traits)
 
 
 class InTraining(nn.Module):
-    """The recogniser, the table of people it is trained against, and a reader of traits."""
+    """The recogniser, the people it is trained against, and a reader of traits."""
 
-    def __init__(self, people: int = PEOPLE) -> None:
+    def __init__(self, first: int = 0, people: int = PEOPLE) -> None:
         super().__init__()
         self.net = IResNet()
-        self.people = AngularMargin(people, VECTOR, SCALE)
+        self.people = People(traits_of(first, people), VECTOR)
         self.traits = nn.Linear(VECTOR, len(TRAITS))
+
+
+def traits_of(first: int, people: int) -> Tensor:
+    """float32 [people, T] of consecutive people."""
+    return torch.from_numpy(np.stack([person_of(first + number).traits for number in range(people)]))
+
+
+def angular_margin(vectors_BD: Tensor, table_PD: Tensor, people_B: Tensor, margin: Tensor) -> Tensor:
+    """ArcFace's loss (Deng et al. 2019, equation 3) with `margin` in radians."""
+    cosines = linear(normalize(vectors_BD), normalize(table_PD)).float().clamp(-1 + 1e-6, 1 - 1e-6)
+    own = cosines.gather(1, people_B[:, None])
+    # Past pi the cosine would rise again; no face is that far from its own person for long.
+    further = torch.cos((own.acos() + margin).clamp(max=torch.pi))
+    return cross_entropy(SCALE * cosines.scatter(1, people_B[:, None], further), people_B)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +97,8 @@ def batches_of(pools: tuple[Pool, ...], seed: int, batch: int = BATCH) -> Recogn
 def recogniser_loss(module: nn.Module, batch: Batch) -> Tensor:
     crops, people, traits, margin = batch
     vectors = module.net(crops.to(memory_format=torch.channels_last)).float()
-    return module.people(vectors, people, margin) + TRAITS_SHARE * mse_loss(module.traits(vectors).float(), traits)
+    told_apart = angular_margin(vectors, module.people(), people, margin)
+    return told_apart + TRAITS_SHARE * mse_loss(module.traits(vectors).float(), traits)
 
 
 def _batches(scratch: Path, seed: int) -> RecogniserBatches:
