@@ -9,8 +9,9 @@ import pytest
 import torch
 from PIL import Image
 from withanyone_pack.tests.training import coded_faces as coded
+from withanyone_pack.tests.training.caches import same
 
-from training.cache import files, shards
+from training.cache import shards
 from training.cache.cache import Cache
 from training.cache.entries import UNKNOWN
 from training.preparing.preparing import prepare
@@ -20,25 +21,6 @@ from withanyone_core.faces.crop import face_crop
 def prepared(tmp_path, models=None, **changes):
     models = models or coded.instruments()
     return prepare(coded.settings(tmp_path / "data", tmp_path / "cache", **changes), lambda: models)
-
-
-def contents(folder):
-    """Everything a cache says, wherever it lies in its shards."""
-    cache = Cache.open(folder)
-    tensors = {name: cache.tensors[name] for name in sorted(cache.tensors)}
-    return cache, tensors
-
-
-def same(first, second):
-    one, tensors = contents(first)
-    other, others = contents(second)
-    assert (first / files.read_header(first).index).read_bytes() == (
-        second / files.read_header(second).index
-    ).read_bytes()
-    assert torch.equal(one.arcface, other.arcface)
-    assert torch.equal(one.negatives.vectors, other.negatives.vectors)
-    assert list(tensors) == list(others)
-    assert all(torch.equal(tensors[name], others[name]) for name in tensors)
 
 
 def test_two_people_and_photos_of_both(tmp_path):

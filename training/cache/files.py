@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save
 
 from .cache import Cache
 from .entries import CropEntry, CropFace, FaceRecord, Negatives, PictureEntry
-from .shards import SUFFIX, Shards, write_whole
+from .shards import PARTIAL, SUFFIX, Shards, write_whole
 
 FORMAT = "withanyone-cache/1"
 HEADER, SHARDS = "cache.json", "shards"
@@ -123,6 +123,13 @@ def write_cache(folder: Path, cache: Cache) -> None:
     write_whole(folder / header.bank, bank)
     write_whole(folder / HEADER, (json.dumps(asdict(header), indent=2) + "\n").encode())
     _remove_others(folder, header)
+
+
+def remove_partial_files(folder: Path) -> None:
+    """Deletes what a run that was killed in the middle of writing has left."""
+    for place in (folder, folder / SHARDS):
+        for path in place.glob(f"*{PARTIAL}"):
+            path.unlink(missing_ok=True)
 
 
 def remove_unused_shards(folder: Path, used: Iterable[str]) -> None:

@@ -12,7 +12,7 @@ import json
 import logging
 import multiprocessing
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -66,9 +66,10 @@ def centres_of(data: Path, sources: Sequence[Source]) -> Mapping[str, np.ndarray
     if not path.is_file() or not wanted:
         return {}
     found = {}
-    for name, content in _members(path):
+    for member, read in _members(path):
+        name = PurePosixPath(member.name)
         if name.suffix == ".npy" and name.stem in wanted:
-            vector = np.asarray(read_npy(content(), f"{path.name}/{name}"), np.float64).reshape(-1)
+            vector = np.asarray(read_npy(read(), f"{path.name}/{name}"), np.float64).reshape(-1)
             found[name.stem] = (vector / max(float(np.linalg.norm(vector)), 1e-12)).astype(np.float32)
     return found
 
@@ -77,13 +78,12 @@ def tar_sources(path: Path, data: Path) -> list[Source]:
     """The photos of one tar, in its order. A tar that is cut off gives those before the cut."""
     photos: dict[PurePosixPath, tuple[int, int]] = {}
     described: dict[PurePosixPath, dict[str, Any]] = {}
-    with tarfile.open(path, "r:") as archive:
-        for member in _regular(archive, path):
-            name = PurePosixPath(member.name)
-            if name.suffix.lower() in SUFFIXES:
-                photos[name.with_suffix("")] = (member.offset_data, member.size)
-            elif name.suffix == ".json":
-                described[name.with_suffix("")] = _description(archive.extractfile(member).read(), f"{path}/{name}")
+    for member, read in _members(path):
+        name = PurePosixPath(member.name)
+        if name.suffix.lower() in SUFFIXES:
+            photos[name.with_suffix("")] = (member.offset_data, member.size)
+        elif name.suffix == ".json":
+            described[name.with_suffix("")] = _description(read(), f"{path}/{name}")
     kind: Kind = "identity" if REFERENCES in path.relative_to(data).parts else "group"
     below = path.relative_to(data).with_suffix("").as_posix()
     return [
@@ -149,15 +149,20 @@ def _person(key: PurePosixPath, path: Path) -> str:
     return key.parent.name or path.stem
 
 
-def _members(path: Path) -> Iterator[tuple[PurePosixPath, Any]]:
-    """Names of the files in a tar, each with a function that reads it."""
+def _members(path: Path) -> Iterator[tuple[tarfile.TarInfo, Callable[[], bytes]]]:
+    """The files in a tar, each with a function that reads it before the next one is asked for.
+
+    What cannot be read ends it, with a warning.
+    """
     with tarfile.open(path, "r:") as archive:
-        for member in _regular(archive, path):
-            yield PurePosixPath(member.name), lambda member=member: archive.extractfile(member).read()
-
-
-def _regular(archive: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarInfo]:
-    try:
-        yield from (member for member in archive if member.isfile())
-    except tarfile.ReadError as error:
-        logger.warning("%s ends too early (%s); what comes before is used. Download it again.", path, error)
+        size = path.stat().st_size
+        try:
+            for member in archive:
+                if member.offset_data + member.size > size:
+                    raise tarfile.ReadError("unexpected end of data")
+                if member.isfile():
+                    yield member, archive.extractfile(member).read
+            if size % tarfile.BLOCKSIZE:  # tarfile takes half a header for the end
+                raise tarfile.ReadError("a part of a block at its end")
+        except tarfile.ReadError as error:
+            logger.warning("%s ends too early (%s); what comes before is used. Download it again.", path, error)

@@ -7,6 +7,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 PADDING = 1.5  # of a photo in which no face was found: close-ups are too large for the detector
 HASH_SIDE = 8
+LEVELS_16_BIT = 257  # 65535 / 255
 
 
 class UnreadablePhoto(ValueError):
@@ -25,6 +26,9 @@ def decoded(content: bytes) -> np.ndarray:
                 upright = upright.convert("RGBA")
                 black = Image.new("RGBA", upright.size, (0, 0, 0, 255))
                 upright = Image.alpha_composite(black, upright)
+            if upright.mode.startswith("I"):
+                # 16-bit grey: Pillow's own conversion cuts off everything above 255.
+                upright = Image.fromarray((np.asarray(upright) / LEVELS_16_BIT).clip(0, 255).round().astype(np.uint8))
             return np.asarray(upright.convert("RGB"))
     except UnidentifiedImageError as error:
         raise UnreadablePhoto(f"it is no picture ({len(content)} bytes); save it as JPEG or PNG") from error

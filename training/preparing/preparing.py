@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from ..cache.cache import Cache
 from ..cache.entries import UNKNOWN
-from ..cache.files import SHARDS, read_header, remove_unused_shards, write_cache
+from ..cache.files import SHARDS, read_header, remove_partial_files, remove_unused_shards, write_cache
 from ..cache.shards import Shards, ShardWriter, key_of
 from ..configuration.preparing import PrepareSettings
 from .doctor import Findings, PersonPhoto, examined
@@ -67,6 +67,7 @@ def prepare(settings: PrepareSettings, load: Callable[[], Instruments]) -> Prepa
     if previous is not None:
         _tell_changes(previous.fingerprints, instruments.fingerprints)
     (settings.cache / SHARDS).mkdir(parents=True, exist_ok=True)
+    remove_partial_files(settings.cache)
     shards = Shards(settings.cache / SHARDS)
     writer = ShardWriter(shards, int(settings.shard_mb * 2**20))
     workers = settings.workers or os.cpu_count() or 1

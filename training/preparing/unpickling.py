@@ -4,15 +4,28 @@ MultiID-2M keeps dictionaries of arrays in `.npy` files, that is as pickles, and
 knows six names, all of which only describe an array, and builds the arrays itself.
 """
 
+import ast
 import io
 import pickle
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from numpy.lib import format as npy
 
 LARGEST_BYTES = 64 * 2**20  # of one file: a photo's boxes and vectors are some kilobytes
+LONGEST_HEADER = 10_000  # characters; NumPy's own limit
+_BROKEN = (
+    ValueError,
+    TypeError,
+    EOFError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+    RecursionError,
+    SyntaxError,
+    pickle.UnpicklingError,
+)
 _MODULES = ("numpy", "numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric")
 
 
@@ -104,21 +117,35 @@ def read_npy(content: bytes, label: str) -> Any:
     """
     if len(content) > LARGEST_BYTES:
         raise ValueError(f"{label} has {len(content)} bytes; such files are a few kilobytes large.")
-    stream = io.BytesIO(content)
     try:
-        version = npy.read_magic(stream)
-        read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        _, _, dtype = read_header(stream)
-        if not dtype.hasobject:
-            stream.seek(0)
-            return np.load(stream, allow_pickle=False)
-        loaded = _built(_Unpickler(stream).load())
+        kind, shape, order, data = _header(content)
+        if kind != "|O":
+            return (
+                np.frombuffer(data, _DType(kind[1:]).dtype().newbyteorder(kind[0])).reshape(shape, order=order).copy()
+            )
+        loaded = _built(_Unpickler(io.BytesIO(data)).load())
     except UnsafeFile as error:
         raise UnsafeFile(f"{label} is not read: {error}.") from error
-    except (ValueError, TypeError, EOFError, IndexError, KeyError, AttributeError, pickle.UnpicklingError) as error:
+    except _BROKEN as error:
         raise ValueError(f"{label} is no NumPy file of numbers or of a dictionary ({error}).") from error
     # NumPy wraps a single object in an array without dimensions.
     return loaded.item() if isinstance(loaded, np.ndarray) and loaded.shape == () else loaded
+
+
+def _header(content: bytes) -> tuple[str, tuple[int, ...], Literal["C", "F"], bytes]:
+    """Format, shape and order of a file's array, and the bytes after them."""
+    if content[:6] != b"\x93NUMPY" or len(content) < 12:
+        raise ValueError("it does not begin as one")
+    length = 2 if content[6] == 1 else 4
+    start = 8 + length
+    end = start + int.from_bytes(content[8:start], "little")
+    if end - start > LONGEST_HEADER:
+        raise ValueError(f"its header has {end - start} bytes")
+    values = ast.literal_eval(content[start:end].decode("latin1").strip())
+    kind = values["descr"]
+    if not isinstance(kind, str):
+        raise UnsafeFile("it holds records; only numbers, texts and dictionaries are read")
+    return kind, tuple(values["shape"]), "F" if values["fortran_order"] else "C", content[end:]
 
 
 def _built(value: Any) -> Any:
