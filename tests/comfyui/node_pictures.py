@@ -43,7 +43,7 @@ ROOM = {  # heights of nodes that show a picture
     "LayoutFromBoxes": 480,
     "PreviewFaces": 480,
     "PrepareFaceEdit": 480,
-    "IdentityMeter": 560,
+    "IdentityMeter": 430,
     "Compare": 560,
 }
 RUN_SECONDS = 120

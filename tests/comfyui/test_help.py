@@ -4,6 +4,7 @@ import ast
 import asyncio
 import re
 import urllib.request
+from functools import cache
 
 import pytest
 from PIL import Image
@@ -15,6 +16,7 @@ add_comfyui()
 
 from withanyone_pack.nodes.extension import WithAnyoneExtension
 from withanyone_pack.tests.comfyui.browser import Page, frontend, require_chromium
+from withanyone_pack.tests.comfyui.frontends import FRONTENDS, OWN, frontend_options
 from withanyone_pack.tests.comfyui.node_texts import LOCALES, pack_texts, stored_texts
 from withanyone_pack.tests.comfyui.server import ComfyServer
 
@@ -25,14 +27,14 @@ SCHEMAS = {
 DOCS = ROOT / "nodes/web/docs"
 LANGUAGES = ("en", "zh")
 PICTURE_BYTES = 60_000
-ROW = re.compile(r"^\| `(\w+)` \| (.+) \|$", re.MULTILINE)
+ITEM = re.compile(r"^- `(\w+)`: (.+)$", re.MULTILINE)
 PICTURE = re.compile(r"!\[[^\]]+\]\(([^)]+)\)")
 GAP = "…"  # stands for what a message puts in
 SECONDS = 20
 HELPED = "WithAnyoneApply"
-# The frontend's version 1.32.9 loads its own texts of a language over those of custom nodes (its pull request 7214
-# ended that), so that nodes of packs stay English in it, whatever the language.
-FORGETS_TEXTS = {"1.32.9"}
+# Frontend 1.32.9 loads its own texts of a language over those of custom nodes (its pull request 7214 ended that), so
+# that nodes of packs stay English in it, whatever the language.
+FORGETS_TEXTS = {OWN}
 
 
 def page_of(node_id):
@@ -44,15 +46,18 @@ def section(page, heading):
     return re.search(rf"^## {heading}$(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)[1]
 
 
+@cache
 def messages():
     """Every text in the pack's code, with a gap for each value put in."""
+    found = []
     for room in ("nodes", "withanyone_core"):
         for path in (ROOT / room).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                    yield node.value
+                    found.append(node.value)
                 elif isinstance(node, ast.JoinedStr):
-                    yield "".join(part.value if isinstance(part, ast.Constant) else GAP for part in node.values)
+                    found.append("".join(part.value if isinstance(part, ast.Constant) else GAP for part in node.values))
+    return found
 
 
 # The pages
@@ -65,9 +70,9 @@ def test_every_node_has_a_page_and_every_page_a_node():
 @pytest.mark.parametrize("node_id", SCHEMAS)
 def test_the_page_tells_every_input_and_output_in_their_order(node_id):
     page, schema = page_of(node_id), SCHEMAS[node_id]
-    told = [name for name, words in ROW.findall(section(page, "Inputs")) if len(words) > 10]
+    told = [name for name, words in ITEM.findall(section(page, "Inputs")) if len(words) > 10]
     assert told == [entry.id for entry in schema.inputs]
-    outputs = [name for name, _ in ROW.findall(section(page, "Outputs"))]
+    outputs = [name for name, _ in ITEM.findall(section(page, "Outputs"))]
     assert outputs == [output.display_name for output in schema.outputs]
 
 
@@ -108,10 +113,9 @@ def test_two_mistakes_are_told_with_what_one_sees_and_does(node_id):
 
 @pytest.mark.parametrize("node_id", SCHEMAS)
 def test_messages_are_quoted_as_the_code_has_them(node_id):
-    known = list(messages())
     for quoted in re.findall("“([^”]+)”", page_of(node_id)):
         words = quoted.rstrip(GAP).strip()
-        assert any(words in message for message in known), quoted
+        assert any(words in message for message in messages()), quoted
 
 
 @pytest.mark.parametrize("node_id", SCHEMAS)
@@ -192,12 +196,20 @@ def test_the_server_hands_out_the_page_and_its_picture(server, node_id):
 # In a real browser
 
 
-@pytest.fixture(scope="module")
-def page(server):
+@pytest.fixture(scope="module", params=FRONTENDS)
+def served(request):
+    """A server with one of the frontends, and its page."""
     require_chromium()
-    server.post("/settings/Comfy.TutorialCompleted", True)  # else the page opens with a choice of templates
-    with frontend(server.url) as opened:
-        yield opened
+    with ComfyServer(options=frontend_options(request.param)) as running:
+        running.post("/settings/Comfy.TutorialCompleted", True)  # else the page opens with a choice of templates
+        with frontend(running.url) as opened:
+            assert opened.call("return window.__COMFYUI_FRONTEND_VERSION__") == request.param
+            yield running, opened
+
+
+@pytest.fixture(scope="module")
+def page(served):
+    return served[1]
 
 
 def open_help(page, node_id):
@@ -248,8 +260,9 @@ def test_the_help_panel_shows_the_page_and_its_picture(page):
 
 
 @pytest.fixture
-def language(server, page):
+def language(served):
     """The language of the words that the page has for our nodes after Chinese was chosen."""
+    server, page = served
     server.post("/settings/Comfy.Locale", "zh")
     Page(page.driver, server.url)
     version = page.call("return window.__COMFYUI_FRONTEND_VERSION__")
