@@ -1,5 +1,6 @@
 """The settings of finetune.py; `--settings` shows them with all defaults filled in."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
@@ -226,6 +227,11 @@ class Finetune(Section):
                 "antelopev2). To train without identity losses set id_loss.weight=0 and nce.weight=0."
             )
         return self
+
+    @property
+    def caches(self) -> tuple[Path, ...]:
+        """Every cache that the run or one of its phases reads."""
+        return tuple(dict.fromkeys([self.data.cache, *(part.data.cache for _, part in self._parts)]))
 
     def at(self, step: int) -> "Finetune":
         """The settings that hold for the step after `step` finished ones."""

@@ -1,7 +1,7 @@
-"""The optimiser, its learning rate at a step, and gradients held to a length."""
+"""The optimiser, its learning rate at a step, and the average of what it makes."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -22,21 +22,19 @@ def learning_rate(settings: OptimSettings, step: int, steps: int) -> float:
 
 
 def make_optimiser(settings: OptimSettings, parameters: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
-    """AdamW over named parameters, with weight decay on matrices only.
-
-    Raises RuntimeError where 8-bit states are asked for and bitsandbytes, or the CUDA device it needs, is missing.
-    """
+    """AdamW over named parameters, with weight decay on matrices only. Raises RuntimeError as `optimiser_class`."""
     matrices = [parameter for parameter in parameters.values() if parameter.ndim > 1]
     vectors = [parameter for parameter in parameters.values() if parameter.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": settings.wd}, {"params": vectors, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
     choices = {"lr": settings.lr, "betas": settings.betas, "eps": settings.eps}
+    return optimiser_class(settings)(groups, **choices)
+
+
+def optimiser_class(settings: OptimSettings) -> type[torch.optim.Optimizer]:
+    """AdamW. RuntimeError where 8-bit states are asked for and bitsandbytes or its CUDA device is missing."""
     if settings.name == "adamw":
-        return torch.optim.AdamW(groups, **choices)
-    return _adamw8bit()(groups, **choices)
-
-
-def _adamw8bit() -> type[torch.optim.Optimizer]:
+        return torch.optim.AdamW
     try:
         import bitsandbytes
     except ImportError as error:
@@ -83,11 +81,6 @@ def restore_optimiser(
             # AdamW counts its steps on the CPU, whatever the parameter's device.
             kept = value.to(parameter.device) if isinstance(value, Tensor) and kind != "step" else value
             optimiser.state[parameter][kind] = kept
-
-
-def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
-    """Length of all gradients together, float32."""
-    return nn.utils.get_total_norm([parameter.grad.float() for parameter in parameters if parameter.grad is not None])
 
 
 class Average:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from accelerate import Accelerator
 from torch import Tensor
 
 from withanyone_core.injection.diffusers import AdapterSocket
 
 from ..configuration.finetune import Finetune
+from ..configuration.writing import settings_text
 from ..evaluation.measuring import Instruments
 from .batch import make_batch
 from .checkpoints import Checkpoint, checkpoints, read_checkpoint, remove_old, step_of, write_checkpoint
@@ -254,11 +254,6 @@ class Session:
             for name, value in kinds["average"].items():
                 self.average.tensors[name].copy_(value)
         self.progress = Progress.from_json(numbers["progress"])
-
-
-def settings_text(settings: Finetune) -> str:
-    """The settings as YAML with every default filled in."""
-    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 def _check_origin(saved: Mapping[str, str], now: Mapping[str, str]) -> None:

@@ -1,0 +1,66 @@
+"""`python training/export.py CHECKPOINT --out FILE`
+
+Makes an adapter file, or a small LoRA file, of a checkpoint of finetune.py.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0 for a written file, 2 for anything given wrongly."""
+    logging.basicConfig(level=logging.WARNING, format="export: %(message)s")
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.checkpoint is None:
+        parser.print_help()
+        return 0
+    try:
+        return _run(options)
+    except (ValueError, RuntimeError, OSError) as error:
+        sys.stderr.write(f"export: {error}\n")
+        return 2
+
+
+def _run(options: argparse.Namespace) -> int:
+    from training.configuration.reading import read_tree
+    from training.loop.checkpoints import CONFIG, step_of
+    from training.loop.outcome import checkpoint_numbers, exported, header_of, is_lora, write_result
+
+    if options.out is None:
+        raise ValueError("--out is missing: the file to write, ending in .safetensors.")
+    if options.out.suffix != ".safetensors":
+        raise ValueError(f"--out is {options.out.name}; expected a name that ends in .safetensors.")
+    numbers = checkpoint_numbers(options.checkpoint)
+    settings = read_tree(options.checkpoint / CONFIG)
+    known = settings["adapter"]["init"]
+    init = options.init or (Path(known) if known else None)
+    tensors = exported(options.checkpoint, init, options.merged)
+    step = step_of(options.checkpoint.resolve())
+    header = header_of(settings, step, numbers["origin"]["data"], numbers["progress"]["measured"], is_lora(tensors))
+    sys.stdout.write(f"{write_result(options.out, tensors, header)}\n")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python training/export.py",
+        description="Writes what a checkpoint holds: for modes full and kv_out a whole adapter for Load WithAnyone "
+        "Adapter, for mode lora a small file for Add Adapter LoRA (or, with --merged, a whole adapter).",
+    )
+    add = parser.add_argument
+    add("checkpoint", nargs="?", type=Path, metavar="CHECKPOINT", help="folder such as runs/friends/ckpt-000500")
+    add("--out", type=Path, metavar="FILE", help="the .safetensors file to write")
+    add("--init", type=Path, metavar="FILE", help="the adapter the run started from, where it has been moved")
+    add("--merged", action="store_true", help="add a LoRA to the adapter it was trained on")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

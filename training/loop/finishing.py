@@ -1,0 +1,28 @@
+"""The end of a run: the best checkpoint becomes the result, and the report says what it is worth."""
+
+from pathlib import Path
+
+from .checkpoints import checkpoints, step_of
+from .outcome import exported, header_of, is_lora, write_result
+from .report import write_report
+from .session import Session
+
+RESULT, LORA_RESULT = "adapter.safetensors", "lora.safetensors"
+
+
+def finish(session: Session) -> Path:
+    """Writes adapter.safetensors (or lora.safetensors) and report.md into the run's folder; the result's path.
+
+    From the checkpoint that the judges found best, or the latest where nobody judged.
+    """
+    verdict = session.verdict
+    kept = {step_of(path): path for path in checkpoints(session.run)}
+    step = verdict.best_step if verdict.best_step in kept else max(kept)
+    tensors = exported(kept[step], session.settings.adapter.init)
+    lora = is_lora(tensors)
+    header = header_of(
+        session.settings.model_dump(mode="json"), step, session.origin["data"], session.progress.measured, lora
+    )
+    result = write_result(session.run / (LORA_RESULT if lora else RESULT), tensors, header)
+    write_report(session, result, step, verdict.reason)
+    return result

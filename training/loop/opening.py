@@ -1,0 +1,143 @@
+"""Settings to a session: every file is opened and checked against the others, the small ones first."""
+
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+
+from withanyone_core.adapter.checkpoint import fingerprint as adapter_fingerprint
+from withanyone_core.digest import file_sha256
+from withanyone_core.metrics.judges import card_of, read_card
+
+from ..base.base import load_base
+from ..base.files import fingerprint
+from ..cache.cache import Cache
+from ..cache.files import read_header
+from ..configuration.finetune import Finetune
+from ..evaluation.instruments import load_instruments
+from ..evaluation.measuring import Instruments
+from ..losses.arcface import Recogniser
+from .optimiser import make_optimiser, optimiser_class
+from .session import Session
+from .source import Sources
+from .step import Frozen
+from .trained import Sizes, Trained, load_trained
+
+
+def open_session(settings: Finetune) -> Session:
+    """A session that has gone on from what its folder holds.
+
+    Raises FileNotFoundError, ValueError or RuntimeError in words for what is missing, damaged or does not fit.
+    """
+    optimiser_class(settings.optim)
+    accelerator = Accelerator(cpu=_device(settings) == "cpu")
+    sources = Sources(accelerator.device)
+    cache = sources.at(settings).cache
+    _check_models(settings)
+    instruments = _instruments(settings)
+    frozen = _frozen(settings, accelerator.device)
+    _check_widths(cache, frozen)
+    dtype = frozen.transformer.x_embedder.weight.dtype
+    sizes = Sizes(
+        frozen.transformer.inner_dim,
+        len(frozen.transformer.transformer_blocks) + len(frozen.transformer.single_transformer_blocks),
+        cache.arcface.shape[1],
+        _siglip_width(cache),
+    )
+    trained = load_trained(settings.adapter, settings.train, sizes, accelerator.device, dtype, settings.seed)
+    optimiser = make_optimiser(settings.optim, trained.parameters)
+    origin = {"adapter": _origin(trained), "data": cache.data}
+    settings.out.mkdir(parents=True, exist_ok=True)
+    session = Session(settings, accelerator, frozen, trained, sources, optimiser, instruments, origin)
+    session.resume()
+    return session
+
+
+def _device(settings: Finetune) -> str:
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device is cuda, and torch finds no CUDA device here. Set device=cpu, or auto.")
+    return "cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def _frozen(settings: Finetune, device: torch.device) -> Frozen:
+    recogniser = None
+    if settings.id_loss.recogniser is not None:
+        recogniser = Recogniser.load(settings.id_loss.recogniser).to(device).eval().requires_grad_(False)
+    base = load_base(settings.base.path, settings.base.vae, settings.base.precision, device)
+    if settings.memory.checkpoint_blocks:
+        base.transformer.enable_gradient_checkpointing()
+    return Frozen(base.transformer, base.vae, base.scale, recogniser)
+
+
+def _check_models(settings: Finetune) -> None:
+    """ValueError where the cache of any phase was made with another recogniser or another VAE."""
+    vae = settings.base.vae or settings.base.path
+    vae = vae / "vae" if (vae / "vae").is_dir() else vae
+    used = {vae: ("base.vae", fingerprint(vae))} if settings.base.vae or vae.is_dir() else {}
+    if settings.id_loss.recogniser is not None:
+        used[settings.id_loss.recogniser] = "id_loss.recogniser", _digest(settings.id_loss.recogniser)
+    for folder in settings.caches:
+        header = read_header(folder)
+        known = dict(header.files) if header else {}
+        for path, (key, digest) in used.items():
+            if known and digest not in known.values():
+                raise ValueError(
+                    f"The cache {folder} was prepared with other models than {key} names: {path.name} is none of "
+                    f"{', '.join(known)}. Name the file prepare.py used, or prepare the photos again."
+                )
+
+
+def _digest(path: Path) -> str:
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no recogniser {path}. Name the face pack's .onnx as id_loss.recogniser.")
+    return file_sha256(path)
+
+
+def _instruments(settings: Finetune) -> Instruments | None:
+    """What judges previews; None where nobody is asked to."""
+    look = settings.eval
+    if not look.judges:
+        return None
+    for path in look.judges:
+        onnx = path if path.suffix == ".onnx" else path.parent / read_card(path).onnx
+        trained_with = read_card(card_of(onnx) if path.suffix == ".onnx" else path).trained_with
+        is_trained = (
+            settings.id_loss.recogniser is not None
+            and onnx.is_file()
+            and (
+                onnx.stat().st_size == settings.id_loss.recogniser.stat().st_size
+                and file_sha256(onnx) == file_sha256(settings.id_loss.recogniser)
+            )
+        )
+        if is_trained and not trained_with:
+            raise ValueError(
+                f"The judge {path.name} is the recogniser of the identity loss, which training teaches to be pleased. "
+                "Name another in eval.judges, or mark it trained_with in its card."
+            )
+    return load_instruments(look.face_pack, look.judges, look.provider, settings.out)
+
+
+def _check_widths(cache: Cache, frozen: Frozen) -> None:
+    """ValueError where the cached latents and texts are not the base model's."""
+    picture, config = cache.pictures[0], frozen.transformer.config
+    text = cache.text(picture)
+    found = {
+        "latent channels": (cache.latent(picture, 0)[0].shape[0], frozen.vae.config.latent_channels),
+        "numbers a T5 token": (text.t5.shape[-1], config.joint_attention_dim),
+        "numbers a CLIP vector": (text.pooled.shape[-1], config.pooled_projection_dim),
+    }
+    for what, (cached, expected) in found.items():
+        if cached != expected:
+            raise ValueError(
+                f"The cache holds {cached} {what}, and the base model reads {expected}. It was prepared with models of "
+                "another base; prepare the photos again with those of this one."
+            )
+
+
+def _siglip_width(cache: Cache) -> int | None:
+    tokens = cache.face(0).siglip
+    return None if tokens is None else tokens.shape[-1]
+
+
+def _origin(trained: Trained) -> str:
+    return "fresh weights" if trained.file is None else adapter_fingerprint(trained.file)

@@ -1,0 +1,126 @@
+"""The file that a run is for, and what its header says of how it was made."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from withanyone_core.adapter.branches import merge, split
+from withanyone_core.adapter.checkpoint import AdapterFile, Change, inspect_adapter
+from withanyone_core.adapter.lora import read_lora
+from withanyone_core.version import VERSION
+
+from .checkpoints import ADAPTER, NUMBERS
+
+_LORA_END = ".lora_A.weight"
+Header = dict[str, str]
+
+
+def is_lora(keys: Iterable[str]) -> bool:
+    return any(key.endswith(_LORA_END) for key in keys)
+
+
+def exported(checkpoint: Path, init: Path | None, merged: bool = False) -> dict[str, Tensor]:
+    """The tensors of a result file, from a checkpoint's folder and the adapter that the run started from.
+
+    A LoRA stays one unless it is to be merged; a trained branch replaces that of the adapter.
+
+    Raises ValueError where something is damaged or does not fit.
+    """
+    trained = checkpoint / ADAPTER
+    try:
+        with safe_open(trained, framework="pt") as reader:
+            lora = is_lora(reader.keys())
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{checkpoint} is no checkpoint of finetune.py: {error}.") from error
+    if not lora:
+        file = inspect_adapter(trained)
+        return _whole(file) if init is None or file.layout == "single" else merge([inspect_adapter(init), file])
+    if not merged:
+        return load_file(trained)
+    if init is None:
+        raise ValueError("A LoRA is merged into the adapter it was trained on; name that file (--init).")
+    file = inspect_adapter(init)
+    return _whole(file, [read_lora(trained, file)])
+
+
+def header_of(
+    settings: Mapping[str, Any], step: int, data: str, measured: list[Mapping[str, Any]], lora: bool
+) -> Header:
+    """The file's header: modelspec's fields, the recipe without this machine's paths, the data, and what it brought."""
+    before, after = _at(measured, 0), _at(measured, step)
+    people = {"before": before, "after": after}
+    return {
+        "format": "pt",
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.architecture": "flux-1-dev/withanyone" + ("-lora" if lora else ""),
+        "modelspec.implementation": "https://github.com/Doby-Xu/WithAnyone",
+        "modelspec.title": f"{Path(settings['out']).name} (step {step})",
+        "modelspec.date": date.today().isoformat(),
+        "modelspec.description": "A WithAnyone identity adapter, fine-tuned on a user's own photos.",
+        "withanyone.version": VERSION,
+        "withanyone.step": str(step),
+        "withanyone.recipe": json.dumps(_without_paths(dict(settings))),
+        "withanyone.data": data,
+        "withanyone.numbers": json.dumps(people),
+    }
+
+
+def write_result(path: Path, tensors: Mapping[str, Tensor], header: Header) -> Path:
+    """Writes a result in one step and reads its header back. Raises OSError where the disk does not take it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial.safetensors")
+    try:
+        save_file(dict(tensors), partial, header)
+        if not is_lora(tensors):
+            inspect_adapter(partial)
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) / 2**30
+        raise OSError(
+            f"{path} could not be written ({error}); it needs {size:.2f} GiB. The checkpoint is whole: free some "
+            "space, and run export.py on it."
+        ) from error
+    return path
+
+
+def checkpoint_numbers(checkpoint: Path) -> dict[str, Any]:
+    """What state.json of a checkpoint says."""
+    try:
+        return json.loads((checkpoint / NUMBERS).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{checkpoint} is no checkpoint of finetune.py: {error}.") from error
+
+
+def _whole(file: AdapterFile, changes: Sequence[Change] = ()) -> dict[str, Tensor]:
+    if file.layout == "single":
+        return split(file, next(iter(file.shapes)), changes)
+    return merge([file], changes)
+
+
+def _at(measured: list[Mapping[str, Any]], step: int) -> dict[str, float | None]:
+    """Means of the latest look up to a step."""
+    looks = [look for look in measured if look["step"] <= step]
+    if not looks:
+        return {}
+    latest = looks[-1]
+    names = ("sim_gt", "sim_ref", "copy_paste")
+    means = {name: latest[name]["mean"] if latest.get(name) else None for name in names}
+    return {"step": latest["step"], **means, "validation": sum(latest["validation"]) / len(latest["validation"])}
+
+
+def _without_paths(value: Any) -> Any:
+    """Settings with file names in place of paths: a shared file tells nothing of the machine."""
+    if isinstance(value, dict):
+        return {key: _without_paths(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_paths(each) for each in value]
+    if isinstance(value, str) and ("/" in value or "\\" in value):
+        return value.replace("\\", "/").rsplit("/", 1)[-1]
+    return value
