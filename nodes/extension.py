@@ -13,6 +13,7 @@ from . import (
     layout_sources,
     loading,
     measuring,
+    miniature,
     sampling,
 )
 from .migration import register_replacements
@@ -25,7 +26,7 @@ class WithAnyoneExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         people = (loading, identities, identity_library)
         places = (layout, face_layout, layout_sources)
-        topics = (*people, *places, applying, sampling, editing, measuring)
+        topics = (*people, *places, applying, sampling, editing, measuring, miniature)
         return [node for topic in topics for node in topic.NODES]
 
 

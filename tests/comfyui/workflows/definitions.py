@@ -226,6 +226,24 @@ SWEEP = (0.0, 0.25, 0.5, 0.75, 1.0)
 SWEEP_STEPS = 16  # five pictures: enough to see who it is
 
 
+def miniature() -> Draft:
+    draft = Draft(NOTES["miniature"])
+    flux, clip, vae = parts.miniature_models(draft)
+    persons = parts.miniature_people(draft, MINIATURE_PEOPLE)
+    layout, faces = parts.preset_places(draft, persons, MINIATURE_PX, MINIATURE_PX)
+    draft.group("What the model is told", parts.PURPLE)
+    conditioning = draft.add("CLIPTextEncode", "Prompt", text=PROMPTS["miniature"], clip=clip[0])
+    conditioning = draft.add("FluxGuidance", "Guidance", guidance=4.0, conditioning=conditioning[0])
+    what = parts.Told(flux, conditioning)
+    parts.result(draft, parts.sampled(draft, what, Canvas(layout[1], layout[2])), vae)
+    draft.add("WithAnyonePreviewFaces", "Who should stand where", faces=faces[0])
+    return draft
+
+
+MINIATURE_PEOPLE = (1_000_001, 1_000_002)
+MINIATURE_PX = 160
+
+
 WORKFLOWS: dict[str, Callable[[], Draft]] = {
     write.__name__: write
     for write in (
@@ -238,5 +256,6 @@ WORKFLOWS: dict[str, Callable[[], Draft]] = {
         saved_identities,
         masks,
         resemblance_sweep,
+        miniature,
     )
 }

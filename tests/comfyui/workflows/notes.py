@@ -99,6 +99,20 @@ the highest picture that is not far to the right.
 The judge here is antelopev2, which the adapter was trained with: good for comparing these five, no figure to \
 publish. For that load another pack, such as buffalo_l, in a second *Load Face Analysis* for the meter alone.
 """,
+    "miniature": """## The miniature world
+
+Small models that come with the pack: nothing to download, nobody's photo, a picture in seconds without a GPU.
+
+1. Queue.
+2. Write another prompt from the words this world knows, people from left to right: **one person** or **two**, \
+**three**, **four people**; **in a park**, **in a city**, **in a room**, **on a beach**, **on a stage**; **daylight**, \
+**sunset**, **moonlight**, **lamplight**, **neon**; then each one's mood (**calm**, **happy**, **sad**, \
+**surprised**, **angry**), direction (**left**, **ahead**, **right**) and, if you like, **with glasses**, **with hat**.
+3. Another `noise_seed` is another picture.
+
+The two people of *Photo of person* are found, recognised and given places, but **they do not steer the picture \
+yet**: the miniature has no adapter. Who is seen is left to chance.
+""",
 }
 
 PROMPTS = {
@@ -110,5 +124,6 @@ PROMPTS = {
     "hiking jackets, snowy peaks behind them, late afternoon sun",
     "style_lora": "A gouache painting of two people sitting side by side on a park bench in autumn, both smiling, "
     "fallen leaves around them, warm colours",
+    "miniature": "two people in a park, sunset: happy ahead, surprised left with glasses",
     "kontext_edit": "A photo of two people standing next to each other, looking at the camera, natural light",
 }

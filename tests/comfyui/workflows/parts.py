@@ -59,6 +59,16 @@ def models(draft: Draft, flux: str = FLUX, adapter: str = ADAPTER) -> Models:
     )
 
 
+def miniature_models(draft: Draft) -> tuple[Node, Node, Node]:
+    """Opens the group of loaders with those of the miniature: picture model, readers of the prompt, coder."""
+    draft.group("Models of the miniature", BLUE)
+    return (
+        draft.add("WithAnyoneMiniatureFlux", "Picture model"),
+        draft.add("WithAnyoneMiniatureCLIP", "Text encoders"),
+        draft.add("WithAnyoneMiniatureVAE", "VAE"),
+    )
+
+
 def face_models(draft: Draft, siglip: bool = True) -> FaceModels:
     analysis = draft.add("WithAnyoneLoadFaceAnalysis", "Face models", pack="antelopev2")
     if not siglip:
@@ -77,10 +87,28 @@ def people(draft: Draft, faces: FaceModels, count: int) -> list[Node]:
     return found
 
 
+def miniature_people(draft: Draft, persons: Sequence[int]) -> list[Node]:
+    """Opens the group of people with people of the miniature world."""
+    analysis = draft.add("WithAnyoneMiniatureFaceAnalysis", "Face models")
+    siglip = draft.add("WithAnyoneMiniatureSigLIP", "SigLIP")
+    draft.group("People", ORANGE)
+    photos = [
+        draft.add("WithAnyoneMiniaturePhotos", f"Photo of person {number}", person=person)
+        for number, person in enumerate(persons, 1)
+    ]
+    draft.column()
+    return recognised(draft, FaceModels(analysis, siglip), range(1, len(persons) + 1), photos)
+
+
 def identities(draft: Draft, faces: FaceModels, numbers: Sequence[int]) -> list[Node]:
     """A column of photos and a column of the identities made from them."""
     photos = [draft.add("LoadImage", f"Photo of person {number}", image=f"person_{number}.jpg") for number in numbers]
     draft.column()
+    return recognised(draft, faces, numbers, photos)
+
+
+def recognised(draft: Draft, faces: FaceModels, numbers: Sequence[int], photos: Sequence[Node]) -> list[Node]:
+    """An identity made from each photo."""
     sight = {"clip_vision": faces.siglip[0]} if faces.siglip else {}
     return [
         draft.add(

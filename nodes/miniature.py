@@ -1,0 +1,139 @@
+"""The miniature's shipped models and people as nodes: small, drawn, and free, in place of FLUX.1 and of photographs."""
+
+import comfy.utils
+import numpy as np
+import torch
+from comfy_api.latest import io
+
+from ..miniature.weights_folder import FACES, SIGLIP, shipped
+from ..miniature.world.person import person_of
+from ..miniature.world.renderer import render
+from ..miniature.world.scene import draw_portrait
+from ..withanyone_core.faces.analysis import load_face_analysis
+from . import miniature_models, sockets
+from .siglip import siglip_tower
+
+CATEGORY = f"{sockets.CATEGORY}/miniature"
+DETECTION_PX = 320
+DETECTION_THRESHOLD = 0.5
+PHOTO_PX = 256
+MOST_PEOPLE = 2_000_000
+
+
+class MiniatureFlux(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WithAnyoneMiniatureFlux",
+            display_name="Miniature FLUX",
+            category=CATEGORY,
+            description="The small picture model that comes with the pack, in FLUX.1's place. Draws 160 x 160 pixels.",
+            inputs=[],
+            outputs=[io.Model.Output(display_name="model")],
+        )
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        return io.NodeOutput(miniature_models.picture_model())
+
+
+class MiniatureCLIP(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WithAnyoneMiniatureCLIP",
+            display_name="Miniature CLIP",
+            category=CATEGORY,
+            description="The small readers of prompts that come with the pack, in the place of T5 and CLIP. They know "
+            "the few dozen words of the miniature world.",
+            inputs=[],
+            outputs=[io.Clip.Output(display_name="clip")],
+        )
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        return io.NodeOutput(miniature_models.caption_readers())
+
+
+class MiniatureVAE(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WithAnyoneMiniatureVAE",
+            display_name="Miniature VAE",
+            category=CATEGORY,
+            description="The small picture coder that comes with the pack, in the place of FLUX.1's VAE.",
+            inputs=[],
+            outputs=[io.Vae.Output(display_name="vae")],
+        )
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        return io.NodeOutput(miniature_models.picture_coder())
+
+
+class MiniatureFaceAnalysis(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WithAnyoneMiniatureFaceAnalysis",
+            display_name="Miniature Face Analysis",
+            category=CATEGORY,
+            description="The small face detector and recogniser that come with the pack, for drawn faces only.",
+            inputs=[],
+            outputs=[sockets.FaceAnalysis.Output(display_name="face_analysis")],
+        )
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        return io.NodeOutput(load_face_analysis(shipped(FACES), "CPU", DETECTION_PX, DETECTION_THRESHOLD))
+
+
+class MiniatureSigLIP(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WithAnyoneMiniatureSigLIP",
+            display_name="Miniature SigLIP",
+            category=CATEGORY,
+            description="The small patch encoder that comes with the pack, in SigLIP's place, for drawn faces only.",
+            inputs=[],
+            outputs=[io.ClipVision.Output(display_name="clip_vision")],
+        )
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        return io.NodeOutput(siglip_tower(comfy.utils.load_torch_file(str(shipped(SIGLIP))), SIGLIP))
+
+
+class MiniaturePhotos(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WithAnyoneMiniaturePhotos",
+            display_name="Miniature Photos",
+            category=CATEGORY,
+            description="Draws photos of a person of the miniature world, each in another mood, pose and light.",
+            inputs=[
+                io.Int.Input(
+                    "person",
+                    default=1_000_001,
+                    min=0,
+                    max=MOST_PEOPLE - 1,
+                    tooltip="Who. The same number is always the same person; those below 1000000 are the ones the "
+                    "miniature models learnt from.",
+                ),
+                io.Int.Input("photos", default=1, min=1, max=64, tooltip="How many photos of this person to draw."),
+                io.Int.Input("seed", default=0, min=0, max=2**32 - 1, tooltip="Which photos: another number, others."),
+            ],
+            outputs=[io.Image.Output(display_name="photos")],
+        )
+
+    @classmethod
+    def execute(cls, person: int, photos: int, seed: int) -> io.NodeOutput:
+        portraits = [draw_portrait(np.random.default_rng([seed, photo]), person_of(person)) for photo in range(photos)]
+        pixels = np.stack([render(portrait, PHOTO_PX, PHOTO_PX).pixels for portrait in portraits])
+        return io.NodeOutput(torch.from_numpy(pixels).float() / 255)
+
+
+NODES = (MiniatureFlux, MiniatureCLIP, MiniatureVAE, MiniatureFaceAnalysis, MiniatureSigLIP, MiniaturePhotos)

@@ -1,0 +1,114 @@
+"""The miniature's shipped models inside ComfyUI's own classes, at their small sizes."""
+
+import comfy.model_base
+import comfy.model_management
+import comfy.model_patcher
+import comfy.sd
+import comfy.supported_models
+import comfy.supported_models_base
+import comfy.utils
+import torch
+from comfy import sd1_clip
+from comfy.ldm.flux.model import FluxParams
+from comfy.text_encoders.flux import FluxClipModel, FluxTokenizer
+from comfy.text_encoders.t5 import T5
+from transformers import PreTrainedTokenizerFast
+
+from ..miniature import weights_folder as files
+from ..miniature.models import autoencoder, backbone, text
+
+
+def picture_model() -> comfy.model_patcher.ModelPatcher:
+    """ComfyUI's Flux with the shipped weights."""
+    fields = backbone.comfyui_parameters()
+    known = {name: value for name, value in fields.items() if name in FluxParams.__dataclass_fields__}
+    config = comfy.supported_models.Flux({"image_model": "flux", **known})
+    config.set_inference_dtype(torch.float32, None)
+    model = comfy.model_base.Flux(config, device=torch.device("cpu"))
+    weights = comfy.utils.load_torch_file(str(files.shipped(files.FLUX)))
+    model.diffusion_model.load_state_dict(config.process_unet_state_dict(weights))
+    model.diffusion_model.eval()
+    return comfy.model_patcher.ModelPatcher(
+        model,
+        load_device=comfy.model_management.get_torch_device(),
+        offload_device=comfy.model_management.unet_offload_device(),
+    )
+
+
+def picture_coder() -> comfy.sd.VAE:
+    """ComfyUI's VAE with the shipped weights."""
+    weights = comfy.utils.load_torch_file(str(files.shipped(files.CODER)))
+    identity = torch.eye(autoencoder.LATENT_CHANNELS)[:, :, None, None]
+    both = torch.block_diag(*[torch.eye(autoencoder.LATENT_CHANNELS)] * 2)[:, :, None, None]
+    # A size of one's own is possible only for the class with two more 1x1 layers, which FLUX.1's coder has not.
+    weights |= {"quant_conv.weight": both, "quant_conv.bias": torch.zeros(len(both))}
+    weights |= {"post_quant_conv.weight": identity, "post_quant_conv.bias": torch.zeros(len(identity))}
+    size = {"ddconfig": autoencoder.comfyui_parameters(), "embed_dim": autoencoder.LATENT_CHANNELS}
+    coder = comfy.sd.VAE(sd=weights, config={"params": size}, dtype=torch.float32)
+    coder.latent_channels = autoencoder.LATENT_CHANNELS
+    return coder
+
+
+def caption_readers() -> comfy.sd.CLIP:
+    """ComfyUI's CLIP with the two shipped readers, as its loader makes it of FLUX.1's."""
+    target = comfy.supported_models_base.ClipTarget(CaptionTokenizer, CaptionReaders)
+    readers = comfy.sd.CLIP(target, parameters=0, model_options={"dtype": torch.float32})
+    for name in (files.CLIP, files.T5):
+        missing, unexpected = readers.load_sd(comfy.utils.load_torch_file(str(files.shipped(name))))
+        if unexpected or set(missing) - {"text_projection.weight"}:  # used by no FLUX.1
+            raise RuntimeError(f"{name} does not fit ComfyUI's class: lacks {missing}, has {unexpected}.")
+    return readers
+
+
+class CaptionTokenizer(FluxTokenizer):
+    """Both readers' tokens of a caption, a word each."""
+
+    def __init__(self, embedding_directory: str | None = None, tokenizer_data: dict | None = None) -> None:
+        shared = {"embedding_directory": embedding_directory, "tokenizer_class": PreTrainedTokenizerFast}
+        shared |= {"tokenizer_data": tokenizer_data or {}, "pad_with_end": False, "pad_token": text.PAD_ID}
+        self.clip_l = sd1_clip.SDTokenizer(
+            str(files.WEIGHTS / files.CLIP_WORDS),
+            max_length=text.CLIP_TOKENS,
+            embedding_size=backbone.POOLED_WIDTH,
+            embedding_key="clip_l",
+            **shared,
+        )
+        self.t5xxl = sd1_clip.SDTokenizer(
+            str(files.WEIGHTS / files.T5_WORDS),
+            embedding_size=backbone.TEXT_WIDTH,
+            embedding_key="t5xxl",
+            has_start_token=False,
+            pad_to_max_length=False,
+            max_length=99_999_999,
+            min_length=text.T5_TOKENS,
+            **shared,
+        )
+
+
+class CaptionReaders(FluxClipModel):
+    """ComfyUI's pair of readers at small size. What the base class does besides building larger ones is kept."""
+
+    def __init__(
+        self, device: str = "cpu", dtype: torch.dtype | None = None, model_options: dict | None = None
+    ) -> None:
+        torch.nn.Module.__init__(self)
+        words = len(PreTrainedTokenizerFast.from_pretrained(files.WEIGHTS / files.T5_WORDS))
+        shared = {"device": device, "dtype": dtype, "return_projected_pooled": False}
+        self.clip_l = sd1_clip.SDClipModel(
+            max_length=text.CLIP_TOKENS,
+            textmodel_json_config=text.clip_configuration(words),
+            special_tokens={"start": text.START_ID, "end": text.END_ID, "pad": text.PAD_ID},
+            model_options=model_options or {},
+            **shared,
+        )
+        # ComfyUI's class always makes CLIP's own number of words
+        embedding = self.clip_l.operations.Embedding(words, backbone.POOLED_WIDTH, dtype=dtype, device=device)
+        self.clip_l.transformer.set_input_embeddings(embedding.requires_grad_(False))
+        self.t5xxl = sd1_clip.SDClipModel(
+            textmodel_json_config=text.t5_configuration(words),
+            special_tokens={"end": text.END_ID, "pad": text.PAD_ID},
+            model_class=T5,
+            model_options=model_options or {},
+            **shared,
+        )
+        self.dtypes = {dtype}
