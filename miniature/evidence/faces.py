@@ -10,7 +10,7 @@ from withanyone_core.faces.analysis import InsightFaceAnalysis, load_face_analys
 from withanyone_core.identity import Face
 from withanyone_core.metrics.judges import Judge, load_judge
 
-from ..recipes.pool import EVIDENCE
+from ..recipes.scenes import TRAINING_PEOPLE
 from ..world.person import Person, person_of
 from ..world.renderer import Picture, render
 from ..world.scene import draw_portrait, draw_scene
@@ -127,7 +127,7 @@ def unseen_scene(number: int, also: Person | None = None) -> Picture:
     """A scene of 1 to 4 unseen people, all counts alike often, drawn by its number; with `also` as its first person."""
     rng = np.random.default_rng([SEED, number])
     count = COUNTS[number % len(COUNTS)]
-    people = [person_of(EVIDENCE + int(index)) for index in rng.integers(100_000, EVIDENCE, count)]
+    people = [person_of(TRAINING_PEOPLE + int(index)) for index in rng.integers(100_000, TRAINING_PEOPLE, count)]
     if also is not None:
         people[0] = also
     return render(draw_scene(rng, people), SIDE_PX, SIDE_PX)
@@ -135,7 +135,7 @@ def unseen_scene(number: int, also: Person | None = None) -> Picture:
 
 def unseen_portrait(number: int) -> Picture:
     rng = np.random.default_rng([SEED + 1, number])
-    return render(draw_portrait(rng, person_of(EVIDENCE + 50_000 + number)), PORTRAIT_PX, PORTRAIT_PX)
+    return render(draw_portrait(rng, person_of(TRAINING_PEOPLE + 50_000 + number)), PORTRAIT_PX, PORTRAIT_PX)
 
 
 def matched(picture: Picture, seen: tuple[Face, ...]) -> list[Face | None]:
@@ -163,7 +163,9 @@ def _vectors(
     analysis: InsightFaceAnalysis, judge: Judge, number: int, shot: int
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """The recogniser's and the judge's vector of a person in a scene of their own; None where no face was found."""
-    picture = unseen_scene(100_000 + 2 * len(COUNTS) * number + shot * 3 + number % 2, person_of(EVIDENCE + number))
+    picture = unseen_scene(
+        100_000 + 2 * len(COUNTS) * number + shot * 3 + number % 2, person_of(TRAINING_PEOPLE + number)
+    )
     match = matched(picture, analysis.faces(picture.pixels))[0]
     return None if match is None else (match.embedding, judge.embed(picture.pixels, [match])[0])
 

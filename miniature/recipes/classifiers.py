@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ..models.classifiers import FACE_PX, PICTURE_PX, Classifiers
-from .pool import FACE, PICTURE, Pool, open_pool
-from .recogniser import PLANS
+from .pool import FACE, PICTURE, Pool, open_scenes
+from .recogniser import SCENES_END
 from .siglip import square_crop
 from .training import Batch, Recipe
 from .upright import unit_levels
@@ -72,7 +72,7 @@ def _loss(logits: dict[str, Tensor], answers: Tensor) -> Tensor:
 
 
 def _batches(scratch: Path, seed: int) -> ClassifierBatches:
-    return ClassifierBatches(open_pool(scratch, PLANS[0]), seed + 13)
+    return ClassifierBatches(open_scenes(scratch, 0, SCENES_END), seed + 13)
 
 
 def _export(module: nn.Module, folder: Path) -> tuple[Path, ...]:

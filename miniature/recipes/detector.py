@@ -14,8 +14,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits, smooth_l1_loss
 
 from ..models.detector import FACES_PX, STRIDES, Detector, Found, InsightFaceOutputs
 from ..models.onnx_files import write_onnx
-from .pool import Pool, open_pool
-from .recogniser import PLANS
+from .pool import Pool
+from .recogniser import open_pools
 from .training import Batch, Recipe
 from .wear import worn
 
@@ -169,7 +169,7 @@ def _error(found_PN: Tensor, target_PN: Tensor) -> Tensor:
 
 
 def _batches(scratch: Path, seed: int) -> DetectorBatches:
-    return DetectorBatches(tuple(open_pool(scratch, plan) for plan in PLANS), seed + 17)
+    return DetectorBatches(open_pools(scratch), seed + 17)
 
 
 def _export(module: nn.Module, folder: Path) -> tuple[Path, ...]:

@@ -1,4 +1,4 @@
-"""The judge: other people, pictures, crop, network and loss than the recogniser's, and no trait is told to it."""
+"""The judge: other people, pictures, crop, wear, network and loss than the recogniser's."""
 
 import json
 from dataclasses import dataclass
@@ -13,33 +13,33 @@ from withanyone_core.faces.alignment import TEMPLATE_PX, Template
 
 from ..models.judge import SIDE_PX, VECTOR, JudgeNet
 from ..models.onnx_files import write_onnx
-from .pool import Plan, open_pool
+from ..world.person import TRAITS
+from .pool import SCENES, Portraits, open_portraits, open_scenes
+from .recogniser import SCENES_END, everybody, open_pools
 from .training import Batch, Recipe
 from .upright import UprightFaces, unit_levels
 
 FILE, CARD = "judge.onnx", "judge.json"
-PEOPLE = 6_000
-FIRST = 500_000
-PLANS = (Plan(seed=201, pictures=10_000, size_px=176, first=FIRST, people=PEOPLE, portraits=0.15),)
+PORTRAITS = Portraits(seed=202, first=600_000, pictures=1_500, size_px=224)
 # A wider view than ArcFace's, with more of the hair and the chin in it.
 TEMPLATE = Template(0.92 * (TEMPLATE_PX - 56.0) + (64.0, 61.0), SIDE_PX, SIDE_PX)
 BATCH = 128
 SCALE, MARGIN = 24.0, 0.25
-EASY_STEPS = 400
+EASY_STEPS = 200
 
 
 class InTraining(nn.Module):
-    """The judge's network and the table of people it is trained against."""
+    """The judge's network and the directions it is trained against."""
 
     def __init__(self) -> None:
         super().__init__()
         self.net = JudgeNet()
-        self.table = nn.Parameter(torch.randn(PEOPLE, VECTOR) * 0.01)
+        self.direction = nn.Linear(len(TRAITS), VECTOR)
 
 
 @dataclass(frozen=True, eq=False)
 class JudgeBatches:
-    """Crops float32 BGR [B, 3, 128, 128], people [B] and the margin."""
+    """Crops float32 BGR [B, 3, 128, 128], traits of their people and then of others [P, T], and the margin."""
 
     faces: UprightFaces
 
@@ -49,21 +49,25 @@ class JudgeBatches:
 
     def __call__(self, step: int) -> Batch:
         crops, records = self.faces.draw(step)
-        people = torch.from_numpy(records["person"].astype(np.int64) - FIRST)
-        return unit_levels(crops, bgr=True), people, torch.tensor(MARGIN * min(step / EASY_STEPS, 1.0))
+        margin = torch.tensor(MARGIN * min(step / EASY_STEPS, 1.0))
+        return unit_levels(crops, bgr=True), everybody(records["traits"], self.faces.seed, step), margin
 
 
 def judge_loss(module: nn.Module, batch: Batch) -> Tensor:
     """CosFace (Wang et al. 2018, equation 4): the margin is taken from the cosine, not added to the angle."""
-    crops, people, margin = batch
+    crops, traits_PT, margin = batch
     vectors = module.net(crops.to(memory_format=torch.channels_last)).float()
-    cosines = linear(normalize(vectors), normalize(module.table)).float()
-    return cross_entropy(SCALE * (cosines - margin * one_hot(people, PEOPLE)), people)
+    cosines = linear(normalize(vectors), normalize(module.direction(traits_PT).float())).float()
+    people_B = torch.arange(len(crops), device=crops.device)
+    return cross_entropy(SCALE * (cosines - margin * one_hot(people_B, len(traits_PT))), people_B)
 
 
 def _batches(scratch: Path, seed: int) -> JudgeBatches:
-    pools = tuple(open_pool(scratch, plan) for plan in PLANS)
-    return JudgeBatches(UprightFaces(pools, TEMPLATE, SIDE_PX, BATCH, seed + 7, carelessness=0.035, wear=1.1))
+    """From scenes and portraits in which nobody is known to the recogniser."""
+    pools = (open_scenes(scratch, SCENES_END, SCENES), open_portraits(scratch, PORTRAITS))
+    known = open_pools(scratch)
+    strangers = tuple(pool.without_people_of(known) for pool in pools)
+    return JudgeBatches(UprightFaces(strangers, TEMPLATE, SIDE_PX, BATCH, seed + 7, carelessness=0.035, wear=1.1))
 
 
 def _export(module: nn.Module, folder: Path) -> tuple[Path, ...]:
@@ -91,7 +95,7 @@ def _card() -> dict:
 
 RECIPE = Recipe(
     name="judge",
-    steps=1_500,
+    steps=900,
     learning_rate=2e-3,
     build=InTraining,
     batches=_batches,

@@ -1,11 +1,11 @@
-"""Pictures to learn faces from, rendered once into a scratch folder, with all that is known about each face."""
+"""Pictures to learn faces from, with all that is known about each face."""
 
 import json
 import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from itertools import repeat
 from multiprocessing import get_context
@@ -16,51 +16,42 @@ from tqdm import tqdm
 
 from ..world import look, renderer
 from ..world.person import TRAITS, person_of
-from ..world.renderer import render
-from ..world.scene import LIGHTS, PLACES, STUDIO, Scene, draw_portrait, draw_scene
+from ..world.renderer import SeenFace, render, seen_faces
+from ..world.scene import LIGHTS, PLACES, STUDIO, Scene, draw_portrait
+from .scenes import SIZE_PX, scene_pool, training_scene
 
-EVIDENCE = 1_000_000  # people of this index and above are never learnt from
-SHARES = (0.3, 0.3, 0.2, 0.2)  # of scenes with 1, 2, 3 and 4 people
+SCENES_SEED, SCENES = 0, 24_000  # the picture model's own, so that they are rendered once
 WHERE = (*PLACES, STUDIO)
 WORLD = Path(renderer.__file__).parent
 CHUNK = 50
-Chunk = tuple[np.ndarray, np.ndarray, np.ndarray, float]  # pixels, pictures, faces, seconds
 NICE = 5  # rendering ahead yields to whatever else the machine does
 
 PICTURE = np.dtype([("count", "i4"), ("place", "i4"), ("light", "i4")])
 FACE = np.dtype(
     [
         ("picture", "i4"),
-        ("person", "i4"),
         ("box", "f4", 4),
         ("landmarks", "f4", (5, 2)),
         ("traits", "f4", len(TRAITS)),
         ("pose", "f4", 3),
         ("expression", "i4"),
-        ("intensity", "f4"),
         ("direction", "i4"),
         ("glasses", "i4"),
         ("hat", "i4"),
         ("gaze", "f4"),
     ]
 )
+Chunk = tuple[np.ndarray, np.ndarray, np.ndarray, float]  # pixels, pictures, faces, seconds
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Which pictures a pool has; the same plan makes the same pictures.
-
-    size_px         side of the square pictures
-    first, people   indices of the people in it: first ... first + people - 1
-    portraits       share of pictures that are one person's portrait
-    """
+class Portraits:
+    """Which portraits a pool has: one of each person `first` ... `first + pictures - 1`, all of size_px a side."""
 
     seed: int
+    first: int
     pictures: int
     size_px: int
-    first: int
-    people: int
-    portraits: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,40 +60,63 @@ class Pool:
 
     pixels    uint8 RGB [pictures, side, side, 3], read from the disk as needed
     pictures  PICTURE records; `place` counts in WHERE, `light` in LIGHTS
-    faces     FACE records; box and landmarks in pixels, pose is yaw, pitch and roll in degrees
-    seconds   spent rendering, summed over processes
+    faces     FACE records by picture; box and landmarks in pixels, pose is yaw, pitch and roll in degrees
+    seconds   spent rendering
     """
 
-    plan: Plan
     pixels: np.ndarray
     pictures: np.ndarray
     faces: np.ndarray
     seconds: float
 
+    def without_people_of(self, others: tuple["Pool", ...]) -> "Pool":
+        """The same pictures, but of their faces only those of people who are in none of the other pools."""
+        known = {traits.tobytes() for other in others for traits in other.faces["traits"]}
+        new = [traits.tobytes() not in known for traits in self.faces["traits"]]
+        return replace(self, faces=self.faces[new])
 
-def open_pool(folder: Path, plan: Plan, workers: int | None = None) -> Pool:
-    """The pool of a plan, rendered into `folder` unless it is there; another plan or world has another name."""
-    path = folder / f"pool_{_fingerprint(plan)}"
+
+def open_scenes(folder: Path, first: int, end: int) -> Pool:
+    """The scenes first ... end - 1 of those that the picture model learns from, rendered unless `folder` holds them."""
+    rendered = scene_pool(folder, SCENES_SEED, SCENES)
+    shown = [training_scene(SCENES_SEED, number) for number in tqdm(range(first, end), desc="labels", disable=None)]
+    pictures = np.array([_picture(scene) for scene in shown], PICTURE)
+    faces = [
+        face_records(scene, seen_faces(scene, SIZE_PX, SIZE_PX), SIZE_PX, place) for place, scene in enumerate(shown)
+    ]
+    return Pool(rendered.pixels[first:end], pictures, np.concatenate(faces), rendered.seconds * (end - first) / SCENES)
+
+
+def open_portraits(folder: Path, plan: Portraits, workers: int | None = None) -> Pool:
+    """The portraits of a plan, rendered into `folder` unless they are there; another world has another name."""
+    path = folder / f"portraits_{_fingerprint(plan)}"
     if not path.with_suffix(".json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         _render_all(path, plan, workers or os.cpu_count() or 1)
     header = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     pixels, pictures, faces = (np.load(_part(path, kind), mmap_mode="r") for kind in ("pixels", "pictures", "faces"))
-    return Pool(plan, pixels, pictures, np.array(faces), header["seconds"])
+    return Pool(pixels, np.array(pictures), np.array(faces), header["seconds"])
 
 
-def planned_scene(plan: Plan, number: int) -> tuple[Scene, list[int]]:
-    """The scene of a pool's picture, and the indices of its people."""
-    rng = np.random.default_rng([plan.seed, number])
-    if rng.random() < plan.portraits:
-        index = plan.first + int(rng.integers(plan.people))
-        return draw_portrait(rng, person_of(index)), [index]
-    count = 1 + int(rng.choice(len(SHARES), p=SHARES))
-    indices = [plan.first + int(index) for index in rng.choice(plan.people, count, replace=False)]
-    return draw_scene(rng, [person_of(index) for index in indices]), indices
+def face_records(scene: Scene, seen: tuple[SeenFace, ...], side_px: int, number: int) -> np.ndarray:
+    """A FACE record for each person of a square picture, in the scene's order."""
+    records = np.zeros(len(scene.people), FACE)
+    for record, placed, face in zip(records, scene.people, seen, strict=True):
+        own = placed.look
+        record["picture"] = number
+        record["box"], record["landmarks"] = np.array(face.box) * side_px, face.landmarks * side_px
+        record["traits"], record["pose"] = placed.person.traits, (own.yaw, own.pitch, own.roll)
+        record["expression"] = look.EXPRESSIONS.index(own.expression)
+        record["direction"], record["gaze"] = look.DIRECTIONS.index(own.direction), own.gaze
+        record["glasses"], record["hat"] = own.glasses, own.hat
+    return records
 
 
-def _fingerprint(plan: Plan) -> str:
+def _picture(scene: Scene) -> tuple[int, int, int]:
+    return len(scene.people), WHERE.index(scene.place), LIGHTS.index(scene.light)
+
+
+def _fingerprint(plan: Portraits) -> str:
     sources = b"".join(path.read_bytes() for path in sorted(WORLD.glob("*.py")))
     return sha256(json.dumps(asdict(plan)).encode() + sources).hexdigest()[:16]
 
@@ -111,7 +125,7 @@ def _part(path: Path, kind: str) -> Path:
     return path.with_name(f"{path.name}_{kind}.npy")
 
 
-def _render_all(path: Path, plan: Plan, workers: int) -> None:
+def _render_all(path: Path, plan: Portraits, workers: int) -> None:
     shape = (plan.pictures, plan.size_px, plan.size_px, 3)
     pixels = np.lib.format.open_memmap(_part(path, "pixels"), mode="w+", dtype=np.uint8, shape=shape)
     pictures = np.zeros(plan.pictures, PICTURE)
@@ -131,7 +145,7 @@ def _render_all(path: Path, plan: Plan, workers: int) -> None:
     os.replace(header, path.with_suffix(".json"))
 
 
-def _rendered(plan: Plan, starts: range, workers: int) -> Iterator[Chunk]:
+def _rendered(plan: Portraits, starts: range, workers: int) -> Iterator[Chunk]:
     if workers < 2:
         yield from map(_render_chunk, repeat(plan), starts)
         return
@@ -145,32 +159,16 @@ def _yield() -> None:
         os.nice(NICE)
 
 
-def _render_chunk(plan: Plan, start: int) -> Chunk:
+def _render_chunk(plan: Portraits, start: int) -> Chunk:
     began = time.monotonic()
     numbers = range(start, min(start + CHUNK, plan.pictures))
     pixels = np.zeros((len(numbers), plan.size_px, plan.size_px, 3), np.uint8)
     pictures = np.zeros(len(numbers), PICTURE)
     faces = []
     for place, number in enumerate(numbers):
-        shown, indices = planned_scene(plan, number)
+        rng = np.random.default_rng([plan.seed, number])
+        shown = draw_portrait(rng, person_of(plan.first + number))
         picture = render(shown, plan.size_px, plan.size_px)
-        pixels[place] = picture.pixels
-        pictures[place] = (len(shown.people), WHERE.index(shown.place), LIGHTS.index(shown.light))
-        faces.append(face_records(shown, indices, picture, number))
+        pixels[place], pictures[place] = picture.pixels, _picture(shown)
+        faces.append(face_records(shown, picture.faces, plan.size_px, number))
     return pixels, pictures, np.concatenate(faces), time.monotonic() - began
-
-
-def face_records(shown: Scene, indices: list[int], picture: renderer.Picture, number: int) -> np.ndarray:
-    """A FACE record for each person of a scene, in its order."""
-    height, width = picture.pixels.shape[:2]
-    size = np.array([width, height], np.float32)
-    records = np.zeros(len(shown.people), FACE)
-    for record, placed, index, face in zip(records, shown.people, indices, picture.faces, strict=True):
-        seen = placed.look
-        record["picture"], record["person"] = number, index
-        record["box"], record["landmarks"] = np.array(face.box) * np.tile(size, 2), face.landmarks * size
-        record["traits"], record["pose"] = placed.person.traits, (seen.yaw, seen.pitch, seen.roll)
-        record["expression"], record["intensity"] = look.EXPRESSIONS.index(seen.expression), seen.intensity
-        record["direction"], record["gaze"] = look.DIRECTIONS.index(seen.direction), seen.gaze
-        record["glasses"], record["hat"] = seen.glasses, seen.hat
-    return records

@@ -1,8 +1,8 @@
 """The recogniser of the face pack: ArcFace on rendered people.
 
 ArcFace learns a direction for each person of its training set. Here a person is a point in the space of traits, so the
-directions are learnt as a function of that point: pictures of one person teach something about all who are like them,
-and a tenth of the steps will do.
+directions are learnt as a function of that point. Pictures of one person teach something about all who are like them,
+everybody in the pictures may be somebody new, and a tenth of the steps will do.
 """
 
 from dataclasses import dataclass
@@ -17,66 +17,57 @@ from withanyone_core.faces.alignment import ARCFACE
 
 from ..models.onnx_files import write_onnx
 from ..models.recogniser import SIDE_PX, VECTOR, IResNet
-from ..world.person import TRAITS, person_of
-from .pool import Plan, Pool, open_pool
+from ..world.person import TRAITS
+from .pool import Pool, Portraits, open_portraits, open_scenes
 from .training import Batch, Recipe
 from .upright import UprightFaces, unit_levels
 
 FILE = "faces/recogniser.onnx"
-PEOPLE = 8_000
-PLANS = (
-    Plan(seed=101, pictures=12_000, size_px=160, first=0, people=PEOPLE),
-    Plan(seed=102, pictures=4_000, size_px=256, first=0, people=PEOPLE, portraits=0.6),
-)
+SCENES_END = 16_000  # of the scenes; the judge learns from those that follow
+PORTRAITS = Portraits(seed=102, first=300_000, pictures=3_000, size_px=256)  # sharper than scenes, as photos are
 BATCH = 128
-SCALE, MARGIN = 32.0, 0.35  # ArcFace's s and m; with 8,000 classes smaller ones than its paper's for 85,000
-EASY_STEPS = 400  # over which the margin grows: from the start it would keep a small net from learning anything
+OTHERS = 1_024  # people of no picture who are to be told from those in the batch
+SCALE, MARGIN = 32.0, 0.35  # ArcFace's s and m; smaller than its paper's, which told 85,000 people apart at once
+EASY_STEPS = 200  # over which the margin grows: from the start it would keep a small net from learning anything
 TRAITS_SHARE = 4.0
 
 
-class People(nn.Module):
-    """The direction of each person, [people, vector], from their traits [people, T]."""
+class Direction(nn.Module):
+    """The direction of each person, [people, vector], by their traits [people, T]."""
 
-    def __init__(self, traits: Tensor, vector: int) -> None:
+    def __init__(self, vector: int) -> None:
         super().__init__()
-        self.register_buffer("traits", traits)
-        self.direct = nn.Linear(traits.shape[1], vector)
-        self.bent = nn.Sequential(nn.Linear(traits.shape[1], 256), nn.GELU(), nn.Linear(256, vector))
+        self.straight = nn.Linear(len(TRAITS), vector)
+        self.bent = nn.Sequential(nn.Linear(len(TRAITS), 256), nn.GELU(), nn.Linear(256, vector))
 
-    def forward(self) -> Tensor:
-        return self.direct(self.traits) + self.bent(self.traits)
+    def forward(self, traits_PT: Tensor) -> Tensor:
+        return self.straight(traits_PT) + self.bent(traits_PT)
 
 
 class InTraining(nn.Module):
-    """The recogniser, the people it is trained against, and a reader of traits."""
+    """The recogniser, the directions it is trained against, and a reader of traits."""
 
-    def __init__(self, first: int = 0, people: int = PEOPLE) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.net = IResNet()
-        self.people = People(traits_of(first, people), VECTOR)
+        self.direction = Direction(VECTOR)
         self.traits = nn.Linear(VECTOR, len(TRAITS))
 
 
-def traits_of(first: int, people: int) -> Tensor:
-    """float32 [people, T] of consecutive people."""
-    return torch.from_numpy(np.stack([person_of(first + number).traits for number in range(people)]))
-
-
-def angular_margin(vectors_BD: Tensor, table_PD: Tensor, people_B: Tensor, margin: Tensor) -> Tensor:
-    """ArcFace's loss (Deng et al. 2019, equation 3) with `margin` in radians."""
-    cosines = linear(normalize(vectors_BD), normalize(table_PD)).float().clamp(-1 + 1e-6, 1 - 1e-6)
-    own = cosines.gather(1, people_B[:, None])
+def angular_margin(vectors_BD: Tensor, directions_PD: Tensor, margin: Tensor) -> Tensor:
+    """ArcFace's loss (Deng et al. 2019, equation 3) with `margin` in radians; the first B of the P people are B's."""
+    cosines = linear(normalize(vectors_BD), normalize(directions_PD)).float().clamp(-1 + 1e-6, 1 - 1e-6)
+    people_B1 = torch.arange(len(cosines), device=cosines.device)[:, None]
     # Past pi the cosine would rise again; no face is that far from its own person for long.
-    further = torch.cos((own.acos() + margin).clamp(max=torch.pi))
-    return cross_entropy(SCALE * cosines.scatter(1, people_B[:, None], further), people_B)
+    further = torch.cos((cosines.gather(1, people_B1).acos() + margin).clamp(max=torch.pi))
+    return cross_entropy(SCALE * cosines.scatter(1, people_B1, further), people_B1[:, 0])
 
 
 @dataclass(frozen=True, eq=False)
 class RecogniserBatches:
-    """Crops float32 [B, 3, 112, 112], people [B], traits [B, T] and the margin."""
+    """Crops float32 [B, 3, 112, 112], traits of their people and then of others [P, T], and the margin."""
 
     faces: UprightFaces
-    first: int
 
     @property
     def seconds(self) -> float:
@@ -84,25 +75,34 @@ class RecogniserBatches:
 
     def __call__(self, step: int) -> Batch:
         crops, records = self.faces.draw(step)
-        people = torch.from_numpy(records["person"].astype(np.int64) - self.first)
         margin = torch.tensor(MARGIN * min(step / EASY_STEPS, 1.0))
-        return unit_levels(crops), people, torch.from_numpy(records["traits"].copy()), margin
+        return unit_levels(crops), everybody(records["traits"], self.faces.seed, step), margin
+
+
+def everybody(traits: np.ndarray, seed: int, step: int) -> Tensor:
+    """Traits [B, T] and after them those of OTHERS people who are drawn as all people are."""
+    others = np.random.default_rng([seed, step, 1]).uniform(-1, 1, (OTHERS, traits.shape[1]))
+    return torch.from_numpy(np.concatenate([traits, others.astype(np.float32)]))
 
 
 def batches_of(pools: tuple[Pool, ...], seed: int, batch: int = BATCH) -> RecogniserBatches:
-    faces = UprightFaces(pools, ARCFACE, SIDE_PX, batch, seed, carelessness=0.03, wear=0.8)
-    return RecogniserBatches(faces, pools[0].plan.first)
+    return RecogniserBatches(UprightFaces(pools, ARCFACE, SIDE_PX, batch, seed, carelessness=0.03, wear=0.8))
+
+
+def open_pools(scratch: Path) -> tuple[Pool, ...]:
+    """The scenes and portraits that all face models but the judge learn from."""
+    return open_scenes(scratch, 0, SCENES_END), open_portraits(scratch, PORTRAITS)
 
 
 def recogniser_loss(module: nn.Module, batch: Batch) -> Tensor:
-    crops, people, traits, margin = batch
+    crops, traits_PT, margin = batch
     vectors = module.net(crops.to(memory_format=torch.channels_last)).float()
-    told_apart = angular_margin(vectors, module.people(), people, margin)
-    return told_apart + TRAITS_SHARE * mse_loss(module.traits(vectors).float(), traits)
+    told_apart = angular_margin(vectors, module.direction(traits_PT).float(), margin)
+    return told_apart + TRAITS_SHARE * mse_loss(module.traits(vectors).float(), traits_PT[: len(crops)])
 
 
 def _batches(scratch: Path, seed: int) -> RecogniserBatches:
-    return batches_of(tuple(open_pool(scratch, plan) for plan in PLANS), seed)
+    return batches_of(open_pools(scratch), seed)
 
 
 def _export(module: nn.Module, folder: Path) -> tuple[Path, ...]:
@@ -111,7 +111,7 @@ def _export(module: nn.Module, folder: Path) -> tuple[Path, ...]:
 
 RECIPE = Recipe(
     name="recogniser",
-    steps=2_000,
+    steps=1_000,
     learning_rate=2e-3,
     build=InTraining,
     batches=_batches,

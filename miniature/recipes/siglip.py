@@ -21,8 +21,8 @@ from withanyone_core.faces.crop import crop_rectangle
 from ..world.look import EXPRESSIONS
 from ..world.person import TRAITS
 from ..world.scene import LIGHTS
-from .pool import FACE, Pool, open_pool
-from .recogniser import PLANS
+from .pool import FACE, Pool
+from .recogniser import open_pools
 from .training import Batch, Recipe
 from .upright import unit_levels
 from .wear import worn
@@ -114,7 +114,7 @@ def config() -> SiglipVisionConfig:
 
 
 def _batches(scratch: Path, seed: int) -> SiglipBatches:
-    return SiglipBatches(tuple(open_pool(scratch, plan) for plan in PLANS), seed + 11)
+    return SiglipBatches(open_pools(scratch), seed + 11)
 
 
 def _export(module: nn.Module, folder: Path) -> tuple[Path, ...]:

@@ -50,8 +50,17 @@ def render(scene: Scene, width: int, height: int) -> Picture:
     for head in sorted(heads, key=lambda head: float(head.box[3])):
         _draw_person(brush, head, light)
     small = cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA)
+    return Picture(light.grade(small), _seen_of(heads, width, height))
+
+
+def seen_faces(scene: Scene, width: int, height: int) -> tuple[SeenFace, ...]:
+    """Where the faces of a picture of this size are, without drawing it."""
+    return _seen_of([_head(placed, width * _OVER, height * _OVER) for placed in scene.people], width, height)
+
+
+def _seen_of(heads: list[Head], width: int, height: int) -> tuple[SeenFace, ...]:
     whole = np.array([width, height]) * _OVER
-    return Picture(light.grade(small), tuple(_seen(head, whole) for head in heads))
+    return tuple(_seen(head, whole) for head in heads)
 
 
 def _head(placed: Placed, width: int, height: int) -> Head:
