@@ -1,4 +1,4 @@
-"""The picture model: the Flux class of diffusers and of ComfyUI, with the guidance input of FLUX.1-dev, at small size."""
+"""The picture model: the Flux class of diffusers and of ComfyUI, with FLUX.1-dev's guidance input, at small size."""
 
 from __future__ import annotations
 
