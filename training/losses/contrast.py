@@ -13,6 +13,7 @@ from torch import Tensor
 
 TAU = 0.1
 DRAWS = 4096
+_COPIED = 2  # a copied row is read, written and read again, an element of the bank read once
 _NOWHERE = -1e4  # a logit without weight or gradient, finite so that a face without negatives has a gradient of 0
 SAME_PERSON = 0.4  # cosine to the positive above which a negative is taken for the same person
 
@@ -115,15 +116,16 @@ def contrast(
     """
     made, positives = F.normalize(made_FE.float(), dim=-1), F.normalize(positives_FE.float(), dim=-1).detach()
     others = F.normalize(others_OE.float(), dim=-1).detach()
+    # Both at once: what takes time is reading the bank.
+    both_2FE = torch.stack([made, positives])
+    cosines = both_2FE @ others.T
     kept = ~_same(identities_F, other_identities_O)
-    cosines, to_positive = [made @ others.T], [positives @ others.T]
     if rows_FK is not None:
-        cosines.append(_cosines(made, bank.unit_NE, rows_FK))
-        to_positive.append(_cosines(positives, bank.unit_NE, rows_FK))
+        cosines = torch.cat([cosines, _cosines(both_2FE, bank.unit_NE, rows_FK)], dim=2)
         owners = bank.owner_N[rows_FK]
         kept = torch.cat([kept, (owners != identities_F[:, None]) | (owners < 0)], dim=1)
-    negatives = torch.cat(cosines, dim=1)
-    kept = kept & (torch.cat(to_positive, dim=1) <= same_person)
+    negatives, alike = cosines
+    kept = kept & (alike.detach() <= same_person)
     hardest = negatives.detach().masked_fill(~kept, -1.0).amax(1)
     return Contrast(info_nce((made * positives).sum(-1), negatives, kept, tau), hardest, kept.sum(1))
 
@@ -142,8 +144,8 @@ def _same(identities_F: Tensor, others_O: Tensor) -> Tensor:
     return (identities_F[:, None] == others_O[None]) & (identities_F[:, None] >= 0)
 
 
-def _cosines(unit_FE: Tensor, bank_NE: Tensor, rows_FK: Tensor) -> Tensor:
-    """[F, K]. A small bank is multiplied as a whole and then picked from, which moves less memory than its rows."""
-    if len(bank_NE) <= rows_FK.numel():
-        return (unit_FE @ bank_NE.T).gather(1, rows_FK)
-    return torch.einsum("fe,fke->fk", unit_FE, bank_NE[rows_FK])
+def _cosines(both_2FE: Tensor, bank_NE: Tensor, rows_FK: Tensor) -> Tensor:
+    """[2, F, K]. But for a huge bank all of it is multiplied and then picked from: copying rows moves more memory."""
+    if len(bank_NE) <= _COPIED * rows_FK.numel():
+        return (both_2FE @ bank_NE.T).gather(2, rows_FK.expand(2, -1, -1))
+    return torch.einsum("tfe,fke->tfk", both_2FE, bank_NE[rows_FK])
