@@ -184,7 +184,7 @@ function drawHandles(context, [x1, y1, x2, y2], colour) {
 
 /** Columns times rows of cells, in the lower right corner. */
 function drawCount(context, [x1, , x2, y2], [columns, rows]) {
-  const text = `${columns} × ${rows}`;
+  const text = `${columns} x ${rows}`;
   context.font = `11px ${FONT}`;
   if (context.measureText(text).width + 8 <= x2 - x1) {
     drawText(context, text, x2 - context.measureText(text).width / 2 - 6, y2 - 11, 11, Infinity);

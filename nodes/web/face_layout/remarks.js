@@ -35,7 +35,7 @@ function outsideInWords(box, canvas) {
 function smallInWords(box, canvas, smallest) {
   const [columns, rows] = cellCounts(box, canvas);
   const small = columns < smallest || rows < smallest;
-  return small ? [`under ${smallest} × ${smallest} cells both eyes can fall into one`] : [];
+  return small ? [`under ${smallest} x ${smallest} cells both eyes can fall into one`] : [];
 }
 
 function overlapsInWords(boxes, index, canvas) {

@@ -30,6 +30,7 @@ export class Stage {
   /** @param {Omit<import("./drawing.js").Scene, "stage" | "view">} scene */
   draw(scene) {
     const stage = this.size();
+    this.element.style.aspectRatio = `${scene.canvas.width} / ${scene.canvas.height}`;
     const density = Math.max(1, window.devicePixelRatio || 1);
     this.#canvas.width = Math.round(stage.width * density);
     this.#canvas.height = Math.round(stage.height * density);

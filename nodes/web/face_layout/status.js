@@ -18,12 +18,12 @@ function boxInWords({ boxes, selected, canvas, people, remarks }) {
   const [columns, rows] = cellCounts(boxes[selected], canvas);
   const [column, row] = boxCells(boxes[selected], canvas);
   const names = (people.get(selected + 1) ?? []).map(({ name }) => name);
-  const facts = [`Box ${selected + 1} of ${boxes.length}`, ...names, `${columns} × ${rows} cells at ${column}, ${row}`];
+  const facts = [`Box ${selected + 1} of ${boxes.length}`, ...names, `${columns} x ${rows} cells at ${column}, ${row}`];
   return [facts.join(" · "), ...remarks[selected].map((remark) => `⚠ ${remark}`)].join("\n");
 }
 
 function allInWords({ boxes, canvas, remarks }) {
-  const size = `${canvas.width} × ${canvas.height} pixels`;
+  const size = `${canvas.width} x ${canvas.height} pixels`;
   if (!boxes.length) {
     return `${size} · no box: drag to draw one`;
   }

@@ -53,11 +53,12 @@ export function addFaceLayout(node, name, options, app) {
 
 class FaceLayout {
   #problem = "";
+  #came = null; // the boxes as they came in, whose text is kept for when every change is undone
   #seed = 0;
   #drawing = 0;
 
   constructor(node, options, app) {
-    Object.assign(this, { node, options, app, text: options.default, written: () => {} });
+    Object.assign(this, { node, options, app, text: "", written: () => {} });
     this.pictures = new Pictures(() => this.refresh());
     this.editor = new Editor(() => this.canvas(), (written) => this.#changed(written));
     this.stage = new Stage(() => this.canvas(), () => this.refresh());
@@ -69,7 +70,7 @@ class FaceLayout {
     this.element.append(this.toolbar.element, this.stage.element, this.status);
     const { giveUp } = listenToPointer(this.stage.surface, this.editor, this.stage);
     listenToKeys(this.stage.surface, this.editor, giveUp);
-    this.setText(this.text);
+    this.setText(options.default);
   }
 
   /** @returns {import("./geometry.js").Canvas} */
@@ -77,10 +78,18 @@ class FaceLayout {
     return { ...canvasSize(this.app, this.node), cell: this.options.cell_px };
   }
 
-  /** Keeps the text as it came until a box is changed: whatever was queued before is queued again. */
-  setText(text) {
-    this.text = typeof text === "string" ? text : JSON.stringify(text);
+  /**
+   * Keeps the text as it came until a box is changed: whatever was queued before is queued again. The page hands the
+   * widget's own value back to it, which is no change and leaves history and selection alone.
+   */
+  setText(given) {
+    const text = typeof given === "string" ? given : JSON.stringify(given);
+    if (text === this.text) {
+      return;
+    }
+    this.text = text;
     const { boxes, problem } = parseBoxes(this.text);
+    this.#came = { boxes, problem, text: this.text };
     this.#problem = problem;
     this.editor.load(boxes);
   }
@@ -99,8 +108,10 @@ class FaceLayout {
 
   #changed(written) {
     if (written) {
-      this.#problem = "";
-      this.text = writeBoxes(this.editor.boxes);
+      const { boxes } = this.editor;
+      const { text, problem } = boxes === this.#came.boxes ? this.#came : { text: writeBoxes(boxes), problem: "" };
+      this.text = text;
+      this.#problem = problem;
       this.app.canvas?.emitBeforeChange?.(); // so that the workflow counts as changed
       this.written();
       this.app.canvas?.emitAfterChange?.();

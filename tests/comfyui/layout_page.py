@@ -1,0 +1,169 @@
+"""Face Layout in a browser: its canvas drawn on with the browser's own mouse and keys, its picture read back."""
+
+import json
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from selenium.webdriver import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from .browser import Page
+
+WIDGET = "/extensions/withanyone/face_layout"
+MOVE_MS = 20  # a mouse that jumps would do, but not one that takes selenium's quarter of a second each time
+Point = tuple[float, float]
+
+
+class LayoutPage:
+    """The page with one Face Layout node, number 1, as large as on the screen."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.driver = page.driver
+
+    def open(self, boxes: str | list[list[float]], width: int = 1024, height: int = 1024) -> None:
+        """A workflow of nothing but the node. Boxes as lists are in pixels."""
+        text = boxes if isinstance(boxes, str) else fractions(boxes, width, height)
+        self.load(workflow_of(text, width, height))
+
+    def load(self, workflow: dict[str, Any]) -> None:
+        self.page.load(workflow | {"extra": {"ds": {"scale": 1, "offset": [0, 0]}}})
+        self.settle()
+
+    def settle(self) -> None:
+        """Until the node has stood still for three frames, in which all that was asked for is drawn."""
+        self.page.call(
+            """
+            const place = () => JSON.stringify(document.querySelector('.withanyone-surface')?.getBoundingClientRect())
+            for (let still = 0, before = ''; still < 3; still = place() === before ? still + 1 : 0) {
+                before = place()
+                await new Promise(requestAnimationFrame)
+            }
+            """
+        )
+
+    def text(self) -> str:
+        """The value as the workflow keeps it."""
+        return self.page.call("return app.rootGraph.getNodeById(1).widgets.find(w => w.name === 'boxes').value")
+
+    def boxes_px(self) -> list[list[float]]:
+        width, height = self.size()
+        return [
+            [round(v * s, 6) for v, s in zip(box, (width, height) * 2, strict=True)] for box in json.loads(self.text())
+        ]
+
+    def size(self) -> tuple[int, int]:
+        sides = "['width', 'height'].map(n => app.rootGraph.getNodeById(1).widgets.find(w => w.name === n).value)"
+        return tuple(self.page.call(f"return {sides}"))
+
+    def status(self) -> str:
+        self.settle()
+        return self.page.call("return document.querySelector('.withanyone-status').textContent")
+
+    @property
+    def surface(self) -> Any:
+        return self.driver.find_element(By.CLASS_NAME, "withanyone-surface")
+
+    def drag(self, start: Point, end: Point, *held: str) -> None:
+        """With the left button, from one point of the picture to another, in its pixels, while keys are held."""
+        actions = self._actions(held)
+        self._move(actions, start).click_and_hold()
+        middle = tuple((a + b) / 2 for a, b in zip(start, end, strict=True))
+        self._move(self._move(actions, middle), end).release()
+        self._let_go(actions, held).perform()
+        self.settle()
+
+    def click(self, point: Point) -> None:
+        self._move(self._actions(), point).click().perform()
+        self.settle()
+
+    def press(self, key: str, *held: str, times: int = 1) -> None:
+        actions = self._actions(held)
+        for _ in range(times):
+            actions.send_keys(key)
+        self._let_go(actions, held).perform()
+        self.settle()
+
+    def button(self, label: str) -> None:
+        (button,) = [
+            e for e in self.driver.find_elements(By.CSS_SELECTOR, ".withanyone-toolbar button") if e.text == label
+        ]
+        button.click()
+        self.settle()
+
+    def colour(self, point: Point) -> list[int]:
+        """[red, green, blue] of what is drawn at a point of the picture, given in its pixels."""
+        return self.page.call(
+            f"""
+            const {{fitted}} = await import('{WIDGET}/view.js')
+            const canvas = document.querySelector('.withanyone-stage canvas')
+            const stage = {{width: canvas.clientWidth, height: canvas.clientHeight}}
+            const view = fitted(stage, {{width: args[1][0], height: args[1][1]}})
+            const density = canvas.width / stage.width
+            const place = [view.left + args[0][0] * view.scale, view.top + args[0][1] * view.scale]
+            const [x, y] = place.map(value => Math.floor(value * density))
+            return [...canvas.getContext('2d').getImageData(x, y, 1, 1).data].slice(0, 3)
+            """,
+            point,
+            self.size(),
+        )
+
+    def _actions(self, held: Iterable[str] = ()) -> ActionChains:
+        actions = ActionChains(self.driver, duration=MOVE_MS)
+        for key in held:
+            actions.key_down(key)
+        return actions
+
+    def _let_go(self, actions: ActionChains, held: Iterable[str]) -> ActionChains:
+        for key in held:
+            actions.key_up(key)
+        return actions
+
+    def _move(self, actions: ActionChains, point: Point) -> ActionChains:
+        """Selenium counts from the middle of an element, in whole pixels."""
+        dx, dy = self.page.call(
+            f"""
+            const {{fitted}} = await import('{WIDGET}/view.js')
+            const surface = document.querySelector('.withanyone-surface'), box = surface.getBoundingClientRect()
+            const stage = {{width: surface.clientWidth, height: surface.clientHeight}}
+            const view = fitted(stage, {{width: args[1][0], height: args[1][1]}})
+            const zoom = box.width / stage.width
+            return [(view.left + args[0][0] * view.scale - stage.width / 2) * zoom,
+                    (view.top + args[0][1] * view.scale - stage.height / 2) * zoom]
+            """,
+            point,
+            self.size(),
+        )
+        return actions.move_to_element_with_offset(self.surface, round(dx), round(dy))
+
+
+def fractions(boxes_px: list[list[float]], width: int, height: int) -> str:
+    """The JSON of boxes in pixels, as the widget writes it."""
+    rows = [[v / s for v, s in zip(box, (width, height) * 2, strict=True)] for box in boxes_px]
+    return json.dumps(rows)
+
+
+def workflow_of(text: str, width: int, height: int) -> dict[str, Any]:
+    node = {
+        "id": 1,
+        "type": "WithAnyoneFaceLayout",
+        "pos": [80, 120],
+        "size": [460, 620],
+        "flags": {},
+        "order": 0,
+        "mode": 0,
+        "inputs": [],
+        "outputs": [],
+        "properties": {},
+        "widgets_values": [width, height, text],
+    }
+    return {"version": 0.4, "last_node_id": 1, "last_link_id": 0, "nodes": [node], "links": [], "groups": []}
+
+
+def near(colour: list[int], expected: Iterable[int], tolerance: int = 12) -> bool:
+    return math.dist(colour, list(expected)) <= tolerance
+
+
+CONTROL, SHIFT, ALT = Keys.CONTROL, Keys.SHIFT, Keys.ALT
