@@ -14,16 +14,6 @@ from pathlib import Path
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from training.configuration.preparing import (
-    EncoderSettings,
-    FaceSettings,
-    NegativeSettings,
-    PrepareSettings,
-)
-from training.configuration.reading import read_settings
-
-SECTIONS = {"": PrepareSettings, "faces.": FaceSettings, "encoders.": EncoderSettings, "negatives.": NegativeSettings}
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 for a finished cache, 2 for anything given wrongly, 130 where it was interrupted."""
@@ -44,11 +34,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    settings = read_settings(PrepareSettings, options.config, options.changes)
-    from training.preparing.doctor import level
-    from training.preparing.loading import load_instruments
-    from training.preparing.preparing import prepare
+    try:
+        from training.configuration.preparing import PrepareSettings
+        from training.configuration.reading import read_settings
 
+        settings = read_settings(PrepareSettings, options.config, options.changes)
+        from training.preparing.doctor import level
+        from training.preparing.loading import load_instruments
+        from training.preparing.preparing import prepare
+    except ImportError as error:
+        raise RuntimeError(
+            f"{error}. Preparing needs packages that the nodes do not: run `python -m pip install '.[training]'` in "
+            "this folder."
+        ) from error
     done = prepare(settings, lambda: load_instruments(settings))
     cache, risk = done.cache, done.findings.risk
     sys.stdout.write(
@@ -72,12 +70,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _keys() -> str:
-    """The settings as their models describe them."""
-    lines = ["settings:"]
-    for prefix, section in SECTIONS.items():
+    """The settings as their models describe them; nothing where the packages for it are not installed."""
+    try:
+        from training.configuration.preparing import EncoderSettings, FaceSettings, NegativeSettings, PrepareSettings
+    except ImportError:
+        return ""
+    sections = {"settings": PrepareSettings, "faces": FaceSettings, "encoders": EncoderSettings}
+    lines = []
+    for name, section in {**sections, "negatives": NegativeSettings}.items():
         described = (section.__doc__ or "").partition("\n\n")[2]
-        if prefix:
-            lines += ["", f"{prefix.removesuffix('.')}:"]
+        lines += ["", f"{name}:"] if lines else [f"{name}:"]
         lines += [f"  {line.strip()}" if line.startswith("    ") else line for line in described.rstrip().splitlines()]
     return "\n".join(lines)
 

@@ -25,7 +25,7 @@ class Crop:
     def pixels(self, photo: np.ndarray) -> np.ndarray:
         """uint8 [height_px, width_px, 3] of an RGB photo [H, W, 3] uint8."""
         size = (self.width_px, self.height_px)
-        return np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.LANCZOS, box=self.rectangle_px))
+        return np.array(Image.fromarray(photo).resize(size, Image.Resampling.LANCZOS, box=self.rectangle_px))
 
     def box(self, box_px: BoxPx) -> BoxPx:
         """A box in pixels of the photo as fractions of the crop, clipped to it."""
