@@ -2,6 +2,7 @@
 
 import { app } from "../../scripts/app.js";
 import { addFaceLayout, FIRST_SIZE, refreshLayouts } from "./face_layout/widget.js";
+import { addGallery, refreshGalleries } from "./identities/gallery.js";
 import { addStyle } from "./style.js";
 
 app.registerExtension({
@@ -9,6 +10,7 @@ app.registerExtension({
 
   init() {
     addStyle("./face_layout/style.css");
+    addStyle("./identities/style.css");
   },
 
   getCustomWidgets() {
@@ -18,15 +20,23 @@ app.registerExtension({
   nodeCreated(node) {
     if (node.comfyClass === "WithAnyoneFaceLayout") {
       node.setSize(FIRST_SIZE);
+    } else if (node.comfyClass === "WithAnyoneLoadIdentity") {
+      addGallery(node, app);
     }
   },
 
   setup() {
     // a microtask later the page itself has kept what the node reported
     app.api.addEventListener("executed", () => queueMicrotask(refreshLayouts));
+    app.api.addEventListener("execution_success", () => refreshGalleries(app));
   },
 
   afterConfigureGraph() {
     refreshLayouts();
+  },
+
+  /** ComfyUI's own "refresh node definitions", the R key. */
+  refreshComboInNodes() {
+    return refreshGalleries(app);
   },
 });

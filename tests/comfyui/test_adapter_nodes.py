@@ -1,7 +1,10 @@
 """Load WithAnyone Adapter and Apply WithAnyone as ComfyUI calls them."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from safetensors.torch import save_file
 from withanyone_pack.tests.pack import add_comfyui
 
 add_comfyui()
@@ -9,7 +12,7 @@ add_comfyui()
 import folder_paths
 from withanyone_pack.nodes.applying import ApplyWithAnyone
 from withanyone_pack.nodes.loading import LoadAdapter
-from withanyone_pack.tests.adapter.random_adapter import ARC, random_adapter
+from withanyone_pack.tests.adapter.random_adapter import ARC, random_adapter, random_tensors
 from withanyone_pack.tests.comfyui.sampling import sample, two_faces
 from withanyone_pack.tests.comfyui.small_flux import small_flux
 from withanyone_pack.withanyone_core.adapter.checkpoint import AdapterFileError
@@ -108,3 +111,12 @@ def test_after_a_broken_file_the_same_model_samples_as_before(adapters):
     with pytest.raises(AdapterFileError):
         load()
     assert torch.equal(sample(base), before)
+
+
+def test_a_person_of_another_face_model_is_refused_in_words(adapters):
+    save_file(random_tensors(), adapters / "adapter.safetensors", metadata={"face_model": "pack_a/one.onnx"})
+    faces = [replace(face, identity=replace(face.identity, face_model="pack_b/two.onnx")) for face in two_faces()]
+    with pytest.raises(
+        ValueError, match=r"by pack_b/two.onnx, but adapter.safetensors was trained with pack_a"
+    ):
+        ApplyWithAnyone.execute(small_flux(), load(), tuple(faces), **SETTINGS)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ...adapter.attention import IdentityAttention
 from ...adapter.checkpoint import AdapterFile, Part, fingerprint, inspect_adapter, part_keys, read_part
 from ...adapter.encoder import IdentityEncoder
+from ...adapter.face_model import check_face_model
 from ...adapter.lora import AdapterLora
 from ...adapter.shape import Branch
 from ...identity import Identity
@@ -91,6 +92,7 @@ class ComfyAdapter:
                 f"{self.file.path.name} was trained on vectors of {shape.embedding} numbers. "
                 "Make the identity with the antelopev2 face pack."
             )
+        check_face_model(identity, self.file)
         self._check_learned(branch, identity)
         if branch is not Branch.SIG:
             return
