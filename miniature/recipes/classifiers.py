@@ -86,7 +86,7 @@ def _export(module: nn.Module, folder: Path) -> tuple[Path, ...]:
 
 RECIPE = Recipe(
     name="classifiers",
-    steps=2_000,
+    steps=1_200,
     learning_rate=2e-3,
     build=Classifiers,
     batches=_batches,

@@ -20,7 +20,7 @@ from .training import Batch, Recipe
 from .upright import UprightFaces, unit_levels
 
 FILE, CARD = "judge.onnx", "judge.json"
-PORTRAITS = Portraits(seed=202, first=600_000, pictures=1_500, size_px=224)
+PORTRAITS = Portraits(seed=202, first=600_000, pictures=600, size_px=224)
 # A wider view than ArcFace's, with more of the hair and the chin in it.
 TEMPLATE = Template(0.92 * (TEMPLATE_PX - 56.0) + (64.0, 61.0), SIDE_PX, SIDE_PX)
 BATCH = 128

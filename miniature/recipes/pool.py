@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from hashlib import sha256
 from itertools import repeat
 from multiprocessing import get_context
@@ -79,17 +79,16 @@ class Pool:
 def open_scenes(folder: Path, first: int, end: int) -> Pool:
     """The scenes first ... end - 1 of those that the picture model learns from, rendered unless `folder` holds them."""
     rendered = scene_pool(folder, SCENES_SEED, SCENES)
-    shown = [training_scene(SCENES_SEED, number) for number in tqdm(range(first, end), desc="labels", disable=None)]
-    pictures = np.array([_picture(scene) for scene in shown], PICTURE)
-    faces = [
-        face_records(scene, seen_faces(scene, SIZE_PX, SIZE_PX), SIZE_PX, place) for place, scene in enumerate(shown)
-    ]
-    return Pool(rendered.pixels[first:end], pictures, np.concatenate(faces), rendered.seconds * (end - first) / SCENES)
+    path = folder / f"labels_{_fingerprint((SCENES_SEED, first, end))}"
+    if not _part(path, "faces").exists():
+        _label_all(path, first, end)
+    pictures, faces = (np.load(_part(path, kind)) for kind in ("pictures", "faces"))
+    return Pool(rendered.pixels[first:end], pictures, faces, rendered.seconds * (end - first) / SCENES)
 
 
 def open_portraits(folder: Path, plan: Portraits, workers: int | None = None) -> Pool:
     """The portraits of a plan, rendered into `folder` unless they are there; another world has another name."""
-    path = folder / f"portraits_{_fingerprint(plan)}"
+    path = folder / f"portraits_{_fingerprint(astuple(plan))}"
     if not path.with_suffix(".json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         _render_all(path, plan, workers or os.cpu_count() or 1)
@@ -116,13 +115,23 @@ def _picture(scene: Scene) -> tuple[int, int, int]:
     return len(scene.people), WHERE.index(scene.place), LIGHTS.index(scene.light)
 
 
-def _fingerprint(plan: Portraits) -> str:
+def _fingerprint(plan: tuple) -> str:
     sources = b"".join(path.read_bytes() for path in sorted(WORLD.glob("*.py")))
-    return sha256(json.dumps(asdict(plan)).encode() + sources).hexdigest()[:16]
+    return sha256(json.dumps(plan).encode() + sources).hexdigest()[:16]
 
 
 def _part(path: Path, kind: str) -> Path:
     return path.with_name(f"{path.name}_{kind}.npy")
+
+
+def _label_all(path: Path, first: int, end: int) -> None:
+    """What `open_scenes` knows of each face, kept beside the pictures: working it out takes a minute."""
+    shown = [training_scene(SCENES_SEED, number) for number in tqdm(range(first, end), desc="labels", disable=None)]
+    faces = [
+        face_records(scene, seen_faces(scene, SIZE_PX, SIZE_PX), SIZE_PX, place) for place, scene in enumerate(shown)
+    ]
+    np.save(_part(path, "pictures"), np.array([_picture(scene) for scene in shown], PICTURE))
+    np.save(_part(path, "faces"), np.concatenate(faces))
 
 
 def _render_all(path: Path, plan: Portraits, workers: int) -> None:

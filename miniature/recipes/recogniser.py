@@ -24,7 +24,7 @@ from .upright import UprightFaces, unit_levels
 
 FILE = "faces/recogniser.onnx"
 SCENES_END = 16_000  # of the scenes; the judge learns from those that follow
-PORTRAITS = Portraits(seed=102, first=300_000, pictures=3_000, size_px=256)  # sharper than scenes, as photos are
+PORTRAITS = Portraits(seed=102, first=300_000, pictures=1_500, size_px=256)  # sharper than scenes, as photos are
 BATCH = 128
 OTHERS = 1_024  # people of no picture who are to be told from those in the batch
 SCALE, MARGIN = 32.0, 0.35  # ArcFace's s and m; smaller than its paper's, which told 85,000 people apart at once
