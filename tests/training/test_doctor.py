@@ -1,10 +1,10 @@
 """The risk of copying, told from the photos alone."""
 
-import cv2
 import numpy as np
 import pytest
 from withanyone_pack.tests.training import coded_faces as coded
 from withanyone_pack.tests.training import people
+from withanyone_pack.tests.training.photo_changes import changed
 
 from training.preparing.doctor import PersonPhoto, examined, examined_person, level
 from training.preparing.preparing import prepare
@@ -102,23 +102,11 @@ def test_turned_heads_are_seen_on_both_sides():
 def test_real_photographs_are_ranked(tmp_path):
     """One person of a real group photo: hardly changed copies, and copies as if of other days and turned about."""
     picture = people.person(3)[..., ::-1]
-    height, width = picture.shape[:2]
     rng = np.random.default_rng(0)
-
-    def moved(strength):
-        angle, scale = rng.uniform(-1, 1, 2) * strength
-        matrix = cv2.getRotationMatrix2D((width / 2, height / 2), 20 * angle, 1 + 0.15 * scale)
-        shear = np.array([[1, 0.25 * strength * rng.uniform(-1, 1), 0], [0, 1, 0], [0, 0, 1]])
-        photo = cv2.warpAffine(picture, matrix @ shear, (width, height), borderMode=cv2.BORDER_REPLICATE)
-        if strength > 0.5 and rng.random() < 0.5:
-            photo = photo[:, ::-1]
-        levels = photo * (1 - 0.5 * strength * rng.random()) + rng.normal(0, 25 * strength, photo.shape)
-        return np.ascontiguousarray(levels.clip(0, 255).astype(np.uint8))
-
     risks = {}
     for name, strength in (("copies", 0.03), ("varied", 1.0)):
         for number in range(8):
-            coded.save(tmp_path / f"{name}/identities/alice/{number}.png", moved(strength))
+            coded.save(tmp_path / f"{name}/identities/alice/{number}.png", changed(picture, rng, strength))
         settings = coded.settings(
             tmp_path / name, tmp_path / f"{name} cache", duplicate_bits=0, sizes=(128,), held_out=0
         )
