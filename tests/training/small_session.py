@@ -21,6 +21,7 @@ from training.loop.trained import Sizes, load_trained
 from training.losses.flow import LatentScale
 
 CPU = torch.device("cpu")
+_plugged: list[Session] = []
 HIDDEN, LAYERS = 64, 3
 GIVEN = (
     "base.path=flux",
@@ -104,8 +105,10 @@ def settings_of(folder, *changes: str) -> Finetune:
     return read_settings(Finetune, None, [*GIVEN, f"out={folder}", *changes])
 
 
-def small_session(folder, *changes: str, photos=None, frozen=None, instruments=None, resume=True) -> Session:
-    """A session that has gone on from what its folder holds."""
+def small_session(folder, *changes: str, photos=None, frozen=None, instruments=None) -> Session:
+    """A session that has gone on from what its folder holds. It unplugs the one before: they share their models."""
+    while _plugged:
+        _plugged.pop().socket.remove()
     torch.set_num_threads(1)  # on models this small, threads only wait for each other
     settings = settings_of(folder, *changes)
     photos = photos or small_cache()
@@ -121,6 +124,6 @@ def small_session(folder, *changes: str, photos=None, frozen=None, instruments=N
         instruments,
         {"adapter": "fresh", "data": photos.data},
     )
-    if resume:
-        session.resume()
+    _plugged.append(session)
+    session.resume()
     return session
