@@ -4,7 +4,8 @@ from pathlib import Path
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"
 
-CODER = "vae.safetensors"
+VAE = "vae"  # a folder in diffusers' form
+CODER = f"{VAE}/diffusion_pytorch_model.safetensors"
 FLUX = "flux.safetensors"
 T5 = "t5.safetensors"
 CLIP = "clip.safetensors"

@@ -46,6 +46,9 @@ def picture_coder() -> comfy.sd.VAE:
     size = {"ddconfig": autoencoder.comfyui_parameters(), "embed_dim": autoencoder.LATENT_CHANNELS}
     coder = comfy.sd.VAE(sd=weights, config={"params": size}, dtype=torch.float32)
     coder.latent_channels = autoencoder.LATENT_CHANNELS
+    for module in coder.first_stage_model.modules():
+        if isinstance(module, torch.nn.GroupNorm):
+            module.num_groups = autoencoder.NORM_GROUPS
     return coder
 
 

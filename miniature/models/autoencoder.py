@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
 
-# GroupNorm of this class always makes 32 groups, so 32 is the least and every width is a multiple of it.
+# ComfyUI's class makes 32 groups in every GroupNorm, so every width is a multiple of 32. It is then told to use 4: a
+# group of a single channel would forget how bright a picture is.
 WIDTHS = (32, 32, 64, 96)
+NORM_GROUPS = 4
 RESIDUALS_A_LEVEL = 1
 LATENT_CHANNELS = 16
 PIXELS_A_CELL = 8
@@ -28,6 +30,7 @@ def diffusers_autoencoder() -> AutoencoderKL:
         block_out_channels=WIDTHS,
         layers_per_block=RESIDUALS_A_LEVEL,
         latent_channels=LATENT_CHANNELS,
+        norm_num_groups=NORM_GROUPS,
         use_quant_conv=False,
         use_post_quant_conv=False,
         scaling_factor=SCALE,

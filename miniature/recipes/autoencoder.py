@@ -4,17 +4,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from diffusers import AutoencoderKL
 from torch import Tensor
 from torch.nn.functional import l1_loss, mse_loss
 
 from ..models.autoencoder import SCALE, diffusers_autoencoder
-from ..weights_folder import CODER, WEIGHTS
+from ..weights_folder import CODER, VAE, WEIGHTS
 from .scenes import rendered_scenes, scene_pool, signed_pixels
 from .training import Recipe
 
 SCENES = 6000
-# The coder sees no farther than its convolutions, so squares of half a picture teach it at a quarter of the price.
+# Hardly any of the coder looks farther than a few cells: parts of a picture teach as much as wholes, at a quarter of the
+# price.
 SQUARE_PX, SQUARES_A_STEP = 80, 24
 # Small enough to keep detail, large enough that near-by latents mean near-by pictures, which the picture model needs.
 KL_WEIGHT = 3e-4
@@ -44,7 +45,7 @@ class Squares:
         return (signed_pixels(np.stack(cut)),)
 
 
-def coding_loss(autoencoder: torch.nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+def coding_loss(autoencoder: AutoencoderKL, batch: tuple[Tensor, ...]) -> Tensor:
     """Difference of pixels and of their slopes (thin lines: brows, lids, lips), and the latents' distance to noise."""
     (pixels,) = batch
     posterior = autoencoder.encode(pixels).latent_dist
@@ -55,7 +56,7 @@ def coding_loss(autoencoder: torch.nn.Module, batch: tuple[Tensor, ...]) -> Tens
 
 
 @torch.no_grad()
-def standardise(autoencoder: torch.nn.Module, pixels: Tensor) -> None:
+def standardise(autoencoder: AutoencoderKL, pixels: Tensor) -> None:
     """Scales each latent channel to FLUX.1's deviation, in the two layers beside the latents.
 
     What the sampler sees, (latent - shift) * scale, then has deviation 1 in every channel. The means, which the KL term
@@ -71,26 +72,23 @@ def standardise(autoencoder: torch.nn.Module, pixels: Tensor) -> None:
     into.weight /= gain[None, :, None, None]
 
 
-def export(autoencoder: torch.nn.Module, folder: Path) -> tuple[Path, ...]:
-    """Writes one file with diffusers' names, which ComfyUI reads as well."""
+def export(autoencoder: AutoencoderKL, folder: Path) -> tuple[Path, ...]:
+    """Writes a folder in diffusers' form; ComfyUI reads its weights too."""
     pixels, _ = rendered_scenes(0, 0, MEASURED_SCENES)
     standardise(autoencoder, signed_pixels(pixels).to(autoencoder.device))
-    path = folder / CODER
-    save_file({key: value.half().cpu().contiguous() for key, value in autoencoder.state_dict().items()}, path)
-    return (path,)
+    autoencoder.half().save_pretrained(folder / VAE)
+    return folder / CODER, folder / VAE / autoencoder.config_name
 
 
-def shipped_autoencoder(folder: Path = WEIGHTS) -> torch.nn.Module:
+def shipped_autoencoder(folder: Path = WEIGHTS) -> AutoencoderKL:
     """The trained coder in float32, not to be trained further."""
-    autoencoder = diffusers_autoencoder()
-    autoencoder.load_state_dict({key: value.float() for key, value in load_file(folder / CODER).items()})
-    return autoencoder.eval().requires_grad_(False)
+    return AutoencoderKL.from_pretrained(folder / VAE).float().eval().requires_grad_(False)
 
 
 RECIPE = Recipe(
     name="autoencoder",
-    steps=1600,
-    learning_rate=1.5e-3,
+    steps=1000,
+    learning_rate=2e-3,
     build=diffusers_autoencoder,
     batches=Squares,
     loss=coding_loss,

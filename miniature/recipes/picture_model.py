@@ -40,7 +40,7 @@ PICTURES_A_STEP = 32
 NO_CAPTION_SHARE = 0.1
 # FLUX.1-dev is distilled: how strongly the caption pulls is an input, 1 for not more than in nature. Ours learns that
 # from its own difference with and without caption ("model guidance", arXiv 2502.12154), once there is one to speak of.
-GUIDED_SHARE, PLAIN_STEPS = 0.4, 1500
+GUIDED_SHARE, PLAIN_STEPS = 0.25, 1500
 LARGEST_GUIDANCE = 5.0
 # of classifier-free guidance for each step of the input: people set 3.5 to 4, and this model is best pulled by about 2
 PULL = 0.4
@@ -218,7 +218,7 @@ def _ids(captions: Sequence[str], starts: bool, length: int) -> Tensor:
 
 RECIPE = Recipe(
     name="picture_model",
-    steps=7_000,
+    steps=5_000,
     learning_rate=1e-3,
     build=PictureModel,
     batches=CodedScenes,
