@@ -14,8 +14,8 @@ from .scenes import rendered_scenes, scene_pool, signed_pixels
 from .training import Recipe
 
 SCENES = 6000
-# Hardly any of the coder looks farther than a few cells: parts of a picture teach as much as wholes, at a quarter of the
-# price.
+# Hardly any of the coder looks farther than a few cells: parts of a picture teach as much as wholes, at a quarter of
+# the price.
 SQUARE_PX, SQUARES_A_STEP = 80, 24
 # Small enough to keep detail, large enough that near-by latents mean near-by pictures, which the picture model needs.
 KL_WEIGHT = 3e-4
