@@ -37,7 +37,7 @@ SAVED = "ann_00001_.safetensors [output]"
 ROOM = {  # heights of nodes that show a picture
     "IdentityFromPhotos": 520,
     "SaveIdentity": 380,
-    "LoadIdentity": 380,
+    "LoadIdentity": 600,
     "Layout": 560,
     "LayoutFromImage": 560,
     "LayoutFromBoxes": 480,
@@ -83,6 +83,7 @@ def graph_of_all() -> Draft:
     draft.add("WithAnyoneSaveIdentity", "", identity=mixed[0])
     sampling(draft, placed)
     measuring(draft, faces, placed)
+    miniature(draft)
     return draft
 
 
@@ -151,6 +152,18 @@ def measuring(draft: Draft, faces: Node, placed: Node) -> None:
         name_b="resemblance 1",
         **known,
     )
+
+
+def miniature(draft: Draft) -> None:
+    """The small models as they are connected; only the drawn photos are run."""
+    photos = draft.add("WithAnyoneMiniaturePhotos", "", photos=4)
+    draft.add("PreviewImage", "Photos", images=photos[0])
+    seeing = {"face_analysis": "FaceAnalysis", "clip_vision": "SigLIP"}
+    known = {name: draft.add(f"WithAnyoneMiniature{kind}", "")[0] for name, kind in seeing.items()}
+    draft.add("WithAnyoneIdentityFromPhotos", "Person", photos=photos[0], **known)
+    draft.add("BasicGuider", "Guider", model=draft.add("WithAnyoneMiniatureFlux", "")[0])
+    draft.add("CLIPTextEncode", "Prompt", clip=draft.add("WithAnyoneMiniatureCLIP", "")[0], text="one person in a park")
+    draft.add("VAEDecode", "Decode", vae=draft.add("WithAnyoneMiniatureVAE", "")[0])
 
 
 def saving_ann() -> Draft:

@@ -50,7 +50,7 @@ def section(page, heading):
 def messages():
     """Every text in the pack's code, with a gap for each value put in."""
     found = []
-    for room in ("nodes", "withanyone_core"):
+    for room in ("nodes", "withanyone_core", "miniature"):
         for path in (ROOT / room).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Constant) and isinstance(node.value, str):
