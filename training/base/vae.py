@@ -28,8 +28,8 @@ def load_vae(
     """
     path = Path(path)
     folder = path / "vae" if (path / "vae").is_dir() else path
-    model = _of_folder(folder) if folder.is_dir() else _of_file(path)
-    model = model.to(device, dtype).eval().requires_grad_(False)
+    model = _of_folder(folder, dtype) if folder.is_dir() else _of_file(path, dtype)
+    model = model.to(device).eval().requires_grad_(False)
     return model, LatentScale(model.config.scaling_factor, model.config.shift_factor or 0.0)
 
 
@@ -52,14 +52,14 @@ class VaePictures:
         return moments.mean[0].float().cpu(), moments.logvar[0].float().clamp(*_LOGVAR).cpu()
 
 
-def _of_folder(folder: Path) -> AutoencoderKL:
+def _of_folder(folder: Path, dtype: torch.dtype) -> AutoencoderKL:
     try:
-        return AutoencoderKL.from_pretrained(str(folder), local_files_only=True)
+        return AutoencoderKL.from_pretrained(str(folder), torch_dtype=dtype, local_files_only=True)
     except OSError as error:
         raise FileNotFoundError(f"{folder} is no folder of a VAE in diffusers' form: {error}") from error
 
 
-def _of_file(path: Path) -> AutoencoderKL:
+def _of_file(path: Path, dtype: torch.dtype) -> AutoencoderKL:
     tensors = open_tensors(path)
     prefix = next((each for each in _PREFIXES if any(key.startswith(each) for key in tensors)), "")
     keys = {key.removeprefix(prefix): key for key in tensors if key.startswith(prefix)}
@@ -68,7 +68,7 @@ def _of_file(path: Path) -> AutoencoderKL:
             f"{path.name} holds no VAE: encoder.conv_in.weight or decoder.conv_in.weight is missing. Choose the file "
             "you load with Load VAE (ae.safetensors)."
         )
-    state = {name: tensors[key] for name, key in keys.items()}
+    state = {name: tensors[key].to(dtype) for name, key in keys.items()}
     if any(name.startswith(("encoder.down.", "encoder.mid.")) for name in state):
         state = vae_to_diffusers(state)
     return _filled(path, state)
@@ -102,5 +102,5 @@ def _filled(path: Path, state: dict[str, Tensor]) -> AutoencoderKL:
         raise ValueError(
             f"{path.name} is not a whole VAE of FLUX.1: {odd} {'is missing' if missing else 'is unknown'}."
         )
-    model.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
+    model.load_state_dict(state, assign=True)
     return model

@@ -1,0 +1,211 @@
+"""A training step on random weights at a stated size: the real loop's pass, backward pass and optimiser."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from diffusers import AutoencoderKL, FluxTransformer2DModel
+from small_iresnet import iresnet
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from training.configuration.finetune import Finetune
+from training.loop.batch import Batch
+from training.loop.step import Frozen, run_pass
+from training.losses.contrast import Bank, drawn_rows
+from training.losses.flow import LatentScale
+from training.losses.identity import TargetFaces
+from withanyone_core.adapter.network import AdapterNetwork
+from withanyone_core.adapter.shape import BranchShape
+from withanyone_core.faces.alignment import SIDE_PX, TEMPLATE_PX
+from withanyone_core.injection.diffusers import AdapterSocket, PlacedPeople, members
+from withanyone_core.layout import Box
+
+EMBEDDING, SIGLIP_WIDTH, PATCHES, BANK = 512, 768, 256, 10000
+LEVEL = 0.5  # under the gate: every sample is decoded and recognised
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large everything is.
+
+    hidden, heads, axes, doubles, singles, text_tokens, text_width, pooled  of the transformer
+    channels      of the VAE's levels
+    units, widths of the recogniser
+    """
+
+    hidden: int
+    heads: int
+    axes: tuple[int, int, int]
+    doubles: int
+    singles: int
+    text_tokens: int
+    text_width: int
+    pooled: int
+    channels: tuple[int, ...]
+    units: tuple[int, ...]
+    widths: tuple[int, ...]
+    dtype: torch.dtype
+
+    @property
+    def layers(self) -> int:
+        return self.doubles + self.singles
+
+    def reference_flops(self, side_px: int) -> float:
+        """Operations of one sample's step as the limit counts them: 3 F + 4 a + 3 V.
+
+        F: a forward pass of the transformer (linear layers 2 x 12 D^2 a token and block, attention 4 D L^2 a block),
+        thrice with recomputing and the gradients of inputs. a: the adapter on every image token, whose weights have
+        gradients too. V: a decode. At full size and 512 px 76.5 TFLOP.
+        """
+        image = (side_px // 16) ** 2
+        tokens = image + self.text_tokens
+        transformer = self.layers * (24 * self.hidden**2 * tokens + 4 * self.hidden * tokens**2)
+        adapter = self.layers * 2 * 2 * image * self.hidden * (self.hidden // 2)
+        return 3 * transformer + 4 * adapter + 3 * self._decode_flops(side_px)
+
+    def vae(self) -> AutoencoderKL:
+        levels = len(self.channels)
+        return AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * levels,
+            up_block_types=("UpDecoderBlock2D",) * levels,
+            block_out_channels=self.channels,
+            layers_per_block=2,
+            latent_channels=16,
+            use_quant_conv=False,
+            use_post_quant_conv=False,
+        )
+
+    def transformer(self) -> FluxTransformer2DModel:
+        return FluxTransformer2DModel(
+            num_layers=self.doubles,
+            num_single_layers=self.singles,
+            attention_head_dim=self.hidden // self.heads,
+            num_attention_heads=self.heads,
+            joint_attention_dim=self.text_width,
+            pooled_projection_dim=self.pooled,
+            guidance_embeds=True,
+            axes_dims_rope=self.axes,
+        )
+
+    def _decode_flops(self, side_px: int) -> float:
+        with torch.device("meta"), FlopCounterMode(display=False) as counted:
+            self.vae().decode(torch.empty(1, 16, side_px // 8, side_px // 8))
+        return counted.get_total_flops()
+
+
+FULL = Size(
+    hidden=3072,
+    heads=24,
+    axes=(16, 56, 56),
+    doubles=19,
+    singles=38,
+    text_tokens=512,
+    text_width=4096,
+    pooled=768,
+    channels=(128, 256, 512, 512),
+    units=(3, 13, 30, 3),
+    widths=(64, 128, 256, 512),
+    dtype=torch.bfloat16,
+)
+SMALL = Size(
+    hidden=128,
+    heads=2,
+    axes=(16, 24, 24),
+    doubles=1,
+    singles=2,
+    text_tokens=32,
+    text_width=64,
+    pooled=64,
+    channels=(32, 32, 64, 64),
+    units=(1, 1),
+    widths=(8, 16),
+    dtype=torch.float32,
+)
+
+
+class TrainStep:
+    """One step: noise, transformer with people, flow loss, decode, faces, both identity losses, backward, AdamW."""
+
+    def __init__(
+        self, size: Size, device: torch.device, side_px: int, batch: int, people: int, sig: bool, compiled: bool
+    ) -> None:
+        torch.manual_seed(0)
+        transformer = _random(size.transformer, device, size.dtype)
+        transformer.enable_gradient_checkpointing()
+        if compiled:
+            for block in [*transformer.transformer_blocks, *transformer.single_transformer_blocks]:
+                block.forward = torch.compile(block.forward)
+        vae = _random(size.vae, device, size.dtype)
+        recogniser = iresnet(size.units, size.widths, EMBEDDING).to(device).requires_grad_(False)
+        self._frozen = Frozen(transformer, vae, LatentScale(), lambda crops: recogniser((crops - 127.5) / 127.5))
+        shape = BranchShape(size.hidden, size.hidden // 128, size.layers, 8, EMBEDDING, SIGLIP_WIDTH if sig else None)
+        network = AdapterNetwork([shape], device=device)
+        self._socket = AdapterSocket(transformer, network)
+        self._parameters = list(network.parameters())
+        self._optimiser = torch.optim.AdamW(self._parameters, fused=device.type == "cuda")
+        bank = Bank.of(torch.randn(BANK, EMBEDDING), torch.full((BANK,), -1))
+        self._bank = bank.to(device)
+        self._batch = _batch(size, side_px, batch, people, sig, bank).to(device)
+        self._settings = Finetune.model_validate(
+            {
+                "out": "none",
+                "base": {"path": "none"},
+                "adapter": {"init": "none"},
+                "data": {"cache": "none"},
+                "id_loss": {"recogniser": "none", "t_max": 1.0},
+            }
+        )
+
+    def __call__(self) -> None:
+        passed = run_pass(self._batch, self._frozen, self._socket, self._bank, self._settings)
+        passed.loss.backward()
+        nn.utils.clip_grad_norm_(self._parameters, 1.0)
+        self._optimiser.step()
+        self._optimiser.zero_grad()
+
+
+def _batch(size: Size, side_px: int, batch: int, people: int, sig: bool, bank: Bank) -> Batch:
+    boxes = [Box(0.04 + 0.24 * place, 0.1, 0.24 + 0.24 * place, 0.45) for place in range(people)]
+    faces = batch * people
+    vectors: Tensor = torch.randn(faces, EMBEDDING)
+    # Every face fills its box.
+    landmarks = torch.tensor([box.as_tuple() for box in boxes * batch], dtype=torch.float64)
+    corners, sides = landmarks[:, None, :2], landmarks[:, None, 2:] - landmarks[:, None, :2]
+    points = corners + torch.from_numpy(TEMPLATE_PX / SIDE_PX) * sides
+    return Batch(
+        clean_BCHW=torch.randn(batch, 16, side_px // 8, side_px // 8),
+        noise_BCHW=torch.randn(batch, 16, side_px // 8, side_px // 8),
+        levels_B=torch.full((batch,), LEVEL),
+        t5_BTD=torch.randn(batch, size.text_tokens, size.text_width),
+        pooled_BD=torch.randn(batch, size.pooled),
+        people=PlacedPeople(
+            torch.randn(batch, people, EMBEDDING),
+            members([boxes] * batch, side_px, side_px),
+            torch.randn(batch, people, PATCHES, SIGLIP_WIDTH) if sig else None,
+        ),
+        faces=TargetFaces(torch.arange(batch).repeat_interleave(people), points.numpy()),
+        wanted_FE=vectors,
+        shown_FE=vectors,
+        identities_F=torch.arange(faces),
+        rows_FK=drawn_rows(bank, range(faces), generator=torch.Generator().manual_seed(0)),
+    )
+
+
+def _random(make: Callable[[], nn.Module], device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """A frozen model made on the device: drawing 12 billion numbers on a CPU would take minutes."""
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device("meta"):
+            model = make()
+    finally:
+        torch.set_default_dtype(usual)
+    model = model.to_empty(device=device).requires_grad_(False)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(0, 0.02)
+            else:
+                parameter.fill_(1.0)
+    return model

@@ -1,0 +1,171 @@
+"""What a training step costs: the adapter's full weights, all samples ungated, checkpointed, the optimiser included.
+
+On a CUDA device FLUX.1 has its 19 + 38 blocks, VAE and ResNet-100 their full size, in bfloat16 (the adapter's weights
+and the recogniser in float32). On a CPU, or with --small, everything is small and in float32: the numbers then say that
+it runs, and nothing about full size. Weights are random: time does not depend on them. Also timed, against how they
+would be done otherwise: negatives chosen by index, and masks of the people. Needs the test bed that `bash test.sh`
+makes, with the extra `training`:
+
+    .testbed/venv/bin/python benchmarks/train_step.py
+"""
+
+import argparse
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "training")]
+
+import torch
+from pack import define_torchvision_operators
+
+OPERATORS = define_torchvision_operators() if torch.version.cuda is None else None
+
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+from train_models import FULL, SMALL, Size, TrainStep
+
+from training.losses.contrast import Bank, contrast, drawn_rows
+from withanyone_core.cells import box_cells
+from withanyone_core.injection.diffusers import members
+from withanyone_core.layout import Box
+
+TERA = 1e12
+MATMUL = 8192  # side of the matrices that measure the device; 1024 on a CPU
+FACES, DRAWS, BANK = 8, 4096, 10000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--side", type=int, default=512, help="of the pictures in pixels")
+    parser.add_argument("--batch", type=int, default=4, help="samples of a step")
+    parser.add_argument("--people", type=int, default=2, choices=range(1, 5), help="in each picture")
+    parser.add_argument("--sig", action="store_true", help="train the sig branch instead of the arc branch")
+    parser.add_argument("--compile", action="store_true", help="compile FLUX.1's blocks, each alone")
+    parser.add_argument("--repeats", type=int, default=10, help="timed steps, of which the median is taken")
+    parser.add_argument("--small", action="store_true", help="small models on a CUDA device too")
+    arguments = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    size = SMALL if arguments.small or device.type == "cpu" else FULL
+    name = torch.cuda.get_device_name() if device.type == "cuda" else _processor()
+    print(f"{date.today()}, {name}, torch {torch.__version__}, {'full size' if size is FULL else 'small models'}")
+    time_negatives(arguments.repeats)
+    time_masks(arguments.batch, arguments.side, arguments.repeats)
+    time_step(size, device, arguments)
+
+
+def time_step(size: Size, device: torch.device, arguments: argparse.Namespace) -> None:
+    step = TrainStep(size, device, arguments.side, arguments.batch, arguments.people, arguments.sig, arguments.compile)
+    for _ in range(3 if device.type == "cuda" else 1):  # compiles, and lets the allocator settle
+        step()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    seconds = median_seconds(step, arguments.repeats, device)
+    rate = matmul_rate(device, size.dtype)
+    with FlopCounterMode(display=False) as counted:
+        step()
+    print(f"{arguments.side} px, batch {arguments.batch}, {arguments.people} people, ", end="")
+    print(f"{'sig' if arguments.sig else 'arc'} branch, full mode, AdamW, median of {arguments.repeats}", end="")
+    print(", compiled blocks" if arguments.compile else "")
+    print(f"step                   {seconds:9.4f} s, {seconds / arguments.batch:.4f} s a sample")
+    print(f"measured matmul rate   {rate / TERA:9.3f} TFLOP/s ({size.dtype})")
+    kinds = {
+        "limit, dense adapter": arguments.batch * size.reference_flops(arguments.side),
+        "counted in the step": counted.get_total_flops(),
+    }
+    for title, flops in kinds.items():
+        print(f"{title:22} {flops / TERA / arguments.batch:9.3f} TFLOP a sample, ", end="")
+        print(f"{100 * flops / rate / seconds:.1f} % of the rate")
+    if device.type == "cuda":
+        print(f"peak memory            {torch.cuda.max_memory_allocated() / 2**30:9.1f} GiB")
+
+
+def time_negatives(repeats: int) -> None:
+    """Choosing 4096 negatives for each of 8 faces: by index, and by copying rows out of the bank name by name."""
+    generator = torch.Generator().manual_seed(0)
+    identities = torch.randint(0, BANK // 10, (BANK,), generator=generator)
+    bank = Bank.of(torch.randn(BANK, 512, generator=generator), identities)
+    people = torch.arange(FACES)
+    made, wanted = torch.randn(2, FACES, 512, generator=generator)
+    rows = drawn_rows(bank, range(FACES), DRAWS, generator)
+    by_index = median_seconds(lambda: drawn_rows(bank, range(FACES), DRAWS, generator), repeats)
+    loss = median_seconds(lambda: contrast(made, wanted, people, wanted, people, bank, rows), repeats)
+    copied = median_seconds(lambda: copied_pool(bank, people.tolist(), generator), 1)
+    print(f"negatives, {FACES} faces x {DRAWS} of {BANK}: {1e3 * by_index:.2f} ms by index, ", end="")
+    print(f"1/{copied / by_index:.0f} of {1e3 * copied:.0f} ms row by row; their loss {1e3 * loss:.1f} ms")
+
+
+def copied_pool(bank: Bank, people: list[int], generator: torch.Generator) -> Tensor:
+    """The other way: one draw after the other, each row copied."""
+    pools = []
+    for person in people:
+        others = [group for group in range(len(bank.sizes_G)) if group != person]
+        picks = torch.randint(0, len(others), (DRAWS,), generator=generator).tolist()
+        starts = [int(bank.starts_G[others[pick]]) for pick in picks]
+        pools.append(torch.stack([bank.unit_NE[start] for start in starts]))
+    return torch.stack(pools)
+
+
+def time_masks(batch: int, side: int, repeats: int) -> None:
+    """Which tokens see whom, for four people a picture: by rectangles, and token by token."""
+    boxes = [Box(0.05 + 0.22 * place, 0.1, 0.25 + 0.22 * place, 0.4) for place in range(4)]
+    regions = [boxes] * batch
+    ours = median_seconds(lambda: members(regions, side, side), repeats)
+    slow = median_seconds(lambda: token_by_token(regions, side), 1)
+    assert torch.equal(members(regions, side, side), token_by_token(regions, side))
+    print(f"masks, {batch} pictures of 4 people at {side} px: {1e3 * ours:.2f} ms, ", end="")
+    print(f"1/{slow / ours:.0f} of a loop over tokens")
+
+
+def token_by_token(regions: list[list[Box]], side: int) -> Tensor:
+    cells = side // 16
+    found = torch.zeros(len(regions), len(regions[0]), cells * cells, dtype=torch.bool)
+    for sample, boxes in enumerate(regions):
+        for person, box in enumerate(boxes):
+            left, top, right, bottom = box_cells(box.to_px(side, side), cells, cells)
+            for token in range(cells * cells):
+                found[sample, person, token] = left <= token % cells < right and top <= token // cells < bottom
+    return found
+
+
+def median_seconds(run: Callable[[], object], repeats: int, device: torch.device | None = None) -> float:
+    times = []
+    for index in range(repeats + 1):
+        started = _now(device)
+        run()
+        if index:  # the first turn warms up
+            times.append(_now(device) - started)
+    return statistics.median(times)
+
+
+def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations a second of the best of ten products of large square matrices."""
+    side = MATMUL if device.type == "cuda" else 1024
+    left, right = torch.randn(2, side, side, device=device, dtype=dtype)
+    times = []
+    for _ in range(10):
+        started = _now(device)
+        left @ right
+        times.append(_now(device) - started)
+    return 2 * side**3 / min(times)
+
+
+def _now(device: torch.device | None) -> float:
+    if device is not None and device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor()} ({torch.get_num_threads()} threads)"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,12 @@
+import subprocess
+import sys
+
+from withanyone_pack.tests.pack import ROOT
+
+
+def test_the_benchmark_runs_small():
+    command = [sys.executable, "benchmarks/train_step.py", "--small", "--side", "64", "--batch", "1", "--repeats", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for words in ("negatives, 8 faces x 4096", "masks, 1 pictures", "step  ", "limit, dense adapter", "% of the rate"):
+        assert words in done.stdout
