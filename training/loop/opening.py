@@ -12,7 +12,6 @@ from withanyone_core.metrics.judges import card_of, read_card
 from ..base.base import load_base
 from ..base.files import fingerprint
 from ..cache.cache import Cache
-from ..cache.files import read_header
 from ..configuration.finetune import Finetune
 from ..evaluation.instruments import load_instruments
 from ..evaluation.measuring import Instruments
@@ -33,7 +32,7 @@ def open_session(settings: Finetune) -> Session:
     accelerator = Accelerator(cpu=_device(settings) == "cpu")
     sources = Sources(accelerator.device)
     cache = sources.at(settings).cache
-    _check_models(settings)
+    _check_models(settings, sources)
     instruments = _instruments(settings)
     frozen = _frozen(settings, accelerator.device)
     _check_widths(cache, frozen)
@@ -69,22 +68,16 @@ def _frozen(settings: Finetune, device: torch.device) -> Frozen:
     return Frozen(base.transformer, base.vae, base.scale, recogniser)
 
 
-def _check_models(settings: Finetune) -> None:
+def _check_models(settings: Finetune, sources: Sources) -> None:
     """ValueError where the cache of any phase was made with another recogniser or another VAE."""
     vae = settings.base.vae or settings.base.path
-    vae = vae / "vae" if (vae / "vae").is_dir() else vae
-    used = {vae: ("base.vae", fingerprint(vae))} if settings.base.vae or vae.is_dir() else {}
+    folder = vae / "vae" if (vae / "vae").is_dir() else vae
+    # A whole checkpoint as `base.path` holds a VAE that is no file of its own, so there is nothing to compare.
+    wanted = {} if folder == settings.base.path else {f"the VAE {vae.name}": fingerprint(folder)}
     if settings.id_loss.recogniser is not None:
-        used[settings.id_loss.recogniser] = "id_loss.recogniser", _digest(settings.id_loss.recogniser)
-    for folder in settings.caches:
-        header = read_header(folder)
-        known = dict(header.files) if header else {}
-        for path, (key, digest) in used.items():
-            if known and digest not in known.values():
-                raise ValueError(
-                    f"The cache {folder} was prepared with other models than {key} names: {path.name} is none of "
-                    f"{', '.join(known)}. Name the file prepare.py used, or prepare the photos again."
-                )
+        wanted[f"the recogniser {settings.id_loss.recogniser.name}"] = _digest(settings.id_loss.recogniser)
+    for path in settings.caches:
+        sources.cache(path).check_models(wanted)
 
 
 def _digest(path: Path) -> str:
