@@ -17,6 +17,7 @@ from withanyone_pack.withanyone_core.version import VERSION
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT, COMFY = PYPROJECT["project"], PYPROJECT["tool"]["comfy"]
 LARGEST_BYTES = 2 * 2**20
+MINIATURE, MINIATURE_BYTES = "miniature/weights/", 30 * 10**6
 PACK_FILES = [ROOT / "__init__.py", *sorted((ROOT / "nodes").rglob("*.py"))]
 CORE_FILES = sorted((ROOT / "withanyone_core").rglob("*.py"))
 DOWNLOAD = ROOT / "withanyone_core/download"
@@ -178,17 +179,18 @@ def test_the_registrys_own_search_finds_nothing():
 # What is committed, and what is packed
 
 
-def test_nothing_large_is_committed_but_reference_numbers():
+def test_nothing_large_is_committed_but_reference_numbers_and_the_miniature():
     large = {name for name in committed() if (ROOT / name).stat().st_size > LARGEST_BYTES}
-    assert {name for name in large if not name.startswith("tests/golden/")} == set()
+    assert {name for name in large if not name.startswith(("tests/golden/", MINIATURE))} == set()
+    assert sum((ROOT / name).stat().st_size for name in committed() if name.startswith(MINIATURE)) < MINIATURE_BYTES
 
 
 def test_no_model_is_committed_but_small_ones_of_our_own():
     """No weights of others, and nothing that runs code when opened."""
     for name in committed():
-        assert not name.endswith((".ckpt", ".pt", ".pth", ".bin", ".pkl", ".onnx", ".gguf", ".zip", ".whl"))
-        if name.endswith((".safetensors", ".sft")):
-            assert name.startswith(("tests/golden/", "miniature/"))
+        assert not name.endswith((".ckpt", ".pt", ".pth", ".bin", ".pkl", ".gguf", ".zip", ".whl"))
+        if name.endswith((".safetensors", ".sft", ".onnx")):
+            assert name.startswith(("tests/golden/", MINIATURE))
 
 
 def test_no_file_of_comfyui_is_committed():
@@ -211,9 +213,9 @@ def test_the_archive_has_the_nodes_and_nothing_of_the_workshop():
     needed |= {name for name in committed() if name.startswith(("example_workflows/", "locales/", "nodes/web/"))}
     assert needed <= names
     rooms = {Path(name).parts[0] for name in names if "/" in name}
-    assert rooms <= {"nodes", "withanyone_core", "example_workflows", "locales", "training"}
+    assert rooms <= {"nodes", "withanyone_core", "example_workflows", "locales", "miniature", "training"}
     assert not {name for name in names if name.startswith(".") or name.endswith(".sh")}
-    assert sum((ROOT / name).stat().st_size for name in names) < 5 * 2**20
+    assert sum((ROOT / name).stat().st_size for name in names if not name.startswith(MINIATURE)) < 5 * 2**20
 
 
 def test_the_archive_loads_by_itself(tmp_path):
