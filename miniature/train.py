@@ -24,6 +24,7 @@ RECIPES = {
     "siglip": "miniature.recipes.siglip",
     "classifiers": "miniature.recipes.classifiers",
     "autoencoder": "miniature.recipes.autoencoder",
+    "decoder": "miniature.recipes.decoder",
     "picture_model": "miniature.recipes.picture_model",
 }
 
