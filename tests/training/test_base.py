@@ -31,7 +31,7 @@ def written(path, tensors):
     return path
 
 
-def small_vae():
+def small_vae(groups=32):
     from diffusers import AutoencoderKL
 
     torch.manual_seed(1)
@@ -41,6 +41,7 @@ def small_vae():
         block_out_channels=(32, 32, 64, 64),
         layers_per_block=1,
         latent_channels=16,
+        norm_num_groups=groups,
         scaling_factor=0.5,
         shift_factor=0.25,
         use_quant_conv=False,
@@ -215,6 +216,14 @@ def test_the_vae_as_comfyui_and_as_diffusers_has_it(tmp_path):
         found, scale = load_vae(path, torch.float32)
         assert all(torch.equal(value, vae.state_dict()[key]) for key, value in found.state_dict().items())
         assert (scale.scale, scale.shift) == ((0.5, 0.25) if path.is_dir() else (0.3611, 0.1159))
+
+
+def test_a_vae_file_beside_its_configuration_is_read_with_it(tmp_path):
+    """How many groups are normalised is in no tensor."""
+    small_vae(groups=4).save_pretrained(tmp_path)
+    found, scale = load_vae(tmp_path / "diffusion_pytorch_model.safetensors", torch.float32)
+    assert found.config.norm_num_groups == 4
+    assert scale.scale == 0.5
 
 
 def test_a_file_that_is_no_vae_is_refused(tmp_path):

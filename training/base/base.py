@@ -8,7 +8,7 @@ import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
 
 from ..losses.flow import LatentScale
-from .files import fingerprint
+from .files import fingerprint, model_folder
 from .flux import load_flux
 from .vae import load_vae
 
@@ -49,5 +49,4 @@ def load_base(path: Path, vae: Path | None, precision: Precision, device: torch.
 
 def base_fingerprint(path: Path) -> str:
     """SHA-256 over the transformer's files."""
-    folder = Path(path) / "transformer"
-    return fingerprint(folder if folder.is_dir() else Path(path))
+    return fingerprint(model_folder(path, "transformer"))

@@ -42,6 +42,15 @@ def open_tensors(path: Path) -> Tensors:
     return Tensors(weight_files(path))
 
 
+def model_folder(path: Path, part: str) -> Path:
+    """Where a model is: the folder `part` of a diffusers folder, the folder of a diffusers file, else `path` itself."""
+    path = Path(path)
+    if (path / part).is_dir():
+        return path / part
+    is_diffusers = path.name.startswith("diffusion_pytorch_model") and path.with_name("config.json").is_file()
+    return path.parent if is_diffusers else path
+
+
 def weight_files(path: Path) -> tuple[Path, ...]:
     """The files that hold a model's weights. Raises FileNotFoundError or ValueError in words."""
     path = Path(path)

@@ -9,7 +9,7 @@ import torch
 from diffusers import FluxTransformer2DModel
 from torch import Tensor, nn
 
-from .files import Tensors, open_tensors
+from .files import Tensors, model_folder, open_tensors
 from .flux_keys import to_diffusers
 from .fp8 import Fp8Linear, replace_linears
 
@@ -78,7 +78,7 @@ def flux_configuration(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, objec
 
 def _opened(path: Path) -> tuple[dict[str, object], Iterator[tuple[str, Tensor]]]:
     """The arguments of the class and its tensors under diffusers' names, one after the other."""
-    folder = path / "transformer" if (path / "transformer").is_dir() else path
+    folder = model_folder(path, "transformer")
     tensors = open_tensors(folder)
     if folder.is_dir() and (folder / "config.json").is_file():
         known = json.loads((folder / "config.json").read_text(encoding="utf-8"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from .files import fingerprint, open_tensors
+from .files import fingerprint, model_folder, open_tensors
 from .flux import descaled
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ class FluxText:
         self.t5_tokens = min(t5_words.model_max_length, _T5_TOKENS)
         self.clip_tokens = min(words.model_max_length, self._clip.config.max_position_embeddings, _CLIP_TOKENS)
         self.fingerprint = _together(
-            fingerprint(_part(t5, "text_encoder_2")),
-            fingerprint(_part(clip, "text_encoder")),
+            fingerprint(model_folder(t5, "text_encoder_2")),
+            fingerprint(model_folder(clip, "text_encoder")),
             self._t5_marks,
             self._marks,
             str(self.t5_tokens),
@@ -72,7 +72,7 @@ def load_t5(path: Path, dtype: torch.dtype = torch.bfloat16, device: torch.devic
     """A frozen T5 encoder, sizes read off its tensors."""
     from transformers import T5Config, T5EncoderModel
 
-    state = _state(_part(path, "text_encoder_2"), ("t5xxl.transformer.", "t5xxl."))
+    state = _state(model_folder(path, "text_encoder_2"), ("t5xxl.transformer.", "t5xxl."))
     _require(path, state, "encoder.block.0.layer.0.SelfAttention.q.weight", "T5 encoder (t5xxl_fp16.safetensors)")
     bias = state["encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"]
     query = state["encoder.block.0.layer.0.SelfAttention.q.weight"]
@@ -101,7 +101,7 @@ def load_clip(path: Path, dtype: torch.dtype = torch.bfloat16, device: torch.dev
     """A frozen CLIP text model, sizes read off its tensors (heads of 64 channels)."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    state = _state(_part(path, "text_encoder"), ("clip_l.transformer.", "clip_l."))
+    state = _state(model_folder(path, "text_encoder"), ("clip_l.transformer.", "clip_l."))
     state = {key.removeprefix("text_model."): value for key, value in state.items()}
     _require(path, state, "embeddings.token_embedding.weight", "CLIP text model (clip_l.safetensors)")
     words, width = state["embeddings.token_embedding.weight"].shape
@@ -136,12 +136,6 @@ def _state(path: Path, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
     prefix = next((each for each in prefixes if any(key.startswith(each) for key in tensors)), "")
     keys = {key.removeprefix(prefix): key for key in tensors if key.startswith(prefix)}
     return dict(descaled(Path(path), tensors, keys))
-
-
-def _part(path: Path, name: str) -> Path:
-    """The folder of this model inside a diffusers folder, or the path itself."""
-    inside = Path(path) / name
-    return inside if inside.is_dir() else Path(path)
 
 
 def _inside(path: Path, name: str) -> Path | None:

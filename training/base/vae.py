@@ -8,7 +8,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from ..losses.flow import LatentScale
-from .files import fingerprint, open_tensors
+from .files import fingerprint, model_folder, open_tensors
 from .vae_keys import vae_to_diffusers
 
 _PREFIXES = ("first_stage_model.", "vae.")
@@ -26,9 +26,8 @@ def load_vae(
 
     Raises FileNotFoundError, or ValueError in words for anything that is no such VAE.
     """
-    path = Path(path)
-    folder = path / "vae" if (path / "vae").is_dir() else path
-    model = _of_folder(folder, dtype) if folder.is_dir() else _of_file(path, dtype)
+    found = model_folder(path, "vae")
+    model = _of_folder(found, dtype) if found.is_dir() else _of_file(found, dtype)
     model = model.to(device).eval().requires_grad_(False)
     return model, LatentScale(model.config.scaling_factor, model.config.shift_factor or 0.0)
 
@@ -41,8 +40,7 @@ class VaePictures:
 
     def __init__(self, path: Path, dtype: torch.dtype, device: torch.device | str = "cpu") -> None:
         self._vae, self.scale = load_vae(path, dtype, device)
-        folder = Path(path) / "vae"
-        self.fingerprint = fingerprint(folder if folder.is_dir() else Path(path))
+        self.fingerprint = fingerprint(model_folder(path, "vae"))
 
     @torch.no_grad()
     def encode(self, pixels: np.ndarray) -> tuple[Tensor, Tensor]:
