@@ -10,7 +10,7 @@ from withanyone_core.digest import file_sha256
 from withanyone_core.metrics.judges import card_of, read_card
 
 from ..base.base import load_base
-from ..base.files import fingerprint
+from ..base.files import fingerprint, model_folder
 from ..cache.cache import Cache
 from ..configuration.finetune import Finetune
 from ..evaluation.instruments import load_instruments
@@ -71,7 +71,7 @@ def _frozen(settings: Finetune, device: torch.device) -> Frozen:
 def _check_models(settings: Finetune, sources: Sources) -> None:
     """ValueError where the cache of any phase was made with another recogniser or another VAE."""
     vae = settings.base.vae or settings.base.path
-    folder = vae / "vae" if (vae / "vae").is_dir() else vae
+    folder = model_folder(vae, "vae")
     # A whole checkpoint as `base.path` holds a VAE that is no file of its own, so there is nothing to compare.
     wanted = {} if folder == settings.base.path else {f"the VAE {vae.name}": fingerprint(folder)}
     if settings.id_loss.recogniser is not None:
