@@ -23,6 +23,8 @@ from . import sockets
 from .images import shown_small
 
 BEST_MATCH = -1
+# What it reports shall reach a page that was opened anew, though the result itself is kept; ComfyUI can since 0.19.
+REPORTS_AGAIN = {name: True for name in ("has_intermediate_output",) if name in io.Schema.__dataclass_fields__}
 CROP_PX = 128  # as shown in Face Layout's canvas
 
 
@@ -123,6 +125,7 @@ class WithAnyonePlaceFace(io.ComfyNode):
                 _percent("end_percent", 1.0, "Part of the denoising after which this person is left to the model."),
             ],
             outputs=[sockets.Faces.Output("placed_faces", display_name="faces")],
+            **REPORTS_AGAIN,
         )
 
     @classmethod

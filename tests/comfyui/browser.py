@@ -46,7 +46,15 @@ class Page:
     def __init__(self, driver: Chrome, url: str) -> None:
         self.driver = driver
         driver.get(url)
-        WebDriverWait(driver, READY_SECONDS).until(lambda page: page.execute_script("return !!window.app?.graph"))
+        self._wait()
+
+    def reload(self) -> None:
+        self.driver.refresh()
+        self._wait()
+
+    def _wait(self) -> None:
+        ready = "return !!window.app?.graph"
+        WebDriverWait(self.driver, READY_SECONDS).until(lambda page: page.execute_script(ready))
 
     def call(self, body: str, *arguments: Any) -> Any:
         """Runs the body of an async function in the page; its arguments are `args`."""

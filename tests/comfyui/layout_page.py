@@ -2,12 +2,13 @@
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
 
 from .browser import Page
 
@@ -27,6 +28,34 @@ class LayoutPage:
         """A workflow of nothing but the node. Boxes as lists are in pixels."""
         text = boxes if isinstance(boxes, str) else fractions(boxes, width, height)
         self.load(workflow_of(text, width, height))
+
+    def load_graph(self, graph: dict[str, Any]) -> None:
+        """An API graph, with the node where it can be seen whole."""
+        self.page.call(
+            """
+            await app.loadApiJson(args[0], 'graph')
+            const node = app.rootGraph.getNodeById(1)
+            node.pos = [80, 120]
+            node.setSize([460, 620])
+            let x = 700
+            for (const other of app.rootGraph.nodes) if (other !== node) other.pos = [(x += 300), 120]
+            """,
+            graph,
+        )
+        self.load(self.page.workflow())
+
+    def queue(self) -> str:
+        """The Run button's own way; the prompt's id."""
+        return self.page.call(
+            """
+            const finished = new Promise(done => {
+                for (const kind of ['execution_success', 'execution_error'])
+                    app.api.addEventListener(kind, ({detail}) => done(detail.prompt_id), {once: true})
+            })
+            await app.queuePrompt(0)
+            return await finished
+            """
+        )
 
     def load(self, workflow: dict[str, Any]) -> None:
         self.page.load(workflow | {"extra": {"ds": {"scale": 1, "offset": [0, 0]}}})
@@ -57,6 +86,9 @@ class LayoutPage:
     def size(self) -> tuple[int, int]:
         sides = "['width', 'height'].map(n => app.rootGraph.getNodeById(1).widgets.find(w => w.name === n).value)"
         return tuple(self.page.call(f"return {sides}"))
+
+    def until(self, done: Callable[[], bool]) -> None:
+        WebDriverWait(self.driver, 20).until(lambda _: done())
 
     def status(self) -> str:
         self.settle()
@@ -95,6 +127,15 @@ class LayoutPage:
 
     def colour(self, point: Point) -> list[int]:
         """[red, green, blue] of what is drawn at a point of the picture, given in its pixels."""
+        x, y = point
+        return self._pixels((x, y, x, y))[0]
+
+    def amount(self, colour: Iterable[int], box_px: Iterable[float]) -> float:
+        """Which part of a box's pixels on the screen is nearly of this colour."""
+        pixels = self._pixels(tuple(box_px))
+        return sum(near(pixel, colour) for pixel in pixels) / len(pixels)
+
+    def _pixels(self, box_px: tuple[float, ...]) -> list[list[int]]:
         return self.page.call(
             f"""
             const {{fitted}} = await import('{WIDGET}/view.js')
@@ -102,11 +143,12 @@ class LayoutPage:
             const stage = {{width: canvas.clientWidth, height: canvas.clientHeight}}
             const view = fitted(stage, {{width: args[1][0], height: args[1][1]}})
             const density = canvas.width / stage.width
-            const place = [view.left + args[0][0] * view.scale, view.top + args[0][1] * view.scale]
-            const [x, y] = place.map(value => Math.floor(value * density))
-            return [...canvas.getContext('2d').getImageData(x, y, 1, 1).data].slice(0, 3)
+            const corners = args[0].map((value, axis) => (axis % 2 ? view.top : view.left) + value * view.scale)
+            const [x1, y1, x2, y2] = corners.map(value => Math.floor(value * density))
+            const {{data}} = canvas.getContext('2d').getImageData(x1, y1, x2 - x1 + 1, y2 - y1 + 1)
+            return Array.from({{length: data.length / 4}}, (_, pixel) => [...data.slice(4 * pixel, 4 * pixel + 3)])
             """,
-            point,
+            box_px,
             self.size(),
         )
 
@@ -160,6 +202,26 @@ def workflow_of(text: str, width: int, height: int) -> dict[str, Any]:
         "widgets_values": [width, height, text],
     }
     return {"version": 0.4, "last_node_id": 1, "last_link_id": 0, "nodes": [node], "links": [], "groups": []}
+
+
+def group_graph(text: str, files: list[str], weight: float = 1.0) -> dict[str, Any]:
+    """Saved people placed one after the other into drawn boxes, over a backdrop, as an API graph. Layout is node 1."""
+    graph = {
+        "1": _node("WithAnyoneFaceLayout", width=1024, height=768, boxes=text, backdrop=["2", 0]),
+        "2": _node("EmptyImage", width=64, height=48, batch_size=1, color=0x204060),
+    }
+    faces = {}
+    for number, file in enumerate(files):
+        graph[f"{10 + number}"] = _node("WithAnyoneLoadIdentity", identity_file=file)
+        place = {"identity": [f"{10 + number}", 0], "weight": weight, "box": 0, "layout": ["1", 0]}
+        graph[f"{30 + number}"] = _node("WithAnyonePlaceFace", **place, **faces)
+        faces = {"faces": [f"{30 + number}", 0]}
+    graph["50"] = _node("WithAnyonePreviewFaces", width=0, height=0, **faces)
+    return graph
+
+
+def _node(kind: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": kind, "inputs": inputs}
 
 
 def near(colour: list[int], expected: Iterable[int], tolerance: int = 12) -> bool:

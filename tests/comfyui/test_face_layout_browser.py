@@ -2,13 +2,26 @@
 
 import json
 import os
+from dataclasses import replace
 
 import pytest
+import torch
 from selenium.webdriver.common.keys import Keys
 from withanyone_pack.tests.comfyui.browser import frontend, require_chromium
-from withanyone_pack.tests.comfyui.layout_page import ALT, CONTROL, SHIFT, LayoutPage, fractions, near
-from withanyone_pack.tests.comfyui.server import ComfyServer
+from withanyone_pack.tests.comfyui.layout_page import (
+    ALT,
+    CONTROL,
+    SHIFT,
+    LayoutPage,
+    fractions,
+    group_graph,
+    near,
+)
+from withanyone_pack.tests.comfyui.server import ComfyServer, PromptError
 from withanyone_pack.tests.pack import TESTBED
+from withanyone_pack.tests.test_identity_file import person
+from withanyone_pack.withanyone_core.identity_file import save_identity
+from withanyone_pack.withanyone_core.presets import preset_layout, row_layout
 from withanyone_pack.withanyone_core.preview import CANVAS, SHADE_ALPHA, colour_of
 
 pytestmark = pytest.mark.browser
@@ -16,6 +29,11 @@ pytestmark = pytest.mark.browser
 NEWEST = "1.58.1"
 FRONTENDS = ("1.32.9", NEWEST)
 RENDERERS = ("LiteGraph", "Nodes 2.0")
+RED, GREEN, BLUE = (220, 30, 30), (30, 200, 30), (40, 60, 230)
+MARKUP = "<img src=x onerror=document.title='broken'>"
+WEIGHTS = (1 + number / 20 for number in range(10))
+WARNING = (255, 200, 61)
+BACKDROP = (0x20, 0x40, 0x60)
 BOXES = [[96, 96, 304, 400], [512, 128, 768, 448]]
 
 
@@ -44,6 +62,21 @@ def layout(served, request):
         "await app.extensionManager.setting.set('Comfy.VueNodes.Enabled', args[0])", request.param == RENDERERS[1]
     )
     return LayoutPage(page)
+
+
+@pytest.fixture
+def people(served):
+    """Names of saved identities: crops of one colour each, and one name with markup in it."""
+    server, _ = served
+    names = {"Ada": RED, MARKUP: GREEN, "Cleo": BLUE}
+    folder = server.base / "output/identities"
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, (name, colour) in enumerate(names.items()):
+        path = folder / f"person_{number}.safetensors"
+        if not path.exists():
+            crop = torch.tensor(colour).expand(512, 512, 3) / 255
+            save_identity(replace(person(name), crop=crop.contiguous()), path)
+    return [f"person_{number}.safetensors [output]" for number in range(len(names))]
 
 
 def shaded(number):
@@ -104,7 +137,8 @@ def test_shift_draws_over_a_box_and_alt_leaves_the_cells(layout):
     assert layout.boxes_px() == [*BOXES, [128, 128, 256, 256]]
     layout.drag((600, 600), (703, 705), ALT)
     x1, y1, x2, y2 = layout.boxes_px()[-1]
-    assert all(abs(a - b) <= 4 for a, b in zip((x1, y1, x2, y2), (600, 600, 703, 705), strict=True))
+    drawn, wanted = (x1, y1, x2, y2), (600, 600, 703, 705)
+    assert max(abs(a - b) for a, b in zip(drawn, wanted, strict=True)) <= 4, drawn
     assert any(value % 16 for value in (x1, y1, x2, y2))
 
 
@@ -136,7 +170,7 @@ def test_ten_mixed_actions_are_undone_and_done_again(layout):
         lambda: layout.press(Keys.ARROW_DOWN, SHIFT),
         lambda: layout.press("d", CONTROL),
         lambda: layout.drag((768, 448), (850, 500)),
-        lambda: layout.button("Row"),
+        lambda: layout.button("Row") or layout.until(lambda: layout.text() != texts[-1]),
         lambda: layout.click((200, 400)) or layout.press(Keys.DELETE),
         lambda: layout.drag((700, 800), (900, 900)),
         lambda: layout.button("Duplicate"),
@@ -156,3 +190,150 @@ def test_ten_mixed_actions_are_undone_and_done_again(layout):
     for number, expected in enumerate(texts[1:]):
         layout.press("y", CONTROL) if number % 2 else layout.press("z", CONTROL, SHIFT)
         assert layout.text() == expected
+
+
+def test_boxes_outlive_a_reload_a_copy_and_the_other_renderer(layout):
+    layout.open(BOXES)
+    layout.drag((104, 616), (344, 856))
+    text, workflow = layout.text(), layout.page.workflow()
+    assert workflow["nodes"][0]["widgets_values"] == [1024, 1024, text]
+    copied = layout.page.call(
+        "const copy = app.rootGraph.nodes[0].clone(); return copy.widgets.find(w => w.name === 'boxes').value"
+    )
+    assert copied == text
+    layout.page.reload()
+    layout.load(workflow)
+    assert layout.text() == text
+    assert near(layout.colour((200, 800)), shaded(3))
+
+
+def test_the_queued_prompt_carries_the_drawn_boxes_and_runs_without_a_browser(layout, served, people):
+    server, _ = served
+    text = fractions([[112, 144, 320, 400], [560, 128, 752, 384]], 1024, 768)
+    layout.load_graph(group_graph(text, people[:2]))
+    layout.drag((216, 272), (216 + 49, 272 + 98))
+    drawn = json.loads(layout.text())
+    assert drawn[0] == [160 / 1024, 240 / 768, 368 / 1024, 496 / 768]
+    prompt = layout.queue()
+    history = server.get(f"/history/{prompt}")[prompt]
+    sent = history["prompt"][2]
+    assert sent["1"]["inputs"]["boxes"] == layout.text()
+    words = history["outputs"]["50"]["text"][0]
+    assert f"box 1, {13 * 16} cells" in words
+    again = server.run({**sent, "1": {**sent["1"], "inputs": sent["1"]["inputs"] | {"height": 784}}})
+    assert f"box 1, {13 * 17} cells" in again["outputs"]["50"]["text"][0]
+
+
+def test_people_their_crops_and_the_backdrop_are_shown_after_a_run(layout, people):
+    text = fractions([[96, 96, 352, 416], [544, 96, 800, 416], [400, 480, 592, 720]], 1024, 768)
+    # ComfyUI before 0.19 says nothing of a node whose result is kept, so each run is another one
+    layout.load_graph(group_graph(text, people[:2], next(WEIGHTS)))
+    assert not near(layout.colour((480, 300)), BACKDROP)
+    layout.queue()
+    layout.until(lambda: near(layout.colour((480, 300)), BACKDROP) and near(layout.colour((224, 256)), RED))
+    assert near(layout.colour((672, 256)), GREEN)
+    assert not near(layout.colour((496, 600)), GREEN, 60)
+    layout.click((672, 380))
+    assert layout.status() == f"Box 2 of 3 · {MARKUP} · 16 x 20 cells at 34, 6"
+    assert layout.page.call("return document.querySelectorAll('.withanyone-face-layout img').length") == 0
+    assert layout.page.call("return document.title") != "broken"
+
+
+def test_more_people_than_boxes_is_said_in_words_and_fewer_is_fine(layout, served, people):
+    server, _ = served
+    text = fractions([[96, 96, 352, 416], [544, 96, 800, 416]], 1024, 768)
+    layout.load_graph(group_graph(text, people))
+    prompt = layout.queue()
+    status = server.get(f"/history/{prompt}")[prompt]["status"]
+    (failure,) = [message for kind, message in status["messages"] if kind == "execution_error"]
+    assert failure["exception_message"].startswith(
+        "No box is free for Cleo: the layout has 2 boxes (1 to 2), all taken"
+    )
+    layout.page.call("for (const cover of document.querySelectorAll('.p-dialog-mask')) cover.remove()")
+
+
+def test_no_box_is_drawn_over_and_refused_in_words_when_queued(layout, served):
+    server, _ = served
+    layout.open("[]")
+    assert layout.status() == "1024 x 1024 pixels · no box: drag to draw one"
+    layout.click((500, 500))
+    for key in (Keys.DELETE, Keys.ARROW_LEFT, Keys.PAGE_DOWN):
+        layout.press(key)
+    assert layout.text() == "[]"
+    with pytest.raises(PromptError, match=r"There is no box\. Draw one on the canvas of Face Layout"):
+        server.queue(layout.page.api_graph())
+    layout.drag((104, 616), (344, 856))
+    assert len(layout.boxes_px()) == 1
+
+
+@pytest.mark.parametrize(("text", "words"), [("[[0.1,", "not JSON"), ("[[1, 2]]", "Box 1 is not four numbers")])
+def test_what_is_no_list_of_boxes_is_kept_and_refused_until_something_is_drawn(layout, served, text, words):
+    server, _ = served
+    layout.open(text)
+    assert layout.text() == text
+    assert words in layout.status()
+    with pytest.raises(PromptError, match=r"expected a list of boxes such as \[\[0.1"):
+        server.queue(layout.page.api_graph())
+    layout.drag((104, 616), (344, 856))
+    assert layout.boxes_px() == [[96, 608, 352, 864]]
+    layout.press("z", CONTROL)
+    assert layout.text() == text
+
+
+def test_boxes_outside_are_marked_and_can_be_brought_back_or_deleted(layout, served):
+    server, _ = served
+    layout.open("[[1.2, 0.1, 1.5, 0.4], [-0.1, 0.5, 0.25, 0.75]]")
+    assert layout.status() == "1024 x 1024 pixels · 2 boxes\n⚠ look at 1, 2"
+    with pytest.raises(PromptError, match=r"Box 1 is .* it lies entirely outside the canvas"):
+        server.queue(layout.page.api_graph())
+    layout.click((900, 900))
+    layout.press(Keys.PAGE_DOWN)
+    assert "lies outside the canvas and cannot be queued" in layout.status()
+    layout.press(Keys.ARROW_LEFT)
+    assert layout.boxes_px()[0][2] == 1024
+    layout.press(Keys.PAGE_DOWN)
+    assert "reaches over the edge and is cut there" in layout.status()
+    layout.press(Keys.DELETE)
+    server.queue(layout.page.api_graph())
+
+
+def test_small_and_overlapping_boxes_are_marked(layout):
+    layout.open(BOXES)
+    assert layout.amount(WARNING, BOXES[0]) == 0
+    layout.open([BOXES[0], [240, 320, 480, 480], [704, 704, 752, 800]])
+    assert layout.status().endswith("⚠ look at 1, 2, 3")
+    assert layout.amount(WARNING, BOXES[0]) > 0.001
+    layout.click((400, 440))
+    assert layout.status().splitlines()[1:] == ["⚠ shares 20 cells with box 1"]
+    layout.click((728, 740))
+    assert layout.status().splitlines()[1:] == ["⚠ under 4 x 4 cells both eyes can fall into one"]
+
+
+def test_presets_and_rows_come_from_the_server_with_one_click(layout):
+    layout.open("[]", 1024, 512)
+    row = [list(box.as_tuple()) for box in row_layout(2, 1024, 512).boxes]
+    layout.button("Row")
+    layout.until(lambda: json.loads(layout.text()) == row)
+    presets = []
+    for _ in range(3):
+        before = layout.text()
+        layout.button("Preset")
+        layout.until(lambda before=before: layout.text() != before)
+        presets.append(json.loads(layout.text()))
+    expected = [[list(box.as_tuple()) for box in preset_layout(2, 1024, 512, seed).boxes] for seed in range(16)]
+    assert all(preset in expected for preset in presets)
+
+
+def test_fifty_boxes_on_ten_thousand_pixels(layout, served):
+    server, _ = served
+    boxes = [
+        [200 * (n % 10) * 5, 2000 * (n // 10), 200 * (n % 10) * 5 + 800, 2000 * (n // 10) + 1600] for n in range(50)
+    ]
+    layout.open(boxes, 10000, 10000)
+    assert layout.status() == "10000 x 10000 pixels · 50 boxes"
+    layout.drag((5400, 4800), (5400 + 1000, 4800 + 20))
+    moved = layout.boxes_px()[25]
+    assert moved[0] % 16 == 0
+    assert moved[0] > 5900
+    assert len(layout.boxes_px()) == 50
+    server.run(layout.page.api_graph())

@@ -64,7 +64,7 @@ export class Editor {
 
   cancel() {
     this.#draft = null;
-    this.#show(this.selected, false);
+    this.#show(this.selectedBox ? this.selected : NONE, false);
   }
 
   /** Makes these the boxes, as one step of the history. */

@@ -70,6 +70,14 @@ export function listenToPointer(surface, editor, stage) {
     }
   };
 
+  // Else the browser selects text of the page on the way, and the next gesture drags that text instead.
+  surface.addEventListener("mousedown", (event) => {
+    if (event.button === 0) {
+      event.preventDefault();
+      surface.focus({ preventScroll: true });
+    }
+  });
+  surface.addEventListener("dragstart", (event) => event.preventDefault());
   surface.addEventListener("pointerdown", begin);
   surface.addEventListener("pointermove", drag);
   surface.addEventListener("pointerup", end);
