@@ -86,7 +86,7 @@ def _export(module: nn.Module, folder: Path) -> tuple[Path, ...]:
 
 RECIPE = Recipe(
     name="classifiers",
-    steps=1_200,
+    steps=1_000,
     learning_rate=2e-3,
     build=Classifiers,
     batches=_batches,

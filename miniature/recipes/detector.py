@@ -181,7 +181,7 @@ def _export(module: nn.Module, folder: Path) -> tuple[Path, ...]:
 
 RECIPE = Recipe(
     name="detector",
-    steps=2_000,
+    steps=900,
     learning_rate=2e-3,
     build=Detector,
     batches=_batches,
