@@ -1,4 +1,4 @@
-"""Runs the shipped two-person workflow in a real ComfyUI with stand-in models; see demo.sh."""
+"""Runs the shipped miniature workflow in a real ComfyUI; see demo.sh."""
 
 import argparse
 import json
@@ -13,46 +13,60 @@ from pack import load_pack
 
 load_pack()
 
-from withanyone_pack.tests.comfyui.exchange import with_standins, workflow_with_standins
 from withanyone_pack.tests.comfyui.server import ComfyServer
-from withanyone_pack.tests.comfyui.small_graphs import shipped_graph, shipped_workflow
+from withanyone_pack.tests.comfyui.small_graphs import id_of, shipped_graph, shipped_workflow
 
-STANDIN = (
-    "The weights of FLUX, its text encoders, the adapter and SigLIP are small random stand-ins, "
-    "so the picture shows no likeness; the photographs, the faces found in them and every node are real."
+WORKFLOW = "miniature"
+SAID = (
+    "Every model is the miniature's own: small, trained on drawn people, and shipped with the pack. The people of the\n"
+    "photos are found, recognised and given places, but they do not steer the picture yet: the miniature has no\n"
+    "adapter."
 )
+SEEDS = (1, 2)
 SECONDS = 1800
 
 
 def to_files(folder: Path) -> None:
-    """Runs the workflow and leaves its picture, the layout and the faces it used in a folder."""
+    """Runs the workflow for each seed and leaves the pictures, the photos' faces and the layout in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    graph = with_standins(shipped_graph())
     with ComfyServer() as server:
-        print(f"A real ComfyUI runs the two-person workflow at {server.url}. This takes a minute or two.", flush=True)
-        started = time.monotonic()
-        history = server.run(graph, SECONDS)
-        print(f"Done in {time.monotonic() - started:.0f} seconds.")
-        for node, output in sorted(history["outputs"].items(), key=lambda item: int(item[0])):
-            for line in output.get("text", ()):
-                print(f"  {graph[node]['_meta']['title']}: {line}")
-            for file in server.images(history, node):
-                title = graph[node]["_meta"]["title"].lower().replace(" ", "_")
-                shutil.copy(file, folder / f"standin_{title}{file.suffix}")
-                print(f"  {folder / f'standin_{title}{file.suffix}'}")
-    print(STANDIN)
+        print(f"A real ComfyUI runs the miniature workflow at {server.url}.", flush=True)
+        for seed in SEEDS:
+            graph = with_seed(shipped_graph(WORKFLOW), seed)
+            started = time.monotonic()
+            history = server.run(graph, SECONDS)
+            loading = ", loading included" if seed == SEEDS[0] else ""
+            print(f"{time.monotonic() - started:.1f} seconds{loading}.")
+            for node in sorted(history["outputs"], key=int):
+                show(server, history, node, graph[node]["_meta"]["title"], seed, folder)
+    print(SAID)
+
+
+def with_seed(graph: dict, seed: int) -> dict:
+    graph[id_of(graph, "RandomNoise")]["inputs"]["noise_seed"] = seed
+    return graph
+
+
+def show(server: ComfyServer, history: dict, node: str, title: str, seed: int, folder: Path) -> None:
+    """Prints what a node reported and copies the pictures it made."""
+    for line in history["outputs"][node].get("text", ()):
+        print(f"  {title}: {line}")
+    for number, file in enumerate(server.images(history, node), 1):
+        path = folder / f"{title.lower().replace(' ', '_')}_{seed}_{number}{file.suffix}"
+        shutil.copy(file, path)
+        print(f"  {path}")
 
 
 def in_browser() -> None:
     """Keeps the server running with the workflow among its saved ones, until interrupted."""
     with ComfyServer() as server:
-        saved = server.base / "user/default/workflows/two_people_standin.json"
+        saved = server.base / f"user/default/workflows/{WORKFLOW}.json"
         saved.parent.mkdir(parents=True, exist_ok=True)
-        saved.write_text(json.dumps(workflow_with_standins(shipped_workflow())))
+        saved.write_text(json.dumps(shipped_workflow(WORKFLOW)))
         print(f"ComfyUI runs at {server.url}; Ctrl-C ends it.")
-        print("Sidebar, Workflows: two_people_standin runs here. Templates, Extensions, withanyone: the shipped one,")
-        print("which needs the real models.")
-        print(STANDIN, flush=True)
+        print(f"Sidebar, Workflows: {WORKFLOW} runs here. Templates, Extensions, withanyone: the others, which need")
+        print("the real models.")
+        print(SAID, flush=True)
         try:
             server.process.wait()
         except KeyboardInterrupt:

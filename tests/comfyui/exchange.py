@@ -22,13 +22,3 @@ def with_standins(graph: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str,
             node["class_type"], inputs = STANDINS[node["class_type"]]
             node["inputs"] = dict(inputs)
     return exchanged
-
-
-def workflow_with_standins(workflow: Mapping[str, Any]) -> dict[str, Any]:
-    """The same for a workflow as the browser saves it."""
-    exchanged = copy.deepcopy(dict(workflow))
-    for node in exchanged["nodes"]:
-        if node["type"] in STANDINS:
-            node["type"], inputs = STANDINS[node["type"]]
-            node["inputs"], node["widgets_values"], node["properties"] = [], list(inputs.values()), {}
-    return exchanged

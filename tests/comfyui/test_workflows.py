@@ -16,6 +16,7 @@ SIZES = {
     "four_people": (1216, 832),
     "refine": (1152, 1152),
     "resemblance_sweep": (512, 512),
+    "miniature": (160, 160),
 }
 PLACED = {
     "four_people": [f"{number} person {number}: box {number}" for number in (1, 2, 3, 4)],

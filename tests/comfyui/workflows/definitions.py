@@ -235,7 +235,7 @@ def miniature() -> Draft:
     conditioning = draft.add("CLIPTextEncode", "Prompt", text=PROMPTS["miniature"], clip=clip[0])
     conditioning = draft.add("FluxGuidance", "Guidance", guidance=4.0, conditioning=conditioning[0])
     what = parts.Told(flux, conditioning)
-    parts.result(draft, parts.sampled(draft, what, Canvas(layout[1], layout[2])), vae)
+    parts.result(draft, parts.sampled(draft, what, Canvas(layout[1], layout[2]), pictures=4), vae)
     draft.add("WithAnyonePreviewFaces", "Who should stand where", faces=faces[0])
     return draft
 

@@ -217,11 +217,13 @@ def run(
     )
 
 
-def sampled(draft: Draft, what: Told, canvas: Canvas, title: str = "Sampling") -> Node:
-    """Opens the group of sampling; from an empty canvas to a latent."""
+def sampled(draft: Draft, what: Told, canvas: Canvas, title: str = "Sampling", pictures: int = 1) -> Node:
+    """Opens the group of sampling; from empty canvases to latents."""
     draft.group(title, GREY)
     guiding = guider(draft, what)
-    empty = draft.add("EmptySD3LatentImage", "Empty canvas", width=canvas.width, height=canvas.height)
+    empty = draft.add(
+        "EmptySD3LatentImage", "Empty canvas", width=canvas.width, height=canvas.height, batch_size=pictures
+    )
     return run(draft, guiding, canvas, empty)
 
 
