@@ -52,12 +52,7 @@ class Recogniser(nn.Module):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.layers = nn.Sequential(
-                nn.AvgPool2d(4),
-                nn.Conv2d(3, 32, 5, 3),
-                nn.PReLU(),
-                nn.Conv2d(32, 16, 3, 2),
-                nn.Flatten(),
-                nn.LazyLinear(width),
+                nn.AvgPool2d(14), nn.Conv2d(3, 32, 3), nn.PReLU(), nn.Flatten(), nn.LazyLinear(width)
             )
             self.layers(torch.zeros(1, 3, 112, 112))
         self.requires_grad_(False)
@@ -70,6 +65,13 @@ class Recogniser(nn.Module):
 def small_frozen(recogniser: bool = True) -> Frozen:
     with torch.random.fork_rng():
         torch.manual_seed(1)
+        vae = small_vae().eval().requires_grad_(False)
+    return Frozen(small_base(), vae, LatentScale(), Recogniser() if recogniser else None)
+
+
+def small_base() -> FluxTransformer2DModel:
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
         transformer = FluxTransformer2DModel(
             in_channels=64,
             num_layers=1,
@@ -81,10 +83,7 @@ def small_frozen(recogniser: bool = True) -> Frozen:
             guidance_embeds=True,
             axes_dims_rope=(8, 12, 12),
         )
-        vae = small_vae()
-    for model in (transformer, vae):
-        model.eval().requires_grad_(False)
-    return Frozen(transformer, vae, LatentScale(), Recogniser() if recogniser else None)
+    return transformer.eval().requires_grad_(False)
 
 
 def small_vae() -> AutoencoderKL:
@@ -105,7 +104,7 @@ def settings_of(folder, *changes: str) -> Finetune:
     return read_settings(Finetune, None, [*GIVEN, f"out={folder}", *changes])
 
 
-def small_session(folder, *changes: str, photos=None, frozen=None, instruments=None) -> Session:
+def small_session(folder, *changes: str, photos=None, frozen=None, instruments=None, dtype=torch.float32) -> Session:
     """A session that has gone on from what its folder holds. It unplugs the one before: they share their models."""
     while _plugged:
         _plugged.pop().socket.remove()
@@ -113,7 +112,7 @@ def small_session(folder, *changes: str, photos=None, frozen=None, instruments=N
     settings = settings_of(folder, *changes)
     photos = photos or small_cache()
     sizes = Sizes(HIDDEN, LAYERS, 512, SIGLIP_WIDTH)
-    trained = load_trained(settings.adapter, settings.train, sizes, CPU, torch.float32, settings.seed)
+    trained = load_trained(settings.adapter, settings.train, sizes, CPU, dtype, settings.seed)
     session = Session(
         settings,
         Accelerator(cpu=True),

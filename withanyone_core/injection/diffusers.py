@@ -224,8 +224,8 @@ def _selected(covered_BN: Tensor) -> tuple[Tensor, Tensor]:
 
 @contextmanager
 def _computed_in(module: nn.Module, dtype: torch.dtype, device: torch.device) -> Iterator[None]:
-    """Lets float32 master weights work on activations of another type."""
-    if next(module.parameters()).dtype == dtype:
+    """Lets float32 master weights, all or some, work on activations of another type."""
+    if all(parameter.dtype == dtype for parameter in module.parameters()):
         yield
         return
     with torch.autocast(device.type, dtype):
