@@ -29,10 +29,10 @@ COUNTS = (1, 2, 3, 4)
 class Sizes:
     """How much is measured: scenes for detection, people for the pairs and for the threshold between them."""
 
-    scenes: int = 800
-    portraits: int = 200
-    people: int = 1_000
-    threshold_people: int = 500
+    scenes: int = 600
+    portraits: int = 150
+    people: int = 800
+    threshold_people: int = 400
 
 
 @dataclass(frozen=True, eq=False)

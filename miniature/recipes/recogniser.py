@@ -111,7 +111,7 @@ def _export(module: nn.Module, folder: Path) -> tuple[Path, ...]:
 
 RECIPE = Recipe(
     name="recogniser",
-    steps=1_500,
+    steps=1_000,
     learning_rate=2e-3,
     build=InTraining,
     batches=_batches,
