@@ -171,9 +171,14 @@ def server():
         yield running
 
 
+@pytest.fixture(scope="module")
+def object_info(server):
+    return server.object_info()
+
+
 @pytest.mark.server
-def test_the_english_texts_are_those_of_the_nodes(server):
-    assert stored_texts("en") == pack_texts(server.object_info()), "run tests/comfyui/node_texts.py"
+def test_the_english_texts_are_those_of_the_nodes(object_info):
+    assert stored_texts("en") == pack_texts(object_info), "run tests/comfyui/node_texts.py"
 
 
 @pytest.mark.server
@@ -186,8 +191,8 @@ def test_the_server_hands_out_our_texts(server, language):
 
 @pytest.mark.server
 @pytest.mark.parametrize("node_id", SCHEMAS)
-def test_the_server_hands_out_the_page_and_its_picture(server, node_id):
-    assert server.object_info()[node_id]["python_module"] == "custom_nodes.withanyone"
+def test_the_server_hands_out_the_page_and_its_picture(server, object_info, node_id):
+    assert object_info[node_id]["python_module"] == "custom_nodes.withanyone"
     for name in (f"{node_id}.md", *PICTURE.findall(page_of(node_id))):
         with urllib.request.urlopen(f"{server.url}/extensions/withanyone/docs/{name}", timeout=SECONDS) as answer:
             assert answer.read() == (DOCS / name).read_bytes()
