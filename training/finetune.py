@@ -68,6 +68,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python training/finetune.py",
         description="Fine-tunes a WithAnyone adapter on prepared photos and shows whether it learns people or copies "
         "photos. A run that was stopped goes on when the same command is repeated. Nothing is downloaded.",
+        epilog=_keys(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "config", nargs="?", type=Path, metavar="CONFIG", help="YAML file, such as training/recipes/finetune.yaml"
@@ -77,6 +79,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--settings", action="store_true", help="only show all settings with their defaults filled in")
     return parser
+
+
+def _keys() -> str:
+    """The settings as their models describe them; nothing where the packages for it are not installed."""
+    try:
+        from training.configuration.describing import described
+        from training.configuration.finetune import Finetune
+    except ImportError:
+        return ""
+    return described(Finetune)
 
 
 if __name__ == "__main__":

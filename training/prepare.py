@@ -72,16 +72,11 @@ def _parser() -> argparse.ArgumentParser:
 def _keys() -> str:
     """The settings as their models describe them; nothing where the packages for it are not installed."""
     try:
-        from training.configuration.preparing import EncoderSettings, FaceSettings, NegativeSettings, PrepareSettings
+        from training.configuration.describing import described
+        from training.configuration.preparing import PrepareSettings
     except ImportError:
         return ""
-    sections = {"settings": PrepareSettings, "faces": FaceSettings, "encoders": EncoderSettings}
-    lines = []
-    for name, section in {**sections, "negatives": NegativeSettings}.items():
-        described = (section.__doc__ or "").partition("\n\n")[2]
-        lines += ["", f"{name}:"] if lines else [f"{name}:"]
-        lines += [f"  {line.strip()}" if line.startswith("    ") else line for line in described.rstrip().splitlines()]
-    return "\n".join(lines)
+    return described(PrepareSettings)
 
 
 if __name__ == "__main__":

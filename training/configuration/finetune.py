@@ -88,6 +88,9 @@ class DataSettings(Section):
 class OptimSettings(Section):
     """The optimiser.
 
+    name        adamw, or adamw8bit (a quarter of the memory for its states; needs bitsandbytes and CUDA)
+    steps       of the whole run
+    betas, eps  AdamW's
     lr          the largest rate; 1e-4 suits lora, 1e-5 the other modes
     wd          weight decay, of matrices only
     clip        largest norm of all gradients; 0: none
@@ -114,14 +117,18 @@ class OptimSettings(Section):
 
 
 class NoiseSettings(Section):
-    """Guidance told to the base model while training (released program: 1)."""
+    """What the base model is told with noisy pictures.
+
+    guidance  the guidance scale (released program: 1)
+    """
 
     guidance: NotNegative = 1.0
 
 
 class IdentitySettings(Section):
-    """The identity loss.
+    """The identity loss: how far each face is from its person, at the landmarks of the photo itself.
 
+    weight      its share of the loss
     recogniser  the ONNX file that prepare.py embedded the faces with
     t_max       samples of a higher noise level are spared decoding and recognising; 1: none are
     """
@@ -132,7 +139,13 @@ class IdentitySettings(Section):
 
 
 class ContrastSettings(Section):
-    """InfoNCE with extended negatives: temperature, how many, and the cosine from which a negative counts as false."""
+    """InfoNCE: a face is to be more like its person than like thousands of others.
+
+    weight     its share of the loss
+    tau        temperature
+    negatives  faces of other people from the cache that each face is compared with; 0: those of its batch alone
+    false_negative_cos  a negative more like the face's person than this cosine is left out
+    """
 
     weight: NotNegative = 0.1
     tau: Positive = 0.1
@@ -141,7 +154,11 @@ class ContrastSettings(Section):
 
 
 class MemorySettings(Section):
-    """What is computed twice to save memory."""
+    """What is computed twice to save memory.
+
+    checkpoint_blocks  the base model's blocks with the adapter in them
+    checkpoint_vae     the VAE's decoder
+    """
 
     checkpoint_blocks: bool = True
     checkpoint_vae: bool = True
@@ -177,7 +194,11 @@ class EvalSettings(Section):
 
 
 class SaveSettings(Section):
-    """Checkpoints: steps between two, and how many of the latest are kept beside the best one."""
+    """Checkpoints, besides those that each look makes.
+
+    every  steps between two
+    keep   how many of the latest are kept; the one the judges find best always is
+    """
 
     every: Count = 250
     keep: Count = 3
@@ -188,7 +209,10 @@ class Finetune(Section):
 
     out     its folder
     resume  auto: goes on where the folder's latest checkpoint ends; never: refuses a folder that has some
-    phases  parts of the run in which some settings differ
+    seed    of every draw: the same settings, photos and seed give the same run
+    device  auto: CUDA where there is one; cpu; cuda
+    phases  parts of the run in which some settings differ: [{until_step: 500, overrides: {data.paired_ratio: 0}}, ...];
+            until_share: 0.2 ends a phase after that share of all steps
     """
 
     out: UserPath
