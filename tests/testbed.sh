@@ -57,7 +57,8 @@ own_packages() {
     "$python" - "$root/pyproject.toml" <<'PYTHON'
 import sys, tomllib
 project = tomllib.load(open(sys.argv[1], "rb"))["project"]
-print(*project["dependencies"], *project["optional-dependencies"]["test"], sep="\n")
+extras = project["optional-dependencies"]
+print(*project["dependencies"], *extras["training"], *extras["test"], sep="\n")
 PYTHON
 }
 
