@@ -14,11 +14,13 @@ TROUBLE = ("invalid value encountered in cast", "lora key not loaded", "Failed t
 SIZES = {
     "portrait": (832, 1216),
     "four_people": (1216, 832),
+    "face_layout": (1216, 832),
     "refine": (1152, 1152),
     "resemblance_sweep": (512, 512),
     "miniature": (160, 160),
 }
 PLACED = {
+    "face_layout": [f"{number} person {number}: box {number}" for number in (1, 2, 3)],
     "four_people": [f"{number} person {number}: box {number}" for number in (1, 2, 3, 4)],
     "kontext_edit": ["1 person 1: box 1", "2 person 2: box 2"],
     "masks": ["1 person 1: mask, 374 cells", "2 person 2: mask, 374 cells"],

@@ -16,6 +16,7 @@ ROOM = {  # heights of nodes that show a picture or take a long text
     "PreviewImage": 400,
     "SaveImage": 400,
     "CLIPTextEncode": 210,
+    "WithAnyoneFaceLayout": 500,
     "WithAnyoneIdentityFromPhotos": 400,
     "WithAnyoneIdentityMeter": 460,
     "WithAnyoneLayout": 400,

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from ....withanyone_core.drawn_boxes import boxes_to_json
+from ....withanyone_core.layout import Box
 from . import parts
 from .draft import Draft, Node
 from .notes import NOTES, PROMPTS
@@ -52,6 +54,33 @@ def four_people() -> Draft:
     what = parts.told(draft, loaded, faces, PROMPTS["four_people"])
     parts.result(draft, parts.sampled(draft, what, Canvas(layout[1], layout[2])), loaded.vae)
     return draft
+
+
+def face_layout() -> Draft:
+    draft = Draft(NOTES["face_layout"])
+    loaded = parts.models(draft)
+    persons = parts.people(draft, parts.face_models(draft), 3)
+    draft.group("Places, drawn by hand", parts.GREEN)
+    guide = draft.add("LoadImage", "Something to draw over", image="guide.jpg")
+    draft.column()
+    layout = draft.add(
+        "WithAnyoneFaceLayout",
+        "Draw the heads here",
+        width=1216,
+        height=832,
+        boxes=boxes_to_json([Box.from_px(*box, 1216, 832) for box in DRAWN]),
+        backdrop=guide[0],
+    )
+    draft.column()
+    faces = parts.placed(draft, persons, [{"layout": layout[0]}] * 3)
+    draft.column()
+    draft.add("WithAnyonePreviewFaces", "Who stands where", faces=faces[0])
+    what = parts.told(draft, loaded, faces, PROMPTS["face_layout"])
+    parts.result(draft, parts.sampled(draft, what, Canvas(layout[1], layout[2])), loaded.vae)
+    return draft
+
+
+DRAWN = ((144, 240, 352, 496), (512, 128, 704, 368), (880, 272, 1072, 512))  # in pixels, one stands behind the others
 
 
 def style_lora() -> Draft:
@@ -250,6 +279,7 @@ WORKFLOWS: dict[str, Callable[[], Draft]] = {
         two_people,
         portrait,
         four_people,
+        face_layout,
         style_lora,
         refine,
         kontext_edit,

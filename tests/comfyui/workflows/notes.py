@@ -36,6 +36,16 @@ NOTES = {
 -1 takes the face that is most like the person.
 4. *Who stands where* shows each person's cells and whether any overlap.
 """,
+    "face_layout": f"""## Heads drawn with the mouse
+
+1. {FILES}
+2. Choose a picture to draw over: a guide, a sketch, or an earlier result. It is shown on the canvas after the first \
+run and changes nothing else. Without one the canvas is empty.
+3. **Drag** on the canvas of *Draw the heads here* to draw a box; drag a box or its edges to change it. Delete, \
+Ctrl+D and Ctrl+Z do what they do elsewhere. Box 1 is for the first person, box 2 for the second.
+4. A yellow mark says that a box is too small for a face or shares cells with another; click it to read which.
+5. After a run the people's faces and names are on their boxes.
+""",
     "style_lora": f"""## With a style LoRA
 
 1. {FILES}
@@ -122,6 +132,8 @@ PROMPTS = {
     "behind, soft overcast light, 85mm",
     "four_people": "A photo of four friends standing side by side in a mountain meadow, laughing, wearing colourful "
     "hiking jackets, snowy peaks behind them, late afternoon sun",
+    "face_layout": "A photo of three musicians on a small stage, the one in the middle standing further back, warm "
+    "stage light, instruments in their hands, 35mm",
     "style_lora": "A gouache painting of two people sitting side by side on a park bench in autumn, both smiling, "
     "fallen leaves around them, warm colours",
     "miniature": "two people in a park, sunset: happy ahead, surprised left with glasses",
