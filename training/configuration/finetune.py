@@ -252,6 +252,15 @@ class Finetune(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _judges_have_a_detector(self) -> "Finetune":
+        if self.eval.judges and self.eval.face_pack is None:
+            raise ValueError(
+                "eval.judges are named and eval.face_pack is not: the folder of the insightface pack that finds the "
+                "faces of previews (antelopev2)"
+            )
+        return self
+
     @property
     def caches(self) -> tuple[Path, ...]:
         """Every cache that the run or one of its phases reads."""

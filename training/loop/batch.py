@@ -15,11 +15,21 @@ from withanyone_core.injection.diffusers import PlacedPeople, members
 from withanyone_core.layout import Box
 
 from ..cache.cache import Cache
-from ..cache.entries import FaceEntry
 from ..losses.contrast import Bank, drawn_rows
 from ..losses.flow import LEVELS, LatentScale, noise_levels, sampled_latent
 from ..losses.identity import TargetFaces
-from .sampling import Person, Sample
+from .sampling import Sample
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How an adapter reads people: whether it looks at SigLIP tokens, and how it rounds boxes."""
+
+    siglip: bool = False
+    truncates_boxes: bool = False
+
+
+PLAIN = Reading()
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +70,7 @@ def make_batch(
     scale: LatentScale,
     bank: Bank | None,
     negatives: int,
-    truncates_boxes: bool = False,
+    reading: Reading = PLAIN,
 ) -> Batch:
     """The tensors of samples of one size, on the CPU; every random number is the sample's own.
 
@@ -78,7 +88,7 @@ def make_batch(
         levels_B=torch.stack([levels[sample.draws.below("level", LEVELS)] for sample in samples]),
         t5_BTD=torch.stack([t5 for t5, _ in texts]),
         pooled_BD=torch.stack([pooled for _, pooled in texts]),
-        people=placed_people(cache, samples, width_px, height_px, truncates_boxes),
+        people=placed_people(cache, samples, width_px, height_px, reading),
         faces=TargetFaces(
             torch.tensor([row for row, _ in judged], dtype=torch.int64),
             np.array([person.landmarks for _, person in judged], dtype=np.float32).reshape(-1, 5, 2),
@@ -103,27 +113,27 @@ def text_of(cache: Cache, sample: Sample) -> tuple[Tensor, Tensor]:
 
 
 def placed_people(
-    cache: Cache, samples: Sequence[Sample], width_px: int, height_px: int, truncates_boxes: bool = False
+    cache: Cache, samples: Sequence[Sample], width_px: int, height_px: int, reading: Reading = PLAIN
 ) -> PlacedPeople:
     """Who is shown in each sample, and where; people who are not shown are nowhere."""
     regions = [[Box(*person.box) if person.shown else None for person in sample.people] for sample in samples]
-    membership = members(regions, width_px, height_px, truncates_boxes)
-    most = membership.shape[1]
-    shown = [[(person, cache.face(person.reference)) for person in sample.people] for sample in samples]
-    arcface = torch.zeros(len(samples), most, cache.arcface.shape[1])
-    siglip = _no_tokens(shown, most)
-    for row, people in enumerate(shown):
-        for place, (person, face) in enumerate(people):
-            arcface[row, place] = face.arcface
-            if siglip is not None:
-                siglip[row, place] = face.siglip_flipped if person.flipped else face.siglip
+    membership = members(regions, width_px, height_px, reading.truncates_boxes)
+    arcface = torch.zeros(*membership.shape[:2], cache.arcface.shape[1])
+    for row, sample in enumerate(samples):
+        for place, person in enumerate(sample.people):
+            arcface[row, place] = cache.arcface[person.reference]
+    siglip = _siglip(cache, samples, membership.shape[1]) if reading.siglip else None
     return PlacedPeople(arcface, membership, siglip)
 
 
-def _no_tokens(shown: Sequence[Sequence[tuple[Person, FaceEntry]]], most: int) -> Tensor | None:
-    """Room for SigLIP tokens, None where the cache has none."""
-    sizes = {tuple(face.siglip.shape) for people in shown for _, face in people if face.siglip is not None}
-    return torch.zeros(len(shown), most, *sizes.pop()) if sizes else None
+def _siglip(cache: Cache, samples: Sequence[Sample], most: int) -> Tensor:
+    """SigLIP tokens of everybody's reference, [B, P, tokens, width]."""
+    found = []
+    for sample in samples:
+        faces = [(cache.face(person.reference), person.flipped) for person in sample.people]
+        tokens = torch.stack([face.siglip_flipped if flipped else face.siglip for face, flipped in faces])
+        found.append(torch.cat([tokens, tokens.new_zeros(most - len(faces), *tokens.shape[1:])]))
+    return torch.stack(found)
 
 
 def _rows(cache: Cache, samples: Sequence[Sample], bank: Bank | None, count: int) -> Tensor | None:

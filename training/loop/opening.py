@@ -1,5 +1,6 @@
 """Settings to a session: every file is opened and checked against the others, the small ones first."""
 
+import logging
 from pathlib import Path
 
 import torch
@@ -21,6 +22,8 @@ from .session import Session
 from .source import Sources
 from .step import Frozen
 from .trained import Sizes, Trained, load_trained
+
+LOGGER = logging.getLogger("withanyone")
 
 
 def open_session(settings: Finetune) -> Session:
@@ -49,7 +52,16 @@ def open_session(settings: Finetune) -> Session:
     settings.out.mkdir(parents=True, exist_ok=True)
     session = Session(settings, accelerator, frozen, trained, sources, optimiser, instruments, origin)
     session.resume()
+    _warn(session)
     return session
+
+
+def _warn(session: Session) -> None:
+    """What this run will not be able to tell."""
+    if not session.scenes and session.settings.eval.prompts:
+        LOGGER.warning("The cache holds no held-out photos, so nothing is painted or judged while training.")
+    elif session.instruments is None:
+        LOGGER.warning("No judge is named (eval.judges): copying is not measured, and the run does not stop for it.")
 
 
 def _device(settings: Finetune) -> str:

@@ -86,7 +86,7 @@ def restore_optimiser(
 class Average:
     """A running average of parameters in float32, the adapter that is kept in the end."""
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], decay: float) -> None:
+    def __init__(self, parameters: Mapping[str, Tensor], decay: float) -> None:
         self.decay = decay
         self.tensors = {name: value.detach().float().clone() for name, value in parameters.items()} if decay else {}
 

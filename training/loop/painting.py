@@ -14,7 +14,7 @@ from withanyone_core.schedule import released_sigmas
 from ..cache.cache import Cache
 from ..cache.entries import BoxFractions
 from ..losses.flow import mixed, target_velocity
-from .batch import placed_people, text_of
+from .batch import PLAIN, Reading, placed_people, text_of
 from .draws import Draws
 from .sampling import Person, Sample, Sampler
 from .step import Frozen
@@ -62,7 +62,7 @@ def painted(
     socket: AdapterSocket,
     steps: int,
     guidance: float,
-    truncates_boxes: bool = False,
+    reading: Reading = PLAIN,
 ) -> np.ndarray:
     """The photo's size, text and people from noise that is the same every time, uint8 [H, W, 3].
 
@@ -71,7 +71,7 @@ def painted(
     mean, _ = cache.latent(cache.pictures[scene.sample.picture], scene.sample.crop)
     device = next(frozen.transformer.parameters()).device
     height_px, width_px = (8 * side for side in mean.shape[-2:])
-    people = placed_people(cache, [scene.sample], width_px, height_px, truncates_boxes).to(device)
+    people = placed_people(cache, [scene.sample], width_px, height_px, reading).to(device)
     t5, pooled = (value[None].to(device) for value in text_of(cache, scene.sample))
     latent = scene.sample.draws.normal("preview", (1, *mean.shape)).to(device)
     sigmas = released_sigmas(steps, width_px, height_px)
@@ -124,7 +124,7 @@ def validation_losses(
     socket: AdapterSocket,
     levels: int,
     guidance: float,
-    truncates_boxes: bool = False,
+    reading: Reading = PLAIN,
 ) -> list[float]:
     """The flow loss at each of `levels` even noise levels, over held-out photos with noise that is the same each time.
 
@@ -135,7 +135,7 @@ def validation_losses(
     for scene in chosen:
         mean, _ = cache.latent(cache.pictures[scene.sample.picture], scene.sample.crop)
         clean = frozen.scale.into_model(mean)[None].to(device)
-        people = placed_people(cache, [scene.sample], 8 * mean.shape[2], 8 * mean.shape[1], truncates_boxes).to(device)
+        people = placed_people(cache, [scene.sample], 8 * mean.shape[2], 8 * mean.shape[1], reading).to(device)
         t5, pooled = (value[None].to(device) for value in text_of(cache, scene.sample))
         with socket.placed(people):
             for index in range(levels):

@@ -1,6 +1,7 @@
 """report.md of a run: what it brought, whether it only copies, and the pictures to judge that by eye."""
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -116,4 +117,5 @@ def _panels(folder: Path) -> dict[str, dict[str, Sequence[tuple[float, float]]]]
 
 
 def _series(rows: Sequence[Mapping[str, str]], name: str) -> list[tuple[float, float]]:
-    return [(float(row["step"]), float(row[name])) for row in rows if row.get(name) not in (None, "")]
+    points = [(float(row["step"]), float(row[name])) for row in rows if row.get(name)]
+    return [point for point in points if isfinite(point[1])]

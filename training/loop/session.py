@@ -13,12 +13,13 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from withanyone_core.adapter.shape import Branch
 from withanyone_core.injection.diffusers import AdapterSocket
 
 from ..configuration.finetune import Finetune
 from ..configuration.writing import settings_text
 from ..evaluation.measuring import Instruments
-from .batch import make_batch
+from .batch import Reading, make_batch
 from .checkpoints import Checkpoint, checkpoints, read_checkpoint, remove_old, step_of, write_checkpoint
 from .judging import Truth, encoded, headline, judged, look_of, truth_of
 from .optimiser import Average, learning_rate, optimiser_numbers, optimiser_tensors, restore_optimiser
@@ -67,8 +68,9 @@ class Session:
         return self.settings.out
 
     @property
-    def truncates_boxes(self) -> bool:
-        return self.trained.file is not None and self.trained.file.truncates_boxes
+    def reading(self) -> Reading:
+        file = self.trained.file
+        return Reading(Branch.SIG in self.trained.weights, file is not None and file.truncates_boxes)
 
     @property
     def verdict(self) -> Verdict:
@@ -113,10 +115,16 @@ class Session:
         cache = self.sources.at(self.settings).cache
         with self.averaged():
             losses = validation_losses(
-                cache, self.scenes, self.frozen, self.socket, look.noise_levels, 1.0, self.truncates_boxes
+                cache,
+                self.scenes,
+                self.frozen,
+                self.socket,
+                look.noise_levels,
+                self.settings.noise.guidance,
+                self.reading,
             )
             pictures = [
-                painted(cache, scene, self.frozen, self.socket, look.steps, look.guidance, self.truncates_boxes)
+                painted(cache, scene, self.frozen, self.socket, look.steps, look.guidance, self.reading)
                 for scene in self.scenes
             ]
         truths = self._known_truths()
@@ -201,7 +209,7 @@ class Session:
         source, count = self.sources.at(settings), settings.optim.batch
         samples = source.sampler.micro_batch(settings.data, settings.seed, step, index * count, count)
         negatives = settings.nce.negatives if self.frozen.recogniser is not None else 0
-        batch = make_batch(source.cache, samples, self.frozen.scale, source.bank, negatives, self.truncates_boxes)
+        batch = make_batch(source.cache, samples, self.frozen.scale, source.bank, negatives, self.reading)
         passed = run_pass(batch.to(self.accelerator.device), self.frozen, self.socket, source.device_bank, settings)
         self.accelerator.backward(passed.loss / settings.optim.accum)
         return passed.values
@@ -250,9 +258,7 @@ class Session:
             kinds[kind][key] = value
         self.trained.load(kinds["parameter"])
         restore_optimiser(self.optimiser, self.trained.parameters, kinds["optimiser"], numbers["optimiser"])
-        if self.average.tensors and kinds["average"].keys() == self.average.tensors.keys():
-            for name, value in kinds["average"].items():
-                self.average.tensors[name].copy_(value)
+        self.average = Average(kinds["average"] or self.trained.parameters, self.settings.optim.ema)
         self.progress = Progress.from_json(numbers["progress"])
 
 
