@@ -133,11 +133,15 @@ def test_a_damaged_index_is_named(tmp_path):
         Cache.open(tmp_path)
 
 
-def test_a_full_disk_leaves_the_previous_cache(tmp_path, monkeypatch):
+@pytest.mark.parametrize("files_that_fit", [0, 1, 2])
+def test_a_full_disk_leaves_the_previous_cache(tmp_path, monkeypatch, files_that_fit):
     cache = written(tmp_path)
+    room = [None] * files_that_fit
 
     def full(descriptor):
-        raise OSError(28, "No space left on device")
+        if not room:
+            raise OSError(28, "No space left on device")
+        room.pop()
 
     monkeypatch.setattr(shards.os, "fsync", full)
     with pytest.raises(OSError, match=r"No space left on device.*same command again"):

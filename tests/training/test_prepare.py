@@ -131,6 +131,9 @@ def test_a_changed_model_rebuilds_only_what_depends_on_it(tmp_path, caplog, kind
     assert [name for name in counts if counts[name]] == [name for name in counts if name in asked]
     assert "was made with other models" in caplog.text
     assert Cache.open(tmp_path / "cache").fingerprints[kind] == "another"
+    means = {name for name in shards.Shards(tmp_path / "cache/shards") if name.endswith(".mean")}
+    cache = Cache.open(tmp_path / "cache")
+    assert means == {f"{crop.latent}.mean" for picture in cache.pictures for crop in picture.crops}
 
 
 def test_another_way_of_working_gives_the_same_cache(tmp_path):

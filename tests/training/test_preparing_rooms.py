@@ -269,17 +269,12 @@ def test_flags():
 
 
 def test_false_negatives_are_dropped():
-    own = np.stack([coded.vector_of(1, 1), coded.vector_of(2, 1)])
-    like = 20 * at(0.45)
-    unlike = 20 * at(0.35)
-    towards = coded.vector_of(1, 1) / 20
-    found = bank(own, [0, 1], np.stack([like, unlike, 20 * towards]).astype(np.float32), seed=0, least=0)
-    vectors = found.negatives.vectors.numpy()
-    kept = vectors[found.negatives.identities.numpy() == FOREIGN]
-    cosines = kept @ own.T / np.linalg.norm(kept, axis=1)[:, None] / 20
-    assert cosines.max(initial=-1) <= 0.4
-    assert (found.foreign, found.dropped, found.filled) == (len(kept), 3 - len(kept), 0)
-    assert found.dropped >= 1
+    own = np.stack([coded.vector_of(1, 0), coded.vector_of(2, 0)])
+    foreign = 20 * np.stack([at(0.41), at(0.39), at(0.5, person=2), coded.direction(9)]).astype(np.float32)
+    found = bank(own, [0, 1], foreign, seed=0, least=0)
+    assert (found.foreign, found.dropped, found.filled) == (2, 2, 0)
+    assert np.array_equal(found.negatives.vectors.numpy(), np.concatenate([own, foreign[[1, 3]]]))
+    assert found.negatives.identities.tolist() == [0, 1, FOREIGN, FOREIGN]
 
 
 def test_a_small_bank_is_filled_with_vectors_of_the_same_kind():
