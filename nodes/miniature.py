@@ -124,14 +124,18 @@ class MiniaturePhotos(io.ComfyNode):
                     "miniature models learnt from.",
                 ),
                 io.Int.Input("photos", default=1, min=1, max=64, tooltip="How many photos of this person to draw."),
-                io.Int.Input("seed", default=0, min=0, max=2**32 - 1, tooltip="Which photos: another number, others."),
+                io.Int.Input(
+                    "series", default=0, min=0, max=2**32 - 1, tooltip="Which photos: another number, others."
+                ),
             ],
             outputs=[io.Image.Output(display_name="photos")],
         )
 
     @classmethod
-    def execute(cls, person: int, photos: int, seed: int) -> io.NodeOutput:
-        portraits = [draw_portrait(np.random.default_rng([seed, photo]), person_of(person)) for photo in range(photos)]
+    def execute(cls, person: int, photos: int, series: int) -> io.NodeOutput:
+        portraits = [
+            draw_portrait(np.random.default_rng([series, photo]), person_of(person)) for photo in range(photos)
+        ]
         pixels = np.stack([render(portrait, PHOTO_PX, PHOTO_PX).pixels for portrait in portraits])
         return io.NodeOutput(torch.from_numpy(pixels).float() / 255)
 
