@@ -97,7 +97,7 @@ def shipped_autoencoder(folder: Path = WEIGHTS) -> AutoencoderKL:
 
 RECIPE = Recipe(
     name="autoencoder",
-    steps=4500,
+    steps=9000,
     learning_rate=2e-3,
     build=diffusers_autoencoder,
     batches=Squares,

@@ -67,7 +67,7 @@ def _batches(scratch: Path, seed: int) -> JudgeBatches:
     pools = (open_scenes(scratch, SCENES_END, SCENES), open_portraits(scratch, PORTRAITS))
     known = open_pools(scratch)
     strangers = tuple(pool.without_people_of(known) for pool in pools)
-    return JudgeBatches(UprightFaces(strangers, TEMPLATE, SIDE_PX, BATCH, seed + 7, carelessness=0.035, wear=1.1))
+    return JudgeBatches(UprightFaces(strangers, TEMPLATE, SIDE_PX, BATCH, seed + 7, carelessness=0.06, wear=1.1))
 
 
 def _export(module: nn.Module, folder: Path) -> tuple[Path, ...]:
@@ -95,7 +95,7 @@ def _card() -> dict:
 
 RECIPE = Recipe(
     name="judge",
-    steps=800,
+    steps=600,
     learning_rate=2e-3,
     build=InTraining,
     batches=_batches,

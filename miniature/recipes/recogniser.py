@@ -86,7 +86,7 @@ def everybody(traits: np.ndarray, seed: int, step: int) -> Tensor:
 
 
 def batches_of(pools: tuple[Pool, ...], seed: int, batch: int = BATCH) -> RecogniserBatches:
-    return RecogniserBatches(UprightFaces(pools, ARCFACE, SIDE_PX, batch, seed, carelessness=0.03, wear=0.8))
+    return RecogniserBatches(UprightFaces(pools, ARCFACE, SIDE_PX, batch, seed, carelessness=0.06, wear=0.8))
 
 
 def open_pools(scratch: Path) -> tuple[Pool, ...]:
@@ -111,7 +111,7 @@ def _export(module: nn.Module, folder: Path) -> tuple[Path, ...]:
 
 RECIPE = Recipe(
     name="recogniser",
-    steps=1_000,
+    steps=800,
     learning_rate=2e-3,
     build=InTraining,
     batches=_batches,

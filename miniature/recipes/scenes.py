@@ -65,7 +65,7 @@ def rendered_scenes(seed: int, start: int, count: int) -> tuple[np.ndarray, list
 
 def signed_pixels(pixels: np.ndarray) -> Tensor:
     """Pixels uint8 [N, H, W, 3] as the coder reads them, float32 [N, 3, H, W] in -1..1."""
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def _scene(rng: np.random.Generator, first: int, last: int, people: int | None) -> Scene:
