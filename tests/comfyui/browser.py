@@ -104,6 +104,12 @@ class Page:
 @contextmanager
 def frontend(url: str, width_px: int = 1920, height_px: int = 1080) -> Iterator[Page]:
     """Opens the frontend at this address and closes the browser afterwards."""
+    with chromium(width_px, height_px) as driver:
+        yield Page(driver, url)
+
+
+@contextmanager
+def chromium(width_px: int = 1920, height_px: int = 1080) -> Iterator[Chrome]:
     options = ChromeOptions()
     options.binary_location = shutil.which("chromium")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
@@ -112,6 +118,6 @@ def frontend(url: str, width_px: int = 1920, height_px: int = 1080) -> Iterator[
     driver = Chrome(options, Service(shutil.which("chromedriver")))
     try:
         driver.set_script_timeout(READY_SECONDS)
-        yield Page(driver, url)
+        yield driver
     finally:
         driver.quit()

@@ -2,19 +2,59 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
+import torch
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from .browser import Page
+from ...withanyone_core.identity_file import save_identity
+from ..test_identity_file import person
+from .browser import Page, frontend, require_chromium
+from .frontends import frontend_options
+from .server import ComfyServer
 
 WIDGET = "/extensions/withanyone/face_layout"
+NODES_2 = "Nodes 2.0"
+RENDERERS = ("LiteGraph", NODES_2)
 MOVE_MS = 20  # a mouse that jumps would do, but not one that takes selenium's quarter of a second each time
 Point = tuple[float, float]
+
+
+@contextmanager
+def opened(version: str) -> Iterator[tuple[ComfyServer, Page]]:
+    """A server that shows this frontend, and its page."""
+    require_chromium()
+    with ComfyServer(options=frontend_options(version)) as server:
+        server.post("/settings/Comfy.TutorialCompleted", True)  # else the first page opens with a choice of templates
+        with frontend(server.url, 1280, 1200) as page:
+            yield server, page
+
+
+def choose_renderer(page: Page, renderer: str) -> None:
+    """One of RENDERERS."""
+    nodes_2 = renderer == NODES_2
+    page.call("await app.extensionManager.setting.set('Comfy.VueNodes.Enabled', args[0])", nodes_2)
+
+
+def save_people(server: ComfyServer, colours: Mapping[str, tuple[int, int, int]]) -> list[str]:
+    """Identities by their names, each with a crop of one colour (0 to 255); what Load Identity calls their files."""
+    folder = server.base / "output/identities"
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for name, colour in colours.items():
+        path = folder / f"{re.sub(r'[^a-z]', '_', name.lower())}_00001_.safetensors"
+        if not path.exists():
+            crop = torch.tensor(colour).expand(512, 512, 3) / 255
+            save_identity(replace(person(name), crop=crop.contiguous()), path)
+        files.append(f"{path.name} [output]")
+    return files
 
 
 class LayoutPage:

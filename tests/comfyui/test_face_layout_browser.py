@@ -1,34 +1,29 @@
 """Face Layout in a real Chromium, on both frontends and in both of their renderers."""
 
 import json
-import os
-from dataclasses import replace
 
 import pytest
-import torch
 from selenium.webdriver.common.keys import Keys
-from withanyone_pack.tests.comfyui.browser import frontend, require_chromium
+from withanyone_pack.tests.comfyui.frontends import FRONTENDS
 from withanyone_pack.tests.comfyui.layout_page import (
     ALT,
     CONTROL,
+    RENDERERS,
     SHIFT,
     LayoutPage,
+    choose_renderer,
     fractions,
     group_graph,
     near,
+    opened,
+    save_people,
 )
-from withanyone_pack.tests.comfyui.server import ComfyServer, PromptError
-from withanyone_pack.tests.pack import TESTBED
-from withanyone_pack.tests.test_identity_file import person
-from withanyone_pack.withanyone_core.identity_file import save_identity
+from withanyone_pack.tests.comfyui.server import PromptError
 from withanyone_pack.withanyone_core.presets import preset_layout, row_layout
 from withanyone_pack.withanyone_core.preview import CANVAS, SHADE_ALPHA, colour_of
 
 pytestmark = pytest.mark.browser
 
-NEWEST = "1.58.1"
-FRONTENDS = ("1.32.9", NEWEST)
-RENDERERS = ("LiteGraph", "Nodes 2.0")
 RED, GREEN, BLUE = (220, 30, 30), (30, 200, 30), (40, 60, 230)
 MARKUP = "<img src=x onerror=document.title='broken'>"
 WEIGHTS = (1 + number / 20 for number in range(10))
@@ -37,46 +32,23 @@ BACKDROP = (0x20, 0x40, 0x60)
 BOXES = [[96, 96, 304, 400], [512, 128, 768, 448]]
 
 
-def newest_frontend():
-    folder = TESTBED / f"frontend-{NEWEST}"
-    if not folder.is_dir():
-        words = f"the frontend {NEWEST} is not in the test bed; `bash test.sh` fetches it"
-        pytest.fail(words) if os.environ.get("CI") == "true" else pytest.skip(words)
-    return folder
-
-
 @pytest.fixture(scope="module", params=FRONTENDS)
 def served(request):
-    require_chromium()
-    options = () if request.param != NEWEST else ("--front-end-root", str(newest_frontend()))
-    with ComfyServer(options=options) as server:
-        server.post("/settings/Comfy.TutorialCompleted", True)  # else the first page opens with a choice of templates
-        with frontend(server.url, 1280, 1200) as page:
-            yield server, page
+    with opened(request.param) as (server, page):
+        yield server, page
 
 
 @pytest.fixture(params=RENDERERS)
 def layout(served, request):
     _, page = served
-    page.call(
-        "await app.extensionManager.setting.set('Comfy.VueNodes.Enabled', args[0])", request.param == RENDERERS[1]
-    )
+    choose_renderer(page, request.param)
     return LayoutPage(page)
 
 
 @pytest.fixture
 def people(served):
-    """Names of saved identities: crops of one colour each, and one name with markup in it."""
     server, _ = served
-    names = {"Ada": RED, MARKUP: GREEN, "Cleo": BLUE}
-    folder = server.base / "output/identities"
-    folder.mkdir(parents=True, exist_ok=True)
-    for number, (name, colour) in enumerate(names.items()):
-        path = folder / f"person_{number}.safetensors"
-        if not path.exists():
-            crop = torch.tensor(colour).expand(512, 512, 3) / 255
-            save_identity(replace(person(name), crop=crop.contiguous()), path)
-    return [f"person_{number}.safetensors [output]" for number in range(len(names))]
+    return save_people(server, {"Ada": RED, MARKUP: GREEN, "Cleo": BLUE})
 
 
 def shaded(number):

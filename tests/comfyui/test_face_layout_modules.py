@@ -1,0 +1,110 @@
+"""What Face Layout's modules compute, against the server's own code: in Chromium, without ComfyUI."""
+
+import functools
+import http.server
+import json
+import random
+import threading
+
+import pytest
+from withanyone_pack.tests.comfyui.browser import chromium, require_chromium
+from withanyone_pack.tests.pack import ROOT
+from withanyone_pack.withanyone_core.cells import box_cells
+from withanyone_pack.withanyone_core.drawn_boxes import boxes_from_json, boxes_to_json
+from withanyone_pack.withanyone_core.layout import CELL_PX, Box
+from withanyone_pack.withanyone_core.preview import colour_of
+
+pytestmark = pytest.mark.browser
+
+WEB = ROOT / "nodes/web"
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def module():
+    """Runs the body of an async function with what a module of face_layout/ exports at hand, as `module`."""
+    require_chromium()
+    served = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(WEB)))
+    threading.Thread(target=served.serve_forever, daemon=True).start()
+    with chromium() as driver:
+        driver.get(f"http://127.0.0.1:{served.server_port}/face_layout/boxes.js")
+
+        def run(name, body, *values):
+            script = f"""
+                const [args, done] = [[...arguments].slice(0, -1), arguments[arguments.length - 1]];
+                import('/face_layout/{name}.js')
+                    .then(async module => JSON.stringify(await (async () => {{ {body} }})()))
+                    .then(done, error => done(JSON.stringify({{error: String(error)}})))
+            """
+            return json.loads(driver.execute_async_script(script, *values))
+
+        yield run
+    served.shutdown()
+    served.server_close()
+
+
+def random_boxes(count):
+    """Anywhere around the canvas, and on the edges of cells as pixels give them."""
+    within = random.Random(7)
+    boxes = [
+        Box(*(within.uniform(-0.2, 0.9) for _ in range(2)), *(within.uniform(0.1, 1.2) for _ in range(2)))
+        for _ in range(count)
+    ]
+    edges = [sorted(within.sample(range(0, 1025, 16), 2)) for _ in range(count)]
+    return boxes + [Box(a / 1024, a / 1024, b / 1024, b / 1024) for a, b in edges]
+
+
+@pytest.mark.parametrize(("width", "height"), [(1024, 1024), (832, 1216), (1040, 592), (10000, 10000), (16, 2048)])
+def test_cells_are_those_the_model_uses(module, width, height):
+    boxes = random_boxes(150)
+    counted = module(
+        "geometry",
+        "return args[0].map(box => module.boxCells(box, args[1]))",
+        [list(box.as_tuple()) for box in boxes],
+        {"width": width, "height": height, "cell": CELL_PX},
+    )
+    columns, rows = width // CELL_PX, height // CELL_PX
+    assert counted == [list(box_cells(box.to_px(width, height), columns, rows)) for box in boxes]
+
+
+def test_colours_are_those_of_the_previews(module):
+    numbers = list(range(1, 100))
+    assert module("colours", "return args[0].map(module.colourOf)", numbers) == [list(colour_of(n)) for n in numbers]
+
+
+def test_boxes_cross_over_and_back_to_the_last_bit(module):
+    boxes = tuple(box for box in random_boxes(100) if box.x1 < min(box.x2, 1) and box.y1 < min(box.y2, 1))
+    text = module("boxes", "return module.writeBoxes(module.parseBoxes(args[0]).boxes)", boxes_to_json(boxes))
+    assert boxes_from_json(text) == boxes
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[[1, 2, 3]]", '[[0, 0, 1, "1"]]', "[[0, 0, 1, null]]", "[[0, 0, 1, 1e999]]"]
+)
+def test_what_the_server_cannot_read_is_shown_by_no_box(module, text):
+    with pytest.raises(ValueError, match=r"[Bb]ox"):
+        boxes_from_json(text)
+    parsed = module("boxes", "return module.parseBoxes(args[0])", text)
+    assert parsed["boxes"] == []
+    assert parsed["problem"]
+
+
+def test_history_goes_back_and_forth_and_forgets_what_was_undone(module):
+    body = """
+        const {begun, recorded, undone, redone} = module
+        const three = recorded(recorded(begun(1), 2), 3)
+        const back = undone(undone(undone(three)))
+        const forth = redone(redone(redone(back)))
+        const other = recorded(undone(three), 4)
+        const long = Array.from({length: 500}).reduce((history, _, index) => recorded(history, index), begun(-1))
+        return [back, forth, redone(other), long.past.length]
+    """
+    back, forth, other, kept = module("history", body)
+    assert back == {"past": [], "present": 1, "future": [2, 3]}
+    assert forth == {"past": [1, 2], "present": 3, "future": []}
+    assert other == {"past": [1, 2], "present": 4, "future": []}
+    assert kept == 200
