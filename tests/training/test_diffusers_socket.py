@@ -203,6 +203,14 @@ def test_a_branch_of_weight_zero_is_not_run(adapter):
     assert torch.equal(*results)
 
 
+def test_the_sig_branch_asks_for_tokens(adapter):
+    crowd = people([LEFT])
+    socket = AdapterSocket(transformer(), adapter)
+    without = PlacedPeople(crowd.arcface_BPE, crowd.members_BPN)
+    with pytest.raises(ValueError, match="reads SigLIP tokens, and these people have none"), socket.placed(without):
+        pass
+
+
 def test_an_adapter_of_another_size_is_refused():
     from dataclasses import replace
 

@@ -90,7 +90,8 @@ def test_a_diffusers_folder_holds_everything(tmp_path, reader):
 
 
 @pytest.mark.parametrize(
-    ("t5_prefix", "clip_prefix"), [("", ""), ("t5xxl.transformer.", "clip_l.transformer.text_model.")]
+    ("t5_prefix", "clip_prefix"),
+    [("", ""), ("text_encoders.t5xxl.transformer.", "text_encoders.clip_l.transformer.text_model.")],
 )
 def test_names_as_several_programs_write_them(tmp_path, t5_prefix, clip_prefix):
     t5_file, clip_file = files(tmp_path, t5_prefix, clip_prefix)

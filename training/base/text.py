@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 HUB_REPOSITORY = "black-forest-labs/FLUX.1-dev"  # whose tokenizers may lie in the hub's cache already
+# What whole checkpoints and bundles put before the names.
+_T5_PREFIXES = ("text_encoders.t5xxl.transformer.", "t5xxl.transformer.", "t5xxl.")
+_CLIP_PREFIXES = ("text_encoders.clip_l.transformer.", "clip_l.transformer.", "clip_l.")
 _T5_TOKENS, _CLIP_TOKENS = 512, 77
 _CLIP_HEAD, _T5_BUCKETS_DISTANCE = 64, 128
 _TOKENIZER_FILES = ("*.json", "*.model", "*.txt")
@@ -72,7 +75,7 @@ def load_t5(path: Path, dtype: torch.dtype = torch.bfloat16, device: torch.devic
     """A frozen T5 encoder, sizes read off its tensors."""
     from transformers import T5Config, T5EncoderModel
 
-    state = _state(model_folder(path, "text_encoder_2"), ("t5xxl.transformer.", "t5xxl."))
+    state = _state(model_folder(path, "text_encoder_2"), _T5_PREFIXES)
     _require(path, state, "encoder.block.0.layer.0.SelfAttention.q.weight", "T5 encoder (t5xxl_fp16.safetensors)")
     bias = state["encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"]
     query = state["encoder.block.0.layer.0.SelfAttention.q.weight"]
@@ -101,7 +104,7 @@ def load_clip(path: Path, dtype: torch.dtype = torch.bfloat16, device: torch.dev
     """A frozen CLIP text model, sizes read off its tensors (heads of 64 channels)."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    state = _state(model_folder(path, "text_encoder"), ("clip_l.transformer.", "clip_l."))
+    state = _state(model_folder(path, "text_encoder"), _CLIP_PREFIXES)
     state = {key.removeprefix("text_model."): value for key, value in state.items()}
     _require(path, state, "embeddings.token_embedding.weight", "CLIP text model (clip_l.safetensors)")
     words, width = state["embeddings.token_embedding.weight"].shape

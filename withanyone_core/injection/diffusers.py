@@ -142,6 +142,11 @@ class AdapterSocket:
     def _keys_values(self, branch: Branch, people: PlacedPeople) -> Tensor:
         """[L, B, 2, H, P * T, C]; only people who are somewhere are encoded."""
         encoder = self.adapter[branch].encoder
+        if branch is Branch.SIG and people.siglip_BPTW is None:
+            raise ValueError(
+                "The sig branch reads SigLIP tokens, and these people have none. Prepare the photos with a SigLIP "
+                "tower, or use the arc branch alone."
+            )
         present_BP = people.members_BPN.any(2)
         if not present_BP.any():
             # A batch in which everybody was dropped must still reach the adapter's parameters, with zero gradients.
