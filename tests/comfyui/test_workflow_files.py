@@ -23,7 +23,7 @@ def rectangle(node):
 
 
 def test_all_are_there():
-    assert len(NAMES) == 9
+    assert len(NAMES) == 11
 
 
 @pytest.mark.parametrize("name", NAMES)
