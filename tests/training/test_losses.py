@@ -152,15 +152,16 @@ def test_negatives_of_the_same_person_and_look_alikes_are_dropped():
     others = torch.cat([positives, torch.randn(2, 64, generator=generator)])
     other_identities = torch.tensor([0, 1, -1, 0, -1])
     alike = positives[1] + 0.5 * torch.randn(64, generator=generator)
-    strangers = Bank.of(torch.stack([alike, torch.randn(64, generator=generator)]), torch.tensor([-1, -1]))
-    rows = torch.tensor([[0, 1], [0, 1], [1, 1]])
-    found = contrast(made, positives, identities, others, other_identities, strangers, rows)
-    # Face 0: not itself and not the second picture of person 0. Face 1: not its look-alike in the bank.
-    # Face 2, whom nobody knows: not itself, which is too alike.
-    assert found.counts_F.tolist() == [3 + 2, 4 + 1, 4 + 2]
+    known = torch.randn(2, 64, generator=generator)
+    bank = Bank.of(torch.stack([alike, *known]), torch.tensor([-1, -1, 0]))
+    rows = torch.tensor([[0, 1, 2], [0, 1, 1], [1, 1, 2]])
+    found = contrast(made, positives, identities, others, other_identities, bank, rows)
+    # Face 0: not itself, not the second picture of person 0, not that person's row of the bank. Face 1: not itself, not
+    # its look-alike in the bank. Face 2, whom nobody knows: not itself, which is too alike.
+    assert found.counts_F.tolist() == [3 + 2, 4 + 2, 4 + 3]
     unit = torch.nn.functional.normalize
-    cosines = unit(made, dim=-1).detach() @ unit(torch.cat([others, strangers.unit_NE]), dim=-1).T
-    expected = cosines[1][[0, 2, 3, 4, 6]]
+    cosines = unit(made, dim=-1).detach() @ unit(torch.cat([others, bank.unit_NE]), dim=-1).T
+    expected = cosines[1][[0, 2, 3, 4, 6, 6]]
     assert torch.isclose(found.hardest_F[1], expected.max())
     positive = torch.cosine_similarity(made[1], positives[1], dim=0)
     logits = torch.cat([positive[None], expected]) / 0.1
