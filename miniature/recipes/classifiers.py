@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ..models.classifiers import FACE_PX, PICTURE_PX, Classifiers
-from .pool import FACE, PICTURE, Pool, open_scenes
-from .recogniser import SCENES_END
+from .pool import FACE, PICTURE, SCENES, Pool, open_scenes
 from .siglip import square_crop
 from .training import Batch, Recipe
 from .upright import unit_levels
@@ -72,7 +71,7 @@ def _loss(logits: dict[str, Tensor], answers: Tensor) -> Tensor:
 
 
 def _batches(scratch: Path, seed: int) -> ClassifierBatches:
-    return ClassifierBatches(open_scenes(scratch, 0, SCENES_END), seed + 13)
+    return ClassifierBatches(open_scenes(scratch, 0, SCENES), seed + 13)
 
 
 def _export(module: nn.Module, folder: Path) -> tuple[Path, ...]:

@@ -20,7 +20,7 @@ from ..world.renderer import SeenFace, render, seen_faces
 from ..world.scene import LIGHTS, PLACES, STUDIO, Scene, draw_portrait
 from .scenes import SIZE_PX, scene_pool, training_scene
 
-SCENES_SEED, SCENES = 0, 24_000  # the picture model's own, so that they are rendered once
+SCENES_SEED, SCENES = 0, 16_000  # the picture model's own, so that they are rendered once
 WHERE = (*PLACES, STUDIO)
 WORLD = Path(renderer.__file__).parent
 CHUNK = 50

@@ -23,7 +23,7 @@ from .training import Batch, Recipe
 from .upright import UprightFaces, unit_levels
 
 FILE = "faces/recogniser.onnx"
-SCENES_END = 16_000  # of the scenes; the judge learns from those that follow
+SCENES_END = 11_000  # of the scenes; the judge learns from those that follow
 PORTRAITS = Portraits(seed=102, first=300_000, pictures=1_500, size_px=256)  # sharper than scenes, as photos are
 BATCH = 128
 OTHERS = 1_024  # people of no picture who are to be told from those in the batch
