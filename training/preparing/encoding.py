@@ -9,7 +9,7 @@ from torch import Tensor
 
 from withanyone_core.faces.crop import BoxPx, face_crop
 
-from ..cache.shards import ShardWriter, key_of
+from ..cache.shards import Shards, ShardWriter, key_of
 from .crops import Crop
 from .instruments import Instruments
 from .looking import mapped
@@ -45,16 +45,21 @@ def text_key(instruments: Instruments, text: str) -> str:
 
 
 def encode_pictures(
-    jobs: Iterable[PictureJob], instruments: Instruments, kept: Mapping[str, Tensor], writer: ShardWriter, workers: int
+    jobs: Iterable[PictureJob], instruments: Instruments, shards: Shards, shard_bytes: int, workers: int
 ) -> Iterator[PictureJob]:
     """Writes what is missing and yields each job once it is done."""
+    # Apart, so that a changed VAE leaves no shard of old latents behind for the tokens in it.
+    latents, tokens = ShardWriter(shards, shard_bytes), ShardWriter(shards, shard_bytes)
 
-    def encode(job: PictureJob) -> tuple[PictureJob, dict[str, Tensor]]:
-        return job, _picture_tensors(job, instruments, kept)
+    def encode(job: PictureJob) -> tuple[PictureJob, dict[str, Tensor], dict[str, Tensor]]:
+        return job, *_picture_tensors(job, instruments, shards)
 
-    for job, tensors in mapped(encode, jobs, workers):
-        writer.put(tensors)
+    for job, of_crops, of_faces in mapped(encode, jobs, workers):
+        latents.put(of_crops)
+        tokens.put(of_faces)
         yield job
+    latents.flush()
+    tokens.flush()
 
 
 def encode_texts(texts: Sequence[str], instruments: Instruments, writer: ShardWriter) -> Iterator[str]:
@@ -66,26 +71,31 @@ def encode_texts(texts: Sequence[str], instruments: Instruments, writer: ShardWr
             t5, pooled = (_finite(tensor, f"the text {text!r}") for tensor in (t5, pooled))
             writer.put({f"{key}.t5": t5.to(TOKEN_DTYPE), f"{key}.pooled": pooled.to(TOKEN_DTYPE)})
         yield text
+    writer.flush()
 
 
-def _picture_tensors(job: PictureJob, instruments: Instruments, kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _picture_tensors(
+    job: PictureJob, instruments: Instruments, kept: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The posteriors of the crops and the tokens of the faces that are not kept yet."""
     latents = {latent_key(instruments, job.digest, crop): crop for crop in job.crops}
     tokens = {siglip_key(instruments, job.digest, box): box for box in job.faces_px} if instruments.siglip else {}
     latents = {key: crop for key, crop in latents.items() if f"{key}.logvar" not in kept}
     tokens = {key: box for key, box in tokens.items() if f"{key}.flipped" not in kept}
     if not latents and not tokens:
-        return {}
+        return {}, {}
     photo = decoded(job.source.location.read())
-    made: dict[str, Tensor] = {}
+    of_crops: dict[str, Tensor] = {}
     for key, crop in latents.items():
         mean, logvar = instruments.picture.encode(crop.pixels(photo))
         for name, tensor in (("mean", mean), ("logvar", logvar)):
-            made[f"{key}.{name}"] = _finite(tensor, job.source.name).to(LATENT_DTYPE)
+            of_crops[f"{key}.{name}"] = _finite(tensor, job.source.name).to(LATENT_DTYPE)
+    of_faces: dict[str, Tensor] = {}
     for key, box in tokens.items():
         crop = face_crop(photo, box)
         for name, pixels in (("tokens", crop), ("flipped", np.ascontiguousarray(crop[:, ::-1]))):
-            made[f"{key}.{name}"] = _finite(instruments.siglip.tokens(pixels), job.source.name).to(TOKEN_DTYPE)
-    return made
+            of_faces[f"{key}.{name}"] = _finite(instruments.siglip.tokens(pixels), job.source.name).to(TOKEN_DTYPE)
+    return of_crops, of_faces
 
 
 def _finite(tensor: Tensor, what: str) -> Tensor:

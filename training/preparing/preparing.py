@@ -69,22 +69,12 @@ def prepare(settings: PrepareSettings, load: Callable[[], Instruments]) -> Prepa
     (settings.cache / SHARDS).mkdir(parents=True, exist_ok=True)
     remove_partial_files(settings.cache)
     shards = Shards(settings.cache / SHARDS)
-    writer = ShardWriter(shards, int(settings.shard_mb * 2**20))
-    workers = settings.workers or os.cpu_count() or 1
-    looks = list(_bar(looks_at(sources, instruments, shards, writer, workers), len(sources), "faces", "photo"))
-    writer.flush()
+    looks = _looks(sources, instruments, shards, settings)
     naming = _named(sources, looks, settings)
     plan = planned(naming.photos, tuple(naming.centres), settings, instruments)
     for photo, reason in plan.rejected:
         logger.warning("%s is left out: %s.", photo.source.name, reason)
-    texts = _texts(plan, settings)
-    for _ in _bar(encode_texts(texts, instruments, writer), len(texts), "texts", "text"):
-        pass
-    for _ in _bar(
-        encode_pictures(plan.jobs, instruments, shards, writer, workers), len(plan.jobs), "pictures", "photo"
-    ):
-        pass
-    writer.flush()
+    _encode(plan, instruments, shards, settings)
     negatives = _bank(naming, plan, settings)
     cache = _cache(plan, negatives, instruments, shards, settings)
     write_cache(settings.cache, cache)
@@ -106,8 +96,29 @@ def _check_folders(settings: PrepareSettings) -> None:
 
 def _sources(settings: PrepareSettings) -> tuple[Source, ...]:
     if settings.layout == "multiid2m" or (settings.layout == "auto" and is_multiid(settings.data)):
-        return multiid_sources(settings.data, settings.workers or os.cpu_count() or 1, settings.limit)
+        return multiid_sources(settings.data, _workers(settings), settings.limit)
     return plain_sources(settings.data)
+
+
+def _looks(
+    sources: Sequence[Source], instruments: Instruments, shards: Shards, settings: PrepareSettings
+) -> list[Look]:
+    writer = ShardWriter(shards, _shard_bytes(settings))
+    found = looks_at(sources, instruments, shards, writer, _workers(settings))
+    looks = list(_bar(found, len(sources), "faces", "photo"))
+    writer.flush()
+    return looks
+
+
+def _encode(plan: Plan, instruments: Instruments, shards: Shards, settings: PrepareSettings) -> None:
+    """Writes every text, latent and token of the plan that is missing."""
+    texts, shard_bytes = _texts(plan, settings), _shard_bytes(settings)
+    of_texts = encode_texts(texts, instruments, ShardWriter(shards, shard_bytes))
+    of_pictures = encode_pictures(plan.jobs, instruments, shards, shard_bytes, _workers(settings))
+    for _ in _bar(of_texts, len(texts), "texts", "text"):
+        pass
+    for _ in _bar(of_pictures, len(plan.jobs), "pictures", "photo"):
+        pass
 
 
 def _named(sources: Sequence[Source], looks: Sequence[Look], settings: PrepareSettings) -> Naming:
@@ -213,6 +224,14 @@ def _photos_by_person(plan: Plan) -> dict[str, list[PersonPhoto]]:
                     PersonPhoto(face.embedding, face.landmarks_px, photo.look.hash, len(photo.look.faces))
                 )
     return found
+
+
+def _workers(settings: PrepareSettings) -> int:
+    return settings.workers or os.cpu_count() or 1
+
+
+def _shard_bytes(settings: PrepareSettings) -> int:
+    return int(settings.shard_mb * 2**20)
 
 
 def _bar(items: Iterator, total: int, what: str, unit: str) -> Iterator:
