@@ -101,7 +101,7 @@ class OptimSettings(Section):
     skip_limit  the run stops after so many steps in a row whose loss is no number
     """
 
-    name: Literal["adamw", "adamw8bit"] = "adamw8bit"
+    name: Literal["adamw", "adamw8bit"] = "adamw"
     lr: Positive = 1e-4
     wd: NotNegative = 0.01
     betas: tuple[Share, Share] = (0.9, 0.999)
