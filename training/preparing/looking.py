@@ -38,7 +38,7 @@ class Look:
     faces                 by descending detection score
     sharp                 sharpness of each face, see `quality.sharpness`
     second                float32 [faces, width] of the second recogniser, or None
-    thumbs                uint8 [faces, 96, 96, 3]; of a photo without faces itself [1, 96, 96, 3]
+    thumbs                name of the kept uint8 [faces, 96, 96, 3]; of a photo without faces itself [1, 96, 96, 3]
     unreadable            why it could not be read, in words; then everything else is empty
     """
 
@@ -49,7 +49,7 @@ class Look:
     faces: tuple[Face, ...] = ()
     sharp: tuple[float, ...] = ()
     second: np.ndarray | None = None
-    thumbs: np.ndarray | None = None
+    thumbs: str = ""
     unreadable: str = ""
 
     @property
@@ -188,7 +188,7 @@ def _remembered(digest: str, tensors: Mapping[str, Tensor], first: str, second: 
         _faces(tensors, first),
         tuple(tensors[f"{first}.sharp"].tolist()),
         None if second is None else tensors[f"{second}.vectors"].numpy(),
-        tensors[f"{first}.thumbs"].numpy(),
+        f"{first}.thumbs",
     )
 
 

@@ -78,10 +78,10 @@ def prepare(settings: PrepareSettings, load: Callable[[], Instruments]) -> Prepa
     negatives = _bank(naming, plan, settings)
     cache = _cache(plan, negatives, instruments, shards, settings)
     write_cache(settings.cache, cache)
-    shards.close()
-    remove_unused_shards(settings.cache, _used(cache, looks, instruments, shards))
     findings = examined(_photos_by_person(plan), negatives.foreign)
     report = write_report(settings.cache, cache, naming, plan, negatives, findings)
+    shards.close()
+    remove_unused_shards(settings.cache, _used(cache, looks, instruments, shards))
     return Prepared(cache, naming, plan, negatives, findings, report)
 
 

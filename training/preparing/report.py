@@ -3,13 +3,14 @@
 import base64
 import io
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from ..cache.cache import Cache
 from ..cache.entries import UNKNOWN
@@ -42,7 +43,7 @@ img {{ width: 96px; height: 96px; border: 3px solid #2a7; border-radius: 4px; }}
 def write_report(folder: Path, cache: Cache, naming: Naming, plan: Plan, bank: Bank, findings: Findings) -> Path:
     """Writes report.md, report.html and doctor.json; gives the first."""
     write_whole(folder / NUMBERS, (json.dumps(asdict(findings), indent=2) + "\n").encode())
-    write_whole(folder / SHEET, sheet(naming, plan).encode())
+    write_whole(folder / SHEET, sheet(naming, plan, cache.tensors).encode())
     write_whole(folder / READABLE, markdown(cache, naming, plan, bank, findings).encode())
     return folder / READABLE
 
@@ -69,17 +70,28 @@ def markdown(cache: Cache, naming: Naming, plan: Plan, bank: Bank, findings: Fin
     return "\n".join(lines).rstrip() + "\n"
 
 
-def sheet(naming: Naming, plan: Plan) -> str:
-    """The contact sheet: one page with all pictures in it."""
-    sections = [_figures(person, _faces_of(plan, index)) for index, person in enumerate(plan.identities)]
-    sections.append(_figures("Strangers", _faces_of(plan, UNKNOWN)))
+@dataclass(frozen=True)
+class _Item:
+    """A face of the sheet: where its small picture is kept, what is written below, and its colour."""
+
+    thumbs: str
+    number: int
+    name: str
+    words: str
+    colour: str
+
+
+def sheet(naming: Naming, plan: Plan, tensors: Mapping[str, Tensor]) -> str:
+    """The contact sheet: one page with all pictures in it.
+
+    tensors  of the cache, which hold the small pictures
+    """
+    sections = [_figures(person, _faces_of(plan, index), tensors) for index, person in enumerate(plan.identities)]
+    sections.append(_figures("Strangers", _faces_of(plan, UNKNOWN), tensors))
     left_out = [(source, look, reason) for source, look, reason in naming.rejected]
     left_out += [(photo.source, photo.look, reason) for photo, reason in plan.rejected]
-    rejected = [
-        (None if look.thumbs is None else look.thumbs[0], source.name, reason, "no")
-        for source, look, reason in left_out
-    ]
-    sections.append(_figures("Left out", rejected))
+    rejected = [_Item(look.thumbs, 0, source.name, reason, "no") for source, look, reason in left_out]
+    sections.append(_figures("Left out", rejected, tensors))
     return _PAGE.format(sections="\n".join(section for section in sections if section))
 
 
@@ -131,30 +143,32 @@ def _flagged(plan: Plan) -> list[str]:
     return found
 
 
-def _faces_of(plan: Plan, identity: int) -> list[tuple[np.ndarray | None, str, str, str]]:
+def _faces_of(plan: Plan, identity: int) -> list[_Item]:
     found = []
     for face, (photo, number) in zip(plan.faces, plan.numbers, strict=True):
         if face.identity == identity:
             picture = plan.pictures[photo]
             colour = "unknown" if identity == UNKNOWN else "held" if picture.held_out else "yes"
-            thumbs = plan.photos[photo].look.thumbs
             words = ", ".join(face.flags).replace("_", " ")
-            found.append((None if thumbs is None else thumbs[number], picture.name, words, colour))
+            found.append(_Item(plan.photos[photo].look.thumbs, number, picture.name, words, colour))
     return found
 
 
-def _figures(title: str, items: Sequence[tuple[np.ndarray | None, str, str, str]]) -> str:
+def _figures(title: str, items: Sequence[_Item], tensors: Mapping[str, Tensor]) -> str:
     if not items:
         return ""
     more = f"<p>and {len(items) - SHOWN_AT_MOST} more</p>" if len(items) > SHOWN_AT_MOST else ""
-    figures = "\n".join(_figure(*item) for item in items[:SHOWN_AT_MOST])
+    figures = "\n".join(_figure(item, tensors) for item in items[:SHOWN_AT_MOST])
     return f'<h2>{escape(title)} ({len(items)})</h2>\n<div class="faces">\n{figures}\n</div>{more}'
 
 
-def _figure(thumb: np.ndarray | None, name: str, words: str, colour: str) -> str:
-    image = "" if thumb is None else f'<img alt="" src="data:image/jpeg;base64,{_jpeg(thumb)}">'
-    note = f"<br>{escape(words)}" if words else ""
-    return f'<figure class="{colour}">{image}<figcaption>{escape(name)}{note}</figcaption></figure>'
+def _figure(item: _Item, tensors: Mapping[str, Tensor]) -> str:
+    image = ""
+    if item.thumbs in tensors:
+        encoded = _jpeg(tensors[item.thumbs][item.number].numpy())
+        image = f'<img alt="" src="data:image/jpeg;base64,{encoded}">'
+    note = f"<br>{escape(item.words)}" if item.words else ""
+    return f'<figure class="{item.colour}">{image}<figcaption>{escape(item.name)}{note}</figcaption></figure>'
 
 
 def _jpeg(picture: np.ndarray) -> str:
