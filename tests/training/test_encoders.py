@@ -99,6 +99,18 @@ def test_names_as_several_programs_write_them(tmp_path, t5_prefix, clip_prefix):
         assert all(torch.equal(value, model.state_dict()[key]) for key, value in loaded.state_dict().items())
 
 
+def test_t5_in_float16_does_not_overflow(tmp_path):
+    state = {key: value for key, value in t5().state_dict().items() if "embed_tokens" not in key}
+    factors = {"wo.weight": 300, "wi_0.weight": 20, "wi_1.weight": 20}
+    large = {key: value * factors.get(key.split("DenseReluDense.")[-1], 1) for key, value in state.items()}
+    path, ids = written(tmp_path / "t5.safetensors", large), torch.tensor([[4, 5, 6, 1]])
+    both = torch.float16, torch.float32
+    with torch.no_grad():
+        narrow, wide = (load_t5(path, dtype)(input_ids=ids).last_hidden_state for dtype in both)
+    assert narrow.isfinite().all()
+    assert (narrow - wide).abs().max() < 0.05 * wide.abs().max()
+
+
 def test_scaled_fp8_text_encoders_are_descaled(tmp_path):
     state = {key: value for key, value in t5().state_dict().items() if "embed_tokens" not in key}
     matrices = [key for key in state if key.endswith(("q.weight", "wo.weight"))]

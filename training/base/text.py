@@ -129,7 +129,9 @@ def _filled(
     missing = [key for key, value in named.items() if value is None]
     if missing:
         raise ValueError(f"{Path(path).name} is not complete: {', '.join(missing[:4])} is missing.")
-    model.load_state_dict({key: value.to(dtype) for key, value in named.items()}, assign=True)
+    # T5's last matrices overflow in float16; its class takes them in float32 beside the rest.
+    wide = {key: torch.float32 for key in named if dtype == torch.float16 and key.endswith("DenseReluDense.wo.weight")}
+    model.load_state_dict({key: value.to(wide.get(key, dtype)) for key, value in named.items()}, assign=True)
     return model.eval().requires_grad_(False)
 
 
