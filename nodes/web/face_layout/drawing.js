@@ -149,9 +149,9 @@ function drawNumber(context, [x1, y1], number, colour) {
   context.fillText(text, x1 + wide / 2, y1 + high / 2 + 0.5);
 }
 
-/** A triangle with an exclamation mark in the upper right corner. */
-function drawWarning(context, [, y1, x2]) {
-  const [x, y] = [x2 - 9, y1 + 10];
+/** A triangle with an exclamation mark in the upper right corner, beside a box that has no room for it. */
+function drawWarning(context, [x1, y1, x2]) {
+  const [x, y] = [x2 - x1 < 36 ? x2 + 11 : x2 - 9, y1 + 10];
   context.beginPath();
   context.moveTo(x, y - 8);
   context.lineTo(x + 8, y + 6);

@@ -28,6 +28,7 @@ from withanyone_pack.tests.comfyui.workflows.draft import Draft
 WINDOW_PX = 2700, 2000
 THUMBNAIL_PX = 1000, 750
 COLOURS = ((196, 120, 80), (80, 130, 180), (120, 160, 90), (150, 100, 160))
+SHOWN = {"face_layout": 2}  # the group that a thumbnail begins with, by its place; the second unless named
 EDGE = 3 * GAP  # above the graph, where the page keeps its menu button
 
 Region = tuple[float, float, float, float]  # x, y, width and height on the canvas
@@ -89,9 +90,9 @@ def whole(groups: list[dict[str, Any]]) -> Region:
     return x, y, right + 2 * GAP - x, bottom + 2 * GAP - y
 
 
-def middle(groups: list[dict[str, Any]]) -> Region:
-    """A part that fits a thumbnail: from the second group on, the height of the first row."""
-    x, y, _, height = groups[1]["bounding"]
+def middle(groups: list[dict[str, Any]], first: int) -> Region:
+    """A part that fits a thumbnail: from one group on, the height of the first row."""
+    x, y, _, height = groups[first]["bounding"]
     wide, high = THUMBNAIL_PX
     height += 2 * GAP
     return x - GAP, y - GAP, height * wide / high, height
@@ -109,7 +110,8 @@ def make(page: Page, name: str, draft: Draft) -> Image.Image:
     page.load(workflow)
     write(ROOT / f"example_workflows/{name}.json", workflow)
     write(ROOT / f"tests/comfyui/api/{name}.json", page.api_graph())
-    thumbnail = screenshot(page, middle(workflow["groups"])).resize(THUMBNAIL_PX, Image.Resampling.LANCZOS)
+    part = screenshot(page, middle(workflow["groups"], SHOWN.get(name, 1)))
+    thumbnail = part.resize(THUMBNAIL_PX, Image.Resampling.LANCZOS)
     thumbnail.save(ROOT / f"example_workflows/{name}.jpg", quality=80, optimize=True)
     picture = screenshot(page, whole(workflow["groups"]))
     if any(group.muted for group in draft.groups):
