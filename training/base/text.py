@@ -116,6 +116,8 @@ def load_clip(path: Path, dtype: torch.dtype = torch.bfloat16, device: torch.dev
         num_attention_heads=max(1, width // _CLIP_HEAD),
         max_position_embeddings=state["embeddings.position_embedding.weight"].shape[0],
         hidden_act="quick_gelu",
+        bos_token_id=words - 2,
+        eos_token_id=words - 1,
     )
     return _filled(path, CLIPTextModel(configuration), state, dtype, "text_model.").to(device)
 
