@@ -20,6 +20,7 @@ add_training()
 from training.base.files import fingerprint
 from training.cache.cache import Cache
 from training.configuration.preparing import EncoderSettings, FaceSettings, NegativeSettings, PrepareSettings
+from training.configuration.reading import read_settings
 from training.prepare import main
 
 
@@ -108,3 +109,12 @@ def test_from_a_bare_clone_it_explains_every_setting(tmp_path):
     for section in (PrepareSettings, FaceSettings, EncoderSettings, NegativeSettings):
         for key in section.model_fields:
             assert re.search(rf"^ *([a-z0-9_]+, )*{key}\b", described, re.MULTILINE), key
+
+
+@pytest.mark.parametrize("name", ["prepare.yaml", "prepare_miniature.yaml"])
+def test_the_shipped_recipes_lack_only_data_and_cache(name):
+    recipe = ROOT / "training/recipes" / name
+    with pytest.raises(ValueError, match=r"data is missing.*\n.*cache is missing"):
+        read_settings(PrepareSettings, recipe)
+    settings = read_settings(PrepareSettings, recipe, ["data=photos", "cache=cache"])
+    assert settings.encoders.vae.parent.name in ("vae", "weights")
