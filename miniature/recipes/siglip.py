@@ -133,7 +133,7 @@ def _export(module: nn.Module, folder: Path) -> tuple[Path, ...]:
 
 RECIPE = Recipe(
     name="siglip",
-    steps=600,
+    steps=500,
     learning_rate=1e-3,
     build=InTraining,
     batches=_batches,
