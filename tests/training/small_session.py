@@ -69,7 +69,7 @@ def small_frozen(recogniser: bool = True) -> Frozen:
     return Frozen(small_base(), vae, LatentScale(), Recogniser() if recogniser else None)
 
 
-def small_base() -> FluxTransformer2DModel:
+def small_base(hidden: int = HIDDEN) -> FluxTransformer2DModel:
     with torch.random.fork_rng():
         torch.manual_seed(2)
         transformer = FluxTransformer2DModel(
@@ -77,7 +77,7 @@ def small_base() -> FluxTransformer2DModel:
             num_layers=1,
             num_single_layers=LAYERS - 1,
             attention_head_dim=32,
-            num_attention_heads=HIDDEN // 32,
+            num_attention_heads=hidden // 32,
             joint_attention_dim=T5_WIDTH,
             pooled_projection_dim=POOLED_WIDTH,
             guidance_embeds=True,
@@ -111,12 +111,13 @@ def small_session(folder, *changes: str, photos=None, frozen=None, instruments=N
     torch.set_num_threads(1)  # on models this small, threads only wait for each other
     settings = settings_of(folder, *changes)
     photos = photos or small_cache()
-    sizes = Sizes(HIDDEN, LAYERS, 512, SIGLIP_WIDTH)
+    frozen = frozen or small_frozen()
+    sizes = Sizes(frozen.transformer.inner_dim, LAYERS, 512, SIGLIP_WIDTH)
     trained = load_trained(settings.adapter, settings.train, sizes, CPU, dtype, settings.seed)
     session = Session(
         settings,
         Accelerator(cpu=True),
-        frozen or small_frozen(),
+        frozen,
         trained,
         Sources(CPU, {settings.data.cache: photos}),
         make_optimiser(settings.optim, trained.parameters),
