@@ -182,8 +182,8 @@ def export(model: PictureModel, folder: Path) -> tuple[Path, ...]:
     for name, state in states.items():
         save_file({key: value.half().cpu().contiguous() for key, value in state.items()}, folder / name)
     vocabularies = [
-        *save_vocabulary(word_tokenizer(WORDS, starts=False), folder / T5_WORDS),
-        *save_vocabulary(word_tokenizer(WORDS, starts=True), folder / CLIP_WORDS),
+        *save_vocabulary(word_tokenizer(WORDS, starts=False), T5_TOKENS, folder / T5_WORDS),
+        *save_vocabulary(word_tokenizer(WORDS, starts=True), CLIP_TOKENS, folder / CLIP_WORDS),
     ]
     return (*(folder / name for name in states), *vocabularies)
 
@@ -199,12 +199,13 @@ def t5_names(t5: nn.Module) -> dict[str, Tensor]:
     return {key: value for key, value in t5.state_dict().items() if key != "encoder.embed_tokens.weight"}
 
 
-def save_vocabulary(tokenizer: Tokenizer, folder: Path) -> tuple[Path, ...]:
-    """Writes a folder that transformers opens."""
+def save_vocabulary(tokenizer: Tokenizer, length: int, folder: Path) -> tuple[Path, ...]:
+    """Writes a folder that transformers opens, whose captions are `length` tokens long."""
     folder.mkdir(parents=True, exist_ok=True)
     words, settings = folder / "tokenizer.json", folder / "tokenizer_config.json"
     tokenizer.save(str(words))
-    settings.write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", **SPECIAL_NAMES}, indent=4) + "\n")
+    said = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": length, **SPECIAL_NAMES}
+    settings.write_text(json.dumps(said, indent=4) + "\n")
     return words, settings
 
 
