@@ -95,7 +95,7 @@ def _card() -> dict:
 
 RECIPE = Recipe(
     name="judge",
-    steps=500,
+    steps=1_000,
     learning_rate=2e-3,
     build=InTraining,
     batches=_batches,
