@@ -1,0 +1,46 @@
+"""In a real ComfyUI the shipped miniature workflow paints what the models paint without it, from the same noise."""
+
+import numpy as np
+import pytest
+from withanyone_pack.tests.comfyui.server import ComfyServer
+from withanyone_pack.tests.comfyui.small_graphs import id_of, node_of, pixels, shipped_graph
+from withanyone_pack.tests.training.rooms import add_training
+
+pytestmark = pytest.mark.server
+add_training()
+
+from withanyone_pack.miniature.generation import shipped_painter
+
+SECONDS = 300
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return shipped_graph("miniature")
+
+
+@pytest.fixture(scope="module")
+def finished(graph):
+    with ComfyServer() as server:
+        history = server.run(graph, SECONDS)
+        yield server, history
+
+
+def test_every_picture_is_the_painters(graph, finished):
+    server, history = finished
+    shown = [pixels(file) for file in server.images(history, id_of(graph, "SaveImage"))]
+    painted = shipped_painter().paint(
+        [node_of(graph, "CLIPTextEncode")["text"]] * len(shown),
+        node_of(graph, "RandomNoise")["noise_seed"],
+        node_of(graph, "WithAnyoneScheduler")["steps"],
+        node_of(graph, "FluxGuidance")["guidance"],
+    )
+    assert len(shown) == node_of(graph, "EmptySD3LatentImage")["batch_size"]
+    # ComfyUI cuts off what PNG's eight bits do not hold, the painter rounds
+    assert np.abs(np.stack(shown).astype(int) - painted).max() <= 2
+
+
+def test_both_people_are_found_in_their_photos_and_placed(graph, finished):
+    words = finished[1]["outputs"][id_of(graph, "WithAnyonePreviewFaces")]["text"][0]
+    assert "person 1: box 1" in words
+    assert "person 2: box 2" in words
