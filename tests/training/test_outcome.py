@@ -12,7 +12,7 @@ from withanyone_pack.tests.training.small_session import HIDDEN, LAYERS, SIGLIP_
 from training.export import main as export
 from training.loop.checkpoints import checkpoints
 from training.loop.finishing import finish
-from training.loop.outcome import exported
+from training.loop.outcome import exported, header_of
 from training.loop.train import train
 from withanyone_core.adapter.checkpoint import AdapterFileError, inspect_adapter
 from withanyone_core.adapter.lora import read_lora
@@ -90,6 +90,12 @@ def test_the_header_tells_the_recipe_the_data_and_the_numbers_but_not_the_machin
     numbers = json.loads(header["withanyone.numbers"])
     assert (numbers["before"]["step"], numbers["after"]["step"]) == (0, 2)
     assert header["modelspec.sai_model_spec"] == "1.0.1"
+
+
+def test_the_header_tells_whose_face_vectors_the_adapter_knows(tmp_path):
+    settings = {"out": str(tmp_path / "run"), "id_loss": {"recogniser": str(tmp_path / "antelopev2/glintr100.onnx")}}
+    assert header_of(settings, 2, "", [], lora=False)["face_model"] == "antelopev2/glintr100.onnx"
+    assert "face_model" not in header_of(settings | {"id_loss": {"recogniser": None}}, 2, "", [], lora=False)
 
 
 def test_the_report_has_a_table_curves_and_pictures(tmp_path):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from withanyone_core.adapter.branches import merge, split
 from withanyone_core.adapter.checkpoint import AdapterFile, Change, inspect_adapter
+from withanyone_core.adapter.face_model import METADATA_KEY
 from withanyone_core.adapter.lora import read_lora
 from withanyone_core.version import VERSION
 
@@ -63,6 +64,7 @@ def header_of(
         "modelspec.title": f"{Path(settings['out']).name} (step {step})",
         "modelspec.date": date.today().isoformat(),
         "modelspec.description": "A WithAnyone identity adapter, fine-tuned on a user's own photos.",
+        **_face_model(settings["id_loss"]["recogniser"]),
         "withanyone.version": VERSION,
         "withanyone.step": str(step),
         "withanyone.recipe": json.dumps(_without_paths(dict(settings))),
@@ -102,6 +104,11 @@ def _whole(file: AdapterFile, changes: Sequence[Change] = ()) -> dict[str, Tenso
     if file.layout == "single":
         return split(file, next(iter(file.shapes)), changes)
     return merge([file], changes)
+
+
+def _face_model(recogniser: str | None) -> Header:
+    """Whose face vectors the adapter knows, as identities name it: the pack's folder and the recogniser's file."""
+    return {METADATA_KEY: "/".join(Path(recogniser).parts[-2:])} if recogniser else {}
 
 
 def _at(measured: list[Mapping[str, Any]], step: int) -> dict[str, float | None]:

@@ -14,11 +14,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+import numpy as np
 from pack import ROOT, load_pack
-from PIL import Image, ImageDraw
+from PIL import Image
 
 load_pack()
 
+from withanyone_pack.miniature.world import draw_portrait, person_of, render
 from withanyone_pack.tests.comfyui.browser import Page, frontend
 from withanyone_pack.tests.comfyui.server import ComfyServer
 from withanyone_pack.tests.comfyui.workflows.arrangement import GAP, finished
@@ -27,30 +29,25 @@ from withanyone_pack.tests.comfyui.workflows.draft import Draft
 
 WINDOW_PX = 2700, 2000
 THUMBNAIL_PX = 1000, 750
-COLOURS = ((196, 120, 80), (80, 130, 180), (120, 160, 90), (150, 100, 160))
+PERSONS = (1_000_001, 1_000_002, 1_000_003, 1_000_005)
 SHOWN = {"face_layout": 2}  # the group that a thumbnail begins with, by its place; the second unless named
 EDGE = 3 * GAP  # above the graph, where the page keeps its menu button
 
 Region = tuple[float, float, float, float]  # x, y, width and height on the canvas
 
 
-def drawn_people(*colours: tuple[int, int, int]) -> Image.Image:
-    """Heads and shoulders, one colour a person. No photograph of anyone is committed with a screenshot."""
-    picture = Image.new("RGB", (220 * len(colours) + 60, 280), (225, 220, 210))
-    draw = ImageDraw.Draw(picture)
-    for number, colour in enumerate(colours):
-        x = 220 * number
-        draw.ellipse((x + 90, 45, x + 190, 175), fill=colour)
-        draw.ellipse((x + 40, 190, x + 240, 420), fill=colour)
-    return picture
+def drawn_people(*persons: int, day: int = 0) -> Image.Image:
+    """People of the miniature world, side by side. No photograph of anyone is committed with a screenshot."""
+    scenes = [draw_portrait(np.random.default_rng([day, person]), person_of(person)) for person in persons]
+    return Image.fromarray(np.concatenate([render(scene, 320, 320).pixels for scene in scenes], axis=1))
 
 
 def draw_pictures(folder: Path) -> None:
-    for number, colour in enumerate(COLOURS, 1):
-        drawn_people(colour).save(folder / f"person_{number}.jpg")
-    drawn_people(*reversed(COLOURS)).save(folder / "guide.jpg")
-    drawn_people(*COLOURS[2:]).save(folder / "to_edit.jpg")
-    drawn_people(COLOURS[0]).save(folder / "another_photo.jpg")
+    for number, person in enumerate(PERSONS, 1):
+        drawn_people(person).save(folder / f"person_{number}.jpg")
+    drawn_people(*reversed(PERSONS)).save(folder / "guide.jpg")
+    drawn_people(*PERSONS[2:]).save(folder / "to_edit.jpg")
+    drawn_people(PERSONS[0], day=1).save(folder / "another_photo.jpg")
 
 
 def without_menus(page: Page) -> None:
