@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from training.base.flux_keys import to_diffusers
+from withanyone_core.flux_keys import to_diffusers
 from withanyone_core.schedule import released_sigmas
 
 from .models.autoencoder import LATENT_CHANNELS, PIXELS_A_CELL, SCALE, SHIFT

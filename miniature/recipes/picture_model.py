@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 from tqdm import tqdm
 
-from training.base.flux_keys import to_comfyui
+from withanyone_core.flux_keys import to_comfyui
 
 from ..models.autoencoder import SCALE, SHIFT
 from ..models.backbone import CELL_LATENTS, diffusers_flux

@@ -11,11 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from withanyone_pack.miniature import weights_folder as files
 from withanyone_pack.miniature.models import autoencoder, backbone, text
 from withanyone_pack.nodes import miniature_models
-from withanyone_pack.tests.training.rooms import add_training
-
-add_training()
-
-from training.base.flux_keys import to_diffusers
+from withanyone_pack.withanyone_core.flux_keys import to_diffusers
 
 CAPTION = "two people in a park, sunset: happy left with glasses, calm ahead"
 

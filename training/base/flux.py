@@ -9,8 +9,9 @@ import torch
 from diffusers import FluxTransformer2DModel
 from torch import Tensor, nn
 
+from withanyone_core.flux_keys import to_diffusers
+
 from .files import Tensors, model_folder, open_tensors
-from .flux_keys import to_diffusers
 from .fp8 import Fp8Linear, replace_linears
 
 _PREFIXES = ("model.diffusion_model.", "diffusion_model.", "transformer.")

@@ -1,14 +1,11 @@
 import pytest
 import torch
 from withanyone_pack.tests.pack import add_comfyui
-from withanyone_pack.tests.training.rooms import add_training
 
 add_comfyui()
-add_training()
 
 from withanyone_pack.tests.comfyui.small_flux import SMALL, small_flux
-
-from training.base.flux_keys import to_comfyui, to_diffusers
+from withanyone_pack.withanyone_core.flux_keys import to_comfyui, to_diffusers
 
 
 def comfyui_weights():
