@@ -182,7 +182,7 @@ def _export(module: nn.Module, folder: Path) -> tuple[Path, ...]:
 
 RECIPE = Recipe(
     name="detector",
-    steps=700,
+    steps=1_500,
     learning_rate=2e-3,
     build=Detector,
     batches=_batches,

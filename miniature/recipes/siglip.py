@@ -40,18 +40,22 @@ WORN = ("glasses", "hat")
 
 
 class InTraining(nn.Module):
-    """The tower, and linear readers of what its tokens say on average."""
+    """The tower, and linear readers of all its tokens side by side.
+
+    Of their mean little could be read: it forgets where things are, and tokens have to say what is in their own place.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.tower = SiglipVisionModel(config())
-        self.numbers = nn.Linear(WIDTH, NUMBERS)
-        self.choices = nn.ModuleDict({name: nn.Linear(WIDTH, options) for name, options in CHOICES.items()})
-        self.worn = nn.Linear(WIDTH, len(WORN))
+        read = WIDTH * (SIDE_PX // PATCH_PX) ** 2
+        self.numbers = nn.Linear(read, NUMBERS)
+        self.choices = nn.ModuleDict({name: nn.Linear(read, options) for name, options in CHOICES.items()})
+        self.worn = nn.Linear(read, len(WORN))
 
     def forward(self, pixels_BCHW: Tensor) -> Tensor:
-        """Mean token [B, width]."""
-        return self.tower(pixel_values=pixels_BCHW).last_hidden_state.mean(1)
+        """Tokens side by side, [B, patches * width]."""
+        return self.tower(pixel_values=pixels_BCHW).last_hidden_state.flatten(1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,11 +98,11 @@ def square_crop(pool: Pool, record: np.ndarray, rng: np.random.Generator, side_p
 
 def siglip_loss(module: nn.Module, batch: Batch) -> Tensor:
     crops, numbers, choices, wear = batch
-    mean_token = module(crops).float()
-    loss = 4 * mse_loss(module.numbers(mean_token).float(), numbers)
+    tokens = module(crops).float()
+    loss = 4 * mse_loss(module.numbers(tokens).float(), numbers)
     for place, reader in enumerate(module.choices.values()):
-        loss = loss + 0.3 * cross_entropy(reader(mean_token).float(), choices[:, place])
-    return loss + 0.3 * binary_cross_entropy_with_logits(module.worn(mean_token).float(), wear)
+        loss = loss + 0.3 * cross_entropy(reader(tokens).float(), choices[:, place])
+    return loss + 0.3 * binary_cross_entropy_with_logits(module.worn(tokens).float(), wear)
 
 
 def config() -> SiglipVisionConfig:
@@ -133,7 +137,7 @@ def _export(module: nn.Module, folder: Path) -> tuple[Path, ...]:
 
 RECIPE = Recipe(
     name="siglip",
-    steps=500,
+    steps=700,
     learning_rate=1e-3,
     build=InTraining,
     batches=_batches,
