@@ -37,6 +37,7 @@ from .training import Recipe
 
 SCENES = 16_000
 PICTURES_A_STEP = 32
+CODED_AT_ONCE = 64
 NO_CAPTION_SHARE = 0.1
 # FLUX.1-dev is distilled: how strongly the caption pulls is an input, 1 for not more than in nature. Ours learns that
 # from its own difference with and without caption ("model guidance", arXiv 2502.12154), once there is one to speak of.
@@ -70,15 +71,25 @@ class PictureModel(nn.Module):
 
 
 class CodedScenes:
-    """Scenes as the sampler sees them, mixed with noise, beside their captions' word ids."""
+    """Scenes as the sampler sees them, mixed with noise, beside their captions' word ids.
 
-    def __init__(self, scratch: Path, seed: int) -> None:
-        pool = scene_pool(scratch, seed, SCENES)
-        started = time.monotonic()
-        self._mean, self._deviation = coded(pool.pixels, scratch, f"{seed}_{SCENES}")
-        self._t5_ids, self._clip_ids = word_ids(pool.captions)
-        self._seed = seed
-        self.seconds = pool.seconds + time.monotonic() - started
+    mean, deviation  of the scenes' latents, [scenes, 16, h, w]
+    seconds          what rendering and coding took
+    """
+
+    def __init__(
+        self,
+        mean: np.ndarray,
+        deviation: np.ndarray,
+        captions: Sequence[str],
+        seed: int,
+        seconds: float = 0.0,
+        size: int = PICTURES_A_STEP,
+    ) -> None:
+        self._mean, self._deviation = mean, deviation
+        self._t5_ids, self._clip_ids = word_ids(captions)
+        self._seed, self._size = seed, size
+        self.seconds = seconds
 
     def __call__(self, step: int) -> tuple[Tensor, ...]:
         """Mixed latents [B, 16, h, w], noise levels [B], guidances [B], word ids for T5 [B, 32] and for CLIP [B, 40].
@@ -86,17 +97,17 @@ class CodedScenes:
         Last the velocity to learn, [B, 16, h, w], before any guidance.
         """
         rng = np.random.default_rng([self._seed, 1, step])
-        chosen = np.sort(rng.choice(SCENES, PICTURES_A_STEP, replace=False))
+        chosen = np.sort(rng.choice(len(self._mean), self._size, replace=False))
         mean, deviation = (part[chosen].astype(np.float32) for part in (self._mean, self._deviation))
         noise = rng.standard_normal
         clean = mean + deviation * noise(mean.shape, np.float32)
         end = noise(mean.shape, np.float32)
         # Logit-normal and a little towards noise, where a picture's plan is made; uniform draws learn that slower.
-        level = 1 / (1 + np.exp(-noise(PICTURES_A_STEP, np.float32) - 0.3))
+        level = 1 / (1 + np.exp(-noise(self._size, np.float32) - 0.3))
         share = level[:, None, None, None]
-        guided = (rng.random(PICTURES_A_STEP) < GUIDED_SHARE) & (step >= PLAIN_STEPS)
-        guidance = np.where(guided, rng.uniform(1, LARGEST_GUIDANCE, PICTURES_A_STEP), 1).astype(np.float32)
-        said = torch.from_numpy(guided | (rng.random(PICTURES_A_STEP) >= NO_CAPTION_SHARE))[:, None]
+        guided = (rng.random(self._size) < GUIDED_SHARE) & (step >= PLAIN_STEPS)
+        guidance = np.where(guided, rng.uniform(1, LARGEST_GUIDANCE, self._size), 1).astype(np.float32)
+        said = torch.from_numpy(guided | (rng.random(self._size) >= NO_CAPTION_SHARE))[:, None]
         t5_ids, clip_ids = (
             torch.where(said, ids[chosen], nothing)
             for ids, nothing in zip((self._t5_ids, self._clip_ids), word_ids([""]), strict=True)
@@ -152,28 +163,30 @@ def word_ids(captions: Sequence[str]) -> tuple[Tensor, Tensor]:
     return _ids(captions, starts=False, length=T5_TOKENS), _ids(captions, starts=True, length=CLIP_TOKENS)
 
 
-@torch.inference_mode()
-@torch.autocast("cpu", torch.bfloat16)  # half the time for an error far below the posterior's own deviation
-def coded(pixels: np.ndarray, scratch: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of all scenes' latents as the sampler sees them, float16 [scenes, 16, 20, 20].
-
-    Coded once into `scratch` by the shipped coder.
-    """
+def coded_scenes(scratch: Path, seed: int) -> CodedScenes:
+    """The first scenes of a seed, rendered and coded once into `scratch` by the shipped coder."""
+    pool = scene_pool(scratch, seed, SCENES)
+    started = time.monotonic()
     digest = digest_of(WEIGHTS / CODER).sha256[:8]
-    path = scratch / f"latents_{name}_{digest}.npy"
+    path = scratch / f"latents_{seed}_{SCENES}_{digest}.npy"
     if not path.exists():
-        autoencoder = shipped_autoencoder()
-        blocks = [
-            autoencoder.encode(signed_pixels(pixels[start : start + 64])).latent_dist
-            for start in tqdm(range(0, len(pixels), 64), desc="coding scenes")
-        ]
-        means = torch.cat([(block.mean.float() - SHIFT) * SCALE for block in blocks])
-        deviations = torch.cat([block.std.float() * SCALE for block in blocks])
         with path.with_suffix(".part").open("wb") as file:
-            np.save(file, torch.stack((means, deviations)).half().numpy())
+            np.save(file, coded(pool.pixels))
         os.replace(path.with_suffix(".part"), path)
     mean, deviation = np.load(path, mmap_mode="r")
-    return mean, deviation
+    return CodedScenes(mean, deviation, pool.captions, seed, pool.seconds + time.monotonic() - started)
+
+
+@torch.inference_mode()
+@torch.autocast("cpu", torch.bfloat16)  # half the time for an error far below the posterior's own deviation
+def coded(pixels: np.ndarray) -> np.ndarray:
+    """Mean and deviation of scenes' latents as the sampler sees them, float16 [2, scenes, 16, 20, 20]."""
+    autoencoder = shipped_autoencoder()
+    starts = tqdm(range(0, len(pixels), CODED_AT_ONCE), desc="coding scenes", disable=None)
+    blocks = [autoencoder.encode(signed_pixels(pixels[start : start + CODED_AT_ONCE])).latent_dist for start in starts]
+    means = torch.cat([(block.mean.float() - SHIFT) * SCALE for block in blocks])
+    deviations = torch.cat([block.std.float() * SCALE for block in blocks])
+    return torch.stack((means, deviations)).half().numpy()
 
 
 def export(model: PictureModel, folder: Path) -> tuple[Path, ...]:
@@ -220,10 +233,10 @@ def _ids(captions: Sequence[str], starts: bool, length: int) -> Tensor:
 
 RECIPE = Recipe(
     name="picture_model",
-    steps=4_000,
+    steps=2_500,
     learning_rate=1e-3,
     build=PictureModel,
-    batches=CodedScenes,
+    batches=coded_scenes,
     loss=velocity_loss,
     export=export,
     weight_decay=0.01,
