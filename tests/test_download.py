@@ -362,8 +362,9 @@ def test_nothing_but_this_command_can_reach_the_network():
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
             if clients & {name.split(".")[0] for name in names} or "insightface.utils.storage" in names:
-                reaching.add(path.parent.name)
-    assert reaching == {"download"}
+                reaching.add(path.parent.name if path.parent.name == "download" else path.name)
+    # answers.py is asked by the browser, through the server that ComfyUI runs
+    assert reaching == {"download", "answers.py"}
 
 
 @pytest.mark.parametrize("module", ["check", "download"])

@@ -177,6 +177,18 @@ def test_outside_the_with_and_unplugged_it_is_the_base_model(adapter):
         assert torch.equal(model(**arguments).sample, plain)
 
 
+@torch.no_grad()
+def test_two_sockets_in_one_transformer_keep_their_people_apart(tmp_path, adapter):
+    model, shown = transformer(), people([LEFT])
+    socket = AdapterSocket(model, adapter)
+    with socket.placed(shown):
+        alone = model(**inputs(1)).sample
+    arc_only = AdapterNetwork.load(inspect_adapter(random_adapter(tmp_path / "arc.safetensors", shapes=(ARC,), seed=9)))
+    AdapterSocket(model, arc_only)
+    with socket.placed(shown):
+        assert torch.equal(model(**inputs(1)).sample, alone)
+
+
 def test_float32_weights_work_beside_a_bfloat16_base(adapter):
     wide, narrow = transformer(), transformer(torch.bfloat16)
     results = []

@@ -23,7 +23,7 @@ from ..adapter.shape import Branch
 from ..cells import Grid, region_cells
 from ..layout import CELL_PX, Region
 
-_ENTRY = "withanyone"
+_ENTRY = "withanyone"  # and the socket's own number, so that two in one transformer do not take each other's people
 _ATTENTION_OPTIONS = "joint_attention_kwargs"
 
 Arguments = tuple[Any, ...]
@@ -86,6 +86,7 @@ class AdapterSocket:
         weights = dict.fromkeys(adapter.shapes, 1.0) if weights is None else weights
         self.weights = {branch: weight for branch, weight in weights.items() if weight != 0}
         self.dtype = transformer.x_embedder.weight.dtype
+        self._entry = f"{_ENTRY}_{id(self)}"
         self._placed: _Scene | None = None
         self._scenes: dict[int, _Scene | None] = {}
         blocks = [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
@@ -165,7 +166,7 @@ class AdapterSocket:
     ) -> tuple[Any, dict[str, Any]] | None:
         if self._placed is None:
             return None
-        options = {**(kwargs.get(_ATTENTION_OPTIONS) or {}), _ENTRY: self._placed}
+        options = {**(kwargs.get(_ATTENTION_OPTIONS) or {}), self._entry: self._placed}
         return args, {**kwargs, _ATTENTION_OPTIONS: options}
 
     def _receiver(self, layer: int) -> Callable[..., tuple[Arguments, Options]]:
@@ -174,7 +175,7 @@ class AdapterSocket:
             # Checkpointing hands the options over by position, as the last argument.
             options = args[-1] if args else kwargs.get(_ATTENTION_OPTIONS)
             rest = dict(options or {})
-            self._scenes[layer] = rest.pop(_ENTRY, None)
+            self._scenes[layer] = rest.pop(self._entry, None)
             return ((*args[:-1], rest), kwargs) if args else (args, {**kwargs, _ATTENTION_OPTIONS: rest})
 
         return receive
