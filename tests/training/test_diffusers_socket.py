@@ -183,9 +183,10 @@ def test_two_sockets_in_one_transformer_keep_their_people_apart(tmp_path, adapte
     socket = AdapterSocket(model, adapter)
     with socket.placed(shown):
         alone = model(**inputs(1)).sample
+    socket.remove()
     arc_only = AdapterNetwork.load(inspect_adapter(random_adapter(tmp_path / "arc.safetensors", shapes=(ARC,), seed=9)))
     AdapterSocket(model, arc_only)
-    with socket.placed(shown):
+    with AdapterSocket(model, adapter).placed(shown):
         assert torch.equal(model(**inputs(1)).sample, alone)
 
 
