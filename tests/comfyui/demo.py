@@ -49,7 +49,7 @@ def with_seed(graph: dict, seed: int) -> dict:
 
 def show(server: ComfyServer, history: dict, node: str, title: str, seed: int, folder: Path) -> None:
     """Prints what a node reported and copies the pictures it made."""
-    for line in history["outputs"][node].get("text", ()):
+    for line in "\n".join(history["outputs"][node].get("text", ())).splitlines():
         print(f"  {title}: {line}")
     for number, file in enumerate(server.images(history, node), 1):
         path = folder / f"{title.lower().replace(' ', '_')}_{seed}_{number}{file.suffix}"
