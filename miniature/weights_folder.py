@@ -12,6 +12,7 @@ CLIP = "clip.safetensors"
 T5_WORDS, CLIP_WORDS = "t5_tokenizer", "clip_tokenizer"
 FACES = "faces"
 SIGLIP = "siglip.safetensors"
+ADAPTER = "adapter.safetensors"
 
 
 def shipped(name: str) -> Path:
