@@ -19,12 +19,13 @@ class BaseSettings(Section):
 
     path       a diffusers folder, or a single file as ComfyUI's users have it
     vae        its VAE, where `path` is a single file
-    precision  what its weights are held in: bf16, fp32, fp8 (matrices in 8 bits, computed in bf16)
+    precision  what its weights are held in: bf16, fp32, or the blocks' matrices packed and computed in bf16: fp8 and
+               int8 (half of bf16), nf4 (a quarter; needs bitsandbytes)
     """
 
     path: UserPath
     vae: UserPath | None = None
-    precision: Literal["bf16", "fp32", "fp8"] = "bf16"
+    precision: Literal["bf16", "fp32", "fp8", "int8", "nf4"] = "bf16"
 
 
 class AdapterSettings(Section):
@@ -88,10 +89,12 @@ class DataSettings(Section):
 class OptimSettings(Section):
     """The optimiser.
 
-    name        adamw, or adamw8bit (a quarter of the memory for its states; needs bitsandbytes and CUDA)
+    name        adamw; adamw8bit (a quarter of the memory for its states; needs bitsandbytes and CUDA); prodigy (finds
+                the rate itself, twice the memory; needs pytorch-optimizer)
+    fused       one pass over the weights a step, of adamw: auto (on CUDA), true or false
     steps       of the whole run
     betas, eps  AdamW's
-    lr          the largest rate; 1e-4 suits lora, 1e-5 the other modes
+    lr          the largest rate; 1e-4 suits lora, 1e-5 the other modes; 1 with prodigy, a factor of what it finds
     wd          weight decay, of matrices only
     clip        largest norm of all gradients; 0: none
     warmup      steps in which the rate rises from 0
@@ -101,7 +104,8 @@ class OptimSettings(Section):
     skip_limit  the run stops after so many steps in a row whose loss is no number
     """
 
-    name: Literal["adamw", "adamw8bit"] = "adamw"
+    name: Literal["adamw", "adamw8bit", "prodigy"] = "adamw"
+    fused: Literal["auto"] | bool = "auto"
     lr: Positive = 1e-4
     wd: NotNegative = 0.01
     betas: tuple[Share, Share] = (0.9, 0.999)
@@ -114,6 +118,14 @@ class OptimSettings(Section):
     accum: Count = 4
     ema: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     skip_limit: Count = 10
+
+    @model_validator(mode="after")
+    def _prodigy_has_a_factor(self) -> "OptimSettings":
+        if self.name == "prodigy" and self.lr < 0.01:
+            raise ValueError(
+                f"name is prodigy, which finds the rate itself and multiplies it by lr ({self.lr:g}); set optim.lr=1"
+            )
+        return self
 
 
 class NoiseSettings(Section):
@@ -154,14 +166,28 @@ class ContrastSettings(Section):
 
 
 class MemorySettings(Section):
-    """What is computed twice to save memory.
+    """Memory against time.
 
-    checkpoint_blocks  the base model's blocks with the adapter in them
-    checkpoint_vae     the VAE's decoder
+    checkpoint_blocks  computes the base model's blocks, with the adapter in them, twice and keeps nothing inside them
+    checkpoint_vae     the VAE's decoder likewise
+    stream_blocks      so many of the base model's blocks live in the CPU's memory and are copied in when they are
+                       needed; needs checkpoint_blocks
+    compile_blocks     compiles the base model's blocks (torch.compile): slower start, faster steps
     """
 
     checkpoint_blocks: bool = True
     checkpoint_vae: bool = True
+    stream_blocks: Annotated[int, Field(ge=0)] = 0
+    compile_blocks: bool = False
+
+    @model_validator(mode="after")
+    def _streamed_blocks_are_recomputed(self) -> "MemorySettings":
+        if self.stream_blocks and not self.checkpoint_blocks:
+            raise ValueError(
+                "stream_blocks needs checkpoint_blocks, without which a block's weights are kept until the backward "
+                "pass; set it to true"
+            )
+        return self
 
 
 class EvalSettings(Section):
