@@ -29,19 +29,28 @@ class Painter:
     model: PictureModel
     autoencoder: nn.Module
 
-    @torch.inference_mode()
     def paint(self, captions: Sequence[str], seed: int, steps: int = STEPS, guidance: float = GUIDANCE) -> np.ndarray:
-        """A picture for each caption, uint8 RGB [captions, 160, 160, 3], by Euler's rule on the released schedule."""
+        """A picture for each caption, uint8 RGB [captions, 160, 160, 3], all from the noise of one seed."""
+        return self.painted_from(noise(len(captions), seed), captions, steps, guidance)
+
+    @torch.inference_mode()
+    def painted_from(
+        self, latents: Tensor, captions: Sequence[str], steps: int = STEPS, guidance: float = GUIDANCE
+    ) -> np.ndarray:
+        """The pictures that noise [captions, 16, 20, 20] becomes, by Euler's rule on the released schedule."""
         t5_ids, clip_ids = word_ids(captions)
-        side = SIZE_PX // PIXELS_A_CELL
-        shape = (len(captions), LATENT_CHANNELS, side, side)
-        latents = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
         sigmas = released_sigmas(steps, SIZE_PX, SIZE_PX)
         pull = torch.full((len(captions),), guidance)
         for sigma, following in pairwise(sigmas):
             velocity = self.model(latents, sigma.expand(len(captions)), pull, t5_ids, clip_ids)
             latents = latents + (following - sigma) * velocity
         return pixels_of(self.autoencoder.decode(latents / SCALE + SHIFT).sample)
+
+
+def noise(pictures: int, seed: int) -> Tensor:
+    """What a seed's pictures are painted from, float32 [pictures, 16, 20, 20]."""
+    side = SIZE_PX // PIXELS_A_CELL
+    return torch.randn((pictures, LATENT_CHANNELS, side, side), generator=torch.Generator().manual_seed(seed))
 
 
 def shipped_painter(folder: Path = WEIGHTS) -> Painter:

@@ -1,0 +1,165 @@
+"""Pictures of given people in given places by the shipped models and an adapter, in batches, without ComfyUI."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from tqdm import tqdm
+from transformers import SiglipVisionModel
+
+from withanyone_core.adapter.checkpoint import inspect_adapter
+from withanyone_core.adapter.network import AdapterNetwork
+from withanyone_core.adapter.shape import Branch
+from withanyone_core.adapter.strength import branch_weights
+from withanyone_core.faces.analysis import load_face_analysis
+from withanyone_core.faces.portrait import Choices, FaceAnalysis, identity_from_photos
+from withanyone_core.faces.siglip import pixel_values
+from withanyone_core.identity import Identity
+from withanyone_core.injection.diffusers import AdapterSocket, PlacedPeople, members
+from withanyone_core.layout import Region
+
+from .generation import GUIDANCE, STEPS, Painter, noise, shipped_painter
+from .recipes.scenes import SIZE_PX
+from .recipes.siglip import SIDE_PX, TOWER, config
+from .weights_folder import ADAPTER, FACES, SIGLIP, WEIGHTS
+from .world.person import person_of
+from .world.renderer import render
+from .world.scene import draw_portrait
+
+AT_ONCE = 32
+RESEMBLANCE = 0.5  # where Apply WithAnyone's slider stands when the node is new
+DETECTION_PX = 320
+PHOTO_PX = 256  # as the node Miniature Photos draws them
+
+Encoder = Callable[[np.ndarray], Tensor]  # a face crop uint8 [H, W, 3] to patch tokens [patches, width]
+
+
+@dataclass(frozen=True, eq=False)
+class Wanted:
+    """A picture to paint: who stands where. `regions` holds a place for each of the people, in their order."""
+
+    caption: str
+    seed: int
+    people: tuple[Identity, ...] = ()
+    regions: tuple[Region, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.people) != len(self.regions):
+            raise ValueError(f"{len(self.people)} people were given {len(self.regions)} places; expected as many.")
+
+
+@dataclass(frozen=True)
+class SteeredPainter:
+    """The shipped picture model with an adapter beside it.
+
+    truncates_boxes  see AdapterFile
+    """
+
+    painter: Painter
+    adapter: AdapterNetwork
+    truncates_boxes: bool = False
+
+    def paint(
+        self,
+        pictures: Sequence[Wanted],
+        resemblance: float = RESEMBLANCE,
+        weights: Mapping[Branch, float] | None = None,
+        steps: int = STEPS,
+        guidance: float = GUIDANCE,
+        what: str = "painting",
+    ) -> np.ndarray:
+        """The pictures, uint8 RGB [pictures, 160, 160, 3]; each depends on nothing but its own wishes.
+
+        resemblance  what Apply WithAnyone's slider would say, from 0 (arc alone) to 1 (sig alone)
+        weights      of the branches, in place of the slider; with 0 for all of them the picture model paints alone
+        what         shown beside the bar
+        """
+        if weights is None:
+            weights = branch_weights(self.adapter.shapes, resemblance)
+        starts = tqdm(range(0, len(pictures), AT_ONCE), desc=what, disable=None)
+        painted = [self._painted(pictures[at : at + AT_ONCE], weights, steps, guidance) for at in starts]
+        return np.concatenate([np.zeros((0, SIZE_PX, SIZE_PX, 3), np.uint8), *painted])
+
+    @torch.inference_mode()
+    def _painted(
+        self, pictures: Sequence[Wanted], weights: Mapping[Branch, float], steps: int, guidance: float
+    ) -> np.ndarray:
+        latents = torch.cat([noise(1, picture.seed) for picture in pictures])
+        steered = any(picture.people for picture in pictures) and any(weights.values())
+        socket = AdapterSocket(self.painter.model.flux, self.adapter, weights)
+        try:
+            with socket.placed(self._placed(pictures) if steered else None):
+                return self.painter.painted_from(latents, [picture.caption for picture in pictures], steps, guidance)
+        finally:
+            socket.remove()
+
+    def _placed(self, pictures: Sequence[Wanted]) -> PlacedPeople:
+        chosen = members([picture.regions for picture in pictures], SIZE_PX, SIZE_PX, self.truncates_boxes)
+        rows = [[person.arcface for person in picture.people] for picture in pictures]
+        tokens = None
+        if Branch.SIG in self.adapter.shapes:
+            tokens = _padded([[person.siglip for person in picture.people] for picture in pictures])
+        return PlacedPeople(_padded(rows), chosen, tokens)
+
+
+@dataclass(frozen=True, eq=False)
+class PhotoReader:
+    """Photos to identities, as the nodes of the pack make them."""
+
+    analysis: FaceAnalysis
+    encode: Encoder
+
+    def identity(self, photos: Sequence[np.ndarray], name: str, combine: str = "first") -> Identity:
+        """The person in RGB photos [H, W, 3] uint8; photos in which no face is found are passed over."""
+        choices = Choices(combine=combine, no_face="skip")
+        return identity_from_photos(photos, self.analysis, name, choices, self.encode)[0]
+
+    def identity_of(self, number: int, series: int = 0, photos: int = 1) -> Identity:
+        """Person `number` of the world, in as many portraits of a series."""
+        return self.identity([portrait(number, series, photo) for photo in range(photos)], f"person {number}", "mean")
+
+
+def portrait(number: int, series: int, photo: int, side_px: int = PHOTO_PX) -> np.ndarray:
+    """A photo of person `number`, uint8 RGB [side, side, 3], in a mood, pose and light of its own."""
+    rng = np.random.default_rng([series, photo, number])
+    return render(draw_portrait(rng, person_of(number)), side_px, side_px).pixels
+
+
+def shipped_steered_painter(folder: Path = WEIGHTS, adapter: Path | None = None) -> SteeredPainter:
+    """The painter of a folder of weights with the adapter in it, or with another adapter's file."""
+    file = inspect_adapter(folder / ADAPTER if adapter is None else adapter)
+    network = AdapterNetwork.load(file, dtype=torch.float32).eval().requires_grad_(False)
+    return SteeredPainter(shipped_painter(folder), network, file.truncates_boxes)
+
+
+def shipped_photo_reader(folder: Path = WEIGHTS) -> PhotoReader:
+    """The face pack and the patch encoder of a folder of weights."""
+    return PhotoReader(load_face_analysis(folder / FACES, det_size=DETECTION_PX), shipped_siglip(folder))
+
+
+def shipped_siglip(folder: Path = WEIGHTS) -> Encoder:
+    """The patch encoder of a folder of weights."""
+    tower = SiglipVisionModel(config()).eval().requires_grad_(False)
+    own, stored = tower.state_dict(), load_file(folder / SIGLIP)
+    # Recent versions of transformers leave the first part of the names out.
+    tower.load_state_dict({key if key in own else key.removeprefix(TOWER): stored[key].float() for key in stored})
+
+    @torch.inference_mode()
+    def encode(crop: np.ndarray) -> Tensor:
+        return tower(pixel_values=pixel_values(crop, SIDE_PX)).last_hidden_state[0]
+
+    return encode
+
+
+def _padded(rows: Sequence[Sequence[Tensor]]) -> Tensor:
+    """[pictures, most people, ...] with zeros for people whom a picture lacks."""
+    shape = next(value.shape for row in rows for value in row)
+    padded = torch.zeros(len(rows), max(map(len, rows)), *shape)
+    for picture, row in enumerate(rows):
+        for person, value in enumerate(row):
+            padded[picture, person] = value
+    return padded
