@@ -55,7 +55,13 @@ def same(one, two):
 
 
 @pytest.mark.parametrize(
-    "learned", [None, LearnedTokens("f00d", torch.randn(3, 16)), LearnedTokens("1", None, torch.ones(1, 4))]
+    "learned",
+    [
+        None,
+        LearnedTokens("f00d", torch.randn(3, 16), None, "withanyone.safetensors", "c0ffee"),
+        LearnedTokens("1", None, torch.ones(1, 4)),
+        LearnedTokens("2", torch.randn(3, 16).half(), torch.randn(9, 16).bfloat16()),
+    ],
 )
 @pytest.mark.parametrize("siglip", [None, torch.randn(256, 768)])
 def test_everything_comes_back_bit_for_bit(tmp_path, siglip, learned):
@@ -67,9 +73,18 @@ def test_everything_comes_back_bit_for_bit(tmp_path, siglip, learned):
         assert same(getattr(loaded, field), getattr(saved, field)), field
     assert (loaded.learned is None) == (learned is None)
     if learned is not None:
-        assert loaded.learned.adapter == learned.adapter
-        assert same(loaded.learned.arc, learned.arc)
-        assert same(loaded.learned.sig, learned.sig)
+        for field in ("adapter", "adapter_name", "recogniser"):
+            assert getattr(loaded.learned, field) == getattr(learned, field), field
+        for branch in ("arc", "sig"):
+            one, two = getattr(loaded.learned, branch), getattr(learned, branch)
+            assert same(one, two)
+            assert one is None or one.dtype == two.dtype
+
+
+def test_tokens_of_both_branches_of_the_released_adapter_take_at_most_4_mb(tmp_path):
+    learned = LearnedTokens("f00d", torch.randn(8, 3072).half(), torch.randn(264, 3072).half())
+    save_identity(person(embeddings=torch.randn(50, 512), learned=learned), tmp_path / "ann.safetensors")
+    assert (tmp_path / "ann.safetensors").stat().st_size <= 4e6
 
 
 def test_an_identity_of_the_first_version_of_the_pack_is_saved_too(tmp_path):

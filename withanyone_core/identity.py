@@ -24,15 +24,19 @@ class Face:
 
 @dataclass(frozen=True, eq=False)
 class LearnedTokens:
-    """Tokens trained for one person, for the branches of one adapter.
+    """Tokens trained for one person, in place of those that an adapter's projectors make of the face and the photo.
 
-    adapter  fingerprint of the adapter they were trained with; with another one they mean nothing
-    arc, sig float32 [tokens, hidden] of the branch, or None where nothing was trained for it
+    adapter       fingerprint of the adapter they were trained with; with another one they mean nothing
+    arc, sig      [tokens, hidden] of the branch in the type they are kept in, or None where nothing was trained for it
+    adapter_name  that adapter's file, for messages
+    recogniser    SHA-256 of the recogniser whose vectors they were trained towards; empty where unknown
     """
 
     adapter: str
     arc: Tensor | None = None
     sig: Tensor | None = None
+    adapter_name: str = ""
+    recogniser: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,6 +40,7 @@ _SHAPES: Mapping[str, tuple[int, ...]] = {
 }
 _NEEDED = ("arcface", "crop")
 _DIGEST = "sha256"
+_LEARNED = ("adapter", "adapter_name", "recogniser")  # metadata of identities with learned tokens
 _PICKLES = (b"\x80", b"PK\x03\x04")  # a bare pickle, and the archive torch.save writes
 
 
@@ -52,7 +53,8 @@ class IdentityFile:
     """What an identity file says of itself.
 
     shapes   sizes of its tensors by name
-    adapter  fingerprint of the adapter its learned tokens belong to; empty without such tokens
+    adapter  fingerprint of the adapter its learned tokens belong to, and that adapter's file; empty without such tokens
+    recogniser  SHA-256 of the recogniser whose vectors those tokens were trained towards; empty where unknown
     digest   SHA-256 over everything it holds, as written in the file; `load_identity` compares it
     """
 
@@ -64,6 +66,8 @@ class IdentityFile:
     software: str
     shapes: Mapping[str, tuple[int, ...]]
     adapter: str
+    adapter_name: str
+    recogniser: str
     digest: str
 
 
@@ -77,11 +81,15 @@ def save_identity(identity: Identity, path: Path) -> None:
         raise IdentityFileError(f"{path.name}: identities are saved as .safetensors files only.")
     if path.exists():
         raise FileExistsError(f"{path} is already there, and identities are never overwritten. Choose another name.")
+    _write_whole(path, safetensors.torch.save(*file_content(identity)))
+
+
+def file_content(identity: Identity) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of the identity's file. Raises IdentityFileError for numbers no identity may have."""
     tensors = _tensors(identity)
     _check_values(f"The identity of {identity.name}", tensors, "make the identity again from another photo")
     metadata = _metadata(identity)
-    metadata[_DIGEST] = _digest(tensors, metadata)
-    _write_whole(path, safetensors.torch.save(tensors, metadata))
+    return tensors, metadata | {_DIGEST: _digest(tensors, metadata)}
 
 
 def inspect_identity(path: Path) -> IdentityFile:
@@ -112,7 +120,9 @@ def _identity(file: IdentityFile, tensors: Mapping[str, Tensor]) -> Identity:
     def numbers(name: str) -> Tensor | None:
         return tensors[name].to(torch.float32) if name in tensors else None
 
-    learned = LearnedTokens(file.adapter, numbers("learned.arc"), numbers("learned.sig"))
+    learned = LearnedTokens(
+        file.adapter, tensors.get("learned.arc"), tensors.get("learned.sig"), file.adapter_name, file.recogniser
+    )
     return Identity(
         name=file.name,
         arcface=numbers("arcface"),
@@ -131,14 +141,15 @@ def _tensors(identity: Identity) -> dict[str, Tensor]:
         "arcface": identity.arcface,
         "arcface_all": identity.embeddings,
         "siglip": identity.siglip,
-        "learned.arc": learned.arc,
-        "learned.sig": learned.sig,
     }
-    tensors = {
-        name: tensor.detach().to("cpu", torch.float32).contiguous().clone()
-        for name, tensor in given.items()
+    tensors = {name: tensor.float() for name, tensor in given.items() if tensor is not None}
+    # Learned tokens stay in their type: twice as wide they would be the largest part of the file.
+    tensors |= {
+        name: tensor
+        for name, tensor in (("learned.arc", learned.arc), ("learned.sig", learned.sig))
         if tensor is not None
     }
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     crop = identity.crop.detach().to("cpu", torch.float32)
     if not crop.isfinite().all():
         raise IdentityFileError(f"The crop of {identity.name} holds NaN or infinite values; make the identity again.")
@@ -155,7 +166,9 @@ def _metadata(identity: Identity) -> dict[str, str]:
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "software": f"withanyone {VERSION}",
     }
-    return metadata if identity.learned is None else metadata | {"adapter": identity.learned.adapter}
+    if (learned := identity.learned) is None:
+        return metadata
+    return metadata | dict(zip(_LEARNED, (learned.adapter, learned.adapter_name, learned.recogniser), strict=True))
 
 
 def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
@@ -296,6 +309,6 @@ def _described(path: Path, metadata: Mapping[str, str], shapes: Mapping[str, tup
         created=metadata.get("created", ""),
         software=metadata.get("software", ""),
         shapes=shapes,
-        adapter=metadata.get("adapter", ""),
+        **{name: metadata.get(name, "") for name in _LEARNED},
         digest=metadata.get(_DIGEST, ""),
     )

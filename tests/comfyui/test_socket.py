@@ -27,10 +27,9 @@ from withanyone_pack.tests.comfyui.sampling import (
     two_faces,
 )
 from withanyone_pack.tests.comfyui.small_flux import SMALL, flux_parameters, small_flux
-from withanyone_pack.withanyone_core.adapter.checkpoint import fingerprint
 from withanyone_pack.withanyone_core.adapter.lora import read_lora
 from withanyone_pack.withanyone_core.adapter.shape import Branch
-from withanyone_pack.withanyone_core.identity import Identity, LearnedTokens
+from withanyone_pack.withanyone_core.identity import Identity
 from withanyone_pack.withanyone_core.injection.comfyui.forward import Forward, Pass
 from withanyone_pack.withanyone_core.injection.comfyui.injection import KEY, UNKNOWN_PART
 from withanyone_pack.withanyone_core.layout import Box, Mask, PlacedFace
@@ -650,20 +649,6 @@ def test_an_adapter_lora_changes_its_part_and_shares_the_others(base, adapter, t
     assert torch.equal(sample(applied(base, adapter)), plain)
     off = adapter.with_lora(read_lora(tmp_path / "lora.safetensors", adapter.file, 0.0))
     assert torch.equal(sample(applied(base, off)), plain)
-
-
-def test_learned_tokens_join_the_person_they_were_trained_for(base, adapter):
-    known = person(1, "Ada")
-    tokens = torch.randn(3, 64, generator=torch.Generator().manual_seed(9))
-    learned = LearnedTokens(fingerprint(adapter.file), arc=tokens)
-    trained = Identity("Ada", known.arcface, known.siglip, known.crop, learned=learned)
-    assert adapter.keys_values(Branch.ARC, trained).shape[3] == ARC.arc_tokens + 3
-    assert adapter.keys_values(Branch.SIG, trained).shape == adapter.keys_values(Branch.SIG, known).shape
-    one, two = (sample(applied(base, adapter, (PlacedFace(who, LEFT),))) for who in (known, trained))
-    assert difference(two, one) > 1e-3
-    foreign = Identity("Ada", known.arcface, known.siglip, known.crop, learned=LearnedTokens("0123", arc=tokens))
-    with pytest.raises(ValueError, match=r"“Ada” carries tokens learned with another adapter \(0123\)"):
-        applied(base, adapter, (PlacedFace(foreign, LEFT),))
 
 
 # What is left behind

@@ -52,18 +52,30 @@ class IdentityEncoder(nn.Module):
         self.siglip_in = SigProjector(shape.siglip_width, shape.hidden, **placed) if shape.siglip_width else None
         self.layers = nn.ModuleList(KeyValueLayer(shape, **placed) for _ in range(shape.layers))
 
-    def tokens(self, arcface_ND: Tensor, siglip_NTD: Tensor | None = None, learned_NTD: Tensor | None = None) -> Tensor:
-        """Tokens of each person [N, T, D]: SigLIP patches first (sig branch only), then ArcFace, learned ones last."""
+    def tokens(self, arcface_ND: Tensor, siglip_NTD: Tensor | None = None) -> Tensor:
+        """What the projectors make of each person [N, T, D]: SigLIP patches first (sig branch only), then ArcFace."""
         tokens = [self.arcface_in(arcface_ND)]
         if self.siglip_in is not None:
             tokens.insert(0, self.siglip_in(siglip_NTD))
-        if learned_NTD is not None:
-            tokens.append(learned_NTD)
         return torch.cat(tokens, dim=1)
 
     def forward(
-        self, arcface_ND: Tensor, siglip_NTD: Tensor | None = None, learned_NTD: Tensor | None = None
+        self,
+        arcface_ND: Tensor,
+        siglip_NTD: Tensor | None = None,
+        learned_NTD: Tensor | None = None,
+        has_learned_N: Tensor | None = None,
     ) -> Tensor:
-        """Keys and values of every layer, [L, N, 2, H, T, C]."""
-        tokens_NTD = self.tokens(arcface_ND, siglip_NTD, learned_NTD)
+        """Keys and values of every layer, [L, N, 2, H, T, C].
+
+        learned_NTD    tokens in place of the projected ones
+        has_learned_N  bool: whose they are; everybody's where it is None
+        """
+        if learned_NTD is None:
+            tokens_NTD = self.tokens(arcface_ND, siglip_NTD)
+        elif has_learned_N is None:
+            tokens_NTD = learned_NTD
+        else:
+            projected_NTD = self.tokens(arcface_ND, siglip_NTD)
+            tokens_NTD = torch.where(has_learned_N[:, None, None], learned_NTD, projected_NTD)
         return torch.stack([layer(tokens_NTD) for layer in self.layers])

@@ -43,7 +43,9 @@ def recognise_identity(header: Header, path: Path) -> Kind | None:
     facts: dict[str, Json] = {"name": file.name, "face model": file.face_model, "made from": file.made_from}
     facts |= {"created": file.created, "by": file.software, "shapes": {k: list(v) for k, v in file.shapes.items()}}
     if file.adapter:
-        fits = f"Load Identity, with the adapter of fingerprint {file.adapter}: it holds tokens learned for it"
+        named = f" ({file.adapter_name})" if file.adapter_name else ""
+        fits = f"Load Identity, with the adapter of fingerprint {file.adapter}{named}: it holds tokens learned for it"
+        facts["tokens learned towards the recogniser"] = file.recogniser or "unknown"
     return Kind("WithAnyone identity", fits, facts)
 
 

@@ -10,7 +10,7 @@ D the stream's width, T tokens of one person, L layers, H heads, C channels of a
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -32,6 +32,21 @@ Streams = tuple[Tensor, Tensor]  # text [B, tokens, D], image [B, N, D]
 
 
 @dataclass(frozen=True, eq=False)
+class LearnedRows:
+    """Tokens of one branch learned for some of the people of a batch, in place of what the projectors make of them.
+
+    tokens_KTD  float [K, T, D], for each of K people as many as the projectors make
+    rows_BP     int64 [B, P]: which of the K a person is; -1 for people without
+    """
+
+    tokens_KTD: Tensor
+    rows_BP: Tensor
+
+    def to(self, device: torch.device | str) -> "LearnedRows":
+        return LearnedRows(self.tokens_KTD.to(device), self.rows_BP.to(device))
+
+
+@dataclass(frozen=True, eq=False)
 class PlacedPeople:
     """The people of a batch and the image tokens they are seen by.
 
@@ -39,15 +54,18 @@ class PlacedPeople:
     members_BPN  bool [B, P, N]: whose tokens an image token attends to; a person without any (padding, or dropped on
                  purpose) is nowhere
     siglip_BPTW  SigLIP tokens, float [B, P, patches, width]; None where no branch reads them
+    learned      of the branches in which somebody's tokens were learned
     """
 
     arcface_BPE: Tensor
     members_BPN: Tensor
     siglip_BPTW: Tensor | None = None
+    learned: Mapping[Branch, LearnedRows] = field(default_factory=dict)
 
     def to(self, device: torch.device | str) -> "PlacedPeople":
         siglip = None if self.siglip_BPTW is None else self.siglip_BPTW.to(device)
-        return PlacedPeople(self.arcface_BPE.to(device), self.members_BPN.to(device), siglip)
+        learned = {branch: rows.to(device) for branch, rows in self.learned.items()}
+        return PlacedPeople(self.arcface_BPE.to(device), self.members_BPN.to(device), siglip, learned)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,23 +161,36 @@ class AdapterSocket:
     def _keys_values(self, branch: Branch, people: PlacedPeople) -> Tensor:
         """[L, B, 2, H, P * T, C]; only people who are somewhere are encoded."""
         encoder = self.adapter[branch].encoder
-        if branch is Branch.SIG and people.siglip_BPTW is None:
-            raise ValueError(
-                "The sig branch reads SigLIP tokens, and these people have none. Prepare the photos with a SigLIP "
-                "tower, or use the arc branch alone."
-            )
         present_BP = people.members_BPN.any(2)
         if not present_BP.any():
             # A batch in which everybody was dropped must still reach the adapter's parameters, with zero gradients.
             present_BP = torch.zeros_like(present_BP).index_fill(1, torch.tensor([0], device=present_BP.device), True)
         inputs = [people.arcface_BPE, people.siglip_BPTW if branch is Branch.SIG else None]
         chosen = [None if value is None else value[present_BP].to(self.dtype) for value in inputs]
+        learned = self._learned(people, branch, present_BP)
+        if branch is Branch.SIG and people.siglip_BPTW is None and (not learned or learned[1] is not None):
+            raise ValueError(
+                "The sig branch reads SigLIP tokens, and these people have none. Prepare the photos with a SigLIP "
+                "tower, or use the arc branch alone."
+            )
         with _computed_in(encoder, self.dtype, present_BP.device):
-            made = encoder(*chosen).to(self.dtype)
+            made = encoder(*chosen, *learned).to(self.dtype)
         padded = torch.cat([made, torch.zeros_like(made[:, :1])], dim=1)
         last = made.shape[1]
         slots = torch.where(present_BP, present_BP.flatten().cumsum(0).view_as(present_BP) - 1, last)
         return rearrange(padded[:, slots], "l b p two h t c -> l b two h (p t) c")
+
+    def _learned(
+        self, people: PlacedPeople, branch: Branch, present_BP: Tensor
+    ) -> tuple[()] | tuple[Tensor, Tensor | None]:
+        """What the encoder takes for the people who are there: learned tokens, and whose they are (None: all)."""
+        if branch not in people.learned:
+            return ()
+        learned = people.learned[branch]
+        rows_N = learned.rows_BP[present_BP]
+        # Tokens of somebody who is not there stay part of the graph, with gradients of zero.
+        tokens_NTD = learned.tokens_KTD.to(self.dtype)[rows_N.clamp(min=0)]
+        return tokens_NTD, None if (rows_N >= 0).all() else rows_N >= 0
 
     def _send(
         self, module: nn.Module, args: Sequence[Any], kwargs: dict[str, Any]

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from ...adapter.attention import IdentityAttention
-from ...adapter.checkpoint import AdapterFile, Part, fingerprint, inspect_adapter, part_keys, read_part
+from ...adapter.checkpoint import AdapterFile, Part, inspect_adapter, part_keys, read_part
 from ...adapter.encoder import IdentityEncoder
 from ...adapter.face_model import check_face_model
+from ...adapter.learned import check_learned, learned_tokens
 from ...adapter.lora import AdapterLora
 from ...adapter.shape import Branch
 from ...identity import Identity
@@ -93,8 +94,8 @@ class ComfyAdapter:
                 "Make the identity with the antelopev2 face pack."
             )
         check_face_model(identity, self.file)
-        self._check_learned(branch, identity)
-        if branch is not Branch.SIG:
+        check_learned(identity, self.file, branch)
+        if branch is not Branch.SIG or learned_tokens(branch, identity) is not None:
             return
         if identity.siglip is None:
             raise ValueError(
@@ -106,28 +107,6 @@ class ComfyAdapter:
                 f"“{identity.name}” carries SigLIP tokens of width {identity.siglip.shape[-1]}; {self.file.path.name} "
                 f"expects {shape.siglip_width}. Load the SigLIP base patch16-256 tower in Load SigLIP."
             )
-
-    def _check_learned(self, branch: Branch, identity: Identity) -> None:
-        learned = learned_tokens(branch, identity)
-        if learned is None:
-            return
-        if identity.learned.adapter != fingerprint(self.file):
-            raise ValueError(
-                f"“{identity.name}” carries tokens learned with another adapter ({identity.learned.adapter}) than "
-                f"{self.file.path.name} ({fingerprint(self.file)}). Load the adapter it was trained with."
-            )
-        hidden = self.file.shapes[branch].hidden
-        if learned.ndim != 2 or learned.shape[1] != hidden:
-            raise ValueError(
-                f"“{identity.name}” carries learned tokens of shape {list(learned.shape)}; expected [tokens, {hidden}]."
-            )
-
-
-def learned_tokens(branch: Branch, identity: Identity) -> Tensor | None:
-    """The tokens trained for this person and branch, [tokens, hidden], if there are any."""
-    if identity.learned is None:
-        return None
-    return identity.learned.arc if branch is Branch.ARC else identity.learned.sig
 
 
 def load_part(
