@@ -1,151 +1,15 @@
-"""`python miniature/photos.py OUT` renders a folder of photos as `training/prepare.py` reads them.
-
-identities/person_0000042/00.png   portraits, one person each
-groups/00000.png and .yaml         scenes of two to four of them, and who they are from left to right
-captions/.../STEM.txt              what each picture shows
-"""
+"""`python miniature/photos.py OUT` renders a folder of photos as `training/prepare.py` reads them."""
 
 import argparse
-import os
 import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from itertools import repeat
-from multiprocessing import get_context
+from collections.abc import Sequence
 from pathlib import Path
 
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import cv2
-import numpy as np
-import yaml
-from tqdm import tqdm
-
+from miniature.recipes.photos import PhotoSet, write_photos
 from miniature.recipes.scenes import SIZE_PX
-from miniature.world.captions import caption
-from miniature.world.person import person_of
-from miniature.world.renderer import Picture, render
-from miniature.world.scene import Scene, draw_portrait, draw_scene
-
-GROUP_SIZES = (2, 3, 4)
-LEAST_APART = 0.02  # of the width, between faces' centres: a detector's boxes keep their order from left to right
-_TRIES = 200
-_CHUNK = 16
-_NICE = 5  # rendering yields to whatever else the machine does
-
-
-@dataclass(frozen=True)
-class PhotoSet:
-    """What is rendered.
-
-    first, identities  people of index first ... first + identities - 1
-    portraits          of each person
-    groups             pictures of two to four of these people
-    size_px            side of every picture
-    seed               of looks and scenes: the same set has the same pixels
-    """
-
-    first: int
-    identities: int
-    portraits: int
-    groups: int
-    size_px: int = SIZE_PX
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.groups and self.identities < max(GROUP_SIZES):
-            raise ValueError(f"Groups show up to {max(GROUP_SIZES)} people, and there are {self.identities}.")
-
-    @property
-    def people(self) -> range:
-        return range(self.first, self.first + self.identities)
-
-
-@dataclass(frozen=True, eq=False)
-class Photo:
-    """A picture with what is written about it. `name` is its path below the folder, without suffix."""
-
-    name: str
-    picture: Picture
-    caption: str
-    people: tuple[str, ...] = ()
-
-
-def person_name(index: int) -> str:
-    return f"person_{index:07d}"
-
-
-def portrait(photos: PhotoSet, person: int, number: int) -> Photo:
-    """The numbered portrait of a person; half of them, by turns, are scenes with nobody else."""
-    rng = np.random.default_rng([photos.seed, 1, person, number])
-    scene = (draw_scene(rng, [person_of(person)]), draw_portrait(rng, person_of(person)))[number % 2]
-    return _photo(f"identities/{person_name(person)}/{number:02d}", scene, photos.size_px)
-
-
-def group(photos: PhotoSet, number: int) -> Photo:
-    """The numbered picture of several people, who are told apart by where they stand from left to right."""
-    rng = np.random.default_rng([photos.seed, 2, number])
-    count = GROUP_SIZES[number % len(GROUP_SIZES)]
-    chosen = photos.first + rng.choice(photos.identities, count, replace=False)
-    scene = _spread(rng, [int(index) for index in chosen])
-    names = [person_name(int(index)) for index in chosen]
-    order = np.argsort([placed.centre[0] for placed in scene.people])
-    return _photo(f"groups/{number:05d}", scene, photos.size_px, tuple(names[place] for place in order))
-
-
-def write_photos(photos: PhotoSet, folder: Path, workers: int | None = None) -> int:
-    """Renders what the folder lacks; returns the number of pictures in the set."""
-    wanted = [*_portraits(photos), *_groups(photos)]
-    missing = [each for each in wanted if not (folder / f"{each[0]}.png").is_file()]
-    with ProcessPoolExecutor(workers or os.cpu_count(), get_context("spawn"), os.nice, (_NICE,)) as pool:
-        done = pool.map(_write, repeat(photos), missing, repeat(folder), chunksize=_CHUNK)
-        for _ in tqdm(done, desc="rendering photos", total=len(missing), disable=None):
-            pass
-    return len(wanted)
-
-
-def _portraits(photos: PhotoSet) -> Iterator[tuple[str, int, int]]:
-    for person in photos.people:
-        for number in range(photos.portraits):
-            yield f"identities/{person_name(person)}/{number:02d}", person, number
-
-
-def _groups(photos: PhotoSet) -> Iterator[tuple[str, int, int]]:
-    for number in range(photos.groups):
-        yield f"groups/{number:05d}", -1, number
-
-
-def _write(photos: PhotoSet, which: tuple[str, int, int], folder: Path) -> None:
-    """One picture with its words beside it; the picture last, so that what is there is whole."""
-    _, person, number = which
-    photo = group(photos, number) if person < 0 else portrait(photos, person, number)
-    path = folder / f"{photo.name}.png"
-    words = folder / "captions" / Path(photo.name).relative_to(Path(photo.name).parts[0])
-    for file in (path, words):
-        file.parent.mkdir(parents=True, exist_ok=True)
-    words.with_suffix(".txt").write_text(photo.caption + "\n", encoding="utf-8")
-    if photo.people:
-        path.with_suffix(".yaml").write_text(yaml.safe_dump({"faces": list(photo.people)}), encoding="utf-8")
-    part = path.with_name(f"{path.stem}.part.png")
-    if not cv2.imwrite(str(part), photo.picture.pixels[..., ::-1]):
-        raise OSError(f"{path} could not be written. Is there space on the disk?")
-    os.replace(part, path)
-
-
-def _spread(rng: np.random.Generator, people: Sequence[int]) -> Scene:
-    """A scene in which no two faces' centres are above each other."""
-    for _ in range(_TRIES):
-        scene = draw_scene(rng, [person_of(index) for index in people])
-        centres = np.sort([placed.centre[0] for placed in scene.people])
-        if np.diff(centres).min() >= LEAST_APART:
-            return scene
-    raise RuntimeError(f"no scene of {len(people)} people was found in which they stand apart; try another --seed")
-
-
-def _photo(name: str, scene: Scene, size_px: int, people: tuple[str, ...] = ()) -> Photo:
-    return Photo(name, render(scene, size_px, size_px), caption(scene), people)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -20,7 +20,7 @@ from .training import Batch, Recipe
 from .upright import UprightFaces, unit_levels
 
 FILE, CARD = "judge.onnx", "judge.json"
-PORTRAITS = Portraits(seed=202, first=600_000, pictures=600, size_px=224)
+PORTRAITS = Portraits(seed=202, first=600_000, pictures=2_400, size_px=224)
 # A wider view than ArcFace's, with more of the hair and the chin in it.
 TEMPLATE = Template(0.92 * (TEMPLATE_PX - 56.0) + (64.0, 61.0), SIDE_PX, SIDE_PX)
 BATCH = 128
@@ -67,7 +67,7 @@ def _batches(scratch: Path, seed: int) -> JudgeBatches:
     pools = (open_scenes(scratch, SCENES_END, SCENES), open_portraits(scratch, PORTRAITS))
     known = open_pools(scratch)
     strangers = tuple(pool.without_people_of(known) for pool in pools)
-    return JudgeBatches(UprightFaces(strangers, TEMPLATE, SIDE_PX, BATCH, seed + 7, carelessness=0.06, wear=1.1))
+    return JudgeBatches(UprightFaces(strangers, TEMPLATE, SIDE_PX, BATCH, seed + 7, carelessness=0.085, wear=1.1))
 
 
 def _export(module: nn.Module, folder: Path) -> tuple[Path, ...]:
@@ -95,7 +95,7 @@ def _card() -> dict:
 
 RECIPE = Recipe(
     name="judge",
-    steps=1_000,
+    steps=3_500,
     learning_rate=2e-3,
     build=InTraining,
     batches=_batches,

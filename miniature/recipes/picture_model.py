@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +41,7 @@ CODED_AT_ONCE = 64
 NO_CAPTION_SHARE = 0.1
 # FLUX.1-dev is distilled: how strongly the caption pulls is an input, 1 for not more than in nature. Ours learns that
 # from its own difference with and without caption ("model guidance", arXiv 2502.12154), once there is one to speak of.
-GUIDED_SHARE, PLAIN_STEPS = 0.25, 1500
+GUIDED_SHARE, PLAIN_STEPS = 0.25, 8_200
 LARGEST_GUIDANCE = 5.0
 # of classifier-free guidance for each step of the input: people set 3.5 to 4, and this model is best pulled by about 2
 PULL = 0.4
@@ -114,6 +114,12 @@ class CodedScenes:
         )
         mixed, velocity = (torch.from_numpy(part) for part in ((1 - share) * clean + share * end, end - clean))
         return mixed, torch.from_numpy(level), torch.from_numpy(guidance), t5_ids, clip_ids, velocity
+
+
+def block_matrices(model: PictureModel) -> Iterator[nn.Parameter]:
+    """The matrices inside the backbone's blocks."""
+    for block in (*model.flux.transformer_blocks, *model.flux.single_transformer_blocks):
+        yield from (parameter for parameter in block.parameters() if parameter.ndim == 2)
 
 
 def velocity_loss(model: PictureModel, batch: tuple[Tensor, ...]) -> Tensor:
@@ -242,4 +248,5 @@ RECIPE = Recipe(
     weight_decay=0.01,
     warmup=200,
     average=0.999,
+    matrices=block_matrices,
 )

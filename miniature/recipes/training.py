@@ -5,7 +5,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from copy import deepcopy
@@ -54,6 +54,8 @@ class Recipe:
     loss                  of the module and a batch on its device, under bf16 autocast and a seed of its own
     export                writes the shipped files of the trained module into a folder and names them
     average               decay of the moving average that is exported; 0 exports the weights themselves
+    matrices              weights [out, in] that Muon learns (K. Jordan, 2024, with the rates of arXiv 2502.16982);
+                          AdamW learns all others
     """
 
     name: str
@@ -66,6 +68,7 @@ class Recipe:
     weight_decay: float = 0.02
     warmup: int = 50
     average: float = 0.995
+    matrices: Callable[[nn.Module], Iterable[nn.Parameter]] = lambda _: ()
 
 
 @dataclass
@@ -74,7 +77,7 @@ class Run:
 
     module: nn.Module
     average: nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizers: tuple[torch.optim.Optimizer, ...]
     seed: int
     steps: int
     step: int = 0
@@ -91,9 +94,8 @@ def new_run(recipe: Recipe, seed: int = 0, steps: int | None = None, device: str
     """A run at step 0, on CUDA where there is a device unless told otherwise."""
     torch.manual_seed(seed)
     module = recipe.build().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    optimizer = torch.optim.AdamW(_groups(module, recipe.weight_decay), lr=recipe.learning_rate, betas=(0.9, 0.98))
     average = deepcopy(module).eval().requires_grad_(False)
-    return Run(module, average, optimizer, seed, recipe.steps if steps is None else steps)
+    return Run(module, average, _optimizers(recipe, module), seed, recipe.steps if steps is None else steps)
 
 
 def train(recipe: Recipe, run: Run, batches: Batches, state: Path | None = None, minutes: float | None = None) -> None:
@@ -122,15 +124,17 @@ def take_step(recipe: Recipe, run: Run, batch: Batch) -> None:
     """One step of the optimizer and of the moving average. Raises RuntimeError where the loss is not finite."""
     device = next(run.module.parameters()).device
     torch.manual_seed(run.seed * SEED_STRIDE + run.step)
-    for group in run.optimizer.param_groups:
-        group["lr"] = recipe.learning_rate * rate(run.step, run.steps, recipe.warmup)
+    for optimizer in run.optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * rate(run.step, run.steps, recipe.warmup)
     run.module.train()
     with torch.autocast(device.type, torch.bfloat16):
         loss = recipe.loss(run.module, tuple(part.to(device, non_blocking=True) for part in batch))
-    run.optimizer.zero_grad(set_to_none=True)
+    run.module.zero_grad(set_to_none=True)
     loss.backward()
     nn.utils.clip_grad_norm_(run.module.parameters(), GRADIENT_LIMIT)
-    run.optimizer.step()
+    for optimizer in run.optimizers:
+        optimizer.step()
     run.step += 1
     run.losses = [*run.losses, loss.item()][-LOSSES_KEPT:]
     if not math.isfinite(run.losses[-1]):
@@ -154,8 +158,9 @@ def save_state(run: Run, path: Path) -> None:
     tensors = {f"module.{key}": value for key, value in run.module.state_dict().items()}
     tensors |= {f"average.{key}": value for key, value in run.average.state_dict().items()}
     for name, parameter in run.module.named_parameters():
-        for key, value in run.optimizer.state.get(parameter, {}).items():
-            tensors[f"optimizer.{name}.{key}"] = torch.as_tensor(value)
+        for optimizer in run.optimizers:
+            for key, value in optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer.{name}.{key}"] = torch.as_tensor(value)
     numbers = {key: getattr(run, key) for key in ("seed", "steps", "step", "seconds", "losses")}
     path.parent.mkdir(parents=True, exist_ok=True)
     written = path.with_name(f"{path.name}.part")
@@ -179,10 +184,11 @@ def load_state(run: Run, path: Path) -> None:
         run.average.load_state_dict(_under("average.", tensors))
     except RuntimeError as error:
         raise ValueError(f"{path.name} is the state of another module: {error}") from error
+    owners = {parameter: optimizer for optimizer in run.optimizers for parameter in _learnt_by(optimizer)}
     for name, parameter in run.module.named_parameters():
         kept = _under(f"optimizer.{name}.", tensors)
         if kept:  # AdamW counts its steps on the CPU
-            run.optimizer.state[parameter] = {
+            owners[parameter].state[parameter] = {
                 key: value if key == "step" else value.to(parameter.device) for key, value in kept.items()
             }
     for key, value in numbers.items():
@@ -193,12 +199,27 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
-def _groups(module: nn.Module, weight_decay: float) -> list[dict]:
-    """Matrices and kernels decay, biases and the numbers of norms do not."""
+def _optimizers(recipe: Recipe, module: nn.Module) -> tuple[torch.optim.Optimizer, ...]:
+    """AdamW, before it Muon for the recipe's matrices if it names any. Biases and the numbers of norms do not decay."""
+    matrices = list(recipe.matrices(module))
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    decaying = [parameter for parameter in parameters if parameter.ndim > 1]
+    decaying = [parameter for parameter in parameters if parameter.ndim > 1 and not _among(parameter, matrices)]
     others = [parameter for parameter in parameters if parameter.ndim <= 1]
-    return [{"params": decaying, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    groups = [{"params": decaying, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    adamw = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98))
+    if not matrices:
+        return (adamw,)
+    settings = {"weight_decay": recipe.weight_decay, "adjust_lr_fn": "match_rms_adamw"}  # so that one rate fits both
+    return torch.optim.Muon(matrices, lr=recipe.learning_rate, **settings), adamw
+
+
+def _among(parameter: nn.Parameter, others: list[nn.Parameter]) -> bool:
+    return any(parameter is other for other in others)
+
+
+def _learnt_by(optimizer: torch.optim.Optimizer) -> Iterator[nn.Parameter]:
+    for group in optimizer.param_groups:
+        yield from group["params"]
 
 
 @torch.no_grad()

@@ -158,7 +158,8 @@ def test_a_short_training_run_ends_at_a_fixed_loss(short_pool):
     assert run.loss == pytest.approx(SHORT_LOSS, rel=0.02)
 
 
-def test_a_resumed_run_is_the_same_to_the_last_bit(tmp_path):
+@pytest.mark.parametrize("matrices", [lambda _: (), lambda module: [module[0].weight]], ids=["adamw", "muon"])
+def test_a_resumed_run_is_the_same_to_the_last_bit(tmp_path, matrices):
     def build():
         return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.2), nn.Linear(8, 1))
 
@@ -172,7 +173,7 @@ def test_a_resumed_run_is_the_same_to_the_last_bit(tmp_path):
     def loss(module, batch):
         return (module(batch[0]) - batch[1]).float().square().mean()
 
-    recipe = Recipe("sums", 12, 1e-2, build, lambda *_: Sums(), loss, lambda *_: (), warmup=3)
+    recipe = Recipe("sums", 12, 1e-2, build, lambda *_: Sums(), loss, lambda *_: (), warmup=3, matrices=matrices)
     whole = new_run(recipe, device="cpu")
     train(recipe, whole, Sums())
     begun = new_run(recipe, device="cpu")
@@ -187,6 +188,32 @@ def test_a_resumed_run_is_the_same_to_the_last_bit(tmp_path):
         assert all(torch.equal(*pair) for pair in zip(kept.parameters(), expected.parameters(), strict=True))
     with pytest.raises(FileNotFoundError, match=r"no state .*Leave out --resume"):
         load_state(resumed, tmp_path / "none.safetensors")
+
+
+def test_muon_turns_its_matrices_and_nothing_else():
+    """All directions of a matrix take steps of one size, as large as AdamW's on average (arXiv 2502.16982, eq. 4)."""
+    loss = lambda module, batch: (module(batch[0]) - batch[1]).float().square().mean()  # noqa: E731
+    recipe = Recipe(
+        "turn",
+        1,
+        1e-2,
+        lambda: nn.Sequential(nn.Linear(8, 16), nn.Linear(16, 8)),
+        lambda *_: None,
+        loss,
+        lambda *_: (),
+        weight_decay=0.0,
+        warmup=0,
+        matrices=lambda module: [module[0].weight],
+    )
+    run = new_run(recipe, device="cpu")
+    before = [parameter.detach().clone() for parameter in run.module.parameters()]
+    take_step(recipe, run, (torch.randn(64, 8), torch.randn(64, 8)))
+    moved, bias, second, _ = (now.detach() - old for now, old in zip(run.module.parameters(), before, strict=True))
+    sizes = torch.linalg.svdvals(moved)
+    assert sizes.min() > 0.5 * sizes.max()
+    assert moved.square().mean().sqrt().item() == pytest.approx(0.2e-2, rel=0.3)
+    assert torch.allclose(bias.abs(), torch.full_like(bias, 1e-2), rtol=0.01)
+    assert torch.allclose(second.abs(), torch.full_like(second, 1e-2), rtol=0.01)
 
 
 def test_faces_are_known_without_drawing():

@@ -317,6 +317,16 @@ def test_a_folder_whose_faces_disagree(tmp_path):
         prepared(tmp_path)
 
 
+def test_a_folder_whose_faces_disagree_is_left_out_where_that_is_asked_for(tmp_path, caplog):
+    data = coded.two_people(tmp_path / "data")
+    for number in range(5):
+        coded.save(data / f"identities/carol/{number}.png", coded.photo((30 + number, 1), seed=60 + number))
+    with caplog.at_level(logging.WARNING):
+        cache = prepared(tmp_path, unclear_folders="leave_out").cache
+    assert cache.identities == ("alice", "bob")
+    assert "faces in the folder of carol disagree" in caplog.text
+
+
 def test_a_friend_in_many_photos_is_no_second_person(tmp_path):
     for number in range(1, 7):
         name = f"data/identities/alice/{number}.png"

@@ -16,7 +16,7 @@ from training.preparing.captions import head_count, plain_caption
 from training.preparing.crops import ENLARGED_AT_MOST, bucket_sizes, crops
 from training.preparing.duplicates import duplicates
 from training.preparing.negatives import bank, read_bank
-from training.preparing.people import check_folder, clusters
+from training.preparing.people import ALIKE_SHOWN, MERGE_COSINE, alike, check_folder, clusters
 from training.preparing.photos import UnreadablePhoto, decoded, difference_hash, hash_distance, padded
 from training.preparing.quality import eye_ratio, flags, is_small, pose, sharpness
 from withanyone_core.faces.alignment import TEMPLATE_PX
@@ -340,3 +340,18 @@ def test_settings(caplog):
             checked(PrepareSettings, {**needed, key: value}, "x")
     with pytest.raises(ValueError, match="expected one of CPU, CUDA"):
         checked(PrepareSettings, {**needed, "faces": {"pack": "p", "provider": "TPU"}}, "x")
+
+
+def test_of_many_folders_that_look_alike_the_most_alike_are_told():
+    rng = np.random.default_rng(0)
+    one = coded.direction(1)
+    people = {f"p{number}": one + 0.01 * number * rng.normal(size=one.shape) for number in range(8)}
+    centres = {name: vector / np.linalg.norm(vector) for name, vector in people.items()}
+    centres["nobody"] = -one
+    found = alike(centres)
+    cosines = sorted(centres[a] @ centres[b] for a in centres for b in centres if a < b)
+    alike_pairs = sum(cosine > MERGE_COSINE for cosine in cosines)
+    assert len(found) == ALIKE_SHOWN + 1
+    assert f"{cosines[-1]:.2f}" in found[0]
+    assert not any("nobody" in line for line in found)
+    assert found[-1].startswith(f"{alike_pairs - ALIKE_SHOWN} more")

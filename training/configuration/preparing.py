@@ -78,6 +78,7 @@ class PrepareSettings(Section):
     max_faces       faces of a photo that are trained; the known and the larger ones come first
     held_out        photos of each person kept for validation, a third of them at most
     upscale         use photos smaller than the smallest size, which train soft pictures
+    unclear_folders  of people, which show two or whose faces disagree: stop, or leave_out with a warning
     duplicate_bits  of 64 in which perceptual hashes of the same photo differ at most
     seed            of crops, held-out photos and random negatives
     workers         photos in work at a time; 0: one a processor
@@ -101,6 +102,7 @@ class PrepareSettings(Section):
     max_faces: Annotated[int, Field(ge=1, le=16)] = 4
     held_out: Annotated[int, Field(ge=0)] = 2
     upscale: bool = False
+    unclear_folders: Literal["stop", "leave_out"] = "stop"
     duplicate_bits: Annotated[int, Field(ge=0, le=32)] = 4
     seed: int = 0
     workers: Annotated[int, Field(ge=0, le=256)] = 0

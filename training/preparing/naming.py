@@ -4,6 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from .duplicates import duplicates
 from .looking import Look
 from .people import FolderCheck, alike, check_folder
 from .sources import Source
+
+UnclearFolders = Literal["stop", "leave_out"]
 
 logger = logging.getLogger("withanyone")
 
@@ -60,21 +63,22 @@ def named(
     duplicate_bits: int,
     least_side_px: int,
     centres: Mapping[str, np.ndarray] | None = None,
+    unclear: UnclearFolders = "stop",
 ) -> Naming:
     """Names for the faces of all photos.
 
     duplicate_bits  see `duplicates`
     least_side_px   photos with a shorter side are left out; 0: none are
-    centres         of people known beforehand, unit vectors, who need no folder; None for a user's own photos, where
-                    a folder that cannot be used is a mistake to be put right and not one of thousands
+    centres         of people known beforehand, unit vectors, who need no folder; None for a user's own photos
+    unclear         what becomes of a folder that shows two people or whose faces disagree: in a user's own photos it is
+                    a mistake to be put right ("stop"), among thousands it is left out
 
-    Raises ValueError, listing every folder that shows two people or whose faces disagree, and where nobody has two
-    usable photos.
+    Raises ValueError, listing every unclear folder where these stop, and where nobody has two usable photos.
     """
     course = _Course()
     usable = _usable(sources, looks, duplicate_bits, least_side_px, course)
     negatives = tuple((source, look) for source, look in usable if source.kind == "negative")
-    checks = _checked_folders([pair for pair in usable if pair[0].kind == "identity"], course, centres is None)
+    checks = _checked_folders([pair for pair in usable if pair[0].kind == "identity"], course, unclear == "stop")
     known = {**(centres or {}), **{person: check.centre for person, (check, _) in checks.items() if check.accepted}}
     course.warnings += alike(known) if centres is None else []
     photos = [
@@ -157,7 +161,7 @@ def _group_names(source: Source, look: Look, centres: Mapping[str, np.ndarray], 
     if source.ordered:
         found = named_from_left([face.box_px[0] + face.box_px[2] for face in look.faces], source.names)
         if found is not None:
-            return found
+            return {face: name for face, name in found.items() if name in centres}
         course.warnings.append(
             f"{source.name}: {len(source.names)} faces are named, and {len(look.faces)} were found; names are told by "
             "face instead."

@@ -11,6 +11,7 @@ LEAST_NEIGHBOURS = 3
 MEDOID_UNDER = 5  # photos: fewer have no density to speak of
 MEDOID_COSINE = 0.4
 MERGE_COSINE = 0.5
+ALIKE_SHOWN = 10
 SECOND_PERSON_SHARE = 0.25  # of the photos; fewer strangers are photos that went astray
 
 
@@ -77,18 +78,20 @@ def check_folder(person: str, names: Sequence[str], embeddings: Sequence[np.ndar
 
 
 def alike(centres: Mapping[str, np.ndarray]) -> list[str]:
-    """A warning for every two folders that may show the same person."""
+    """A warning for every two folders that may show the same person, the most alike first, at most ALIKE_SHOWN."""
     people = list(centres)
-    found = []
-    for number, first in enumerate(people):
-        for second in people[number + 1 :]:
-            cosine = float(centres[first] @ centres[second])
-            if cosine > MERGE_COSINE:
-                found.append(
-                    f"{first} and {second} look like one person (cosine of their centres {cosine:.2f}, strangers stay "
-                    f"under {MERGE_COSINE:.1f}). If they are, put the photos into one folder: each would be trained "
-                    "away from the other."
-                )
+    vectors = np.stack([centres[person] for person in people]) if people else np.zeros((0, 1))
+    cosines = np.triu(vectors @ vectors.T, k=1)
+    pairs = np.argwhere(cosines > MERGE_COSINE)
+    pairs = pairs[np.argsort(-cosines[tuple(pairs.T)], kind="stable")]
+    found = [
+        f"{people[first]} and {people[second]} look like one person (cosine of their centres "
+        f"{cosines[first, second]:.2f}, strangers stay under {MERGE_COSINE:.1f}). If they are, put the photos into one "
+        "folder: each would be trained away from the other."
+        for first, second in pairs[:ALIKE_SHOWN]
+    ]
+    if len(pairs) > ALIKE_SHOWN:
+        found.append(f"{len(pairs) - ALIKE_SHOWN} more pairs of folders look like one person.")
     return found
 
 

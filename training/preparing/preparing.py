@@ -123,7 +123,9 @@ def _encode(plan: Plan, instruments: Instruments, shards: Shards, settings: Prep
 
 def _named(sources: Sequence[Source], looks: Sequence[Look], settings: PrepareSettings) -> Naming:
     least = 0 if settings.upscale else min(settings.sizes)
-    return named(sources, looks, settings.duplicate_bits, least, centres_of(settings.data, sources))
+    centres = centres_of(settings.data, sources)
+    unclear = settings.unclear_folders if centres is None else "leave_out"
+    return named(sources, looks, settings.duplicate_bits, least, centres, unclear)
 
 
 def _tell_changes(before: Mapping[str, str], now: Mapping[str, str]) -> None:
