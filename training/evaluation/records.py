@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,10 @@ class Lines:
         """The case's line if it was measured from the same contents by the same models, both told by `key`."""
         line = self._known.get(case)
         return line if line is not None and line["key"] == key else None
+
+    def __iter__(self) -> Iterator[Line]:
+        """The latest line of each case."""
+        return iter(self._known.values())
 
     def add(self, line: Line) -> Line:
         """Appends the line, which has "case" and "key", and puts it on the disk before returning.

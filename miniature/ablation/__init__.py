@@ -1,0 +1,1 @@
+"""What the parts of training bring, each measured by adapters that differ in nothing else."""

@@ -1,0 +1,116 @@
+"""From what the user asked for to all that runs share; photos, cache and start are made where none is named."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.cache.cache import Cache
+from withanyone_core.digest import file_sha256
+from withanyone_core.metrics.judges import load_judge
+
+from ..generation import shipped_painter
+from ..photos import PhotoSet, write_photos
+from ..steering import shipped_photo_reader
+from ..weights_folder import CODER, FACES, FLUX, SIGLIP
+from .commands import RECOGNISER, digest, model_changes, prepared, settings_of
+from .ladder import Eyes, Ladder
+from .pictures import strangers
+from .sliders import slider_of
+from .start import made_start, start_words
+from .variants import COMMON, UNWATCHED
+
+JUDGE = "judge.json"
+MODELS = (FLUX, CODER, SIGLIP, f"{FACES}/{RECOGNISER}")
+FIRST_PERSON, PORTRAITS, GROUPS_A_PERSON = 400_000, 4, 1
+# Many small people: a few are so alike that prepare.py cannot tell their folders apart.
+PREPARING = ("held_out=0", "crops=1", "unclear_folders=leave_out")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What was asked for.
+
+    changes     settings of finetune.py for all variants
+    steps       of each run; start_steps those of the start, where `start` is None
+    cache       of prepared photos; None: `identities` people are rendered and prepared
+    pictures    painted for each value of the slider, in `sampler_steps`
+    weights     folder of the small world's models
+    scratch     for photos, caches and runs
+    """
+
+    recipe: Path
+    weights: Path
+    scratch: Path
+    changes: tuple[str, ...]
+    steps: int
+    start: Path | None
+    start_steps: int
+    cache: Path | None
+    identities: int
+    pictures: int
+    sampler_steps: int
+
+
+def loaded_eyes(weights: Path) -> Eyes:
+    """Painter, reader of photos and judge of a folder of weights."""
+    return Eyes(shipped_painter(weights), shipped_photo_reader(weights), load_judge(weights / JUDGE))
+
+
+def ladder_of(setting: Setting, eyes: Eyes) -> Ladder:
+    """What all runs share. Raises errors in words for what is missing or given wrongly, before anything long begins."""
+    folder = setting.cache or setting.scratch / f"cache_{setting.identities}"
+    changes = (*model_changes(setting.weights, folder), *setting.changes)
+    all_changes = (*COMMON, *UNWATCHED, *changes, *_lengths(setting.steps))
+    known = settings_of(setting.recipe, (*all_changes, "adapter.init=none"), setting.scratch)
+    if setting.cache is None:
+        _make_cache(setting, folder)
+    cache = Cache.open(folder)
+    models = model_digests(setting.weights)
+    made_of = digest([models, cache.data])
+    start = setting.start
+    if start is None:
+        start = made_start(setting.recipe, changes, setting.start_steps, setting.scratch, made_of)
+    shared = {
+        "settings": digest(known),
+        "steps": known["optim"]["steps"],
+        "batch": known["optim"]["batch"] * known["optim"]["accum"],
+        "sampler_steps": setting.sampler_steps,
+        "start": file_sha256(start),
+        "start_words": start_words(start, setting.start is not None),
+        "people": len(cache.identities),
+        "photos": len(cache.pictures),
+        "data": cache.data,
+        "models": models,
+        "judge": eyes.judge.fingerprint,
+    }
+    test = strangers(setting.pictures, eyes.reader, eyes.judge)
+    slider = slider_of(known["adapter"]["branch"])
+    return Ladder(
+        setting.recipe,
+        all_changes,
+        start.absolute(),
+        slider,
+        test,
+        setting.sampler_steps,
+        shared,
+        setting.scratch / "runs",
+    )
+
+
+def model_digests(weights: Path) -> Mapping[str, str]:
+    """SHA-256 of the models that training reads, by file name. FileNotFoundError for one that is missing."""
+    return {name: file_sha256(weights / name) for name in MODELS}
+
+
+def _lengths(steps: int) -> tuple[str, ...]:
+    """A quarter of a run is lost at most when it is stopped."""
+    return f"optim.steps={steps}", f"eval.every={steps}", f"save.every={max(1, steps // 4)}"
+
+
+def _make_cache(setting: Setting, folder: Path) -> None:
+    """Photos of people who are in no other set, prepared; nothing is done where that is done."""
+    if (folder / "cache.json").is_file():
+        return
+    photos = setting.scratch / f"photos_{setting.identities}"
+    write_photos(PhotoSet(FIRST_PERSON, setting.identities, PORTRAITS, GROUPS_A_PERSON * setting.identities), photos)
+    prepared(photos, folder, PREPARING)
