@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -16,6 +17,8 @@ class Figure:
     value, low, high  the figure and its 95 % interval, in `unit`
     count             of what was measured, such as faces or pairs
     target            the least or, where `at_most`, the most it should be; None where there is no target
+    meets             what has to meet the target: the figure itself, its whole interval, or "around": the interval has
+                      to hold the target, as that of mere chance does
     """
 
     name: str
@@ -26,13 +29,28 @@ class Figure:
     unit: str = ""
     target: float | None = None
     at_most: bool = False
+    meets: Literal["value", "interval", "around"] = "value"
 
     @property
     def reached(self) -> bool:
-        """Whether the figure itself, not its interval, meets its target; true without one."""
+        """Whether the target is met; true without one."""
         if self.target is None:
             return True
-        return self.value <= self.target if self.at_most else self.value >= self.target
+        if self.meets == "around":
+            return self.low <= self.target <= self.high
+        whole = self.meets == "interval"
+        if self.at_most:
+            return (self.high if whole else self.value) <= self.target
+        return (self.low if whole else self.value) >= self.target
+
+    @property
+    def target_words(self) -> str:
+        """The target as a table says it, with "(missed)" where it was; empty without one."""
+        if self.target is None:
+            return ""
+        how = {"value": "", "interval": ", the whole interval", "around": " in the interval"}[self.meets]
+        unit = f" {self.unit}" if self.unit else ""
+        return f"{'at most ' if self.at_most else ''}{self.target:g}{unit}{how}{'' if self.reached else ' (missed)'}"
 
 
 def share(name: str, hits: Sequence[bool] | np.ndarray, target: float | None = None) -> Figure:
@@ -47,6 +65,11 @@ def share(name: str, hits: Sequence[bool] | np.ndarray, target: float | None = N
     middle = (part + Z**2 / (2 * count)) / (1 + Z**2 / count)
     reach = Z / (1 + Z**2 / count) * np.sqrt(part * (1 - part) / count + Z**2 / (4 * count**2))
     return Figure(name, 100 * part, 100 * (middle - reach), 100 * (middle + reach), count, "%", target)
+
+
+def nothing(name: str, unit: str = "", target: float | None = None) -> Figure:
+    """The figure where there was nothing to measure, which reaches no target."""
+    return Figure(name, np.nan, np.nan, np.nan, 0, unit, target)
 
 
 def mean(
@@ -76,17 +99,53 @@ def correlation(name: str, first: np.ndarray, second: np.ndarray) -> Figure:
     return Figure(name, _pearson(first, second), float(low), float(high), len(first))
 
 
+def ratio(
+    name: str, above: np.ndarray, below: np.ndarray, target: float | None = None, at_most: bool = False
+) -> Figure:
+    """The mean of one side over the mean of the other, measured of the same things [n], with its bootstrap interval."""
+    drawn = np.random.default_rng(0).integers(len(above), size=(RESAMPLES, len(above)))
+    low, high = np.percentile(above[drawn].sum(1) / below[drawn].sum(1), [2.5, 97.5])
+    value = float(np.sum(above) / np.sum(below))
+    return Figure(name, value, float(low), float(high), len(above), target=target, at_most=at_most)
+
+
+def ranking(
+    name: str,
+    right: Sequence[Sequence[float]],
+    wrong: Sequence[Sequence[float]],
+    target: float | None = None,
+) -> Figure:
+    """How often one of the right scores is above one of the wrong ones, ties counting half: the area under the ROC.
+
+    Both hold the scores of one picture after the other, and whole pictures are resampled for the interval.
+    """
+    sides = [np.concatenate([np.zeros(0), *map(np.asarray, side)]) for side in (right, wrong)]
+    if not all(map(len, sides)):
+        return nothing(name, target=target)
+    owners = [np.repeat(np.arange(len(side)), [len(scores) for scores in side]) for side in (right, wrong)]
+    values, places = np.unique(np.concatenate(sides), return_inverse=True)
+    split = np.split(places, [len(sides[0])])
+
+    def area(times: np.ndarray) -> float:
+        """With each picture counted so many times."""
+        up, down = (np.bincount(at, times[whose], len(values)) for at, whose in zip(split, owners, strict=True))
+        return float(up @ (down.cumsum() - down / 2) / (up.sum() * down.sum() or np.nan))
+
+    rng = np.random.default_rng(0)
+    pictures = len(right)
+    drawn = (rng.integers(pictures, size=pictures) for _ in range(RESAMPLES // 4))
+    low, high = np.nanpercentile([area(np.bincount(each, minlength=pictures)) for each in drawn], [2.5, 97.5])
+    return Figure(name, area(np.ones(pictures)), float(low), float(high), len(sides[0]) + len(sides[1]), target=target)
+
+
 def table(figures: Sequence[Figure]) -> str:
     """The figures in Markdown, one a line."""
     lines = ["| what | value | 95 % interval | of | target |", "| --- | ---: | ---: | ---: | ---: |"]
     for figure in figures:
         unit = f" {figure.unit}" if figure.unit else ""
-        target = ""
-        if figure.target is not None:
-            missed = "" if figure.reached else " (missed)"
-            target = f"{'at most ' if figure.at_most else ''}{figure.target:g}{unit}{missed}"
         interval = f"{figure.low:.4g} to {figure.high:.4g}"
-        lines.append(f"| {figure.name} | {figure.value:.4g}{unit} | {interval} | {figure.count:,} | {target} |")
+        words = figure.target_words
+        lines.append(f"| {figure.name} | {figure.value:.4g}{unit} | {interval} | {figure.count:,} | {words} |")
     return "\n".join(lines) + "\n"
 
 

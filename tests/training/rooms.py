@@ -1,4 +1,4 @@
-"""`training` and `withanyone_core` under their own names, as a script of training/ sees them.
+"""`training`, `miniature` and `withanyone_core` under their own names, as their scripts see them.
 
 The clone's root stays off sys.path: ComfyUI, which other tests import, has a `nodes` and a `tests` of its own.
 """
@@ -10,9 +10,9 @@ from withanyone_pack.tests.pack import ROOT, make_torchvision_importable
 
 
 def add_training() -> None:
-    """Makes `import training...` and the absolute imports inside it work."""
+    """Makes `import training...`, `import miniature...` and the absolute imports inside it work."""
     make_torchvision_importable()
-    for name in ("withanyone_core", "training"):
+    for name in ("withanyone_core", "training", "miniature"):
         folder = ROOT / name
         module = sys.modules.get(name)
         if module is None or str(folder) not in map(str, module.__path__):

@@ -1,0 +1,74 @@
+"""What has been measured, line by line, so that a proof that was stopped goes on where it was."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from withanyone_core.digest import file_sha256
+
+NOT_MODELS = ("cards",)
+
+
+class Ledger:
+    """A folder with a file of JSON lines for each chapter; other weights or settings have files of their own."""
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self._folder, self._key = folder, key
+
+    def lines(self, chapter: str) -> dict[int, dict[str, Any]]:
+        """What was measured, by the line's "number". A line that was cut short as it was written is passed over."""
+        path = self._path(f"{chapter}.jsonl")
+        if not path.exists():
+            return {}
+        found = {}
+        for text in path.read_text(encoding="utf-8").splitlines():
+            try:
+                line = json.loads(text)
+            except json.JSONDecodeError:
+                continue
+            found[line["number"]] = line
+        return found
+
+    def append(self, chapter: str, lines: Sequence[Any]) -> None:
+        """Adds dataclasses that have a `number`."""
+        path = self._path(f"{chapter}.jsonl")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = "".join(f"{json.dumps(asdict(line))}\n" for line in lines)
+        cut_short = path.exists() and not path.read_bytes().endswith(b"\n")
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"\n{text}" if cut_short and path.stat().st_size else text)
+
+    def arrays(self, name: str) -> Mapping[str, np.ndarray] | None:
+        """What `keep` kept, None before."""
+        path = self._path(f"{name}.npz")
+        if not path.exists():
+            return None
+        with np.load(path, allow_pickle=False) as kept:
+            return {key: kept[key] for key in kept}
+
+    def keep(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+        path = self._path(f"{name}.npz")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.part")
+        with part.open("wb") as file:
+            np.savez(file, **arrays)
+        part.replace(path)
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{self._key}.{name}"
+
+
+def key_of(weights: Path, settings: Mapping[str, Any]) -> str:
+    """Changes with every model in a folder of weights and with the settings; 16 hexadecimal digits."""
+    files = sorted(
+        path.relative_to(weights)
+        for path in weights.rglob("*")
+        if path.is_file() and path.relative_to(weights).parts[0] not in NOT_MODELS
+    )
+    said = {path.as_posix(): file_sha256(weights / path) for path in files} | {"settings": dict(settings)}
+    return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,346 @@
+"""The proof: statistics on made-up verdicts, its ledger, the whole command with an adapter that knows nothing."""
+
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from withanyone_pack.tests.pack import add_comfyui
+from withanyone_pack.tests.training.rooms import add_training
+
+add_comfyui()
+add_training()
+
+from withanyone_pack.nodes.siglip import load_siglip, siglip_encoder
+
+from miniature import prove
+from miniature.evidence import casting, chapters, claims, examining
+from miniature.evidence.casting import References, cast, casts
+from miniature.evidence.chapters import AskedLine, ExchangedLine, PickedLine, changed_outside
+from miniature.evidence.examining import Examiner, Judged, RememberedFaces
+from miniature.evidence.figures import Figure, ranking, ratio, table
+from miniature.evidence.ledger import Ledger, key_of
+from miniature.evidence.pictures import Verdict
+from miniature.steering import Wanted, shipped_photo_reader, shipped_siglip, shipped_steered_painter
+from miniature.weights_folder import ADAPTER, WEIGHTS
+from withanyone_core.adapter.network import AdapterNetwork, file_tensors
+from withanyone_core.adapter.shape import Branch, BranchShape
+from withanyone_core.layout import Box
+from withanyone_core.metrics.judges import load_judge
+
+LEFT, RIGHT = Box(0.05, 0.2, 0.45, 0.7), Box(0.55, 0.2, 0.95, 0.7)
+PEOPLE = 8
+
+
+def value_of(figures, start):
+    (found,) = [figure for figure in figures if figure.name.startswith(start)]
+    return found
+
+
+def seen(people, nearest=None, likeness=None, sim_gt=0.5):
+    """A picture in which everybody is who they should be, or as said."""
+    row = [[0.9 if place == other else 0.1 for other in range(len(people))] for place in range(len(people))]
+    return Judged(people if nearest is None else nearest, row if likeness is None else likeness, sim_gt, 0.4, 0.1)
+
+
+def line(number, people, **changes):
+    said = Verdict(True, True, True, (True,) * len(people), (True,) * len(people))
+    rows = [[0.8 if place == other else 0.1 for other in range(len(people))] for place in range(len(people))]
+    values = {
+        "asked": seen(people),
+        "alone": seen(people, nearest=[199] * len(people)),
+        "drawn": people,
+        "said": said,
+        "alone_said": said,
+        "meter": rows,
+        "alone_meter": [[0.05] * len(people) for _ in people],
+        "changed": 1.0,
+        "by_seed": 4.0,
+    }
+    return AskedLine(number, people, **(values | changes))
+
+
+@pytest.fixture
+def lines():
+    return [line(4 * row + count, list(range(row, row + count))) for row in range(10) for count in (1, 2, 3, 4)]
+
+
+def test_figures_of_a_perfect_adapter(lines):
+    exchanged = [
+        ExchangedLine(each.number, each.people, seen(each.people, each.people[::-1], [[0.1, 0.9], [0.9, 0.1]]))
+        for each in lines
+        if len(each.people) == 2
+    ]
+
+    figures = claims.places_figures(lines, exchanged)
+
+    assert all(figure.reached for figure in figures), table(figures)
+    assert value_of(figures, "box shows its identity, three people").value == 100
+    assert value_of(figures, "boxes without a face").value == 0
+    assert value_of(figures, "after the exchange").value == 100
+    assert value_of(figures, "both boxes").value == 100
+    assert value_of(figures, "change outside").value == pytest.approx(0.25)
+
+
+def test_a_lost_face_and_a_stranger_are_missed(lines):
+    people = lines[1].people
+    lines[1] = replace(lines[1], asked=seen(people, nearest=[None, people[1]]))
+    lines[5] = replace(lines[5], asked=seen(lines[5].people, nearest=[77, lines[5].people[1]]))
+    figures = claims._named(lines)
+    assert value_of(figures, "box shows its identity, two people").value == pytest.approx(90)
+    assert value_of(figures, "boxes without a face").value == 1
+
+
+def test_boxes_that_do_not_swap_people_are_told(lines):
+    pairs = [each for each in lines if len(each.people) == 2]
+    stubborn = [ExchangedLine(each.number, each.people, seen(each.people)) for each in pairs]
+    figures = claims.places_figures(lines, stubborn)
+    assert value_of(figures, "after the exchange").value == 0
+    assert value_of(figures, "both boxes").value == 0
+    assert not value_of(figures, "after the exchange").reached
+
+
+def test_identities_at_weight_0_are_more_than_chance(lines):
+    known = [replace(each, alone=each.asked) for each in lines]
+    assert not value_of([claims._chance(known)], "face in a box").reached
+    nobody = [replace(each, alone=seen(each.people, nearest=[None] * len(each.people))) for each in lines]
+    figure = claims._chance(nobody)
+    assert figure.count == 0
+    assert not figure.reached
+
+
+def test_pictures_that_change_more_than_by_another_seed_are_told(lines):
+    changed = [replace(each, changed=5.0) for each in lines]
+    figure = claims._away(changed)
+    assert figure.value == pytest.approx(1.25)
+    assert not figure.reached
+
+
+def test_prompt_figures_count_faces_and_pictures(lines):
+    said = Verdict(True, True, False, (True, False), (False, False))
+    lines[1] = replace(lines[1], said=said)
+    figures = claims.prompt_figures(lines)
+    assert value_of(figures, "direction with people").value == 98
+    assert value_of(figures, "expression with people").value == 99
+    assert value_of(figures, "light with people").value == pytest.approx(97.5)
+    assert value_of(figures, "light at weight 0").value == 100
+
+
+def test_meter_figures_of_a_meter_that_is_right_and_one_that_is_not(lines):
+    picked = [
+        PickedLine(number, [1], [seen([1], sim_gt=0.1 * place + 0.01 * number) for place in range(4)], 3, 0)
+        for number in range(12)
+    ]
+    figures = claims.meter_figures(lines, picked)
+    assert value_of(figures, "Identity Meter ranks the person").value == 1
+    assert value_of(figures, "Identity Meter ranks faces").value == 1
+    assert value_of(figures, "Identity Meter prefers").value == 100
+    gain = value_of(figures, "Sim(GT) by Pick Best of 4, by the references alone")
+    assert gain.value == pytest.approx(0.15)
+    assert gain.reached
+    loss = value_of(figures, "Sim(GT) by Pick Best of 4, by a second photo")
+    assert loss.value == pytest.approx(-0.15)
+    assert not loss.reached
+
+    turned = [replace(each, meter=[row[::-1] for row in each.meter]) for each in lines]
+    assert value_of(claims.meter_figures(turned, picked), "Identity Meter ranks the person").value < 0.5
+
+
+def test_ranking_counts_ties_half_and_draws_pictures():
+    assert ranking("r", [[1.0], [2.0]], [[1.0], [0.0]]).value == pytest.approx(0.875)
+    figure = ranking("r", [[1.0], [0.0]], [[0.5], [0.5]])
+    assert figure.value == 0.5
+    assert figure.low == 0
+    assert figure.high == 1
+    assert ranking("r", [[]], [[1.0]]).count == 0
+
+
+def test_ratio_is_of_means():
+    figure = ratio("r", np.array([1.0, 3.0]), np.array([4.0, 4.0]))
+    assert figure.value == 0.5
+    assert figure.low == 0.25
+    assert figure.high == 0.75
+
+
+@pytest.mark.parametrize(
+    ("figure", "words", "reached"),
+    [
+        (Figure("f", 0.2, -0.1, 0.5, 9, target=0.0), "0", True),
+        (Figure("f", 0.2, -0.1, 0.5, 9, target=0.0, meets="interval"), "0, the whole interval (missed)", False),
+        (Figure("f", 0.2, 0.1, 0.5, 9, target=0.0, meets="interval"), "0, the whole interval", True),
+        (Figure("f", 2, 0.1, 5, 9, "%", 0.5, meets="around"), "0.5 % in the interval", True),
+        (Figure("f", 2, 0.6, 5, 9, "%", 0.5, meets="around"), "0.5 % in the interval (missed)", False),
+        (Figure("f", 2, 0.6, 5, 9, target=1.0, at_most=True), "at most 1 (missed)", False),
+        (Figure("f", 0.9, 0.6, 5, 9, target=1.0, at_most=True, meets="interval"), "(missed)", False),
+    ],
+)
+def test_what_meets_a_target(figure, words, reached):
+    assert figure.reached is reached
+    assert figure.target_words.endswith(words)
+
+
+def test_casts_use_everybody_before_anybody_again():
+    for count in (1, 2, 3, 4):
+        turns = casting.PEOPLE // count
+        people = [place for row in range(turns) for place in cast(0, row, count).people]
+        assert len(set(people)) == len(people) == turns * count
+    together = casts(0, 100)
+    assert len(together) == 400
+    assert {place for each in together for place in each.people} == set(range(200))
+    assert len({each.seed for each in (*together, *casts(1, 100))}) == 800
+
+
+def test_a_cast_is_its_scene():
+    one = cast(0, 3, 4)
+    again = cast(0, 3, 4)
+    assert one.caption == again.caption
+    assert one.boxes == again.boxes
+    np.testing.assert_array_equal(one.drawn, again.drawn)
+    assert len(one.boxes) == 4
+
+
+def test_change_is_measured_outside_the_boxes():
+    one = cast(0, 0, 1)
+    blank = np.zeros((160, 160, 3), np.uint8)
+    x1, y1, x2, y2 = (round(edge) for edge in one.boxes[0].to_px(160, 160))
+    inside, everywhere = blank.copy(), np.full_like(blank, 9)
+    inside[y1:y2, x1:x2] = 200
+    assert changed_outside(one, blank, inside) == 0
+    assert changed_outside(one, everywhere, blank) == 9
+
+
+def test_the_ledger_goes_on_after_a_cut_line(tmp_path):
+    ledger = Ledger(tmp_path / "new", "key")
+    assert ledger.lines("asked") == {}
+    ledger.append("asked", [line(1, [5])])
+    path = tmp_path / "new" / "key.asked.jsonl"
+    path.write_text(path.read_text() + json.dumps(asdict(line(2, [6])))[:30])
+    ledger.append("asked", [line(3, [7])])
+    assert sorted(ledger.lines("asked")) == [1, 3]
+    assert Ledger(tmp_path / "new", "other").lines("asked") == {}
+
+
+def test_the_key_changes_with_weights_and_settings_but_not_with_cards(tmp_path):
+    (tmp_path / "cards").mkdir()
+    (tmp_path / "a.safetensors").write_bytes(b"1")
+    first = key_of(tmp_path, {"steps": 20})
+    (tmp_path / "cards" / "a.json").write_text("new")
+    assert key_of(tmp_path, {"steps": 20}) == first
+    assert key_of(tmp_path, {"steps": 4}) != first
+    (tmp_path / "a.safetensors").write_bytes(b"2")
+    assert key_of(tmp_path, {"steps": 20}) != first
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """The shipped weights beside an adapter of random numbers."""
+    folder = tmp_path_factory.mktemp("weights")
+    for path in WEIGHTS.iterdir():
+        if path.name != ADAPTER:
+            (folder / path.name).symlink_to(path, target_is_directory=path.is_dir())
+    torch.manual_seed(0)
+    shapes = [BranchShape(256, 4, 5, 8, 512), BranchShape(256, 4, 5, 8, 512, siglip_width=192)]
+    save_file(file_tensors(AdapterNetwork(shapes).state_dict(), dtype=torch.float16), folder / ADAPTER)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reader():
+    return shipped_photo_reader()
+
+
+def test_the_patch_encoder_is_that_of_the_nodes():
+    crop = np.random.default_rng(0).integers(0, 256, (512, 512, 3), np.uint8)
+    ours, theirs = shipped_siglip()(crop), siglip_encoder(load_siglip(WEIGHTS / "siglip.safetensors"))(crop)
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_pictures_depend_on_their_own_wishes_alone(weights, reader):
+    painter = shipped_steered_painter(weights)
+    first, second = (reader.identity_of(1_000_000 + number) for number in range(2))
+    caption = "two people in a park, sunset: happy left, calm ahead"
+    wanted = [
+        Wanted(caption, 1, (first, second), (LEFT, RIGHT)),
+        Wanted(caption, 1, (second, first), (LEFT, RIGHT)),
+        Wanted(caption, 1, (first,), (LEFT,)),
+        Wanted(caption, 1),
+    ]
+    together = painter.paint(wanted, steps=2)
+    alone = painter.paint(wanted[:1], steps=2)
+    nobody = painter.paint(wanted[:1], steps=2, weights=dict.fromkeys(Branch, 0.0))
+    np.testing.assert_allclose(together[0].astype(int), alone[0].astype(int), atol=1)
+    assert not np.array_equal(together[0], together[1])
+    assert not np.array_equal(together[0], together[2])
+    np.testing.assert_allclose(together[3].astype(int), nobody[0].astype(int), atol=1)
+    assert not np.array_equal(together[0], together[3])
+    form = painter.paint(wanted[:1], resemblance=1.0, steps=2)
+    only_sig = painter.paint(wanted[:1], weights={Branch.ARC: 0.0, Branch.SIG: 1.0}, steps=2)
+    np.testing.assert_array_equal(form, only_sig)
+    assert not np.array_equal(form[0], alone[0])
+
+
+def test_people_without_places_are_refused(reader):
+    with pytest.raises(ValueError, match="1 people were given 0 places"):
+        Wanted("one person", 1, (reader.identity_of(1_000_000),))
+
+
+def test_the_examiner_knows_the_drawn_people(reader):
+    analysis, judge = RememberedFaces(reader.analysis), load_judge(WEIGHTS / "judge.json")
+    one = cast(0, 0, 2)
+    faces = analysis.faces(one.drawn)
+    middles = [(box.x1 + box.x2) / 2 * 160 for box in one.boxes]
+    of_box = [min(faces, key=lambda face, x=x: abs((face.box_px[0] + face.box_px[2]) / 2 - x)) for x in middles]
+    gallery = np.random.default_rng(0).normal(size=(casting.PEOPLE, judge.width))
+    for place, vector in zip(one.people, judge.embed(one.drawn, of_box), strict=True):
+        gallery[place] = vector
+    gallery /= np.linalg.norm(gallery, axis=1, keepdims=True)
+    examiner = Examiner(analysis, judge, None, gallery, gallery)
+
+    judged = examiner.judged(one.drawn, one)
+    assert judged.nearest == list(one.people)
+    assert judged.sim_gt == pytest.approx(1)
+    assert judged.likeness[0][0] == pytest.approx(1, abs=1e-4)
+    empty = examiner.judged(np.zeros_like(one.drawn), one)
+    assert empty.nearest == [None, None]
+    assert empty.sim_gt == 0
+
+
+def test_references_take_each_others_boxes(reader):
+    one, references = cast(0, 1, 2), References(reader)
+    straight, exchanged = references.wanted(one), references.wanted(one, exchanged=True)
+    assert straight.people == exchanged.people
+    assert straight.regions == exchanged.regions[::-1] == one.boxes
+    assert straight.seed == exchanged.seed
+    assert [face.identity for face in references.placed(one)] == list(straight.people)
+
+
+def test_the_command_measures_once_and_writes_a_report(weights, tmp_path, monkeypatch, capsys):
+    for module in (casting, examining):
+        monkeypatch.setattr(module, "PEOPLE", PEOPLE)
+    monkeypatch.setattr(examining, "PORTRAITS", 1)
+    out = tmp_path / "PROOF.md"
+    arguments = ["--weights", weights, "--scratch", tmp_path / "kept", "--out", out, "--pictures", 1]
+    arguments = [str(each) for each in arguments]
+
+    assert prove.main([*arguments, "--only", "places"]) == 1
+    assert "missed" in capsys.readouterr().out
+    report = out.read_text()
+    assert "## Who is where" in report
+    assert "| box shows its identity, four people | " in report
+    assert "## What the caption says" not in report
+    (kept,) = (tmp_path / "kept").glob("*.asked.jsonl")
+    assert len(kept.read_text().splitlines()) == 4
+
+    monkeypatch.setattr(chapters.Studio, "paint", None)  # nothing is painted twice
+    assert prove.main([*arguments, "--only", "prompt,places"]) == 1
+    assert "| light with people | " in out.read_text()
+
+
+def test_wrong_words_are_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        prove.main(["--only", "placs"])
+    assert "'placs'; expected some of places, prompt, meter" in capsys.readouterr().err
+    assert prove.main(["--weights", str(tmp_path)]) == 2
+    assert "no adapter file" in capsys.readouterr().err
