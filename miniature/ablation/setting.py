@@ -9,7 +9,7 @@ from withanyone_core.digest import file_sha256
 from withanyone_core.metrics.judges import load_judge
 
 from ..generation import shipped_painter
-from ..photos import PhotoSet, write_photos
+from ..recipes.photos import PhotoSet, write_photos
 from ..steering import shipped_photo_reader
 from ..weights_folder import CODER, FACES, FLUX, SIGLIP
 from .commands import RECOGNISER, digest, model_changes, prepared, settings_of
