@@ -52,10 +52,7 @@ class AdapterNetwork(nn.Module):
         Raises AdapterFileError where the file lacks a branch or holds NaN.
         """
         chosen = tuple(file.shapes) if branches is None else tuple(branches)
-        absent = [branch.value for branch in chosen if branch not in file.shapes]
-        if absent:
-            held = ", ".join(branch.value for branch in file.shapes)
-            raise AdapterFileError(f"{file.path.name} has no {absent[0]} branch; it holds {held}.")
+        check_branches(file, chosen)
         with torch.device("meta"):
             network = cls(file.shapes[branch] for branch in chosen)
         state = {
@@ -73,6 +70,14 @@ class AdapterNetwork(nn.Module):
     @property
     def shapes(self) -> Mapping[Branch, BranchShape]:
         return {Branch(name): branch.shape for name, branch in self.branches.items()}
+
+
+def check_branches(file: AdapterFile, branches: Iterable[Branch]) -> None:
+    """AdapterFileError where the file lacks one of these branches."""
+    absent = [branch.value for branch in branches if branch not in file.shapes]
+    if absent:
+        held = ", ".join(branch.value for branch in file.shapes)
+        raise AdapterFileError(f"{file.path.name} has no {absent[0]} branch; it holds {held}.")
 
 
 def parameter_key(name: str, layout: Literal["dual", "single"] = "dual") -> str:
