@@ -1,6 +1,6 @@
 """InfoNCE with extended negatives: a generated face is to resemble its own person more than thousands of others.
 
-The negatives of a face are the other faces of its batch and rows of a bank, drawn by index. Letters in tensor names:
+The negatives of a face are the other faces of its batch, in all processes, and rows of a bank, drawn by index. Letters in tensor names:
 F faces, E length of a face vector, K draws, N rows of the bank.
 """
 
@@ -110,8 +110,8 @@ def contrast(
     made_FE       raw vectors of generated faces, with gradients
     positives_FE  what each should be: the vector of its target
     identities_F  who each is; negative where nobody knows
-    others_OE     vectors of all target faces of the batch and who they are, from which each face's own person is left
-                  out; a face's own target is left out by being too alike
+    others_OE     vectors of all target faces of the batch and who they are, those of other processes among them; each
+                  face's own person is left out, and its own target is by being too alike
     rows_FK       of `drawn_rows`
     """
     made, positives = F.normalize(made_FE.float(), dim=-1), F.normalize(positives_FE.float(), dim=-1).detach()

@@ -1,0 +1,126 @@
+"""DeepSpeed's ZeRO over the adapter: each process keeps a part of the gradients and of the optimiser's states.
+
+The base model is frozen and whole in every process, so what ZeRO divides is what the adapter adds to it. DeepSpeed
+sums, clips and steps; a checkpoint holds whole states all the same, and opens without DeepSpeed and elsewhere.
+"""
+
+import math
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from accelerate.utils import DeepSpeedPlugin, parse_flag_from_env
+from torch import Tensor, nn
+
+from .processes import Processes
+
+STATES = ("exp_avg", "exp_avg_sq")
+
+
+def is_asked_for() -> bool:
+    """Whether `accelerate launch` was given a DeepSpeed configuration. RuntimeError where it is not installed."""
+    asked = parse_flag_from_env("ACCELERATE_USE_DEEPSPEED")
+    if asked and find_spec("deepspeed") is None:
+        raise RuntimeError(
+            "The accelerate configuration names DeepSpeed, which is not installed. Run `python -m pip install "
+            "deepspeed`, or launch with ddp.yaml or fsdp2.yaml."
+        )
+    return asked
+
+
+def check_divisible(optimiser: str) -> None:
+    """ValueError where the optimiser's states cannot be divided."""
+    if optimiser != "adamw":
+        raise ValueError(
+            f"optim.name is {optimiser}, and DeepSpeed divides the states of AdamW only. Set optim.name=adamw, or "
+            "launch with ddp.yaml or fsdp2.yaml."
+        )
+
+
+class ZeroUpdate:
+    """As Update, by DeepSpeed's engine."""
+
+    def __init__(
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        optimiser: torch.optim.Optimizer,
+        processes: Processes,
+    ) -> None:
+        import deepspeed
+
+        self._parameters, self._processes = parameters, processes
+        module = nn.Module()
+        for number, parameter in enumerate(parameters.values()):
+            module.register_parameter(f"parameter_{number}", parameter)
+        self._engine, *_ = deepspeed.initialize(
+            model=module, optimizer=optimiser, config=_configuration(), dist_init_required=False
+        )
+
+    def backward(self, share: Tensor, is_last: bool) -> None:
+        self._engine.set_gradient_accumulation_boundary(is_last)
+        # DeepSpeed takes the mean over processes of what are shares of a sum.
+        self._engine.backward(share * self._processes.count)
+
+    def step(self, rate: float, clip: float, is_sound: bool) -> tuple[float, bool]:
+        divided = self._engine.optimizer
+        divided.clip_grad = clip
+        for group in divided.param_groups:
+            group["lr"] = rate
+        self._engine.step()
+        norm = float(self._engine.get_global_grad_norm())
+        return norm, is_sound and not divided.overflow and math.isfinite(norm)
+
+    def tensors(self) -> dict[str, Tensor]:
+        from deepspeed.utils import safe_get_full_optimizer_state
+
+        taken = self._taken()
+        if taken is None:
+            return {}
+        found = {}
+        for name, parameter in self._parameters.items():
+            for kind in STATES:
+                found[f"{name}/{kind}"] = safe_get_full_optimizer_state(parameter, kind).detach().cpu()
+            found[f"{name}/step"] = taken
+        return found
+
+    def numbers(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, float]) -> None:
+        from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
+
+        for parameter in self._parameters.values():
+            safe_set_full_fp32_param(parameter, parameter.detach().clone())
+        if not tensors:
+            return
+        step = next(value for name, value in tensors.items() if name.endswith("/step"))
+        inner = self._engine.optimizer.optimizer
+        for group in inner.param_groups:
+            for part in group["params"]:
+                empty = {kind: torch.zeros_like(part) for kind in STATES}
+                inner.state[part] = {"step": step.clone(), **empty}
+        self._engine.optimizer._lazy_init_hp_params_optimizer_state()
+        for name, parameter in self._parameters.items():
+            for kind in STATES:
+                value = tensors.get(f"{name}/{kind}", torch.zeros_like(parameter))
+                safe_set_full_optimizer_state(parameter, value.to(parameter.device), kind)
+
+    def _taken(self) -> Tensor | None:
+        """Steps taken, as AdamW counts them; None before the first."""
+        states = self._engine.optimizer.optimizer.state.values()
+        return next((state["step"].detach().cpu().clone() for state in states if "step" in state), None)
+
+
+def _configuration() -> dict[str, Any]:
+    """What DeepSpeed is told: the accelerate configuration's ZeRO; samples and passes are counted here."""
+    plugin = DeepSpeedPlugin()  # reads what `accelerate launch` has set
+    return {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": 1.0,  # set anew at each step, to optim.clip
+        "zero_optimization": plugin.deepspeed_config["zero_optimization"],
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+        "steps_per_print": 10**9,
+    }
