@@ -1,6 +1,6 @@
 """`python training/export.py CHECKPOINT --out FILE`
 
-Makes an adapter file, or a small LoRA file, of a checkpoint of finetune.py.
+Makes an adapter file, a small LoRA file or one person's identity file of a checkpoint of finetune.py.
 """
 
 import argparse
@@ -31,12 +31,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     from training.configuration.reading import read_tree
     from training.loop.checkpoints import CONFIG, step_of
-    from training.loop.outcome import checkpoint_numbers, exported, header_of, is_lora, write_result
+    from training.loop.outcome import (
+        checkpoint_numbers,
+        exported,
+        header_of,
+        is_identity,
+        is_lora,
+        write_identity,
+        write_result,
+    )
 
     if options.out is None:
         raise ValueError("--out is missing: the file to write, ending in .safetensors.")
     if options.out.suffix != ".safetensors":
         raise ValueError(f"--out is {options.out.name}; expected a name that ends in .safetensors.")
+    if is_identity(options.checkpoint):
+        sys.stdout.write(f"{write_identity(options.out, options.checkpoint)}\n")
+        return 0
     numbers = checkpoint_numbers(options.checkpoint)
     settings = read_tree(options.checkpoint / CONFIG)
     known = settings["adapter"]["init"]
@@ -52,7 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python training/export.py",
         description="Writes what a checkpoint holds: for modes full and kv_out a whole adapter for Load WithAnyone "
-        "Adapter, for mode lora a small file for Add Adapter LoRA (or, with --merged, a whole adapter).",
+        "Adapter, for mode lora a small file for Add Adapter LoRA (or, with --merged, a whole adapter), for mode "
+        "tokens an identity for Load Identity.",
     )
     add = parser.add_argument
     add("checkpoint", nargs="?", type=Path, metavar="CHECKPOINT", help="folder such as runs/friends/ckpt-000500")

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .entries import CropEntry, FaceEntry, FaceRecord, Negatives, PictureEntry, TextEntry
+from .entries import UNKNOWN, CropEntry, FaceEntry, FaceRecord, Negatives, PictureEntry, TextEntry
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +90,11 @@ class Cache:
         siglip = self._read(record.siglip, "tokens") if record.siglip else None
         flipped = self._read(record.siglip, "flipped") if record.siglip else None
         return FaceEntry(record, self.arcface[index], siglip, flipped)
+
+    def name_of(self, face: int) -> str:
+        """Whose face that is; empty where nobody knows."""
+        identity = self.faces[face].identity
+        return "" if identity == UNKNOWN else self.identities[identity]
 
     def faces_of(self, identity: int, held_out: bool = False) -> tuple[int, ...]:
         """Indices of the faces of a known person, in photos that are held out or in those that are not."""

@@ -52,11 +52,14 @@ class AdapterSettings(Section):
 class TrainSettings(Section):
     """What of it is trained.
 
-    mode     full: all of the branch; kv_out: to_kv and to_out of the attentions; lora: low-rank updates
+    mode      full: all of the branch; kv_out: to_kv and to_out of the attentions; lora: low-rank updates; tokens: one
+              person's own tokens, for an identity file, while the adapter stays as it is
+    identity  of tokens mode: whose, a name of the cache; empty where there is only one
     rank, alpha, targets  of lora mode
     """
 
-    mode: Literal["full", "kv_out", "lora"] = "lora"
+    mode: Literal["full", "kv_out", "lora", "tokens"] = "lora"
+    identity: str = ""
     rank: Count = 64
     alpha: Positive = 64.0
     targets: tuple[Literal["to_q", "to_kv", "to_out", "arcface_in", "siglip_in"], ...] = (

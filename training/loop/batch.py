@@ -4,14 +4,15 @@ Letters in tensor names: B samples, C latent channels, H and W latent rows and c
 P people of the sample with most, F faces of all samples, E length of a face vector, K negatives of a face.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from withanyone_core.injection.diffusers import PlacedPeople, members
+from withanyone_core.adapter.shape import Branch
+from withanyone_core.injection.diffusers import LearnedRows, PlacedPeople, members
 from withanyone_core.layout import Box
 
 from ..cache.cache import Cache
@@ -21,12 +22,19 @@ from ..losses.identity import TargetFaces
 from .sampling import Sample
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reading:
-    """How an adapter reads people: whether it looks at SigLIP tokens, and how it rounds boxes."""
+    """How an adapter reads people.
+
+    siglip           whether it looks at SigLIP tokens
+    truncates_boxes  how it rounds boxes
+    learned          of each branch, tokens [1, T, D] in place of what it makes of `person`, a name of the cache
+    """
 
     siglip: bool = False
     truncates_boxes: bool = False
+    person: str = ""
+    learned: Mapping[Branch, Tensor] = field(default_factory=dict)
 
 
 PLAIN = Reading()
@@ -123,7 +131,19 @@ def placed_people(
         for place, person in enumerate(sample.people):
             arcface[row, place] = cache.arcface[person.reference]
     siglip = _siglip(cache, samples, membership.shape[1]) if reading.siglip else None
-    return PlacedPeople(arcface, membership, siglip)
+    rows = _rows_of(cache, samples, membership.shape[1], reading.person) if reading.learned else None
+    learned = {branch: LearnedRows(tokens, rows) for branch, tokens in reading.learned.items()}
+    return PlacedPeople(arcface, membership, siglip, learned)
+
+
+def _rows_of(cache: Cache, samples: Sequence[Sample], most: int, name: str) -> Tensor:
+    """0 where a sample's person is the one of that name, -1 elsewhere, [B, P]."""
+    rows = torch.full((len(samples), most), -1)
+    for row, sample in enumerate(samples):
+        for place, person in enumerate(sample.people):
+            if cache.name_of(person.face) == name:
+                rows[row, place] = 0
+    return rows
 
 
 def _siglip(cache: Cache, samples: Sequence[Sample], most: int) -> Tensor:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
@@ -14,9 +15,11 @@ from withanyone_core.adapter.branches import merge, split
 from withanyone_core.adapter.checkpoint import AdapterFile, Change, inspect_adapter
 from withanyone_core.adapter.face_model import METADATA_KEY
 from withanyone_core.adapter.lora import read_lora
+from withanyone_core.identity_file import KIND, load_identity
 from withanyone_core.version import VERSION
 
 from .checkpoints import ADAPTER, NUMBERS
+from .person import face_model
 
 _LORA_END = ".lora_A.weight"
 Header = dict[str, str]
@@ -48,6 +51,31 @@ def exported(checkpoint: Path, init: Path | None, merged: bool = False) -> dict[
         raise ValueError("A LoRA is merged into the adapter it was trained on; name that file (--init).")
     file = inspect_adapter(init)
     return _whole(file, [read_lora(trained, file)])
+
+
+def is_identity(checkpoint: Path) -> bool:
+    """Whether a checkpoint holds one person's tokens. Raises ValueError for what is no checkpoint."""
+    try:
+        with safe_open(checkpoint / ADAPTER, framework="pt") as reader:
+            return (reader.metadata() or {}).get("format", "").startswith(KIND)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{checkpoint} is no checkpoint of finetune.py: {error}.") from error
+
+
+def write_identity(path: Path, checkpoint: Path) -> Path:
+    """Copies the identity of a checkpoint in one step, its numbers checked.
+
+    Raises ValueError for one that is damaged, OSError where the disk does not take it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial.safetensors")
+    try:
+        copyfile(checkpoint / ADAPTER, partial)
+        load_identity(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
 
 
 def header_of(
@@ -107,8 +135,8 @@ def _whole(file: AdapterFile, changes: Sequence[Change] = ()) -> dict[str, Tenso
 
 
 def _face_model(recogniser: str | None) -> Header:
-    """Whose face vectors the adapter knows, as identities name it: the pack's folder and the recogniser's file."""
-    return {METADATA_KEY: "/".join(Path(recogniser).parts[-2:])} if recogniser else {}
+    """Whose face vectors the adapter knows."""
+    return {METADATA_KEY: face_model(recogniser)} if recogniser else {}
 
 
 def _at(measured: list[Mapping[str, Any]], step: int) -> dict[str, float | None]:

@@ -31,12 +31,17 @@ class Scene:
     sample: Sample
 
 
-def scenes(cache: Cache, sampler: Sampler, seed: int, most: int) -> tuple[Scene, ...]:
+def scenes(cache: Cache, sampler: Sampler, seed: int, most: int, person: str = "") -> tuple[Scene, ...]:
     """Up to `most` held-out photos, evenly over all of them, each face with a reference from another photo.
+
+    person  only photos that show the person of that name, where one is named
 
     Photos with a face of nobody known are passed over where there are others: it has no other photo.
     """
     held_out = [picture for picture in cache.pictures if picture.held_out and picture.crops and picture.people]
+    if person:
+        theirs = {face.picture for index, face in enumerate(cache.faces) if cache.name_of(index) == person}
+        held_out = [picture for picture in held_out if picture.index in theirs]
     known = [
         picture for picture in held_out if all(cache.faces[face.face].identity >= 0 for face in picture.crops[0].faces)
     ]

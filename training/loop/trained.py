@@ -9,11 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from withanyone_core.adapter.checkpoint import AdapterFile, inspect_adapter
-from withanyone_core.adapter.network import AdapterNetwork, parameter_key
+from withanyone_core.adapter.network import AdapterNetwork, check_branches, parameter_key
 from withanyone_core.adapter.shape import HEAD_DIM, Branch, BranchShape
+from withanyone_core.identity_file import file_content
 
 from ..configuration.finetune import AdapterSettings, TrainSettings
 from .draws import Draws
+from .own_tokens import by_branch, started_tokens, with_tokens
+from .person import Person
 
 _BRANCHES: Mapping[str, tuple[Branch, ...]] = {
     "arc": (Branch.ARC,),
@@ -39,9 +42,10 @@ class Trained:
 
     network     on the training device; only trained parameters have `requires_grad`
     file        the file it started from, None for fresh weights
-    parameters  what is trained, float32, by its name in the result: an adapter's key, or a LoRA's
+    parameters  what is trained, float32, by its name in the result: an adapter's key, a LoRA's, or an identity's
     alpha       of the LoRA, None where the weights themselves are trained
     weights     output weight of each branch
+    person      whose own tokens are trained, None where the adapter is
     """
 
     network: AdapterNetwork
@@ -49,6 +53,12 @@ class Trained:
     parameters: Mapping[str, nn.Parameter]
     alpha: float | None
     weights: Mapping[Branch, float]
+    person: Person | None = None
+
+    @property
+    def learned(self) -> Mapping[Branch, Tensor]:
+        """The parameters that stand in place of what the adapter makes of `person`, by branch."""
+        return by_branch(self.parameters)
 
     @property
     def layout(self) -> Literal["dual", "single"]:
@@ -59,11 +69,18 @@ class Trained:
         """What the result is stored in: the type of the file it started from."""
         return torch.bfloat16 if self.file is None else self.file.dtype
 
-    def result(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The tensors of a result file on the CPU, from values of `parameters` or from their averages.
+    def content(self, values: Mapping[str, Tensor], step: int) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """Tensors and header of a result file of so many steps, from values of `parameters` or from their averages.
 
-        A LoRA file, or whole branches in the names and the type of an adapter file.
+        An identity's file, or what `result` gives. Raises IdentityFileError (a ValueError) for values that are no
+        numbers.
         """
+        if self.person is not None:
+            return file_content(with_tokens(self.person, values, self.file, step))
+        return self.result(values), {"format": "pt", "withanyone.step": str(step)}
+
+    def result(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors of a trained adapter on the CPU: a LoRA, or branches in the names and the type of a file."""
         if self.alpha is not None:
             tensors = {key: value.detach().to("cpu", self.stored_dtype) for key, value in values.items()}
             targets = {key.rsplit(".", 2)[0] for key in values}
@@ -90,16 +107,28 @@ class Trained:
 
 
 def load_trained(
-    adapter: AdapterSettings, train: TrainSettings, sizes: Sizes, device: torch.device, dtype: torch.dtype, seed: int
+    adapter: AdapterSettings,
+    train: TrainSettings,
+    sizes: Sizes,
+    device: torch.device,
+    dtype: torch.dtype,
+    seed: int,
+    person: Person | None = None,
 ) -> Trained:
     """The adapter of the settings, ready to be trained.
 
-    dtype  of what is not trained; trained parameters are float32
+    dtype   of what is not trained; trained parameters are float32
+    person  whose tokens are trained, of tokens mode
     Raises FileNotFoundError, AdapterFileError (a ValueError) for a file that is no adapter or lacks a branch, and
     ValueError for fresh weights that cannot be made.
     """
     branches = _BRANCHES[adapter.branch]
     kept = torch.float32 if train.mode == "full" else dtype
+    if adapter.init is None and train.mode == "tokens":
+        raise ValueError(
+            "train.mode is tokens and adapter.init is none: a person's tokens are read by one adapter. Name its file "
+            "(adapter.init=withanyone.safetensors)."
+        )
     if adapter.init is None:
         file, network = None, _fresh(adapter, branches, sizes, seed).to(device, kept)
     else:
@@ -108,10 +137,31 @@ def load_trained(
         _check_widths(file, branches, sizes)
     network.requires_grad_(False)
     layout = "dual" if file is None else file.layout
-    parameters = _lora(network, train, layout, seed) if train.mode == "lora" else _own(network, train, layout)
-    share = adapter.resemblance
-    weights = {Branch.ARC: 1 - share, Branch.SIG: share} if len(branches) > 1 else dict.fromkeys(branches, 1.0)
-    return Trained(network, file, parameters, train.alpha if train.mode == "lora" else None, weights)
+    if train.mode == "tokens":
+        parameters = started_tokens(network, person.identity)
+    elif train.mode == "lora":
+        parameters = _lora(network, train, layout, seed)
+    else:
+        parameters = _own(network, train, layout)
+    alpha = train.alpha if train.mode == "lora" else None
+    return Trained(network, file, parameters, alpha, branch_weights(adapter), person)
+
+
+def branch_shapes(adapter: AdapterSettings, sizes: Sizes) -> list[BranchShape]:
+    """Sizes of the branches that `load_trained` loads or makes, read off the file's header. Raises as it does."""
+    branches = _BRANCHES[adapter.branch]
+    if adapter.init is None:
+        return _fresh_shapes(adapter, branches, sizes)
+    file = inspect_adapter(adapter.init)
+    check_branches(file, branches)
+    _check_widths(file, branches, sizes)
+    return [file.shapes[branch] for branch in branches]
+
+
+def branch_weights(adapter: AdapterSettings) -> dict[Branch, float]:
+    """Output weight of each branch while it is trained."""
+    branches, share = _BRANCHES[adapter.branch], adapter.resemblance
+    return {Branch.ARC: 1 - share, Branch.SIG: share} if len(branches) > 1 else dict.fromkeys(branches, 1.0)
 
 
 def _own(network: AdapterNetwork, train: TrainSettings, layout: Literal["dual", "single"]) -> dict[str, nn.Parameter]:
@@ -166,25 +216,7 @@ def _is_target(name: str, targets: tuple[str, ...]) -> bool:
 
 def _fresh(adapter: AdapterSettings, branches: tuple[Branch, ...], sizes: Sizes, seed: int) -> AdapterNetwork:
     """Weights of a new adapter: norms as they are, matrices of unit gain, outputs 0 so that it begins as no change."""
-    if Branch.SIG in branches and sizes.siglip_width is None:
-        raise ValueError(
-            "The sig branch is to be trained and the cache holds no SigLIP tokens. Prepare it with a SigLIP tower, or "
-            "set adapter.branch=arc."
-        )
-    # The released adapter's attention is half as wide as the stream.
-    heads = adapter.heads or max(1, sizes.hidden // (2 * HEAD_DIM))
-    shapes = [
-        BranchShape(
-            sizes.hidden,
-            heads,
-            sizes.layers,
-            adapter.tokens,
-            sizes.embedding,
-            sizes.siglip_width if branch is Branch.SIG else None,
-        )
-        for branch in branches
-    ]
-    network = AdapterNetwork(shapes)
+    network = AdapterNetwork(_fresh_shapes(adapter, branches, sizes))
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if parameter.ndim == 1:
@@ -195,6 +227,27 @@ def _fresh(adapter: AdapterSettings, branches: tuple[Branch, ...], sizes: Sizes,
                 gain = parameter.shape[1] ** -0.5
                 parameter.copy_(gain * Draws(seed, 0).normal(name, tuple(parameter.shape)))
     return network
+
+
+def _fresh_shapes(adapter: AdapterSettings, branches: tuple[Branch, ...], sizes: Sizes) -> list[BranchShape]:
+    if Branch.SIG in branches and sizes.siglip_width is None:
+        raise ValueError(
+            "The sig branch is to be trained and the cache holds no SigLIP tokens. Prepare it with a SigLIP tower, or "
+            "set adapter.branch=arc."
+        )
+    # The released adapter's attention is half as wide as the stream.
+    heads = adapter.heads or max(1, sizes.hidden // (2 * HEAD_DIM))
+    return [
+        BranchShape(
+            sizes.hidden,
+            heads,
+            sizes.layers,
+            adapter.tokens,
+            sizes.embedding,
+            sizes.siglip_width if branch is Branch.SIG else None,
+        )
+        for branch in branches
+    ]
 
 
 def _check_widths(file: AdapterFile, branches: tuple[Branch, ...], sizes: Sizes) -> None:
