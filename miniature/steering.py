@@ -1,6 +1,6 @@
 """Pictures of given people in given places by the shipped models and an adapter, in batches, without ComfyUI."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import SiglipVisionModel
 
-from withanyone_core.adapter.checkpoint import inspect_adapter
+from withanyone_core.adapter.checkpoint import AdapterFile, inspect_adapter
 from withanyone_core.adapter.network import AdapterNetwork
 from withanyone_core.adapter.shape import Branch
 from withanyone_core.adapter.strength import branch_weights
@@ -19,7 +19,8 @@ from withanyone_core.faces.analysis import load_face_analysis
 from withanyone_core.faces.portrait import Choices, FaceAnalysis, identity_from_photos
 from withanyone_core.faces.siglip import pixel_values
 from withanyone_core.identity import Identity
-from withanyone_core.injection.diffusers import AdapterSocket, PlacedPeople, members
+from withanyone_core.injection.diffusers import AdapterSocket, PlacedPeople
+from withanyone_core.injection.placing import placed_identities
 from withanyone_core.layout import Region
 
 from .generation import GUIDANCE, STEPS, Painter, noise, shipped_painter
@@ -54,14 +55,11 @@ class Wanted:
 
 @dataclass(frozen=True)
 class SteeredPainter:
-    """The shipped picture model with an adapter beside it.
-
-    truncates_boxes  see AdapterFile
-    """
+    """The shipped picture model with an adapter beside it: its network, and the file that it came from."""
 
     painter: Painter
     adapter: AdapterNetwork
-    truncates_boxes: bool = False
+    file: AdapterFile
 
     def paint(
         self,
@@ -92,18 +90,16 @@ class SteeredPainter:
         steered = any(picture.people for picture in pictures) and any(weights.values())
         socket = AdapterSocket(self.painter.model.flux, self.adapter, weights)
         try:
-            with socket.placed(self._placed(pictures) if steered else None):
+            with socket.placed(self._placed(pictures, socket.weights) if steered else None):
                 return self.painter.painted_from(latents, [picture.caption for picture in pictures], steps, guidance)
         finally:
             socket.remove()
 
-    def _placed(self, pictures: Sequence[Wanted]) -> PlacedPeople:
-        chosen = members([picture.regions for picture in pictures], SIZE_PX, SIZE_PX, self.truncates_boxes)
-        rows = [[person.arcface for person in picture.people] for picture in pictures]
-        tokens = None
-        if Branch.SIG in self.adapter.shapes:
-            tokens = _padded([[person.siglip for person in picture.people] for picture in pictures])
-        return PlacedPeople(_padded(rows), chosen, tokens)
+    def _placed(self, pictures: Sequence[Wanted], branches: Collection[Branch]) -> PlacedPeople:
+        people = [picture.people for picture in pictures]
+        return placed_identities(
+            people, [picture.regions for picture in pictures], SIZE_PX, SIZE_PX, self.file, branches
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +129,7 @@ def shipped_steered_painter(folder: Path = WEIGHTS, adapter: Path | None = None)
     """The painter of a folder of weights with the adapter in it, or with another adapter's file."""
     file = inspect_adapter(folder / ADAPTER if adapter is None else adapter)
     network = AdapterNetwork.load(file, dtype=torch.float32).eval().requires_grad_(False)
-    return SteeredPainter(shipped_painter(folder), network, file.truncates_boxes)
+    return SteeredPainter(shipped_painter(folder), network, file)
 
 
 def shipped_photo_reader(folder: Path = WEIGHTS) -> PhotoReader:
@@ -153,13 +149,3 @@ def shipped_siglip(folder: Path = WEIGHTS) -> Encoder:
         return tower(pixel_values=pixel_values(crop, SIDE_PX)).last_hidden_state[0]
 
     return encode
-
-
-def _padded(rows: Sequence[Sequence[Tensor]]) -> Tensor:
-    """[pictures, most people, ...] with zeros for people whom a picture lacks."""
-    shape = next(value.shape for row in rows for value in row)
-    padded = torch.zeros(len(rows), max(map(len, rows)), *shape)
-    for picture, row in enumerate(rows):
-        for person, value in enumerate(row):
-            padded[picture, person] = value
-    return padded

@@ -40,7 +40,7 @@ class Eyes:
         """The test painted with an adapter at each of the slider's values."""
         file = inspect_adapter(adapter)
         network = AdapterNetwork.load(file, dtype=torch.float32).eval().requires_grad_(False)
-        painter = SteeredPainter(self.painter, network, file.truncates_boxes)
+        painter = SteeredPainter(self.painter, network, file)
         rows = []
         for value in values:
             found: Scores = painted_scores(painter, test, slider.weights(value), steps, self.reader, self.judge)
