@@ -41,7 +41,7 @@ CODED_AT_ONCE = 64
 NO_CAPTION_SHARE = 0.1
 # FLUX.1-dev is distilled: how strongly the caption pulls is an input, 1 for not more than in nature. Ours learns that
 # from its own difference with and without caption ("model guidance", arXiv 2502.12154), once there is one to speak of.
-GUIDED_SHARE, PLAIN_STEPS = 0.25, 8_200
+GUIDED_SHARE, PLAIN_STEPS = 0.25, 8_000
 LARGEST_GUIDANCE = 5.0
 # of classifier-free guidance for each step of the input: people set 3.5 to 4, and this model is best pulled by about 2
 PULL = 0.4

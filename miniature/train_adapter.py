@@ -1,0 +1,140 @@
+"""`python miniature/train_adapter.py` makes the miniature's adapter with the commands that users train their own with.
+
+Photos of its people are rendered and prepared by training/prepare.py, each branch is trained alone by
+training/finetune.py, and both become one file with a card. Each part goes on where it stopped.
+"""
+
+import argparse
+import csv
+import math
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from miniature.recipes.cards import ModelCard, digest_of, machine, write_card
+from miniature.recipes.photos import PhotoSet, write_photos
+from miniature.weights_folder import ADAPTER, WEIGHTS
+from training import finetune, prepare
+from withanyone_core.adapter.branches import merge
+from withanyone_core.adapter.checkpoint import inspect_adapter
+from withanyone_core.adapter.shape import Branch
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPES = ROOT / "training/recipes"
+PREPARING, TRAINING = RECIPES / "prepare_miniature.yaml", RECIPES / "miniature.yaml"
+PHOTOS = PhotoSet(first=200_000, identities=1_600, portraits=3, groups=4_200)
+# Nobody is held out: the evidence is measured on people whom the world has besides.
+PREPARED_WITH = ("crops=1", "held_out=0", "unclear_folders=leave_out")
+
+
+@dataclass(frozen=True)
+class Series:
+    """What a run's metrics say: its steps, the seconds they took and the mean loss of the last hundred."""
+
+    steps: int
+    seconds: float
+    loss: float
+
+
+def make(
+    scratch: Path, out: Path, changes: Sequence[str] = (), photos: PhotoSet = PHOTOS, workers: int | None = None
+) -> Path:
+    """Everything from photos to the card; the adapter's path.
+
+    changes  settings of training, KEY=VALUE
+    workers  processes that render; default: one a core
+
+    Raises RuntimeError where a part has not come to its end; it has said why.
+    """
+    folder, cache = scratch / "photos", scratch / "cache"
+    write_photos(photos, folder, workers)
+    _ended("prepare.py", prepare.main([str(PREPARING), f"data={folder}", f"cache={cache}", *PREPARED_WITH]))
+    runs = {branch: scratch / f"adapter_{branch.value}" for branch in (Branch.ARC, Branch.SIG)}
+    for branch, run in runs.items():
+        own = [f"data.cache={cache}", f"adapter.branch={branch.value}", f"out={run}", *changes]
+        _ended("finetune.py", finetune.main([str(TRAINING), *own]))
+    return _joined(list(runs.values()), out)
+
+
+def _ended(command: str, code: int) -> None:
+    if code:
+        raise RuntimeError(f"{command} ended with {code}. Start this command again: it goes on from there.")
+
+
+def _joined(runs: Sequence[Path], out: Path) -> Path:
+    """One file of both branches in half precision, and its card."""
+    files = [inspect_adapter(run / "adapter.safetensors") for run in runs]
+    tensors = {key: tensor.half() for key, tensor in merge(files).items()}
+    path, part = out / ADAPTER, out / f"{ADAPTER}.part"
+    out.mkdir(parents=True, exist_ok=True)
+    with safe_open(files[0].path, framework="pt") as reader:
+        header = reader.metadata()  # of the arc branch: whose face vectors it knows, and how it was made
+    save_file(tensors, part, header)
+    os.replace(part, path)
+    write_card(_card(path, out, [_series(run / "metrics.csv") for run in runs]), out)
+    return path
+
+
+def _card(path: Path, out: Path, series: Sequence[Series]) -> ModelCard:
+    return ModelCard(
+        name="adapter",
+        files={path.relative_to(out).as_posix(): digest_of(path)},
+        recipe=TRAINING.relative_to(ROOT).as_posix(),
+        seed=42,
+        steps=sum(each.steps for each in series),
+        seconds=round(sum(each.seconds for each in series), 1),
+        rendering_seconds=0.0,
+        loss=round(series[0].loss, 6),
+        machine=machine(),
+        torch=torch.__version__,
+        date=date.today().isoformat(),
+    )
+
+
+def _series(path: Path) -> Series:
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    losses = [float(row["loss"]) for row in rows[-100:]]
+    return Series(
+        int(rows[-1]["step"]), math.fsum(float(row["s_per_step"]) for row in rows), math.fsum(losses) / len(losses)
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0 for a finished adapter, 2 for anything that went wrong."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.threads:
+            torch.set_num_threads(options.threads)
+        sys.stdout.write(f"{make(options.scratch, options.out, options.changes)}\n")
+    except (ValueError, RuntimeError, OSError) as error:
+        sys.stderr.write(f"train_adapter: {error}\n")
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python miniature/train_adapter.py",
+        description="Makes the miniature's adapter: photos, prepare.py, finetune.py for both branches, one file.",
+    )
+    add = parser.add_argument
+    add("changes", nargs="*", metavar="KEY=VALUE", help="settings of finetune.py, such as optim.steps=4000")
+    add("--out", type=Path, default=WEIGHTS, metavar="DIR", help="folder for the adapter and its card")
+    add("--scratch", type=Path, default=WEIGHTS.parent / "scratch", metavar="DIR", help="folder for photos and runs")
+    add("--threads", type=int, metavar="N", help="of torch (default: as many as there are cores)")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
