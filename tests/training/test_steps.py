@@ -15,7 +15,7 @@ from withanyone_pack.tests.training.small_session import (
     small_session,
 )
 
-from training.base.fp8 import Fp8Linear, replace_linears
+from training.base.narrow import NarrowLinear, replace_linears
 from training.loop import step as step_module
 from training.loop.checkpoints import checkpoints, step_of
 from training.loop.finishing import finish
@@ -39,13 +39,13 @@ def base_in(kind):
     if kind == "fp8":
         wide = {name: module.weight for name, module in base.named_modules() if isinstance(module, torch.nn.Linear)}
         biases = {name: base.get_submodule(name).bias for name in wide}
-        replace_linears(base)
+        replace_linears(base, "fp8")
         for name, module in base.named_modules():
-            if isinstance(module, Fp8Linear):
+            if isinstance(module, NarrowLinear):
                 module.store(wide[name])
                 module.bias = biases[name]
         for module in base.modules():
-            if not isinstance(module, Fp8Linear):
+            if not isinstance(module, NarrowLinear):
                 for parameter in module.parameters(recurse=False):
                     parameter.data = parameter.data.bfloat16()
     else:

@@ -1,5 +1,6 @@
 """The base model of a training run: transformer, VAE and the scale of its latents."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,10 +11,12 @@ from diffusers import AutoencoderKL, FluxTransformer2DModel
 from ..losses.flow import LatentScale
 from .files import fingerprint, model_folder
 from .flux import load_flux
+from .narrow import Packing
 from .vae import load_vae
 
-Precision = Literal["bf16", "fp16", "fp32", "fp8"]
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32, "fp8": torch.bfloat16}
+Precision = Literal["bf16", "fp16", "fp32", "fp8", "int8", "nf4"]
+_DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
+_PACKINGS: Mapping[Precision, Packing] = {"fp8": "fp8", "int8": "int8", "nf4": "nf4"}
 _PATCH = 4  # latent pixels a token
 
 
@@ -26,17 +29,21 @@ class Base:
     scale: LatentScale
 
 
-def load_base(path: Path, vae: Path | None, precision: Precision, device: torch.device | str) -> Base:
+def load_base(
+    path: Path, vae: Path | None, precision: Precision, device: torch.device | str, streamed: int = 0
+) -> Base:
     """Loads both.
 
     path       a diffusers folder or a single .safetensors file of FLUX.1
     vae        the same of its VAE; None takes it from `path`
-    precision  what weights are held in; fp8 holds the blocks' matrices in 8 bits and computes in bf16
+    precision  what weights are held in; fp8, int8 and nf4 pack the blocks' matrices and compute in bf16
+    streamed   so many of the transformer's blocks live in the CPU's memory and are copied in when they are needed
 
-    Raises FileNotFoundError, or ValueError in words for files of another kind or that do not belong together.
+    Raises FileNotFoundError, ValueError in words for files of another kind or that do not belong together, RuntimeError
+    where a library that packs is missing.
     """
-    dtype = _DTYPES[precision]
-    transformer = load_flux(path, dtype, device, fp8=precision == "fp8")
+    dtype = _DTYPES.get(precision, torch.bfloat16)
+    transformer = load_flux(path, dtype, device, _PACKINGS.get(precision), streamed)
     coder, scale = load_vae(path if vae is None else vae, dtype, device)
     channels, expected = coder.config.latent_channels, transformer.config.in_channels // _PATCH
     if channels != expected:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
 
 import torch
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from withanyone_core.flux_keys import to_diffusers
 
 from .files import Tensors, model_folder, open_tensors
-from .fp8 import Fp8Linear, replace_linears
+from .narrow import NarrowLinear, Packing, check_packing, replace_linears
+from .streaming import stream_blocks, streamed_layers
 
 _PREFIXES = ("model.diffusion_model.", "diffusion_model.", "transformer.")
 _FLUX_1_AXES = (16, 56, 56)
@@ -36,23 +37,46 @@ _MARKS = re.compile(r"(^|\.)(scaled_fp8|scale_input|input_scale|comfy_quant)$")
 
 
 def load_flux(
-    path: Path, dtype: torch.dtype = torch.bfloat16, device: torch.device | str = "cpu", fp8: bool = False
+    path: Path,
+    dtype: torch.dtype = torch.bfloat16,
+    device: torch.device | str = "cpu",
+    packing: Packing | None = None,
+    streamed: int = 0,
 ) -> FluxTransformer2DModel:
     """A frozen transformer with gradients through its inputs only.
 
-    path   a diffusers folder (with or without `transformer` in it), or a .safetensors file in bf16, fp16, fp32, fp8 or
-           scaled fp8, the transformer alone or a whole checkpoint
-    fp8    keep the blocks' matrices in fp8 and widen them layer by layer: half the memory of bf16
+    path      a diffusers folder (with or without `transformer` in it), or a .safetensors file in bf16, fp16, fp32, fp8
+              or scaled fp8, the transformer alone or a whole checkpoint
+    packing   keep the blocks' matrices packed and widen them layer by layer
+    streamed  so many blocks live in the CPU's memory and are copied in when they are needed
 
-    Raises FileNotFoundError, or ValueError in words for files of another kind, damaged or of an unsupported packing.
+    Raises FileNotFoundError, or ValueError in words for files of another kind, damaged or of an unsupported packing, or
+    with fewer blocks than are to be streamed; RuntimeError where a library that packs is missing.
     """
+    if packing is not None:
+        check_packing(packing)
+    device = torch.device(device)
     configuration, weights = _opened(Path(path))
     with torch.device("meta"):
         model = FluxTransformer2DModel(**configuration)
-    if fp8:
-        replace_linears(model)
-    _fill(model, weights, path, dtype, device)
-    return model.eval().requires_grad_(False)
+    if packing is not None:
+        replace_linears(model, packing)
+    blocks = [*model.transformer_blocks, *model.single_transformer_blocks]
+    layers = streamed_layers(len(blocks), streamed)
+    away = {module for layer in layers for module in blocks[layer].modules()}
+    _fill(model, weights, path, dtype, device, away)
+    model.eval().requires_grad_(False)
+    if layers:
+        stream_blocks(model, layers, device)
+    return model
+
+
+def read_configuration(path: Path) -> dict[str, object]:
+    """Arguments of diffusers' class for the model of a file or folder, whose weights are not read.
+
+    Raises as `load_flux` for what is no FLUX.1.
+    """
+    return _opened(Path(path))[0]
 
 
 def flux_configuration(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, object]:
@@ -164,9 +188,17 @@ def _renamed(path: Path, name: str, tensor: Tensor) -> Iterable[tuple[str, Tenso
 
 
 def _fill(
-    model: nn.Module, weights: Iterator[tuple[str, Tensor]], path: Path, dtype: torch.dtype, device: torch.device | str
+    model: nn.Module,
+    weights: Iterator[tuple[str, Tensor]],
+    path: Path,
+    dtype: torch.dtype,
+    device: torch.device,
+    away: Set[nn.Module],
 ) -> None:
-    """Puts the tensors into a model on the meta device, one at a time: two copies never exist."""
+    """Puts the tensors into a model on the meta device, one at a time: two copies never exist.
+
+    Those of the modules `away` stay on the CPU; the device packs them, which is faster.
+    """
     missing = set(model.state_dict())
     for name, tensor in weights:
         owner_name, _, attribute = name.rpartition(".")
@@ -176,13 +208,12 @@ def _fill(
         expected = tuple(owner._parameters[attribute].shape)
         if tuple(tensor.shape) != expected:
             raise ValueError(f"{path.name}: {name} has shape {list(tensor.shape)}, expected {list(expected)}.")
-        value = tensor.to(device)
-        if isinstance(owner, Fp8Linear) and attribute == "weight":
-            owner.store(value)
+        home = torch.device("cpu") if owner in away else device
+        if isinstance(owner, NarrowLinear) and attribute == "weight":
+            owner.store(tensor.to(device), home)
         else:
-            setattr(owner, attribute, nn.Parameter(value.to(dtype), requires_grad=False))
+            setattr(owner, attribute, nn.Parameter(tensor.to(home, dtype), requires_grad=False))
         missing.discard(name)
-        missing -= {f"{owner_name}.scale"}
     if missing:
         shown = ", ".join(sorted(missing)[:8])
         raise ValueError(

@@ -74,8 +74,9 @@ def _frozen(settings: Finetune, device: torch.device) -> Frozen:
     recogniser = None
     if settings.id_loss.recogniser is not None:
         recogniser = Recogniser.load(settings.id_loss.recogniser).to(device).eval().requires_grad_(False)
-    base = load_base(settings.base.path, settings.base.vae, settings.base.precision, device)
-    if settings.memory.checkpoint_blocks:
+    memory = settings.memory
+    base = load_base(settings.base.path, settings.base.vae, settings.base.precision, device, memory.stream_blocks)
+    if memory.checkpoint_blocks:
         base.transformer.enable_gradient_checkpointing()
     return Frozen(base.transformer, base.vae, base.scale, recogniser)
 

@@ -1,0 +1,197 @@
+"""Frozen blocks that live in the CPU's memory and are copied to the device, one ahead of the computation.
+
+Copies go to the device only and are dropped after use: the CPU's tensors never change. With gradient checkpointing no
+block's weights outlive its forward pass, and the backward pass, which computes the blocks again from the last to the
+first, copies them in that order. So at most two are on the device: the one computed and the next.
+
+diffusers' group offloading cannot do this while training: it moves blocks by their forward hooks, and a block that is
+recomputed ends without its own, so that whatever the backward pass has touched stays on the device.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_ALIGNED = 256  # bytes, as the device's own allocations
+_SMALLEST_PIECE = 2**20  # bytes
+
+
+def streamed_layers(blocks: int, count: int) -> tuple[int, ...]:
+    """Which of `blocks` blocks are streamed: spread evenly, so that a copy has the time of several blocks.
+
+    Raises ValueError where there are fewer than `count`.
+    """
+    if count > blocks:
+        raise ValueError(
+            f"memory.stream_blocks is {count}, and the base model has {blocks} blocks. Set it to {blocks} at most."
+        )
+    return tuple(int((number + 0.5) * blocks / count) for number in range(count))
+
+
+def stream_blocks(transformer: nn.Module, layers: Sequence[int], device: torch.device) -> None:
+    """Moves these blocks' tensors to the CPU's memory (pinned, for CUDA) and copies them to `device` when needed.
+
+    Blocks are counted through double and single ones. Their own parameters have no values afterwards.
+    """
+    blocks = [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
+    homes = [_Home.of(blocks[layer], pinned=device.type == "cuda") for layer in layers]
+    courier = _Courier(homes, device)
+    for number, layer in enumerate(layers):
+        blocks[layer].forward = _streamed(blocks[layer].forward, courier, number)
+    transformer.register_forward_pre_hook(lambda *_: courier.turn(1))
+    transformer.register_forward_hook(lambda *_: courier.turn(-1), always_call=True)
+
+
+def _streamed(forward: Callable[..., Any], courier: "_Courier", number: int) -> Callable[..., Any]:
+    """A block's forward with its tensors there. Hooks on the block see neither them nor that they came."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with courier.there(number):
+            return forward(*args, **kwargs)
+
+    return run
+
+
+@dataclass(frozen=True, eq=False)
+class _Place:
+    """Where in a block a tensor is, and where among the block's bytes."""
+
+    held: dict[str, Tensor | None]  # the parameters or buffers of one module
+    name: str
+    dtype: torch.dtype
+    shape: torch.Size
+    start: int
+
+    def of(self, flat: Tensor) -> Tensor:
+        size = prod(self.shape) * self.dtype.itemsize
+        return flat[self.start : self.start + size].view(self.dtype).view(self.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class _Home:
+    """A block's tensors in the CPU's memory, one behind the other.
+
+    pieces  uint8; sizes are powers of two, which pinned memory is rounded up to
+    """
+
+    places: tuple[_Place, ...]
+    pieces: tuple[Tensor, ...]
+    size: int
+
+    @classmethod
+    def of(cls, block: nn.Module, pinned: bool) -> "_Home":
+        places, tensors, size = [], [], 0
+        for owner in block.modules():
+            for held in (owner._parameters, owner._buffers):
+                for name, tensor in held.items():
+                    if tensor is not None:
+                        places.append(_Place(held, name, tensor.dtype, tensor.shape, size))
+                        tensors.append(tensor.detach())
+                        size += -(-tensor.nbytes // _ALIGNED) * _ALIGNED
+        flat = torch.empty(size, dtype=torch.uint8)
+        for place, tensor in zip(places, tensors, strict=True):
+            place.of(flat).copy_(tensor)
+            empty = torch.empty_like(tensor, device="meta")
+            is_parameter = isinstance(place.held[place.name], nn.Parameter)
+            place.held[place.name] = nn.Parameter(empty, requires_grad=False) if is_parameter else empty
+        pieces = []
+        for start, length in _pieces(size):
+            pieces.append(torch.empty(length, dtype=torch.uint8, pin_memory=pinned))
+            part = flat[start : start + length]
+            pieces[-1][: len(part)].copy_(part)
+        return cls(tuple(places), tuple(pieces), size)
+
+    def copy_to(self, flat: Tensor) -> None:
+        start = 0
+        for piece in self.pieces:
+            part = flat[start : start + len(piece)]
+            part.copy_(piece[: len(part)], non_blocking=True)
+            start += len(piece)
+
+    @contextmanager
+    def filled(self, flat: Tensor) -> Iterator[None]:
+        """Inside, the block's tensors are those in `flat`."""
+        empty = [place.held[place.name] for place in self.places]
+        try:
+            for place in self.places:
+                place.held[place.name] = place.of(flat)
+            yield
+        finally:
+            for place, tensor in zip(self.places, empty, strict=True):
+                place.held[place.name] = tensor
+
+
+@dataclass(frozen=True, eq=False)
+class _Parcel:
+    """A block's bytes on their way. `event`: when they are there, None on the CPU."""
+
+    number: int
+    flat: Tensor
+    event: torch.cuda.Event | None
+
+    def arrived(self) -> Tensor:
+        if self.event is not None:
+            torch.cuda.current_stream(self.flat.device).wait_event(self.event)
+        return self.flat
+
+
+class _Courier:
+    """Copies blocks' bytes to the device, in the order that they are asked for in."""
+
+    def __init__(self, homes: Sequence[_Home], device: torch.device) -> None:
+        self._homes, self._device = homes, device
+        self._side = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._ahead: _Parcel | None = None
+        self._direction = 1
+
+    def turn(self, direction: int) -> None:
+        """From now on the next block is the one after (1) or before (-1)."""
+        self._direction = direction
+        self._drop()
+
+    @contextmanager
+    def there(self, number: int) -> Iterator[None]:
+        """Inside, a block's tensors are on the device and the next block's are on their way."""
+        if self._ahead is None or self._ahead.number != number:
+            self._drop()
+            self._ahead = self._sent(number)
+        flat, self._ahead = self._ahead.arrived(), None
+        following = number + self._direction
+        if 0 <= following < len(self._homes):
+            self._ahead = self._sent(following)
+        with self._homes[number].filled(flat):
+            yield
+
+    def _sent(self, number: int) -> _Parcel:
+        """Room is taken from the computation's stream, which the copy waits for: what lay there before is then done
+        with, and the computation that is started next runs beside the copy."""
+        home = self._homes[number]
+        flat = torch.empty(home.size, dtype=torch.uint8, device=self._device)
+        if self._side is None:
+            home.copy_to(flat)
+            return _Parcel(number, flat, None)
+        self._side.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(self._side):
+            home.copy_to(flat)
+            return _Parcel(number, flat, self._side.record_event())
+
+    def _drop(self) -> None:
+        """Lets a parcel go that nobody asked for; its room is free once the copy into it is done."""
+        if self._ahead is not None:
+            self._ahead.arrived()
+        self._ahead = None
+
+
+def _pieces(size: int) -> Iterator[tuple[int, int]]:
+    """Starts and lengths, powers of two, that cover `size` bytes and waste less than the smallest."""
+    start = 0
+    while start < size:
+        rest = size - start
+        length = max(_SMALLEST_PIECE, 1 << (rest.bit_length() - 1))
+        yield start, length
+        start += length
