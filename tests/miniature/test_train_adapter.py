@@ -21,7 +21,7 @@ def test_from_photos_to_a_file_and_its_card(tmp_path):
     path = make(tmp_path / "scratch", tmp_path / "out", SHORT, FEW, workers=1)
     file = inspect_adapter(path)
     assert set(file.shapes) == {Branch.ARC, Branch.SIG}
-    assert face_model_of(file) == "recogniser"
+    assert face_model_of(file) == "faces/recogniser.onnx"
     card = json.loads((tmp_path / "out/cards/adapter.json").read_text())
     assert card["steps"] == 20
     assert card["files"]["adapter.safetensors"]["sha256"] == digest_of(path).sha256
