@@ -17,7 +17,7 @@ if not __package__:
 HERE = Path(__file__).resolve().parent
 RESULTS, PAGE, PLOT = HERE / "ablation/results.jsonl", HERE / "ABLATION.md", HERE / "ablation.png"
 RECIPE = HERE.parent / "training/recipes/miniature.yaml"
-STEPS, START_STEPS, PICTURES, SAMPLER_STEPS = 300, 1_200, 64, 12
+STEPS, START_STEPS, PICTURES, SAMPLER_STEPS = 600, 3_000, 64, 12
 SEEDS = (0, 1, 2)
 IDENTITIES = 240
 

@@ -61,13 +61,14 @@ def draw_plot(results: Results) -> np.ndarray:
     curves = {name: spots for name, spots in curves.items() if spots}
     picture, draw = new_sheet(WIDTH_PX + LEGEND_PX + 2 * MARGIN, HEIGHT_PX + 2 * MARGIN + TITLE_PX)
     write(draw, (MARGIN, MARGIN), "Likeness against copying, along the slider", "white", LARGE)
-    field = _Field([spot for spots in curves.values() for spot in spots])
+    spots = [spot for curve in curves.values() for spot in curve]
+    field = _Field([*spots, *(end for name in curves for end in _ends(results, name))])
     field.draw(draw)
     usual = results.any["usual"]
-    for name, spots in curves.items():
-        _draw_curve(draw, field, spots, COLOURS[name], usual)
-    for name, spots in curves.items():
-        _draw_cross(draw, field, results, name, spots)
+    for name, curve in curves.items():
+        _draw_curve(draw, field, curve, COLOURS[name], usual)
+    for name in curves:
+        _draw_cross(draw, field, results, name)
     _draw_legend(draw, results, list(curves))
     return np.asarray(picture)
 
@@ -93,17 +94,19 @@ def _draw_curve(
         write(draw, (x + 9, y - 9), f"{spot.slider:g}", colour, SMALL, "ls")
 
 
-def _draw_cross(
-    draw: ImageDraw.ImageDraw, field: "_Field", results: Results, variant: str, spots: Sequence[Spot]
-) -> None:
+def _draw_cross(draw: ImageDraw.ImageDraw, field: "_Field", results: Results, variant: str) -> None:
     """The intervals at the slider's usual value."""
-    middle = [spot for spot in spots if spot.slider == results.any["usual"]]
-    if not middle:
-        return
+    left, right, low, high = (field.at(end.x, end.y) for end in _ends(results, variant))
+    draw.line((*left, *right), fill=COLOURS[variant], width=2)
+    draw.line((*low, *high), fill=COLOURS[variant], width=2)
+
+
+def _ends(results: Results, variant: str) -> list[Spot]:
+    """Where the intervals at the slider's usual value end: left, right, low and high."""
     x, y = results.estimate(variant, "sim_gt"), results.estimate(variant, "copy_paste")
-    ends = ((x.low, y.value), (x.high, y.value)), ((x.value, y.low), (x.value, y.high))
-    for first, second in ends:
-        draw.line((*field.at(*first), *field.at(*second)), fill=COLOURS[variant], width=2)
+    usual = results.any["usual"]
+    places = (x.low, y.value), (x.high, y.value), (x.value, y.low), (x.value, y.high)
+    return [Spot(usual, *place) for place in places]
 
 
 def _draw_legend(draw: ImageDraw.ImageDraw, results: Results, variants: Sequence[str]) -> None:
