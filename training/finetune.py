@@ -6,16 +6,22 @@ judged; it stops where more training would only copy. A run that was stopped goe
 
 import argparse
 import logging
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 
+class Terminated(KeyboardInterrupt):
+    """The process was told to end."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 for a finished run, 2 for anything given wrongly or gone wrong, 130 where it was interrupted."""
+    """0 for a finished run, 2 for anything given or gone wrong, 130 where it was interrupted, 143 where terminated."""
     logging.basicConfig(level=logging.WARNING, format="finetune: %(message)s")
     logging.getLogger("withanyone").setLevel(logging.INFO)
     parser = _parser()
@@ -24,10 +30,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     try:
-        return _run(options)
+        with _terminable():
+            return _run(options)
     except (ValueError, RuntimeError, OSError) as error:
         sys.stderr.write(f"finetune: {error}\n")
         return 2
+    except Terminated:
+        sys.stderr.write(
+            "finetune: ended from outside (SIGTERM), as a launcher does where another process of the run has died. The "
+            "same command goes on from the latest checkpoint.\n"
+        )
+        return 143
     except KeyboardInterrupt:
         sys.stderr.write("\nfinetune: interrupted. The same command goes on from the latest checkpoint.\n")
         return 130
@@ -46,7 +59,7 @@ def _run(options: argparse.Namespace) -> int:
             return 0
         from training.loop.finishing import finish
         from training.loop.opening import open_session
-        from training.loop.train import memory_in_words, train
+        from training.loop.train import loss_in_words, memory_in_words, train
     except ImportError as error:
         raise RuntimeError(
             f"{error}. Training needs packages that the nodes do not: run `python -m pip install '.[training]'` in "
@@ -56,11 +69,28 @@ def _run(options: argparse.Namespace) -> int:
         session = open_session(settings)
     try:
         train(session)
-        result = finish(session)
+        with loss_in_words(session):
+            result = Path(session.processes.from_main(lambda: str(finish(session))))
     finally:
         session.close()
-    sys.stdout.write(f"{result}\nRead {result.with_name('report.md')} before you use it.\n")
+    if session.processes.is_main:
+        sys.stdout.write(f"{result}\nRead {result.with_name('report.md')} before you use it.\n")
+    session.accelerator.end_training()
     return 0
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Inside, SIGTERM raises Terminated."""
+
+    def end(*_: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -16,6 +16,8 @@ KINDS = {
     "full": (),
     "average": ("optim.ema=0.9", "optim.schedule=cosine"),
     "lora": ("train.mode=lora", "train.rank=4", "adapter.branch=both", "train.targets=[to_q, to_kv, to_out]"),
+    "prodigy": ("optim.name=prodigy", "optim.lr=1"),
+    "fused": ("optim.fused=true",),
     "phases": ("phases=[{until_step: 3, overrides: {data.text_dropout: 1, data.paired_ratio: 0}}]",),
 }
 
@@ -47,7 +49,7 @@ def run(folder, *changes, stop_after=None):
 def rows(folder):
     with (folder / "metrics.csv").open() as stream:
         return [
-            {k: v for k, v in row.items() if k not in ("s_per_step", "memory_gib")} for row in csv.DictReader(stream)
+            {k: v for k, v in row.items() if k not in ("s_per_step", "wait_share", "memory_gib")} for row in csv.DictReader(stream)
         ]
 
 

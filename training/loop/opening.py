@@ -17,8 +17,13 @@ from ..configuration.finetune import Finetune
 from ..evaluation.instruments import load_instruments
 from ..evaluation.measuring import Instruments
 from ..losses.arcface import Recogniser
+from . import zero
+from .compiling import check_compiler, compile_blocks
 from .optimiser import make_optimiser, optimiser_class
+from .painting import original
+from .person import Person, cached_person, chosen_person
 from .session import Session
+from .sharding import check_divisible, divide, is_asked_for
 from .source import Sources
 from .step import Frozen
 from .trained import Sizes, Trained, load_trained
@@ -32,28 +37,42 @@ def open_session(settings: Finetune) -> Session:
     Raises FileNotFoundError, ValueError or RuntimeError in words for what is missing, damaged or does not fit.
     """
     optimiser_class(settings.optim)
-    accelerator = Accelerator(cpu=_device(settings) == "cpu")
+    if zero.is_asked_for():
+        zero.check_divisible(settings.optim.name)
+    accelerator = Accelerator(cpu=device_name(settings) == "cpu")
+    if not accelerator.is_main_process:
+        LOGGER.setLevel(logging.ERROR)  # one process tells what all know
     sources = Sources(accelerator.device)
     cache = sources.at(settings).cache
-    _check_models(settings, sources)
-    instruments = _instruments(settings)
-    frozen = _frozen(settings, accelerator.device)
-    _check_widths(cache, frozen)
+    check_models(settings, sources)
+    instruments = named_instruments(settings) if accelerator.is_main_process else None
+    frozen = _frozen(settings, accelerator)
+    check_widths(cache, frozen)
     dtype = frozen.transformer.x_embedder.weight.dtype
     sizes = Sizes(
         frozen.transformer.inner_dim,
         len(frozen.transformer.transformer_blocks) + len(frozen.transformer.single_transformer_blocks),
         cache.arcface.shape[1],
-        _siglip_width(cache),
+        siglip_width(cache),
     )
-    trained = load_trained(settings.adapter, settings.train, sizes, accelerator.device, dtype, settings.seed)
+    person = person_of(settings, cache, frozen)
+    trained = load_trained(settings.adapter, settings.train, sizes, accelerator.device, dtype, settings.seed, person)
     optimiser = make_optimiser(settings.optim, trained.parameters)
-    origin = {"adapter": _origin(trained), "data": cache.data}
+    origin = {"adapter": _origin(trained), "data": cache.data} | ({"person": person.identity.name} if person else {})
     settings.out.mkdir(parents=True, exist_ok=True)
     session = Session(settings, accelerator, frozen, trained, sources, optimiser, instruments, origin)
     session.resume()
     _warn(session)
     return session
+
+
+def person_of(settings: Finetune, cache: Cache, frozen: Frozen) -> Person | None:
+    """Whose tokens are learned, None where the adapter is. Raises ValueError as `chosen_person` and `cached_person`."""
+    if settings.train.mode != "tokens":
+        return None
+    recogniser = settings.id_loss.recogniser
+    chosen = chosen_person(cache, settings.train.identity)
+    return cached_person(cache, chosen, recogniser, lambda picture: original(cache, picture, 0, frozen))
 
 
 def _warn(session: Session) -> None:
@@ -64,24 +83,34 @@ def _warn(session: Session) -> None:
         LOGGER.warning("No judge is named (eval.judges): copying is not measured, and the run does not stop for it.")
 
 
-def _device(settings: Finetune) -> str:
+def device_name(settings: Finetune) -> str:
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device is cuda, and torch finds no CUDA device here. Set device=cpu, or auto.")
     return "cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
-def _frozen(settings: Finetune, device: torch.device) -> Frozen:
-    recogniser = None
+def _frozen(settings: Finetune, accelerator: Accelerator) -> Frozen:
+    device, recogniser = accelerator.device, None
     if settings.id_loss.recogniser is not None:
         recogniser = Recogniser.load(settings.id_loss.recogniser).to(device).eval().requires_grad_(False)
-    memory = settings.memory
-    base = load_base(settings.base.path, settings.base.vae, settings.base.precision, device, memory.stream_blocks)
+    memory, divided = settings.memory, accelerator.num_processes > 1 and is_asked_for()
+    if divided:
+        check_divisible(settings)
+    if memory.compile_blocks:
+        check_compiler(device)
+    home = "cpu" if divided else device
+    base = load_base(settings.base.path, settings.base.vae, settings.base.precision, home, memory.stream_blocks)
     if memory.checkpoint_blocks:
         base.transformer.enable_gradient_checkpointing()
+    if memory.compile_blocks:
+        compile_blocks(base.transformer)
+    if divided:
+        divide(base.transformer, accelerator.num_processes, device)
+        base.vae.to(device)
     return Frozen(base.transformer, base.vae, base.scale, recogniser)
 
 
-def _check_models(settings: Finetune, sources: Sources) -> None:
+def check_models(settings: Finetune, sources: Sources) -> None:
     """ValueError where the cache of any phase was made with another recogniser or another VAE."""
     vae = settings.base.vae or settings.base.path
     folder = model_folder(vae, "vae")
@@ -99,7 +128,7 @@ def _digest(path: Path) -> str:
     return file_sha256(path)
 
 
-def _instruments(settings: Finetune) -> Instruments | None:
+def named_instruments(settings: Finetune) -> Instruments | None:
     """What judges previews; None where nobody is asked to."""
     look = settings.eval
     if not look.judges:
@@ -123,7 +152,7 @@ def _instruments(settings: Finetune) -> Instruments | None:
     return load_instruments(look.face_pack, look.judges, look.provider, settings.out)
 
 
-def _check_widths(cache: Cache, frozen: Frozen) -> None:
+def check_widths(cache: Cache, frozen: Frozen) -> None:
     """ValueError where the cached latents and texts are not the base model's."""
     picture, config = cache.pictures[0], frozen.transformer.config
     text = cache.text(picture)
@@ -140,7 +169,7 @@ def _check_widths(cache: Cache, frozen: Frozen) -> None:
             )
 
 
-def _siglip_width(cache: Cache) -> int | None:
+def siglip_width(cache: Cache) -> int | None:
     tokens = cache.face(0).siglip
     return None if tokens is None else tokens.shape[-1]
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from ..evaluation.records import write_text
 from .curves import curves_svg, smoothed
+from .looking import PREVIEWS
 from .records import read_rows
-from .session import PREVIEWS, Session
+from .session import Session
 from .step import BIN_NAMES
 
 CURVES, REPORT = "curves.svg", "report.md"
@@ -32,9 +33,10 @@ def write_report(session: Session, result: Path, step: int, stopped: str) -> Pat
     measured = session.progress.measured
     first = measured[0] if measured else {}
     chosen = next((look for look in reversed(measured) if look["step"] <= step), first)
+    what = "the adapter" if session.trained.person is None else f"{session.trained.person.identity.name} as an identity"
     parts = [
         f"# {folder.name}",
-        f"{result.name} is the adapter after {step} of {session.settings.optim.steps} steps"
+        f"{result.name} is {what} after {step} of {session.settings.optim.steps} steps"
         + (f". The run stopped at step {session.progress.step}: {stopped}." if stopped else "."),
         *_table(first, chosen),
         *_remarks(session, first, chosen),
@@ -73,7 +75,8 @@ def _remarks(session: Session, first: Mapping[str, Any], chosen: Mapping[str, An
     elif first.get("sim_gt") and chosen.get("sim_gt"):
         gained = chosen["sim_gt"]["mean"] - first["sim_gt"]["mean"]
         if gained <= 0:
-            remarks.append(f"Training did not help: Sim(GT) changed by {gained:+.3f}. Use the adapter as it came.")
+            instead = "the adapter as it came" if session.trained.person is None else "an identity made from photos"
+            remarks.append(f"Training did not help: Sim(GT) changed by {gained:+.3f}. Use {instead}.")
     if session.progress.skipped:
         remarks.append(f"{session.progress.skipped} steps were skipped because their loss was no number.")
     return [f"* {remark}" for remark in remarks]

@@ -51,29 +51,44 @@ class Sample:
 class Sampler:
     """Draws samples of a cache, every person equally often however many photos there are of each."""
 
-    def __init__(self, cache: Cache, max_people: int) -> None:
-        """ValueError where the cache has nothing to train on."""
+    def __init__(self, cache: Cache, max_people: int, person: str = "") -> None:
+        """Only pictures of the person of that name are drawn where one is named.
+
+        ValueError where the cache has nothing to train on.
+        """
         self.cache = cache
         self._units = _units(cache.arcface.numpy())
         self._faces_of = _faces_of(cache)
         self._places = _places(cache, max_people)
+        if person:
+            own = [index for index, name in enumerate(cache.identities) if name == person]
+            self._places = {index: self._places[index] for index in own if index in self._places}
         self._in_bucket: dict[Bucket, dict[int, list[Place]]] = defaultdict(dict)
         for identity, places in self._places.items():
             for place in places:
                 self._in_bucket[self._bucket(place)].setdefault(identity, []).append(place)
         if not self._places:
             raise ValueError(
-                f"No picture of the cache can be trained on: {len(cache.pictures)} pictures, of which "
+                f"No picture of {person or 'the cache'} can be trained on: {len(cache.pictures)} pictures, of which "
                 f"{sum(picture.held_out for picture in cache.pictures)} are held out; those with 1 to {max_people} "
                 "people count. Prepare more photos, or raise data.max_people."
             )
 
-    def micro_batch(self, settings: DataSettings, seed: int, step: int, first: int, count: int) -> tuple[Sample, ...]:
-        """Samples `first` .. `first + count - 1` of a step; all have one size."""
-        draws = [Draws(seed, step, first + row) for row in range(count)]
-        places = [self._place(draws[0], self._places)]
-        same = self._in_bucket[self._bucket(places[0])]
-        places += [self._place(draw, same) for draw in draws[1:]]
+    def micro_batch(
+        self, settings: DataSettings, seed: int, step: int, first: int, count: int, part: int = 0, parts: int = 1
+    ) -> tuple[Sample, ...]:
+        """Samples `first` .. `first + count - 1` of a step; all have one size, that of the first.
+
+        Of several processes each takes its part, `count / parts` samples in a row: together they are the same samples
+        as one process would draw. ValueError where they cannot be divided evenly.
+        """
+        if count % parts:
+            raise ValueError(f"{count} samples cannot be divided among {parts} processes; each needs as many.")
+        own = range(first + part * count // parts, first + (part + 1) * count // parts)
+        leading = self._place(Draws(seed, step, first), self._places)
+        same = self._in_bucket[self._bucket(leading)]
+        draws = [Draws(seed, step, sample) for sample in own]
+        places = [leading if draw.sample == first else self._place(draw, same) for draw in draws]
         return tuple(self._sample(settings, place, draw) for place, draw in zip(places, draws, strict=True))
 
     def reference(self, face: int, draws: Draws, purpose: str) -> int | None:

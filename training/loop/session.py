@@ -3,12 +3,13 @@
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
@@ -19,22 +20,26 @@ from withanyone_core.injection.diffusers import AdapterSocket
 from ..configuration.finetune import Finetune
 from ..configuration.writing import settings_text
 from ..evaluation.measuring import Instruments
-from .batch import Reading, make_batch
+from .ahead import Ahead, Turn
+from .batch import Batch, Reading, make_batch
 from .checkpoints import Checkpoint, checkpoints, read_checkpoint, remove_old, step_of, write_checkpoint
-from .judging import Truth, encoded, headline, judged, look_of, truth_of
-from .optimiser import Average, learning_rate, optimiser_numbers, optimiser_tensors, restore_optimiser
-from .painting import Scene, painted, scenes, validation_losses
+from .judging import look_of
+from .looking import Looking
+from .optimiser import Average, learning_rate
+from .painting import scenes
+from .processes import Processes
 from .progress import Progress
 from .records import Records
+from .sharding import is_divided
 from .source import Sources
-from .step import COLUMNS, Frozen, mean_values, run_pass
+from .state import state_kinds, state_tensors
+from .step import COLUMNS, Frozen, Whole, means, run_pass, totals
 from .stopping import Verdict, verdict
 from .trained import Trained
+from .updating import make_update
 
 LOGGER = logging.getLogger("withanyone")
-STEP_COLUMNS = (*COLUMNS, "grad_norm", "lr", "skipped", "s_per_step", "memory_gib")
-MEASURES = ("sim_gt", "sim_ref", "copy_paste", "leakage")
-PREVIEWS = "previews"
+STEP_COLUMNS = (*COLUMNS, "grad_norm", "lr", "skipped", "s_per_step", "wait_share", "memory_gib")
 
 
 @dataclass(eq=False)
@@ -59,9 +64,16 @@ class Session:
         self.socket = AdapterSocket(self.frozen.transformer, self.trained.network, self.trained.weights)
         self.average = Average(self.trained.parameters, optim.ema)
         source = self.sources.at(self.settings)
-        self.scenes = scenes(source.cache, source.sampler, self.settings.seed, self.settings.eval.prompts)
-        self._truths: list[Truth] = []
-        self._names = {parameter: name for name, parameter in self.trained.parameters.items()}
+        self.scenes = scenes(
+            source.cache, source.sampler, self.settings.seed, self.settings.eval.prompts, self.reading.person
+        )
+        self._looking = Looking(
+            self.settings, source.cache, self.scenes, self.frozen, self.socket, self.reading, self.instruments
+        )
+        self.processes = Processes(self.accelerator)
+        self.update = make_update(self.trained.parameters, self.optimiser, self.processes)
+        self._ahead = Ahead(self.batch, self._turn_after)
+        self._waited = 0.0
 
     @property
     def run(self) -> Path:
@@ -70,7 +82,13 @@ class Session:
     @property
     def reading(self) -> Reading:
         file = self.trained.file
-        return Reading(Branch.SIG in self.trained.weights, file is not None and file.truncates_boxes)
+        person = self.trained.person
+        return Reading(
+            Branch.SIG in self.trained.weights,
+            file is not None and file.truncates_boxes,
+            "" if person is None else person.identity.name,
+            self.trained.learned,
+        )
 
     @property
     def verdict(self) -> Verdict:
@@ -85,77 +103,58 @@ class Session:
 
     def step(self) -> None:
         """One step of the optimiser; one whose loss or gradient is no number changes nothing and is counted."""
-        started = time.perf_counter()
+        started, self._waited = time.perf_counter(), 0.0
         settings, number = self.settings.at(self.progress.step), self.progress.step
         values = [self._pass(settings, number, index) for index in range(settings.optim.accum)]
-        parameters = list(self.trained.parameters.values())
-        norm = self.accelerator.clip_grad_norm_(parameters, settings.optim.clip or math.inf)
-        row = mean_values(values)
+        row = means(self.processes.summed(totals(values)))
         rate = learning_rate(settings.optim, number, self.settings.optim.steps)
-        is_sound = math.isfinite(row["loss"]) and math.isfinite(float(norm))
+        norm, is_sound = self.update.step(rate, settings.optim.clip, math.isfinite(row["loss"]))
         if is_sound:
-            for group in self.optimiser.param_groups:
-                group["lr"] = rate
-            self.optimiser.step()
             self.average.update(self.trained.parameters, number + 1)
-        self.optimiser.zero_grad(set_to_none=True)
         self._count(is_sound)
-        row |= {"grad_norm": float(norm), "lr": rate, "skipped": self.progress.skipped}
-        row |= {"s_per_step": time.perf_counter() - started, "memory_gib": _memory_gib()}
+        seconds = time.perf_counter() - started
+        row |= {"grad_norm": norm, "lr": rate, "skipped": self.progress.skipped}
+        row |= {"s_per_step": seconds, "wait_share": self._waited / seconds, "memory_gib": _memory_gib()}
         self.progress.row = {
             name: value if value is None or math.isfinite(value) else None for name, value in row.items()
         }
-        self.steps.add(self.progress.step, row)
+        if self.processes.is_main:
+            self.steps.add(self.progress.step, row)
 
     def look(self) -> None:
-        """Validation at fixed noise, previews, and what the judges say of them."""
-        look = self.settings.eval
+        """Validation at fixed noise, previews, and what the judges say of them.
+
+        By the main process alone; where the base is divided, the others help it compute.
+        """
         if not self.scenes:
             return
-        cache = self.sources.at(self.settings).cache
-        with self.averaged():
-            losses = validation_losses(
-                cache,
-                self.scenes,
-                self.frozen,
-                self.socket,
-                look.noise_levels,
-                self.settings.noise.guidance,
-                self.reading,
-            )
-            pictures = [
-                painted(cache, scene, self.frozen, self.socket, look.steps, look.guidance, self.reading)
-                for scene in self.scenes
-            ]
-        truths = self._known_truths()
-        folder = self.run / PREVIEWS / f"step-{self.progress.step:06d}"
-        folder.mkdir(parents=True, exist_ok=True)
-        for scene, picture in zip(self.scenes, pictures, strict=True):
-            (folder / f"{scene.name}.png").write_bytes(encoded(picture))
-        numbers: dict[str, Any] = dict.fromkeys(MEASURES)
-        if self.instruments is not None:
-            lines = judged(pictures, truths, self.scenes, self.instruments)
-            numbers = headline(lines, self.instruments, self.settings.seed)
-        self.progress.looks.append(look_of(self.progress.step, numbers))
-        self.progress.measured.append({"step": self.progress.step, "validation": losses, **numbers})
-        means = {name: numbers[name] and numbers[name]["mean"] for name in MEASURES}
-        levels = {_level_name(index, look.noise_levels): loss for index, loss in enumerate(losses)}
-        self.looks.add(self.progress.step, {**means, "validation": sum(losses) / len(losses), **levels})
+        losses_and_pictures = None
+        if self.processes.is_main or is_divided(self.frozen.transformer):
+            with self.averaged():
+                losses_and_pictures = self._looking.painted()
+        found = self.processes.from_main(lambda: self._judged(*losses_and_pictures))
+        self.progress.looks.append(look_of(self.progress.step, found))
+        self.progress.measured.append({"step": self.progress.step, **found})
 
     def save(self) -> None:
         """A checkpoint of this moment; the latest few and the best one are kept."""
+        states = self.update.tensors()
+        if self.processes.is_main:
+            self._write(states)
+        self.processes.wait()
+
+    def _write(self, states: Mapping[str, Tensor]) -> None:
         progress = self.progress
         values = self.average.tensors or self.trained.parameters
         numbers = {
             "origin": dict(self.origin),
             "progress": progress.to_json(),
-            "optimiser": optimiser_numbers(self.optimiser, self._names),
+            "optimiser": self.update.numbers(),
         }
         checkpoint = Checkpoint(
             progress.step,
-            self.trained.result(values),
-            {"format": "pt", "withanyone.step": str(progress.step)},
-            self._state(),
+            *self.trained.content(values, progress.step),
+            state_tensors(self.trained.parameters, states, self.average.tensors),
             numbers,
             settings_text(self.settings),
             {"step": progress.step, **progress.row, "looks": progress.measured},
@@ -178,18 +177,22 @@ class Session:
         if found:
             self._restore(*read_checkpoint(found[-1]))
             LOGGER.info("Going on from step %d.", self.progress.step)
-        levels = self.settings.eval.noise_levels
-        names = [_level_name(index, levels) for index in range(levels)]
-        self.steps = Records(self.run / "metrics.csv", STEP_COLUMNS, self.progress.step)
-        self.looks = Records(
-            self.run / "looks.csv",
-            (*MEASURES, "validation", *names),
-            self.progress.step if self.progress.looks else -1,
+        self.processes.check_alike(
+            {**self.origin, "checkpoint at step": self.progress.step, "seed": self.settings.seed}
         )
+        if self.processes.is_main:
+            self._open_records()
+
+    def _open_records(self) -> None:
+        step = self.progress.step
+        self.steps = Records(self.run / "metrics.csv", STEP_COLUMNS, step)
+        self.looks = Records(self.run / "looks.csv", self._looking.columns, step if self.progress.looks else -1)
 
     def close(self) -> None:
-        self.steps.close()
-        self.looks.close()
+        self._ahead.close()
+        if self.processes.is_main:
+            self.steps.close()
+            self.looks.close()
         self.socket.remove()
 
     @contextmanager
@@ -206,13 +209,36 @@ class Session:
             self.trained.load(own)
 
     def _pass(self, settings: Finetune, step: int, index: int) -> Mapping[str, list[float]]:
-        source, count = self.sources.at(settings), settings.optim.batch
-        samples = source.sampler.micro_batch(settings.data, settings.seed, step, index * count, count)
-        negatives = settings.nce.negatives if self.frozen.recogniser is not None else 0
-        batch = make_batch(source.cache, samples, self.frozen.scale, source.bank, negatives, self.reading)
-        passed = run_pass(batch.to(self.accelerator.device), self.frozen, self.socket, source.device_bank, settings)
-        self.accelerator.backward(passed.loss / settings.optim.accum)
+        """Adds this process's part of a pass to the gradients; the numbers of that part."""
+        device, started = self.accelerator.device, time.perf_counter()
+        batch = self._ahead.take(step, index)
+        self._waited += time.perf_counter() - started
+        whole = Whole.of(batch, self.frozen, settings, self.processes).to(device)
+        bank = self.sources.at(settings).device_bank
+        passed = run_pass(batch.to(device), self.frozen, self.socket, bank, settings, whole)
+        self.update.backward(passed.loss / settings.optim.accum, is_last=index + 1 == settings.optim.accum)
         return passed.values
+
+    def batch(self, step: int, index: int) -> Batch:
+        """This process's part of a pass. It is made in a thread."""
+        settings, processes = self.settings.at(step), self.processes
+        source, count = self.sources.at(settings), settings.optim.batch * processes.count
+        samples = source.sampler.micro_batch(
+            settings.data, settings.seed, step, index * count, count, processes.index, processes.count
+        )
+        negatives = settings.nce.negatives if self.frozen.recogniser is not None else 0
+        return make_batch(source.cache, samples, self.frozen.scale, source.bank, negatives, self.reading)
+
+    def _turn_after(self, turn: Turn) -> Turn | None:
+        step, index = turn
+        if index + 1 < self.settings.optim.accum:
+            return step, index + 1
+        return (step + 1, 0) if step + 1 < self.settings.optim.steps else None
+
+    def _judged(self, losses: list[float], pictures: Sequence[np.ndarray]) -> dict[str, Any]:
+        found = self._looking.judged(self.progress.step, losses, pictures)
+        self.looks.add(self.progress.step, self._looking.row(found))
+        return found
 
     def _count(self, is_sound: bool) -> None:
         """Raises RuntimeError where too many steps in a row had to be skipped."""
@@ -231,33 +257,11 @@ class Session:
                 "first step, run in a wider type (base.precision=fp32) to see whether the base model overflows."
             )
 
-    def _known_truths(self) -> list[Truth]:
-        if not self._truths:
-            cache = self.sources.at(self.settings).cache
-            self._truths = [truth_of(cache, scene, self.frozen) for scene in self.scenes]
-            _write_truths(self.run / PREVIEWS / "truth", self.scenes, self._truths)
-        return self._truths
-
-    def _state(self) -> dict[str, Tensor]:
-        kinds = {
-            "parameter": self.trained.parameters,
-            "optimiser": optimiser_tensors(self.optimiser, self._names),
-            "average": self.average.tensors,
-        }
-        return {
-            f"{kind}/{name}": value.detach().contiguous().cpu()
-            for kind, tensors in kinds.items()
-            for name, value in tensors.items()
-        }
-
     def _restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
         _check_origin(numbers["origin"], self.origin)
-        kinds: dict[str, dict[str, Tensor]] = {"parameter": {}, "optimiser": {}, "average": {}}
-        for name, value in tensors.items():
-            kind, key = name.split("/", 1)
-            kinds[kind][key] = value
+        kinds = state_kinds(tensors)
         self.trained.load(kinds["parameter"])
-        restore_optimiser(self.optimiser, self.trained.parameters, kinds["optimiser"], numbers["optimiser"])
+        self.update.restore(kinds["optimiser"], numbers["optimiser"])
         self.average = Average(kinds["average"] or self.trained.parameters, self.settings.optim.ema)
         self.progress = Progress.from_json(numbers["progress"])
 
@@ -268,20 +272,13 @@ def _check_origin(saved: Mapping[str, str], now: Mapping[str, str]) -> None:
             f"The run's checkpoints started from another adapter ({saved['adapter']}) than adapter.init now names "
             f"({now['adapter']}). Set it back, or give the run another folder (out=...)."
         )
+    if saved.get("person") != now.get("person"):
+        raise ValueError(
+            f"The run's checkpoints hold the tokens of {saved.get('person', 'nobody')}, and train.identity now names "
+            f"{now.get('person', 'nobody')}. Set it back, or give the run another folder (out=...)."
+        )
     if saved["data"] != now["data"]:
         LOGGER.warning("The prepared photos have changed since the last checkpoint; the run goes on with the new ones.")
-
-
-def _write_truths(folder: Path, chosen: tuple[Scene, ...], truths: list[Truth]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for scene, truth in zip(chosen, truths, strict=True):
-        (folder / f"{scene.name}.png").write_bytes(truth.photo)
-        for number, reference in enumerate(truth.references, start=1):
-            (folder / f"{scene.name}_reference_{number}.png").write_bytes(reference)
-
-
-def _level_name(index: int, levels: int) -> str:
-    return f"validation_{(index + 0.5) / levels:.3f}"
 
 
 def _memory_gib() -> float | None:

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from threading import RLock
 
 import torch
 
 from ..cache.cache import Cache
 from ..configuration.finetune import Finetune
 from ..losses.contrast import Bank
+from .person import chosen_person
 from .sampling import Sampler
 
 
@@ -32,26 +34,31 @@ class Source:
                     "photos of other people, or set nce.negatives=0 (then only the people of a batch count)."
                 )
             bank = Bank.of(negatives.vectors, negatives.identities)
-        return cls(cache, Sampler(cache, settings.data.max_people), bank, bank and bank.to(device))
+        # Only the one person's pictures can teach that person's tokens.
+        person = chosen_person(cache, settings.train.identity) if settings.train.mode == "tokens" else ""
+        return cls(cache, Sampler(cache, settings.data.max_people, person), bank, bank and bank.to(device))
 
 
 class Sources:
-    """The sources of a run's phases, opened when first needed."""
+    """The sources of a run's phases, opened when first needed, by any thread."""
 
     def __init__(self, device: torch.device, opened: dict[Path, Cache] | None = None) -> None:
         self._device = device
         self._caches = dict(opened or {})
         self._sources: dict[tuple[object, ...], Source] = {}
+        self._lock = RLock()
 
     def cache(self, path: Path) -> Cache:
-        if path not in self._caches:
-            self._caches[path] = Cache.open(path)
-        return self._caches[path]
+        with self._lock:
+            if path not in self._caches:
+                self._caches[path] = Cache.open(path)
+            return self._caches[path]
 
     def at(self, settings: Finetune) -> Source:
         """The source of a phase's settings."""
         with_bank = settings.nce.weight > 0 and settings.nce.negatives > 0
         key = settings.data.cache, settings.data.max_people, with_bank
-        if key not in self._sources:
-            self._sources[key] = Source.of(self.cache(settings.data.cache), settings, self._device)
-        return self._sources[key]
+        with self._lock:
+            if key not in self._sources:
+                self._sources[key] = Source.of(self.cache(settings.data.cache), settings, self._device)
+            return self._sources[key]

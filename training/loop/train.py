@@ -8,22 +8,28 @@ import torch
 from tqdm import tqdm
 
 from ..configuration.finetune import Finetune
+from .checkpoints import checkpoints
+from .processes import is_loss
 from .session import Session
 
 LOGGER = logging.getLogger("withanyone")
+_MORE_BLOCKS = 8  # of FLUX.1-dev in fp8: about 1.5 GiB
 
 
 def train(session: Session) -> None:
     """Steps, looks and checkpoints until the run is over; where a run was stopped, it goes on.
 
-    Raises RuntimeError where memory runs out or the loss stays no number, OSError where a checkpoint cannot be written.
+    Raises RuntimeError where memory runs out, the loss stays no number or another process has gone, OSError where a
+    checkpoint cannot be written.
     """
     settings, progress = session.settings, session.progress
     last, look, save = settings.optim.steps, settings.eval.every, settings.save.every
     if not progress.looks:
-        with memory_in_words(settings):
+        with memory_in_words(settings), loss_in_words(session):
             session.look()  # the adapter as it came: what all later looks are compared with
-    with tqdm(total=last, initial=progress.step, unit="step", disable=None) as bar, memory_in_words(settings):
+    silent = None if session.processes.is_main else True
+    bars = tqdm(total=last, initial=progress.step, unit="step", disable=silent)
+    with bars as bar, memory_in_words(settings), loss_in_words(session):
         while not session.is_over:
             session.step()
             bar.update()
@@ -55,14 +61,34 @@ def memory_in_words(settings: Finetune) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def loss_in_words(session: Session) -> Iterator[None]:
+    """RuntimeError saying what is left of the run, where another of its processes has gone."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_loss(error):
+            raise
+        processes, kept = session.processes, checkpoints(session.run)
+        raise RuntimeError(
+            f"Another process of the run has ended, so this one (process {processes.index} of {processes.count}) ends "
+            f"too, after step {session.progress.step}. The launcher's last lines say which it was, and by what: "
+            "SIGKILL often means that a machine's memory was full. "
+            + (f"The latest whole checkpoint is {kept[-1]}; " if kept else "There is no checkpoint yet; ")
+            + f"the same command {'goes on from it' if kept else 'starts anew'}. ({str(error).splitlines()[0]})"
+        ) from error
+
+
 def _advice(settings: Finetune) -> str:
     wishes = {
         "optim.batch=1 (with a larger optim.accum)": settings.optim.batch > 1,
         "memory.checkpoint_blocks=true": not settings.memory.checkpoint_blocks,
         "memory.checkpoint_vae=true": not settings.memory.checkpoint_vae,
-        "base.precision=fp8": settings.base.precision != "fp8",
-        "train.mode=lora": settings.train.mode != "lora",
-        "optim.name=adamw8bit": settings.optim.name != "adamw8bit",
+        "base.precision=fp8": settings.base.precision in ("bf16", "fp32"),
+        "train.mode=lora": settings.train.mode in ("full", "kv_out"),
+        "optim.name=adamw8bit": settings.optim.name != "adamw8bit" and settings.train.mode != "tokens",
+        "base.precision=nf4": settings.base.precision != "nf4",
+        f"memory.stream_blocks={settings.memory.stream_blocks + _MORE_BLOCKS} (slower)": True,
         "smaller pictures in prepare.py": True,
     }
     return f"Try, in this order: {', '.join(wish for wish, helps in wishes.items() if helps)}."

@@ -1,0 +1,57 @@
+"""`python one_of_many.py FOLDER PROCESSES CASE ...`: one process of runs of small models; which one is in RANK.
+
+Runs the cases one after the other, each in its folder; batches are divided among the processes. In the case `divided`
+the base model is too.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from pack import load_pack
+
+load_pack()
+
+from dataclasses import replace
+
+from withanyone_pack.tests.training.small_cache import small_cache
+from withanyone_pack.tests.training.small_session import CPU, small_base, small_frozen, small_session
+
+from training.loop.sharding import divide
+from training.loop.train import train
+
+STEPS, BATCH = 4, 4
+RUN = (
+    f"optim.steps={STEPS}",
+    "optim.accum=2",
+    # AdamW makes a whole step of a gradient that is nothing but rounding; so small a rate keeps that under 1e-5.
+    "optim.lr=2e-4",
+    "optim.ema=0.9",
+    "data.id_dropout=0.3",
+    "id_loss.t_max=0.7",
+    "eval.every=2",
+    "eval.prompts=2",
+    "save.every=2",
+)
+
+
+def run(folder, case, processes):
+    frozen = small_frozen()
+    if case == "divided":
+        base = small_base()
+        base.enable_gradient_checkpointing()
+        divide(base, processes, CPU)
+        frozen = replace(frozen, transformer=base)
+    photos = small_cache(photos=4, people=3, pairs=4)
+    changes = [*RUN, f"optim.batch={BATCH // processes}", f"memory.checkpoint_blocks={case == 'divided'}"]
+    session = small_session(folder / case, *changes, photos=photos, frozen=frozen)
+    try:
+        train(session)
+    finally:
+        session.close()
+
+
+if __name__ == "__main__":
+    for name in sys.argv[3:]:
+        run(Path(sys.argv[1]), name, int(sys.argv[2]))

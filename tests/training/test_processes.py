@@ -1,0 +1,140 @@
+"""Two processes equal one with the doubled batch, and go on from each other's checkpoints."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from withanyone_pack.tests.training.one_of_many import STEPS, run
+from withanyone_pack.tests.training.small_cache import small_cache
+
+from training.configuration.finetune import DataSettings
+from training.loop.checkpoints import STATE, checkpoints
+from training.loop.records import read_rows
+from training.loop.sampling import Sampler
+from training.loop.step import COLUMNS
+from training.losses.contrast import contrast
+
+SCRIPT = Path(__file__).with_name("one_of_many.py")
+OF_ITS_OWN = ("s_per_step", "wait_share", "memory_gib")
+
+
+def started(folder, processes):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {**os.environ, "WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes), "OMP_NUM_THREADS": "1"}
+    common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    command = [sys.executable, str(SCRIPT), str(folder), str(processes), "whole", "divided", "onwards"]
+    return [
+        subprocess.Popen(
+            command, env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=subprocess.PIPE, text=True
+        )
+        for rank in range(processes)
+    ]
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("one")
+    run(folder, "whole", 1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory, one):
+    folder = tmp_path_factory.mktemp("two")
+    (folder / "onwards").mkdir()
+    shutil.copytree(one / "whole/ckpt-000002", folder / "onwards/ckpt-000002")
+    shutil.copy(one / "whole/metrics.csv", folder / "onwards")
+    running = started(folder, 2)
+    told = [process.communicate(timeout=600)[1] for process in running]
+    assert [process.returncode for process in running] == [0, 0], "\n".join(told)
+    return folder
+
+
+def rows(folder):
+    return read_rows(folder / "metrics.csv")
+
+
+def assert_equal_runs(first, second):
+    assert len(rows(first)) == len(rows(second)) == STEPS
+    for one, two in zip(rows(first), rows(second), strict=True):
+        assert one["faces"] == two["faces"]
+        for name in one.keys() - set(OF_ITS_OWN):
+            assert bool(one[name]) == bool(two[name]), name
+            if one[name]:
+                assert float(two[name]) == pytest.approx(float(one[name]), rel=1e-5, abs=1e-5), name
+    one, two = (load_file(checkpoints(folder)[-1] / STATE) for folder in (first, second))
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        assert torch.allclose(two[name], value, atol=1e-5), name
+
+
+def test_losses_gradients_and_parameters_are_those_of_one_process(one, two):
+    assert_equal_runs(one / "whole", two / "whole")
+    found = rows(two / "whole")
+    assert set(COLUMNS) <= set(found[0])
+    assert len({row["faces"] for row in found}) > 1, "every step judged as many faces"
+
+
+def test_a_divided_base_changes_nothing(one, two):
+    assert_equal_runs(one / "whole", two / "divided")
+
+
+@pytest.mark.parametrize("case", ["whole", "divided"])
+def test_the_main_process_alone_looks_and_writes(one, two, case):
+    expected, found = read_rows(one / "whole/looks.csv"), read_rows(two / case / "looks.csv")
+    assert [row["step"] for row in found] == ["0", "2", "4"]
+    for first, second in zip(expected, found, strict=True):
+        assert float(second["validation"]) == pytest.approx(float(first["validation"]), rel=1e-5)
+    assert len(list((two / case / "previews/step-000004").glob("*.png"))) == 2
+    assert [path.name for path in checkpoints(two / case)] == ["ckpt-000002", "ckpt-000004"]
+
+
+def test_a_checkpoint_of_one_process_opens_in_two(one, two):
+    assert_equal_runs(one / "whole", two / "onwards")
+
+
+def test_a_checkpoint_of_two_processes_opens_in_one(one, two, tmp_path):
+    (tmp_path / "onwards").mkdir()
+    shutil.copytree(two / "whole/ckpt-000002", tmp_path / "onwards/ckpt-000002")
+    shutil.copy(two / "whole/metrics.csv", tmp_path / "onwards")
+    run(tmp_path, "onwards", 1)
+    assert_equal_runs(one / "whole", tmp_path / "onwards")
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_parts_of_a_pass_are_the_whole_pass(parts):
+    """Nobody's sample is another's, none is left out, and all have the size of the first of the whole pass."""
+    sampler, data = Sampler(small_cache(), 4), DataSettings(cache="cache")
+
+    def told(samples):
+        return [
+            (each.draws, each.picture, each.crop, [(p.face, p.reference, p.shown) for p in each.people])
+            for each in samples
+        ]
+
+    for step in range(20):
+        whole = told(sampler.micro_batch(data, 7, step, 8, 8))
+        divided = [told(sampler.micro_batch(data, 7, step, 8, 8, part, parts)) for part in range(parts)]
+        assert [sample for part in divided for sample in part] == whole
+    with pytest.raises(ValueError, match=r"3 samples cannot be divided among 2 processes"):
+        sampler.micro_batch(data, 7, 0, 0, 3, 0, 2)
+
+
+def test_faces_of_other_processes_are_negatives_without_gradients():
+    generator = torch.Generator().manual_seed(0)
+    made, targets = (torch.randn(4, 8, generator=generator) for _ in range(2))
+    made.requires_grad_(True)
+    identities = torch.arange(4)
+    whole = contrast(made, targets, identities, targets, identities, same_person=1.0)
+    part = contrast(made[:1], targets[:1], identities[:1], targets, identities, same_person=1.0)
+    assert torch.allclose(whole.losses_F[:1], part.losses_F)
+    alone = contrast(made[:1], targets[:1], identities[:1], targets[:1], identities[:1], same_person=1.0)
+    assert not torch.allclose(alone.losses_F, part.losses_F)
