@@ -46,7 +46,7 @@ class NarrowLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         bias = None if self.bias is None else self.bias.to(x.dtype)
         shape = (self.out_features, self.in_features)
-        return _WidenedLinear.apply(x, bias, shape, _FORMATS[self.packing].widen, *self._packed())
+        return _WidenedLinear.apply(x, bias, shape, self.packing, *self._packed())
 
     def _packed(self) -> list[Tensor]:
         return [getattr(self, name) for name in _FORMATS[self.packing].names]
@@ -57,16 +57,16 @@ class _WidenedLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, bias: Tensor | None, shape: tuple[int, int], widen: "_Widen", *packed: Tensor
+        ctx: Any, x: Tensor, bias: Tensor | None, shape: tuple[int, int], packing: Packing, *packed: Tensor
     ) -> Tensor:
         ctx.save_for_backward(*packed)
-        ctx.shape, ctx.widen = shape, widen
-        return nn.functional.linear(x, widen(packed, shape, x.dtype), bias)
+        ctx.shape, ctx.packing = shape, packing
+        return nn.functional.linear(x, _FORMATS[packing].widen(packed, shape, x.dtype), bias)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         packed = ctx.saved_tensors
-        return grad @ ctx.widen(packed, ctx.shape, grad.dtype), *[None] * (3 + len(packed))
+        return grad @ _FORMATS[ctx.packing].widen(packed, ctx.shape, grad.dtype), *[None] * (3 + len(packed))
 
 
 def replace_linears(model: nn.Module, packing: Packing) -> None:
@@ -139,16 +139,13 @@ def _widen_nf4(packed: Sequence[Tensor], shape: tuple[int, int], dtype: torch.dt
     return dequantize_4bit(weight, state)
 
 
-_Widen = Callable[[Sequence[Tensor], tuple[int, int], torch.dtype], Tensor]
-
-
 @dataclass(frozen=True)
 class _Format:
     """How a matrix is packed to tensors of these names, and widened to [out, in] again."""
 
     names: tuple[str, ...]
     pack: Callable[[Tensor], Mapping[str, Tensor]]
-    widen: _Widen
+    widen: Callable[[Sequence[Tensor], tuple[int, int], torch.dtype], Tensor]
 
 
 _FORMATS: Mapping[Packing, _Format] = {

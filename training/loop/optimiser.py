@@ -1,7 +1,7 @@
 """The optimiser, its learning rate at a step, and the average of what it makes."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,9 @@ from ..configuration.finetune import OptimSettings
 
 # A cosine that ends at 0 wastes the last steps.
 LAST_SHARE = 0.1
+# What Prodigy finds out, the same in all groups.
+_FOUND = ("d", "d_max", "d_hat", "d_numerator", "step")
+_GROUP = "group"
 
 
 def learning_rate(settings: OptimSettings, step: int, steps: int) -> float:
@@ -22,19 +25,27 @@ def learning_rate(settings: OptimSettings, step: int, steps: int) -> float:
 
 
 def make_optimiser(settings: OptimSettings, parameters: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
-    """AdamW over named parameters, with weight decay on matrices only. Raises RuntimeError as `optimiser_class`."""
+    """AdamW or Prodigy over named parameters, with weight decay on matrices only. RuntimeError as `optimiser_class`."""
     matrices = [parameter for parameter in parameters.values() if parameter.ndim > 1]
     vectors = [parameter for parameter in parameters.values() if parameter.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": settings.wd}, {"params": vectors, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
     choices = {"lr": settings.lr, "betas": settings.betas, "eps": settings.eps}
+    if settings.name == "adamw":
+        on_cuda = all(parameter.is_cuda for parameter in parameters.values())
+        choices["fused"] = on_cuda if settings.fused == "auto" else settings.fused
+    elif settings.name == "prodigy":
+        # The rate's slow start is not to be taken for a need of larger steps.
+        choices["safeguard_warmup"] = settings.warmup > 0
     return optimiser_class(settings)(groups, **choices)
 
 
 def optimiser_class(settings: OptimSettings) -> type[torch.optim.Optimizer]:
-    """AdamW. RuntimeError where 8-bit states are asked for and bitsandbytes or its CUDA device is missing."""
+    """Its class. RuntimeError where a library is missing, or the CUDA device that 8-bit states need."""
     if settings.name == "adamw":
         return torch.optim.AdamW
+    if settings.name == "prodigy":
+        return _prodigy()
     try:
         import bitsandbytes
     except ImportError as error:
@@ -47,24 +58,34 @@ def optimiser_class(settings: OptimSettings) -> type[torch.optim.Optimizer]:
     return bitsandbytes.optim.AdamW8bit
 
 
+def _prodigy() -> type[torch.optim.Optimizer]:
+    try:
+        from pytorch_optimizer import Prodigy
+    except ImportError as error:
+        raise RuntimeError(
+            "optim.name is prodigy, which needs pytorch-optimizer, and that is not installed. Run `python -m pip "
+            "install pytorch-optimizer`, or set optim.name=adamw and a rate (optim.lr=1e-4)."
+        ) from error
+    return Prodigy
+
+
 def optimiser_tensors(optimiser: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]) -> dict[str, Tensor]:
-    """The optimiser's states by parameter and kind: `KEY/exp_avg`."""
-    return {
-        f"{names[parameter]}/{kind}": value
-        for parameter, states in optimiser.state.items()
-        for kind, value in states.items()
-        if isinstance(value, Tensor)
-    }
+    """The optimiser's states by parameter and kind: `KEY/exp_avg`; those of groups: `group/KIND`."""
+    return {name: value for name, value in _states(optimiser, names) if isinstance(value, Tensor)}
 
 
 def optimiser_numbers(optimiser: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]) -> dict[str, float]:
     """States that are plain numbers (bitsandbytes counts its steps in one)."""
-    return {
-        f"{names[parameter]}/{kind}": value
-        for parameter, states in optimiser.state.items()
-        for kind, value in states.items()
-        if isinstance(value, int | float)
-    }
+    return {name: value for name, value in _states(optimiser, names) if isinstance(value, int | float)}
+
+
+def _states(optimiser: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]) -> Iterator[tuple[str, object]]:
+    for kind in _FOUND:
+        if kind in optimiser.param_groups[0]:
+            yield f"{_GROUP}/{kind}", optimiser.param_groups[0][kind]
+    for parameter, states in optimiser.state.items():
+        for kind, value in states.items():
+            yield f"{names[parameter]}/{kind}", value
 
 
 def restore_optimiser(
@@ -74,13 +95,18 @@ def restore_optimiser(
     numbers: Mapping[str, float],
 ) -> None:
     """Puts states back where `optimiser_tensors` and `optimiser_numbers` took them."""
+    # AdamW counts its steps on the CPU, whatever the parameter's device; its fused step beside the parameter.
+    is_fused = bool(optimiser.defaults.get("fused"))
     for values in (tensors, numbers):
         for name, value in values.items():
             key, kind = name.rsplit("/", 1)
+            if key == _GROUP:
+                for group in optimiser.param_groups:
+                    group[kind] = value
+                continue
             parameter = parameters[key]
-            # AdamW counts its steps on the CPU, whatever the parameter's device.
-            kept = value.to(parameter.device) if isinstance(value, Tensor) and kind != "step" else value
-            optimiser.state[parameter][kind] = kept
+            moves = isinstance(value, Tensor) and (kind != "step" or is_fused)
+            optimiser.state[parameter][kind] = value.to(parameter.device) if moves else value
 
 
 class Average:
