@@ -17,8 +17,9 @@ if not __package__:
 HERE = Path(__file__).resolve().parent
 RESULTS, PAGE, PLOT = HERE / "ablation/results.jsonl", HERE / "ABLATION.md", HERE / "ablation.png"
 RECIPE = HERE.parent / "training/recipes/miniature.yaml"
-STEPS, START_STEPS, PICTURES, SAMPLER_STEPS = 600, 3_000, 64, 12
+STEPS, START_STEPS, PICTURES, SAMPLER_STEPS = 300, 3_000, 64, 12
 SEEDS = (0, 1, 2)
+_START = "adapter that all runs start from, or a file a branch, such as checkpoints (default: one is made)"
 IDENTITIES = 240
 
 
@@ -59,7 +60,7 @@ def _run(options: argparse.Namespace) -> int:
         scratch=options.scratch.absolute(),
         changes=tuple(options.changes),
         steps=options.steps,
-        start=options.start,
+        start=tuple(path.absolute() for path in options.start),
         start_steps=options.start_steps,
         cache=options.cache and options.cache.absolute(),
         identities=options.identities,
@@ -89,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--only", nargs="+", default=[], metavar="NAME", help="of the variants a, b, c, d63, d4096 (d: both)")
     add("--seeds", nargs="+", type=int, default=list(SEEDS), metavar="N", help="(default: 0 1 2)")
     add("--steps", type=_positive, default=STEPS, metavar="N", help="of each run (default: %(default)s)")
-    add("--start", type=Path, metavar="FILE", help="adapter that all runs start from (default: one is made)")
+    add("--start", type=Path, nargs="+", default=[], metavar="FILE", help=_START)
     add("--start-steps", type=_positive, default=START_STEPS, metavar="N", help="of that one (default: %(default)s)")
     add("--cache", type=Path, metavar="DIR", help="made by prepare.py (default: photos are rendered and prepared)")
     add("--identities", type=_positive, default=IDENTITIES, metavar="N", help="people of those photos")

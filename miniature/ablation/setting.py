@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.cache.cache import Cache
+from withanyone_core.adapter.checkpoint import inspect_adapter
 from withanyone_core.digest import file_sha256
 from withanyone_core.metrics.judges import load_judge
 
@@ -16,8 +17,8 @@ from .commands import RECOGNISER, digest, model_changes, prepared, settings_of
 from .ladder import Eyes, Ladder
 from .pictures import strangers
 from .sliders import slider_of
-from .start import made_start, start_words
-from .variants import COMMON, UNWATCHED
+from .start import joined_start, made_start, start_words
+from .variants import COMMON, SHORT, UNWATCHED
 
 JUDGE = "judge.json"
 MODELS = (FLUX, CODER, SIGLIP, f"{FACES}/{RECOGNISER}")
@@ -31,7 +32,8 @@ class Setting:
     """What was asked for.
 
     changes     settings of finetune.py for all variants
-    steps       of each run; start_steps those of the start, where `start` is None
+    start       files of the adapter that all start from, at most one a branch; none: one is made in `start_steps`
+    steps       of each run
     cache       of prepared photos; None: `identities` people are rendered and prepared
     pictures    painted for each value of the slider, in `sampler_steps`
     weights     folder of the small world's models
@@ -43,7 +45,7 @@ class Setting:
     scratch: Path
     changes: tuple[str, ...]
     steps: int
-    start: Path | None
+    start: tuple[Path, ...]
     start_steps: int
     cache: Path | None
     identities: int
@@ -59,24 +61,23 @@ def loaded_eyes(weights: Path) -> Eyes:
 def ladder_of(setting: Setting, eyes: Eyes) -> Ladder:
     """What all runs share. Raises errors in words for what is missing or given wrongly, before anything long begins."""
     folder = setting.cache or setting.scratch / f"cache_{setting.identities}"
-    changes = (*model_changes(setting.weights, folder), *setting.changes)
-    all_changes = (*COMMON, *UNWATCHED, *changes, *_lengths(setting.steps))
+    given = joined_start(setting.start, setting.scratch) if setting.start else None
+    changes = (*model_changes(setting.weights, folder), *_branch(given), *setting.changes)
+    all_changes = (*COMMON, *SHORT, *UNWATCHED, *changes, *_lengths(setting.steps))
     known = settings_of(setting.recipe, (*all_changes, "adapter.init=none"), setting.scratch)
     if setting.cache is None:
         _make_cache(setting, folder)
     cache = Cache.open(folder)
     models = model_digests(setting.weights)
     made_of = digest([models, cache.data])
-    start = setting.start
-    if start is None:
-        start = made_start(setting.recipe, changes, setting.start_steps, setting.scratch, made_of)
+    start = given or made_start(setting.recipe, changes, setting.start_steps, setting.scratch, made_of)
     shared = {
         "settings": digest(known),
         "steps": known["optim"]["steps"],
         "batch": known["optim"]["batch"] * known["optim"]["accum"],
         "sampler_steps": setting.sampler_steps,
         "start": file_sha256(start),
-        "start_words": start_words(start, setting.start is not None),
+        "start_words": start_words(start, setting.start),
         "people": len(cache.identities),
         "photos": len(cache.pictures),
         "data": cache.data,
@@ -100,6 +101,14 @@ def ladder_of(setting: Setting, eyes: Eyes) -> Ladder:
 def model_digests(weights: Path) -> Mapping[str, str]:
     """SHA-256 of the models that training reads, by file name. FileNotFoundError for one that is missing."""
     return {name: file_sha256(weights / name) for name in MODELS}
+
+
+def _branch(start: Path | None) -> tuple[str, ...]:
+    """All branches of a given start are trained, where nothing else is said."""
+    if start is None:
+        return ()
+    shapes = inspect_adapter(start).shapes
+    return (f"adapter.branch={'both' if len(shapes) > 1 else next(iter(shapes)).value}",)
 
 
 def _lengths(steps: int) -> tuple[str, ...]:

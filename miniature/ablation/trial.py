@@ -34,9 +34,8 @@ FIRST_PERSON = TRAINING_PEOPLE + 350_000
 UNLIKE = 0.25  # cosine under which two people cannot be taken for one another by prepare.py
 TRIED = 200
 BEFORE = "before"
-LEAST_SETS = 12
 PREPARING = ("held_out=0", "crops=1")
-TUNING = ("optim.lr=3e-4", "optim.warmup=10", "seed=0")
+TUNING = ("optim.lr=3e-4", "optim.batch=4", "optim.accum=1", "optim.warmup=10", "seed=0")
 
 
 @dataclass(frozen=True)
