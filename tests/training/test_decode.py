@@ -9,7 +9,7 @@ add_comfyui()
 add_training()
 from diffusers import AutoencoderKL
 
-from training.losses.decode import decoded
+from training.losses.decode import _blocks, decoded
 from training.losses.flow import LatentScale
 
 SCALE = LatentScale(0.5, 0.25)
@@ -45,23 +45,42 @@ def test_pixels_and_gradients_are_those_of_the_whole_decoder(post_quant):
     assert torch.allclose(ours.grad, theirs.grad, rtol=1e-5, atol=1e-6 * theirs.grad.abs().max().item())
 
 
+def kept(run, start):
+    """Bytes that are saved for the backward pass, each storage once and weights not, and what is made."""
+    saved = {}
+
+    def pack(tensor):
+        if tensor.requires_grad or not isinstance(tensor, torch.nn.Parameter):
+            saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        made = run(start)
+    return sum(saved.values()), made
+
+
 def test_nothing_but_the_inputs_of_blocks_is_kept():
-    """Bytes saved for the backward pass: a fraction of what the whole decoder saves."""
+    model, start = vae(), latent()
+    inputs, values = 0, SCALE.out_of_model(start)
+    for block in _blocks(model):
+        inputs, values = inputs + values.nbytes, block(values)
+    assert kept(lambda given: decoded(model, given, SCALE), start)[0] <= inputs + start.nbytes
+    assert inputs < 0.35 * kept(lambda given: model.decode(given).sample, start)[0]
 
-    def kept(run):
-        total = 0
 
-        def pack(tensor):
-            nonlocal total
-            total += tensor.numel() * tensor.element_size()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            run(latent())
-        return total
-
-    model = vae()
-    assert kept(lambda start: decoded(model, start, SCALE)) < 0.35 * kept(lambda start: model.decode(start))
+def test_the_backward_pass_holds_one_block_beside_the_inputs():
+    """The most that is saved at a time, when the block that keeps most inside is computed again."""
+    model, values = vae(), latent()
+    whole = kept(lambda given: model.decode(given).sample, values)[0]
+    inputs, insides = [], []
+    for block in _blocks(model):
+        inputs.append(values.nbytes)
+        inside, made = kept(block, values)
+        insides.append(inside)
+        values = made.detach().requires_grad_()
+    assert len(insides) > 15
+    assert max(insides) < 0.2 * whole
+    assert sum(inputs) + max(insides) < 0.5 * whole
 
 
 def test_without_gradients_nothing_is_recomputed():
