@@ -13,6 +13,7 @@ from withanyone_pack.tests.training.small_cache import POOLED_WIDTH, SIGLIP_WIDT
 
 from training.configuration.finetune import Finetune
 from training.configuration.reading import read_settings
+from training.loop.opening import person_of
 from training.loop.optimiser import make_optimiser
 from training.loop.session import Session
 from training.loop.source import Sources
@@ -113,7 +114,8 @@ def small_session(folder, *changes: str, photos=None, frozen=None, instruments=N
     photos = photos or small_cache()
     frozen = frozen or small_frozen()
     sizes = Sizes(frozen.transformer.inner_dim, LAYERS, 512, SIGLIP_WIDTH)
-    trained = load_trained(settings.adapter, settings.train, sizes, CPU, dtype, settings.seed)
+    person = person_of(settings, photos, frozen)
+    trained = load_trained(settings.adapter, settings.train, sizes, CPU, dtype, settings.seed, person)
     session = Session(
         settings,
         Accelerator(cpu=True),
@@ -122,7 +124,7 @@ def small_session(folder, *changes: str, photos=None, frozen=None, instruments=N
         Sources(CPU, {settings.data.cache: photos}),
         make_optimiser(settings.optim, trained.parameters),
         instruments,
-        {"adapter": "fresh", "data": photos.data},
+        {"adapter": "fresh", "data": photos.data, "person": person.identity.name if person else ""},
     )
     _plugged.append(session)
     session.resume()

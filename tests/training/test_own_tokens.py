@@ -1,0 +1,245 @@
+"""Training one person's own tokens: what is trained, what it starts from, and the identity that comes of it."""
+
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+from withanyone_pack.tests.adapter.random_adapter import random_adapter
+from withanyone_pack.tests.training.small_cache import small_cache
+from withanyone_pack.tests.training.small_session import HIDDEN, LAYERS, SIGLIP_WIDTH, small_session
+from withanyone_pack.tests.training.test_resume import assert_same_state, rows, run
+
+from training.export import main as export
+from training.loop.batch import make_batch
+from training.loop.checkpoints import ADAPTER, checkpoints
+from training.loop.finishing import finish
+from training.loop.painting import painted
+from training.loop.train import train
+from withanyone_core.adapter.checkpoint import fingerprint, inspect_adapter
+from withanyone_core.adapter.network import AdapterNetwork
+from withanyone_core.adapter.shape import Branch, BranchShape
+from withanyone_core.faces.portrait import mean_embedding
+from withanyone_core.identity_file import load_identity
+from withanyone_core.injection.placing import placed_identities
+from withanyone_core.layout import Box
+
+ARC = BranchShape(hidden=HIDDEN, heads=2, layers=LAYERS, arc_tokens=4, embedding=512)
+SIG = BranchShape(hidden=HIDDEN, heads=2, layers=LAYERS, arc_tokens=4, embedding=512, siglip_width=SIGLIP_WIDTH)
+BRANCHES = {"arc": (Branch.ARC,), "sig": (Branch.SIG,), "both": (Branch.ARC, Branch.SIG)}
+WHO = "person 1"
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory):
+    return random_adapter(tmp_path_factory.mktemp("init") / "withanyone.safetensors", shapes=(ARC, SIG))
+
+
+def changes(released, *more):
+    return ("train.mode=tokens", f"adapter.init={released}", f"train.identity={WHO}", "optim.lr=1e-2", *more)
+
+
+def finished(folder, released, *more, photos=None):
+    session = small_session(folder, *changes(released, "optim.steps=2", "eval.every=1", *more), photos=photos)
+    train(session)
+    path = finish(session)
+    session.close()
+    return path, session
+
+
+@pytest.mark.parametrize("branch", BRANCHES)
+def test_gradients_reach_the_tokens_and_nothing_else(tmp_path, released, branch):
+    session = small_session(
+        tmp_path, *changes(released, f"adapter.branch={branch}", "optim.batch=4", "data.id_dropout=0")
+    )
+    sizes = {"learned.arc": (1, 4, HIDDEN), "learned.sig": (1, 8, HIDDEN)}
+    expected = {f"learned.{each.value}": sizes[f"learned.{each.value}"] for each in BRANCHES[branch]}
+    parameters = session.trained.parameters
+    assert {name: tuple(value.shape) for name, value in parameters.items()} == expected
+    session._pass(session.settings, 0, 0)
+    for name, parameter in parameters.items():
+        assert (parameter.grad.abs().sum(dim=-1) > 0).all(), name
+    for module in (session.trained.network, session.frozen.transformer, session.frozen.vae, session.frozen.recogniser):
+        assert all(not each.requires_grad and each.grad is None for each in module.parameters())
+    session.close()
+
+
+def test_a_pass_without_the_person_has_gradients_of_zero(tmp_path, released):
+    """Whoever is left out of a pass must not stop the run."""
+    session = small_session(tmp_path, *changes(released, "data.id_dropout=1"))
+    session._pass(session.settings, 0, 0)
+    assert all(parameter.grad is not None for parameter in session.trained.parameters.values())
+    assert not any(parameter.grad.any() for parameter in session.trained.parameters.values())
+    session.close()
+
+
+def test_they_start_where_an_identity_of_the_same_photos_stands(tmp_path, released):
+    """Up to a power of two, which the attention's norm takes out again."""
+    session = small_session(tmp_path, *changes(released, "adapter.branch=both"))
+    cache = small_cache()
+    vectors = [cache.arcface[face] for face in cache.faces_of(1)]
+    mean = torch.from_numpy(mean_embedding([vector.numpy() for vector in vectors]))
+    known = session.trained.person.identity
+    assert torch.equal(known.arcface, mean)
+    assert any(torch.equal(known.siglip, cache.face(face).siglip) for face in cache.faces_of(1))
+    assert known.embeddings.shape == (len(vectors), 512)
+    for branch, tokens in session.trained.learned.items():
+        encoder = session.trained.network[branch].encoder
+        made = encoder.tokens(mean[None], known.siglip[None])
+        ratio = (made / tokens).flatten()
+        assert torch.allclose(ratio, ratio[0].expand_as(ratio))
+        assert torch.log2(ratio[0]).frac().abs() < 1e-6
+        assert 0.5 < tokens.square().mean().sqrt() < 2
+        assert torch.allclose(
+            encoder(mean[None], known.siglip[None], tokens), encoder(mean[None], known.siglip[None]), atol=1e-3
+        )
+    session.close()
+
+
+def test_only_the_person_is_drawn_and_only_their_tokens_are_replaced(tmp_path, released):
+    session = small_session(tmp_path, *changes(released, "data.id_dropout=0"))
+    source = session.sources.at(session.settings)
+    crowds = 0
+    for step in range(40):
+        samples = source.sampler.micro_batch(session.settings.data, 0, step, 0, 1)
+        names = [source.cache.name_of(person.face) for person in samples[0].people]
+        assert WHO in names
+        batch = make_batch(source.cache, samples, session.frozen.scale, source.bank, 4, session.reading)
+        rows = batch.people.learned[Branch.ARC].rows_BP[0]
+        assert rows.tolist() == [0 if name == WHO else -1 for name in names]
+        crowds += len(names) > 1
+    assert 0 < crowds < 40
+    assert session.scenes
+    for scene in session.scenes:
+        assert WHO in {source.cache.name_of(person.face) for person in scene.sample.people}
+    session.close()
+
+
+@pytest.mark.parametrize("branch", BRANCHES)
+def test_stopped_and_gone_on_equals_uninterrupted_to_the_last_bit(tmp_path, released, branch):
+    given = changes(released, f"adapter.branch={branch}", "optim.ema=0.9")
+    run(tmp_path / "whole", *given)
+    run(tmp_path / "parts", *given, stop_after=3)
+    run(tmp_path / "parts", *given)
+    assert rows(tmp_path / "parts") == rows(tmp_path / "whole")
+    assert_same_state(tmp_path / "parts", tmp_path / "whole")
+
+
+def test_the_result_is_the_identity_with_the_trained_tokens(tmp_path, released):
+    path, session = finished(tmp_path, released, "adapter.branch=both")
+    assert path.name == "person 1.safetensors"
+    identity, known = load_identity(path), session.trained.person.identity
+    assert identity.name == WHO
+    assert identity.made_from == "5 photos, combined by mean; own tokens of 2 steps for withanyone.safetensors"
+    assert identity.learned.adapter == fingerprint(inspect_adapter(released))
+    assert identity.learned.adapter_name == "withanyone.safetensors"
+    assert torch.equal(identity.arcface, known.arcface)
+    assert torch.equal(identity.siglip, known.siglip)
+    for branch, tokens in session.trained.learned.items():
+        assert torch.equal(getattr(identity.learned, branch.value), tokens[0].half())
+    assert "person 1 as an identity after 2 of 2 steps" in (tmp_path / "report.md").read_text()
+
+
+def test_it_paints_what_training_painted(tmp_path, released):
+    """The file through the door that programs without ComfyUI use gives the preview's picture."""
+    path, session = finished(tmp_path, released, "adapter.branch=both")
+    identity, file = load_identity(path), inspect_adapter(released)
+    session = small_session(tmp_path, *changes(released, "adapter.branch=both", "optim.steps=2", "eval.every=1"))
+    scene, cache = session.scenes[0], small_cache()
+    seen = painted(cache, scene, session.frozen, session.socket, 2, 4.0, session.reading)
+    regions = [Box(*person.box) for person in scene.sample.people]
+    people = placed_identities([[identity]], [regions], 64, 64, file)
+    from training.loop import painting
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(painting, "placed_people", lambda *_: people)
+        again = painted(cache, scene, session.frozen, session.socket, 2, 4.0, session.reading)
+        ordinary = placed_identities([[session.trained.person.identity]], [regions], 64, 64, file)
+        patch.setattr(painting, "placed_people", lambda *_: ordinary)
+        before = painted(cache, scene, session.frozen, session.socket, 2, 4.0, session.reading)
+    assert abs(again.astype(int) - seen).max() <= 1
+    assert (before != seen).any()
+    session.close()
+
+
+def test_export_writes_the_same_file_of_any_checkpoint(tmp_path, released):
+    path, _ = finished(tmp_path / "run", released)
+    out = tmp_path / "again.safetensors"
+    assert export([str(checkpoints(tmp_path / "run")[-1]), "--out", str(out)]) == 0
+    assert out.read_bytes() == path.read_bytes()
+    with safe_open(checkpoints(tmp_path / "run")[0] / ADAPTER, framework="pt") as reader:
+        assert "own tokens of 1 steps" in reader.metadata()["made_from"]
+
+
+def test_a_damaged_checkpoint_gives_no_identity(tmp_path, released, capsys):
+    finished(tmp_path / "run", released)
+    checkpoint = checkpoints(tmp_path / "run")[-1]
+    content = bytearray((checkpoint / ADAPTER).read_bytes())
+    content[-1] ^= 1
+    (checkpoint / ADAPTER).write_bytes(content)
+    assert export([str(checkpoint), "--out", str(tmp_path / "x.safetensors")]) == 2
+    assert "is damaged" in capsys.readouterr().err
+    assert not list(tmp_path.glob("x*"))
+
+
+def test_a_file_for_flux_has_at_most_4_mb(tmp_path):
+    """Both branches at the released adapter's size, from fifty photos."""
+    from dataclasses import replace
+
+    from safetensors.torch import save
+
+    from training.loop.own_tokens import with_tokens
+    from training.loop.person import Person
+    from withanyone_core.identity import Identity
+    from withanyone_core.identity_file import file_content
+
+    file = inspect_adapter(random_adapter(tmp_path / "small.safetensors", shapes=(ARC, SIG)))
+    known = Identity("Ann", torch.ones(512), torch.zeros(256, 768), torch.zeros(512, 512, 3))
+    person = Person(replace(known, embeddings=torch.ones(50, 512)), "f" * 64)
+    values = {"learned.arc": torch.zeros(1, 8, 3072), "learned.sig": torch.zeros(1, 264, 3072)}
+    assert len(save(*file_content(with_tokens(person, values, file, 200)))) <= 4e6
+
+
+def test_the_crop_is_of_the_photo_while_it_is_there(tmp_path, released):
+    from dataclasses import replace
+
+    cache = small_cache()
+    grey = Image.new("RGB", (640, 640), (10, 200, 30))
+    pictures = []
+    for picture in cache.pictures:
+        grey.save(tmp_path / f"{picture.index}.png")
+        pictures.append(replace(picture, source=str(tmp_path / f"{picture.index}.png")))
+    session = small_session(tmp_path / "run", *changes(released), photos=replace(cache, pictures=tuple(pictures)))
+    crop = session.trained.person.identity.crop
+    assert torch.allclose(crop, torch.tensor([10, 200, 30]).expand(512, 512, 3) / 255)
+    session.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["train.identity="], "learns one person, and the cache holds person 0, person 1. Name whose"),
+        (["train.identity=anna"], "train.identity is 'anna', and the cache holds person 0, person 1"),
+        (["adapter.init=none"], "train.mode is tokens and adapter.init is none"),
+    ],
+)
+def test_who_or_what_is_missing_is_told(tmp_path, released, given, words):
+    with pytest.raises(ValueError, match=words):
+        small_session(tmp_path, *changes(released, *given))
+
+
+def test_the_only_person_needs_no_name(tmp_path, released):
+    session = small_session(tmp_path, *changes(released, "train.identity="), photos=small_cache(people=1))
+    assert session.trained.person.identity.name == "person 0"
+    session.close()
+
+
+def test_a_run_of_one_person_does_not_go_on_with_another(tmp_path, released):
+    finished(tmp_path, released)
+    with pytest.raises(ValueError, match="hold the tokens of person 1, and train"):
+        small_session(tmp_path, *changes(released, "train.identity=person 0"))
+
+
+def test_tokens_train_beside_the_whole_adapter_network_untouched(tmp_path, released):
+    _, session = finished(tmp_path, released)
+    before = AdapterNetwork.load(inspect_adapter(released), (Branch.ARC,)).state_dict()
+    assert all(torch.equal(value, before[name]) for name, value in session.trained.network.state_dict().items())
