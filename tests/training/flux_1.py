@@ -1,0 +1,61 @@
+"""FLUX.1-dev, its VAE, glintr100 and a fresh adapter at full size, without data."""
+
+from withanyone_pack.tests.training.rooms import add_training
+from withanyone_pack.tests.training.small_iresnet import iresnet
+
+add_training()
+from diffusers import AutoencoderKL
+from torch import nn
+
+from training.configuration.finetune import Finetune
+from training.loop.step import Frozen
+from training.loop.trained import Sizes, branch_shapes, branch_weights
+from training.losses.flow import LatentScale
+from training.planning.hollow import Hollow, Load
+from training.planning.packing import compute_dtype
+from training.planning.rehearsal import Cast
+
+FLUX_1 = {"guidance_embeds": True}  # diffusers' defaults are FLUX.1's
+TEXT = (512, 4096, 768)
+BANK = (10000, 4096)
+
+
+class Recogniser(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = iresnet((3, 13, 30, 3), (64, 128, 256, 512), 512)
+
+    def forward(self, crops):
+        return self.layers((crops.float() - 127.5) / 127.5)
+
+
+def flux_1_vae():
+    kinds = ("DownEncoderBlock2D",) * 4, ("UpDecoderBlock2D",) * 4
+    widths = (128, 256, 512, 512)
+    return AutoencoderKL(3, 3, *kinds, widths, 2, latent_channels=16, use_quant_conv=False, use_post_quant_conv=False)
+
+
+def flux_1_cast(settings: Finetune) -> Cast:
+    """Everything that settings ask for, at the size of the released models."""
+    hollow, dtype = Hollow(), compute_dtype(settings.base.precision)
+    transformer = hollow.transformer(FLUX_1, settings.base.precision)
+    adapter = hollow.adapter(branch_shapes(settings.adapter, Sizes(3072, 57, 512, 768)), settings.train, dtype)
+    frozen = Frozen(transformer, hollow.module(flux_1_vae, dtype), LatentScale(), hollow.module(Recogniser))
+    return Cast(hollow, frozen, adapter, branch_weights(settings.adapter))
+
+
+def flux_1_load(settings: Finetune, side_px: int = 512, people: int = 2, share: float = 0.3) -> Load:
+    """A pass of square pictures of which a share is in somebody's place."""
+    tokens = (side_px // 16) ** 2
+    siglip = (256, 768) if settings.adapter.branch != "arc" else None
+    return Load(
+        side_px,
+        side_px,
+        settings.optim.batch,
+        people,
+        people,
+        round(share * tokens),
+        TEXT,
+        siglip=siglip,
+        negatives=BANK,
+    )

@@ -1,0 +1,72 @@
+"""`python training/doctor.py CONFIG [key=value ...]`
+
+Tells before a run whether it will work: looks at every file, predicts the memory by component, says what would make it
+fit, takes two real steps in a folder that is thrown away, and compares prediction and measurement.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0 where the run can be started, 1 where it would fail or not fit, 2 for anything given wrongly."""
+    logging.basicConfig(level=logging.WARNING, format="doctor: %(message)s")
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.config is None:
+        parser.print_help()
+        return 0
+    try:
+        return _run(options)
+    except (ValueError, RuntimeError, OSError) as error:
+        sys.stderr.write(f"doctor: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("\ndoctor: interrupted.\n")
+        return 130
+
+
+def _run(options: argparse.Namespace) -> int:
+    try:
+        from training.configuration.finetune import Finetune
+        from training.configuration.reading import read_settings
+
+        settings = read_settings(Finetune, options.config, options.changes)
+        from training.planning.visit import visit
+    except ImportError as error:
+        raise RuntimeError(
+            f"{error}. Training needs packages that the nodes do not: run `python -m pip install '.[training]'` in "
+            "this folder."
+        ) from error
+    is_well = visit(settings, options.card, not options.no_steps, sys.stdout)
+    return 0 if is_well else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python training/doctor.py",
+        description="Tells before a run whether it will work: checks every file, predicts the peak memory by component "
+        "and says what would make it fit, takes two real steps, and compares prediction and measurement. Nothing is "
+        "downloaded, and nothing stays behind.",
+    )
+    parser.add_argument(
+        "config", nargs="?", type=Path, metavar="CONFIG", help="the YAML file that finetune.py is to be started with"
+    )
+    parser.add_argument(
+        "changes", nargs="*", metavar="key=value", help="settings instead of those in the file, as for finetune.py"
+    )
+    parser.add_argument(
+        "--card", type=float, metavar="GIB", help="plan for a card of this size instead of this machine's"
+    )
+    parser.add_argument("--no-steps", action="store_true", help="only look and predict")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,160 @@
+"""Every file and device that a run needs, looked at one after the other: a fault in one does not hide the next."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from withanyone_core.adapter.checkpoint import inspect_adapter
+from withanyone_core.injection.diffusers import AdapterSocket
+
+from ..base.flux import read_configuration
+from ..base.vae import load_vae
+from ..configuration.finetune import Finetune
+from ..loop.checkpoints import checkpoints, step_of
+from ..loop.opening import check_models, check_widths, device_name, named_instruments
+from ..loop.optimiser import optimiser_class
+from ..loop.source import Sources
+from ..losses.arcface import Recogniser
+from .casting import cast_of, phases_of
+from .memory import GIB, state_bytes
+from .rehearsal import Cast
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was looked at and what was found; `fault`: training would not start with it."""
+
+    what: str
+    found: str
+    fault: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Examined:
+    """All findings; without a fault also what the run would be made of."""
+
+    findings: tuple[Finding, ...]
+    sources: Sources | None = None
+    cast: Cast | None = None
+
+    @property
+    def is_sound(self) -> bool:
+        return not any(finding.fault for finding in self.findings)
+
+
+def examined(settings: Finetune) -> Examined:
+    """Looks at everything, with the checks that `open_session` makes. Nothing is written."""
+    sources = Sources(torch.device("cpu"))
+    findings = [_finding(what, look) for what, look in _looks(settings, sources)]
+    if any(finding.fault for finding in findings):
+        return Examined(tuple(findings))
+    made: list[Cast] = []
+    findings.append(_finding("models together", lambda: _fitted(settings, sources, made)))
+    if made:
+        findings.append(_finding("run folder", lambda: _room(settings, made[0])))
+    return Examined(tuple(findings), sources, made[0] if made else None)
+
+
+def _finding(what: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, look())
+    except (ValueError, RuntimeError, OSError) as error:
+        return Finding(what, str(error), fault=True)
+
+
+def _looks(settings: Finetune, sources: Sources) -> Iterator[tuple[str, Callable[[], str]]]:
+    yield "device", lambda: _device(settings)
+    yield "optimiser", lambda: optimiser_class(settings.optim).__name__
+    yield "base model", lambda: _base(settings)
+    yield "VAE", lambda: _vae(settings)
+    yield "adapter", lambda: _adapter(settings)
+    if settings.id_loss.recogniser is not None:
+        yield "recogniser", lambda: f"{Recogniser.load(settings.id_loss.recogniser).name}, differentiable"
+    for part in phases_of(settings):
+        yield "prepared photos", lambda part=part: _photos(part, sources)
+    yield "photos and models", lambda: _same_models(settings, sources)
+    if settings.eval.judges:
+        yield "judges", lambda: _judges(settings)
+
+
+def _device(settings: Finetune) -> str:
+    if device_name(settings) == "cpu":
+        return "CPU"
+    return f"{torch.cuda.get_device_name()}, {torch.cuda.get_device_properties(0).total_memory / GIB:.1f} GiB"
+
+
+def _base(settings: Finetune) -> str:
+    sizes = read_configuration(settings.base.path)
+    width = sizes["attention_head_dim"] * sizes["num_attention_heads"]
+    return (
+        f"{settings.base.path.name}: FLUX.1 of {sizes['num_layers']} + {sizes['num_single_layers']} blocks, "
+        f"width {width}"
+    )
+
+
+def _vae(settings: Finetune) -> str:
+    path = settings.base.vae or settings.base.path
+    vae, _ = load_vae(path, torch.bfloat16)
+    return f"{path.name}: {vae.config.latent_channels} latent channels"
+
+
+def _adapter(settings: Finetune) -> str:
+    if settings.adapter.init is None:
+        return f"fresh weights, {settings.adapter.branch}"
+    file = inspect_adapter(settings.adapter.init)
+    held = " and ".join(branch.value for branch in file.shapes)
+    return f"{file.path.name}: {held}, for {next(iter(file.shapes.values())).layers} blocks"
+
+
+def _photos(settings: Finetune, sources: Sources) -> str:
+    cache = sources.at(settings).cache
+    held_out = sum(picture.held_out for picture in cache.pictures)
+    return (
+        f"{settings.data.cache}: {len(cache.pictures)} photos of {len(cache.identities)} people, {held_out} held out, "
+        f"{len(cache.negatives.vectors)} negatives"
+    )
+
+
+def _same_models(settings: Finetune, sources: Sources) -> str:
+    check_models(settings, sources)
+    return "prepared with these files"
+
+
+def _judges(settings: Finetune) -> str:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        named_instruments(settings.model_copy(update={"out": Path(folder)}))
+    return ", ".join(path.name for path in settings.eval.judges)
+
+
+def _fitted(settings: Finetune, sources: Sources, made: list[Cast]) -> str:
+    """Puts them together without data."""
+    cache = sources.at(settings).cache
+    cast = cast_of(settings, cache)
+    check_widths(cache, cast.frozen)
+    AdapterSocket(cast.frozen.transformer, cast.adapter.network, cast.weights).remove()
+    made.append(cast)
+    return "base model, adapter and prepared photos fit each other"
+
+
+def _room(settings: Finetune, cast: Cast) -> str:
+    """Where the run writes, and whether there is room: each checkpoint keeps weights, states and averages."""
+    out = settings.out
+    there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not os.access(there, os.W_OK):
+        raise ValueError(f"{there} cannot be written to; name another folder (out=...).")
+    weights = 4 * sum(parameter.numel() for parameter in cast.adapter.trained)
+    size = weights * (2 if settings.optim.ema else 1) + state_bytes(cast.adapter.trained, settings.optim) + weights // 2
+    wanted, free = (settings.save.keep + 2) * size, shutil.disk_usage(there).free
+    if wanted > free:
+        raise ValueError(
+            f"{there} has {free / GIB:.1f} GiB free, and {settings.save.keep + 2} checkpoints take "
+            f"{wanted / GIB:.1f} GiB. Make room, or lower save.keep."
+        )
+    found = checkpoints(out)
+    goes_on = f"; goes on from step {step_of(found[-1])}" if found else ""
+    return f"{out}: {size / GIB:.2f} GiB a checkpoint, {free / GIB:.0f} GiB free{goes_on}"

@@ -1,0 +1,122 @@
+"""Bytes that a run holds from its first step to its last, and the peak of a step above them.
+
+With P trained parameters, all float32:
+
+weights             4 P, and the adapter's other weights in the base model's type
+optimiser's states  adamw 8 P (two float32 averages); adamw8bit 2 P and a float32 for 256 of each, where a tensor has
+                    4096 values or more (Dettmers et al., arXiv 2110.02861); prodigy 16 P (the averages, the start and
+                    the estimate's sum; Mishchenko and Defazio, arXiv 2306.06101)
+average of weights  4 P with optim.ema
+gradients           4 P, counted where they arise (rehearsal.py)
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from ..base.streaming import streamed_layers
+from ..configuration.finetune import Finetune, OptimSettings
+from .counting import tensor_bytes
+from .hollow import Load
+from .packing import base_bytes, block_bytes
+from .rehearsal import Cast, Rehearsed, rehearsed
+
+GIB = 2**30
+CONTEXT = GIB  # of a process on CUDA: the device's own context, and workspaces of its libraries
+SLACK = 0.1  # of all the rest: what an allocator cannot use between its pieces
+_BLOCKWISE, _SMALL = 256, 4096  # of bitsandbytes' 8-bit optimisers
+
+
+@dataclass(frozen=True)
+class Part:
+    """One row of the table: a name, and bytes."""
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The predicted peak of a run's steps.
+
+    held      what is there all the time
+    passing   what a pass adds at its peak, by who makes it
+    host      what lies in the CPU's memory instead: streamed blocks
+    """
+
+    held: tuple[Part, ...]
+    passing: tuple[Part, ...]
+    host: int = 0
+
+    @property
+    def peak(self) -> int:
+        """Bytes of tensors on the device, as `torch.cuda.max_memory_allocated` counts them."""
+        return sum(part.size for part in (*self.held, *self.passing))
+
+    @property
+    def needed(self) -> int:
+        """What a card must have."""
+        return round((1 + SLACK) * self.peak) + CONTEXT
+
+    def fits(self, card: int) -> bool:
+        return self.needed <= card
+
+
+def memory(cast: Cast, load: Load, settings: Finetune) -> Memory:
+    """The peak of a step whose passes are of this size."""
+    return memory_of(cast, load, settings, rehearsed(cast, load, settings))
+
+
+def memory_of(cast: Cast, load: Load, settings: Finetune, passed: Rehearsed) -> Memory:
+    """The same where the pass was rehearsed before; precision and streaming change nothing in it."""
+    base, host = _base(cast.frozen.transformer, settings)
+    trained = tensor_bytes(cast.adapter.trained)
+    fixed = [parameter for parameter in cast.adapter.network.parameters() if not parameter.requires_grad]
+    held = (
+        Part(f"base model, {settings.base.precision}", base),
+        Part("VAE and recogniser", _others(cast)),
+        Part(f"adapter, {settings.adapter.branch}", tensor_bytes(fixed)),
+        Part(f"trained weights, {_numbers(cast.adapter.trained)}", trained),
+        Part(f"optimiser's states, {settings.optim.name}", state_bytes(cast.adapter.trained, settings.optim)),
+        Part("average of weights", trained if settings.optim.ema else 0),
+        Part("negatives", 4 * load.negatives[0] * load.embedding),
+    )
+    passing = tuple(Part(name, size) for name, size in passed.by_part.items())
+    return Memory(*(tuple(part for part in parts if part.size) for parts in (held, passing)), host)
+
+
+def state_bytes(trained: Sequence[nn.Parameter], optim: OptimSettings) -> int:
+    """Bytes of the optimiser's states."""
+    return sum(_STATES[optim.name](parameter.numel()) for parameter in trained)
+
+
+def _eight_bit(count: int) -> int:
+    return 8 * count if count < _SMALL else 2 * count + 2 * 4 * -(-count // _BLOCKWISE)
+
+
+_STATES: Mapping[str, Callable[[int], int]] = {
+    "adamw": lambda count: 8 * count,
+    "adamw8bit": _eight_bit,
+    "prodigy": lambda count: 16 * count,
+}
+
+
+def _base(transformer: nn.Module, settings: Finetune) -> tuple[int, int]:
+    """Bytes on the device and in the CPU's memory. A streamed block is computed with while the next one arrives."""
+    precision, streamed = settings.base.precision, settings.memory.stream_blocks
+    whole, blocks = base_bytes(transformer, precision), block_bytes(transformer, precision)
+    gone = [blocks[layer] for layer in streamed_layers(len(blocks), streamed)]
+    there = max((sum(gone[first : first + 2]) for first in range(len(gone))), default=0)
+    return whole - sum(gone) + there, sum(gone)
+
+
+def _others(cast: Cast) -> int:
+    recogniser = cast.frozen.recogniser
+    modules = [cast.frozen.vae, *([recogniser] if isinstance(recogniser, nn.Module) else [])]
+    return sum(tensor_bytes([*module.parameters(), *module.buffers()]) for module in modules)
+
+
+def _numbers(trained: Sequence[nn.Parameter]) -> str:
+    count = sum(parameter.numel() for parameter in trained)
+    return f"{count / 1e6:.1f} million" if count >= 1e5 else f"{count:,}"

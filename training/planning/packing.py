@@ -1,0 +1,62 @@
+"""Bytes of the base model's weights in each precision.
+
+In a packed precision every matrix of the blocks is packed; vectors, and the layers outside the blocks, stay bf16.
+
+bf16  2 bytes a weight
+fp8   1 byte a weight, and a float32 scale a matrix
+int8  1 byte a weight, and a float32 scale a row
+nf4   half a byte a weight, a byte for the largest of 64, and 4 bytes for 256 of those (QLoRA, arXiv 2305.14314,
+      section 3)
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import torch
+from torch import nn
+
+Precision = Literal["bf16", "fp32", "fp8", "int8", "nf4"]
+_MATRIX: Mapping[str, Callable[[int, int], float]] = {
+    "bf16": lambda rows, columns: 2 * rows * columns,
+    "fp32": lambda rows, columns: 4 * rows * columns,
+    "fp8": lambda rows, columns: rows * columns + 4,
+    "int8": lambda rows, columns: rows * columns + 4 * rows,
+    "nf4": lambda rows, columns: rows * columns * (0.5 + 1 / 64 + 4 / (64 * 256)),
+}
+_PACKED = ("fp8", "int8", "nf4")
+
+
+def compute_dtype(precision: Precision) -> torch.dtype:
+    """What the model's layers compute in."""
+    return torch.float32 if precision == "fp32" else torch.bfloat16
+
+
+def is_packed(precision: Precision) -> bool:
+    return precision in _PACKED
+
+
+def module_bytes(module: nn.Module, precision: Precision, packed: bool) -> int:
+    """Bytes of a module's parameters; `packed`: its linear layers' matrices lie in `precision`."""
+    width = compute_dtype(precision).itemsize
+    total = 0.0
+    for layer in module.modules():
+        own = dict(layer.named_parameters(recurse=False))
+        if packed and {"in_features", "out_features"} <= vars(layer).keys():
+            own.pop("weight", None)
+            total += _MATRIX[precision](layer.out_features, layer.in_features)
+        total += sum(width * parameter.numel() for parameter in own.values())
+    return round(total)
+
+
+def block_bytes(transformer: nn.Module, precision: Precision) -> list[int]:
+    """Bytes of each block of a base model, double blocks first."""
+    blocks = [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
+    return [module_bytes(block, precision, packed=True) for block in blocks]
+
+
+def base_bytes(transformer: nn.Module, precision: Precision) -> int:
+    """Bytes of a whole base model."""
+    outside = [child for name, child in transformer.named_children() if not name.endswith("transformer_blocks")]
+    return sum(block_bytes(transformer, precision)) + sum(
+        module_bytes(each, precision, packed=False) for each in outside
+    )

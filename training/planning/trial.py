@@ -1,0 +1,126 @@
+"""Two real steps, and what they took of the device's memory."""
+
+import logging
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..configuration.finetune import Finetune
+from ..loop.batch import Batch
+from ..loop.opening import open_session
+from ..loop.session import Session
+from ..loop.train import memory_in_words
+from .casting import changed
+from .counting import LiveBytes, tensor_bytes
+from .hollow import Load
+
+STEPS = 2
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What the steps took.
+
+    measured  bytes: the device's own count of its peak, or of tensors counted on a CPU
+    by        who counted
+    load      the largest of the passes that were run
+    seconds   of each step
+    losses    of each step
+    """
+
+    measured: int
+    by: Literal["device", "count"]
+    load: Load
+    seconds: tuple[float, ...]
+    losses: tuple[float, ...]
+
+
+def trial(settings: Finetune) -> Trial:
+    """Opens the run in a folder of its own that is thrown away, and takes two steps in which every sample is judged.
+
+    Raises as `open_session`, and RuntimeError where the device runs out of memory.
+    """
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, _quiet():
+        changes = {"id_loss.t_max": 1.0, "eval.prompts": 0, "eval.judges": (), "phases": (), "out": Path(folder)}
+        small = changed(settings, changes)
+        with memory_in_words(small):
+            session = open_session(small)
+            try:
+                return tried(session)
+            finally:
+                session.close()
+
+
+def tried(session: Session) -> Trial:
+    turns = [(step, index) for step in range(STEPS) for index in range(session.settings.optim.accum)]
+    loads = [load_of_batch(session.batch(*turn), session) for turn in turns]
+    on_device = session.accelerator.device.type == "cuda"
+    seconds, losses = [], []
+    counted = LiveBytes()
+    held = 0 if on_device else _held(session)
+    if on_device:
+        torch.cuda.reset_peak_memory_stats()
+    for _ in range(STEPS):
+        started = time.perf_counter()
+        if on_device:
+            session.step()
+            torch.cuda.synchronize()
+        else:
+            with counted:
+                session.step()
+        seconds.append(time.perf_counter() - started)
+        losses.append(session.progress.row["loss"])
+    measured = torch.cuda.max_memory_allocated() if on_device else held + counted.peak
+    largest = max(loads, key=lambda load: (load.batch * load.tokens, load.covered))
+    return Trial(measured, "device" if on_device else "count", largest, tuple(seconds), tuple(losses))
+
+
+def load_of_batch(batch: Batch, session: Session) -> Load:
+    """How large a pass is."""
+    people, height, width = batch.people, *(8 * side for side in batch.clean_BCHW.shape[-2:])
+    counts = torch.bincount(batch.faces.sample_F, minlength=len(batch.levels_B))
+    rows = 0 if batch.rows_FK is None else batch.rows_FK.shape[1]
+    bank = session.sources.at(session.settings).bank
+    return Load(
+        width,
+        height,
+        len(batch.levels_B),
+        people.members_BPN.shape[1],
+        int(counts.max()) if session.frozen.recogniser is not None else 0,
+        max(1, int(people.members_BPN.any(1).sum(1).max())),
+        (*batch.t5_BTD.shape[1:], batch.pooled_BD.shape[-1]),
+        batch.wanted_FE.shape[-1],
+        None if people.siglip_BPTW is None else tuple(people.siglip_BPTW.shape[2:]),
+        (len(bank.unit_NE), rows) if bank is not None and rows else (0, 0),
+        batch.clean_BCHW.shape[1],
+    )
+
+
+def _held(session: Session) -> int:
+    """Bytes that are there before the first step."""
+    frozen, source = session.frozen, session.sources.at(session.settings)
+    modules = [frozen.transformer, frozen.vae, session.trained.network]
+    modules += [frozen.recogniser] if isinstance(frozen.recogniser, nn.Module) else []
+    tensors: list[Tensor] = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
+    tensors += [*session.trained.parameters.values(), *session.average.tensors.values()]
+    tensors += [source.device_bank.unit_NE] if source.device_bank is not None else []
+    return tensor_bytes(tensors)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings of a run that looks at nothing, which these two steps are on purpose."""
+    logger = logging.getLogger("withanyone")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

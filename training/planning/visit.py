@@ -1,0 +1,60 @@
+"""The doctor's visit: files, plan, memory, two steps, in this order, each printed as soon as it is known."""
+
+from typing import TextIO
+
+import torch
+
+from ..configuration.finetune import Finetune
+from ..loop.opening import device_name
+from .casting import cast_of, largest_load, parameter_count
+from .checks import Examined, examined
+from .memory import GIB, Memory, memory
+from .plan import Planner
+from .report import NEAR, distance, files_text, memory_text, plan_text, remedy_text, trial_text
+from .trial import Trial, trial
+
+# More than this many parameters and two steps on a CPU take hours.
+_MOST_ON_CPU = 10**9
+
+
+def visit(settings: Finetune, card_gib: float | None, with_steps: bool, out: TextIO) -> bool:
+    """Whether the run can be started: no fault, it fits the card, and steps came out as predicted."""
+    found = examined(settings)
+    _write(out, files_text(found))
+    if not found.is_sound:
+        _write(out, "Mend what is marked FAULT; the rest was not looked at.")
+        return False
+    load = largest_load(settings, found.sources)
+    planner = Planner(load, lambda changed: cast_of(changed, found.sources.at(settings).cache), (settings, found.cast))
+    plan, card = planner.plan(settings), _card(settings, card_gib)
+    _write(out, plan_text(plan, found.cast))
+    fits = card is None or plan.memory.fits(card)
+    _write(out, memory_text(plan, card))
+    if not fits:
+        _write(out, remedy_text(planner.remedy(settings, card)))
+        return False
+    if not with_steps:
+        return True
+    if device_name(settings) == "cpu" and parameter_count(found.cast.frozen.transformer) > _MOST_ON_CPU:
+        _write(out, "Two steps\n  not taken: computed, no CUDA device here, and on a CPU they would take hours.")
+        return True
+    return _compared(settings, found, out)
+
+
+def _compared(settings: Finetune, found: Examined, out: TextIO) -> bool:
+    taken: Trial = trial(settings)
+    predicted: Memory = memory(found.cast, taken.load, settings)
+    _write(out, trial_text(taken, predicted))
+    return abs(distance(taken, predicted)) <= NEAR
+
+
+def _card(settings: Finetune, gib: float | None) -> int | None:
+    """Bytes of the card to plan for, None where there is none."""
+    if gib is not None:
+        return round(gib * GIB)
+    return None if device_name(settings) == "cpu" else torch.cuda.get_device_properties(0).total_memory
+
+
+def _write(out: TextIO, text: str) -> None:
+    out.write(f"{text}\n\n")
+    out.flush()
