@@ -6,6 +6,7 @@ judged; it stops where more training would only copy. A run that was stopped goe
 
 import argparse
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -34,16 +35,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _run(options)
     except (ValueError, RuntimeError, OSError) as error:
         sys.stderr.write(f"finetune: {error}\n")
-        return 2
+        return _ended(2)
     except Terminated:
         sys.stderr.write(
             "finetune: ended from outside (SIGTERM), as a launcher does where another process of the run has died. The "
             "same command goes on from the latest checkpoint.\n"
         )
-        return 143
+        return _ended(143)
     except KeyboardInterrupt:
         sys.stderr.write("\nfinetune: interrupted. The same command goes on from the latest checkpoint.\n")
-        return 130
+        return _ended(130)
+
+
+def _ended(status: int) -> int:
+    """The status. A process of several ends here at once: to take down connections to one that has gone may hang."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
 
 
 def _run(options: argparse.Namespace) -> int:
