@@ -3,13 +3,14 @@
 import comfy.utils
 import numpy as np
 import torch
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
-from ..miniature.weights_folder import FACES, SIGLIP, shipped
+from ..miniature.weights_folder import ADAPTER, FACES, SIGLIP, shipped
 from ..miniature.world.person import person_of
 from ..miniature.world.renderer import render
 from ..miniature.world.scene import draw_portrait
 from ..withanyone_core.faces.analysis import load_face_analysis
+from ..withanyone_core.injection.comfyui.parts import ComfyAdapter
 from . import miniature_models, sockets
 from .siglip import siglip_tower
 
@@ -70,6 +71,24 @@ class MiniatureVAE(io.ComfyNode):
     @classmethod
     def execute(cls) -> io.NodeOutput:
         return io.NodeOutput(miniature_models.picture_coder())
+
+
+class MiniatureAdapter(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WithAnyoneMiniatureAdapter",
+            display_name="Miniature Adapter",
+            category=CATEGORY,
+            description="The small adapter that comes with the pack and puts drawn people into the miniature's "
+            "pictures, in the place of WithAnyone's.",
+            inputs=[],
+            outputs=[sockets.Adapter.Output(display_name="adapter")],
+        )
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        return io.NodeOutput(ComfyAdapter.open(shipped(ADAPTER)))
 
 
 class MiniatureFaceAnalysis(io.ComfyNode):
@@ -133,11 +152,19 @@ class MiniaturePhotos(io.ComfyNode):
 
     @classmethod
     def execute(cls, person: int, photos: int, series: int) -> io.NodeOutput:
-        portraits = [
-            draw_portrait(np.random.default_rng([series, photo]), person_of(person)) for photo in range(photos)
-        ]
+        looks = [np.random.default_rng([series, photo, person]) for photo in range(photos)]
+        portraits = [draw_portrait(look, person_of(person)) for look in looks]
         pixels = np.stack([render(portrait, PHOTO_PX, PHOTO_PX).pixels for portrait in portraits])
-        return io.NodeOutput(torch.from_numpy(pixels).float() / 255)
+        images = torch.from_numpy(pixels).float() / 255
+        return io.NodeOutput(images, ui=ui.PreviewImage(images, cls=cls))
 
 
-NODES = (MiniatureFlux, MiniatureCLIP, MiniatureVAE, MiniatureFaceAnalysis, MiniatureSigLIP, MiniaturePhotos)
+NODES = (
+    MiniatureFlux,
+    MiniatureCLIP,
+    MiniatureVAE,
+    MiniatureAdapter,
+    MiniatureFaceAnalysis,
+    MiniatureSigLIP,
+    MiniaturePhotos,
+)

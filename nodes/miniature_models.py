@@ -70,14 +70,14 @@ class CaptionTokenizer(FluxTokenizer):
         shared = {"embedding_directory": embedding_directory, "tokenizer_class": PreTrainedTokenizerFast}
         shared |= {"tokenizer_data": tokenizer_data or {}, "pad_with_end": False, "pad_token": text.PAD_ID}
         self.clip_l = sd1_clip.SDTokenizer(
-            str(files.WEIGHTS / files.CLIP_WORDS),
+            str(files.shipped(files.CLIP_WORDS)),
             max_length=text.CLIP_TOKENS,
             embedding_size=backbone.POOLED_WIDTH,
             embedding_key="clip_l",
             **shared,
         )
         self.t5xxl = sd1_clip.SDTokenizer(
-            str(files.WEIGHTS / files.T5_WORDS),
+            str(files.shipped(files.T5_WORDS)),
             embedding_size=backbone.TEXT_WIDTH,
             embedding_key="t5xxl",
             has_start_token=False,
@@ -95,7 +95,7 @@ class CaptionReaders(FluxClipModel):
         self, device: str = "cpu", dtype: torch.dtype | None = None, model_options: dict | None = None
     ) -> None:
         torch.nn.Module.__init__(self)
-        words = len(PreTrainedTokenizerFast.from_pretrained(files.WEIGHTS / files.T5_WORDS))
+        words = len(PreTrainedTokenizerFast.from_pretrained(files.shipped(files.T5_WORDS)))
         shared = {"device": device, "dtype": dtype, "return_projected_pooled": False}
         self.clip_l = sd1_clip.SDClipModel(
             max_length=text.CLIP_TOKENS,

@@ -1,11 +1,15 @@
-"""Runs the shipped miniature workflow in a real ComfyUI; see demo.sh."""
+"""Runs the shipped two-person workflow with the miniature's loaders in a real ComfyUI; see demo.sh."""
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import time
+import webbrowser
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -14,58 +18,89 @@ from pack import load_pack
 load_pack()
 
 from withanyone_pack.tests.comfyui.server import ComfyServer
-from withanyone_pack.tests.comfyui.small_graphs import id_of, shipped_graph, shipped_workflow
+from withanyone_pack.tests.comfyui.small_graphs import Graph, id_of, node_of, shipped_graph, shipped_workflow
 
 WORKFLOW = "miniature"
 SAID = (
-    "Every model is the miniature's own: small, trained on drawn people, and shipped with the pack. The people of the\n"
-    "photos are found, recognised and given places, but they do not steer the picture yet: the miniature has no\n"
-    "adapter."
+    "Every model is the miniature's own: small, trained on drawn people, and shipped with the pack. The workflow\n"
+    "two_people is the same graph with FLUX.1's loaders."
 )
 SEEDS = (1, 2)
 SECONDS = 1800
+SHOWN = {"SaveImage": "picture", "WithAnyoneLayout": "layout", "WithAnyoneIdentityMeter": "identity_meter"}
 
 
 def to_files(folder: Path) -> None:
-    """Runs the workflow for each seed and leaves the pictures, the photos' faces and the layout in a folder."""
+    """Runs the workflow for each seed and leaves pictures, layout and the Identity Meter's verdict in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     with ComfyServer() as server:
         print(f"A real ComfyUI runs the miniature workflow at {server.url}.", flush=True)
+        run_without_sampling(server)
         for seed in SEEDS:
             graph = with_seed(shipped_graph(WORKFLOW), seed)
             started = time.monotonic()
             history = server.run(graph, SECONDS)
-            loading = ", loading included" if seed == SEEDS[0] else ""
-            print(f"{time.monotonic() - started:.1f} seconds{loading}.")
-            for node in sorted(history["outputs"], key=int):
-                show(server, history, node, graph[node]["_meta"]["title"], seed, folder)
+            pictures = node_of(graph, "EmptySD3LatentImage")["batch_size"]
+            print(f"Seed {seed}: {pictures} pictures in {time.monotonic() - started:.1f} seconds.")
+            copy_pictures(server, history, graph, folder, seed)
+            told = json.loads(history["outputs"][id_of(graph, "PreviewAny")]["text"][0])
+            path = folder / f"identity_meter_{seed}.json"
+            path.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            print(*verdict(told), f"  {path}", sep="\n", flush=True)
     print(SAID)
 
 
-def with_seed(graph: dict, seed: int) -> dict:
-    graph[id_of(graph, "RandomNoise")]["inputs"]["noise_seed"] = seed
+def run_without_sampling(server: ComfyServer) -> None:
+    """One step, so that every model is loaded and everybody recognised before the time is taken."""
+    graph = with_seed(shipped_graph(WORKFLOW), 0)
+    node_of(graph, "WithAnyoneScheduler").update(steps=1)
+    started = time.monotonic()
+    server.run(graph, SECONDS)
+    print(f"Models loaded and people recognised in {time.monotonic() - started:.1f} seconds.", flush=True)
+
+
+def with_seed(graph: Graph, seed: int) -> Graph:
+    node_of(graph, "RandomNoise").update(noise_seed=seed)
     return graph
 
 
-def show(server: ComfyServer, history: dict, node: str, title: str, seed: int, folder: Path) -> None:
-    """Prints what a node reported and copies the pictures it made."""
-    for line in "\n".join(history["outputs"][node].get("text", ())).splitlines():
-        print(f"  {title}: {line}")
-    for number, file in enumerate(server.images(history, node), 1):
-        path = folder / f"{title.lower().replace(' ', '_')}_{seed}_{number}{file.suffix}"
-        shutil.copy(file, path)
-        print(f"  {path}")
+def copy_pictures(server: ComfyServer, history: dict[str, Any], graph: Graph, folder: Path, seed: int) -> None:
+    """Pictures, and layout and the meter's table and plot, as KIND_SEED_NUMBER."""
+    for kind, name in SHOWN.items():
+        for number, file in enumerate(server.images(history, id_of(graph, kind)), 1):
+            path = folder / f"{name}_{seed}_{number}{file.suffix}"
+            shutil.copy(file, path)
+            print(f"  {path}")
+
+
+def verdict(told: dict[str, Any]) -> list[str]:
+    """The meter's numbers in a line a person."""
+    people, pictures = told["people"], told["likeness"]
+    lines = [f"  Identity Meter, judged by {told['judge']['name']}:"]
+    for person in people:
+        rows = [picture["face_of"][person] for picture in pictures if person not in picture["lost"]]
+        said = ", ".join(f"like {who} {fmean(row[who] for row in rows):+.2f}" for who in people if rows)
+        right = sum(max(row, key=row.get) == person for row in rows)
+        found = f"    {person}: found in {len(rows)} of {len(pictures)}"
+        lines.append(f"{found}, most like themselves in {right}; {said}" if rows else found)
+    return lines
+
+
+def page_of(url: str) -> str:
+    """The address at which the server's page opens with the workflow."""
+    return f"{url}/?template={WORKFLOW}&source=withanyone"
 
 
 def in_browser() -> None:
-    """Keeps the server running with the workflow among its saved ones, until interrupted."""
+    """Keeps the server running and opens the workflow in a browser, until interrupted."""
     with ComfyServer() as server:
         saved = server.base / f"user/default/workflows/{WORKFLOW}.json"
         saved.parent.mkdir(parents=True, exist_ok=True)
         saved.write_text(json.dumps(shipped_workflow(WORKFLOW)))
-        print(f"ComfyUI runs at {server.url}; Ctrl-C ends it.")
-        print(f"Sidebar, Workflows: {WORKFLOW} runs here. Templates, Extensions, withanyone: the others, which need")
-        print("the real models.")
+        server.post("/settings/Comfy.TutorialCompleted", True)  # else the page opens with a choice of templates
+        address = page_of(server.url)
+        print("Opened" if has_screen() and webbrowser.open(address) else "No browser can be opened here. Open", address)
+        print(f"The workflow {WORKFLOW} is also in the sidebar's Workflows. Ctrl-C ends ComfyUI.")
         print(SAID, flush=True)
         try:
             server.process.wait()
@@ -73,10 +108,15 @@ def in_browser() -> None:
             print()
 
 
+def has_screen() -> bool:
+    """Without one, a browser of the terminal would be opened, which runs no ComfyUI."""
+    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="demo.sh", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("demo_output"), help="folder for the images")
-    parser.add_argument("--ui", action="store_true", help="open the server for a browser instead")
+    parser.add_argument("--out", type=Path, default=Path("demo_output"), help="folder for pictures and verdict")
+    parser.add_argument("--ui", action="store_true", help="open ComfyUI with the workflow in a browser instead")
     choices = parser.parse_args()
     if choices.ui:
         in_browser()

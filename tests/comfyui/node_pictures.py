@@ -9,7 +9,6 @@ stand-in that knows them; everything else is the pack itself in a real server.
 import io
 import runpy
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,7 +22,7 @@ load_pack()
 from withanyone_pack.tests.comfyui.browser import Page, frontend
 from withanyone_pack.tests.comfyui.server import ComfyServer
 from withanyone_pack.tests.comfyui.workflows.draft import Draft, Node
-from withanyone_pack.tests.comfyui.workflows.make import without_menus
+from withanyone_pack.tests.comfyui.workflows.make import run, without_menus
 
 drawing = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("standins") / "standin_drawing.py")))
 
@@ -38,6 +37,7 @@ ROOM = {  # heights of nodes that show a picture
     "IdentityFromPhotos": 520,
     "SaveIdentity": 380,
     "LoadIdentity": 600,
+    "MiniaturePhotos": 440,
     "Layout": 560,
     "LayoutFromImage": 560,
     "LayoutFromBoxes": 480,
@@ -46,7 +46,6 @@ ROOM = {  # heights of nodes that show a picture
     "IdentityMeter": 430,
     "Compare": 560,
 }
-RUN_SECONDS = 120
 
 PHOTOS = {
     "ann.png": ((640, 640), (("ann", 0.5, 0.42, 0.4),)),
@@ -161,7 +160,8 @@ def miniature(draft: Draft) -> None:
     seeing = {"face_analysis": "FaceAnalysis", "clip_vision": "SigLIP"}
     known = {name: draft.add(f"WithAnyoneMiniature{kind}", "")[0] for name, kind in seeing.items()}
     draft.add("WithAnyoneIdentityFromPhotos", "Person", photos=photos[0], **known)
-    draft.add("BasicGuider", "Guider", model=draft.add("WithAnyoneMiniatureFlux", "")[0])
+    flux, adapter = draft.add("WithAnyoneMiniatureFlux", ""), draft.add("WithAnyoneMiniatureAdapter", "")
+    draft.add("WithAnyoneApply", "Apply", model=flux[0], adapter=adapter[0])
     draft.add("CLIPTextEncode", "Prompt", clip=draft.add("WithAnyoneMiniatureCLIP", "")[0], text="one person in a park")
     draft.add("VAEDecode", "Decode", vae=draft.add("WithAnyoneMiniatureVAE", "")[0])
 
@@ -196,18 +196,11 @@ def spread(page: Page) -> None:
     )
 
 
-def run(page: Page, server: ComfyServer, draft: Draft) -> None:
-    """Opens a graph, queues it as a user would, and waits until it is done."""
-    before = set(server.get("/history"))
+def show(page: Page, server: ComfyServer, draft: Draft) -> None:
+    """Opens a graph and runs it."""
     page.call("await app.loadApiJson(args[0], 'graph')", draft.api_graph())
     spread(page)
-    page.call("await app.queuePrompt(0, 1)")
-    end = time.monotonic() + RUN_SECONDS
-    while not (new := set(server.get("/history")) - before):
-        if time.monotonic() > end:
-            raise TimeoutError(f"The graph did not finish.\n{server.log()[-3000:]}")
-        time.sleep(0.2)
-    server.wait(new.pop())
+    run(page, server)
 
 
 def picture_of(page: Page, kind: str) -> Image.Image:
@@ -249,7 +242,7 @@ def main(names: list[str]) -> None:
         with frontend(server.url, *WINDOW_PX) as page:
             without_menus(page)
             everything = graph_of_all()
-            run(page, server, everything)
+            show(page, server, everything)
             page.call("await new Promise(done => setTimeout(done, 2000))")
             for name in names or sorted({node.kind for node in everything.nodes if node.kind.startswith(PREFIX)}):
                 picture_of(page, name).save(IMAGES / f"{name}.jpg", quality=82, optimize=True)

@@ -1,7 +1,9 @@
 """The shipped workflows in a real browser, all in one page."""
 
 import pytest
-from withanyone_pack.tests.comfyui.browser import frontend, require_chromium
+from selenium.webdriver.support.ui import WebDriverWait
+from withanyone_pack.tests.comfyui.browser import READY_SECONDS, Page, frontend, require_chromium
+from withanyone_pack.tests.comfyui.demo import WORKFLOW, page_of
 from withanyone_pack.tests.comfyui.server import ComfyServer
 from withanyone_pack.tests.comfyui.small_graphs import GRAPHS, NAMES, shipped_graph, shipped_workflow
 
@@ -54,3 +56,11 @@ def test_what_is_muted_can_be_switched_on(opened):
     if muted:
         page.unmute()
         assert page.api_graph() == shipped_graph(f"{name}_unmuted")
+
+
+def test_the_demo_s_address_opens_its_workflow(page):
+    url = page.call("return location.origin")
+    wanted = sorted(node["type"] for node in shipped_workflow(WORKFLOW)["nodes"])
+    opened = Page(page.driver, page_of(url))
+    shown = "return app.rootGraph.nodes.map(node => node.type).sort()"
+    WebDriverWait(page.driver, READY_SECONDS).until(lambda _: opened.call(shown) == wanted)

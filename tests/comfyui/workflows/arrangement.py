@@ -13,6 +13,7 @@ WIDTH, TITLE, GAP = 330, 30, 20
 HEADING = 80
 ROOM = {  # heights of nodes that show a picture or take a long text
     "LoadImage": 400,
+    "PreviewAny": 200,
     "PreviewImage": 400,
     "SaveImage": 400,
     "CLIPTextEncode": 210,
@@ -22,6 +23,7 @@ ROOM = {  # heights of nodes that show a picture or take a long text
     "WithAnyoneLayout": 400,
     "WithAnyoneLayoutFromImage": 480,
     "WithAnyoneLoadIdentity": 400,
+    "WithAnyoneMiniaturePhotos": 400,
     "WithAnyonePrepareFaceEdit": 460,
     "WithAnyonePreviewFaces": 430,
     "WithAnyoneSaveIdentity": 400,

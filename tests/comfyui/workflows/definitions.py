@@ -1,6 +1,7 @@
 """The shipped workflows, each a function that writes one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from ....withanyone_core.drawn_boxes import boxes_to_json
 from ....withanyone_core.layout import Box
@@ -12,11 +13,45 @@ from .parts import Canvas
 
 def two_people() -> Draft:
     draft = Draft(NOTES["two_people"])
-    loaded = parts.models(draft)
-    persons = parts.people(draft, parts.face_models(draft), 2)
-    layout, faces = parts.preset_places(draft, persons, 1024, 1024)
-    what = parts.told(draft, loaded, faces, PROMPTS["two_people"])
-    parts.result(draft, parts.sampled(draft, what, Canvas(layout[1], layout[2])), loaded.vae)
+    loaded, face_models = parts.models(draft), parts.face_models(draft)
+    persons = parts.people(draft, face_models, 2)
+    return a_pair(draft, loaded, face_models, persons, PROMPTS["two_people"], FULL)
+
+
+def miniature() -> Draft:
+    draft = Draft(NOTES["miniature"])
+    loaded, face_models = parts.miniature_models(draft), parts.miniature_face_models(draft)
+    persons = parts.people(draft, face_models, 2, parts.drawn_photo)
+    return a_pair(draft, loaded, face_models, persons, PROMPTS["miniature"], SMALL)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Side of the canvas, tokens of the prompt, and how many pictures are made at once."""
+
+    side_px: int
+    tokens: int
+    pictures: int
+
+
+FULL = Sizes(1024, parts.T5_TOKENS, 1)
+SMALL = Sizes(160, 32, 4)
+
+
+def a_pair(
+    draft: Draft,
+    loaded: parts.Models,
+    face_models: parts.FaceModels,
+    persons: Sequence[Node],
+    prompt: str,
+    sizes: Sizes,
+) -> Draft:
+    """What follows the loaders of models and photos: the same for FLUX.1 and for the miniature."""
+    layout, faces = parts.preset_places(draft, persons, sizes.side_px, sizes.side_px)
+    what = parts.told(draft, loaded, faces, prompt, tokens=sizes.tokens)
+    latent = parts.sampled(draft, what, Canvas(layout[1], layout[2]), pictures=sizes.pictures)
+    picture = parts.result(draft, latent, loaded.vae)
+    parts.measured(draft, picture, faces, face_models.analysis)
     return draft
 
 
@@ -253,24 +288,6 @@ def resemblance_sweep() -> Draft:
 
 SWEEP = (0.0, 0.25, 0.5, 0.75, 1.0)
 SWEEP_STEPS = 16  # five pictures: enough to see who it is
-
-
-def miniature() -> Draft:
-    draft = Draft(NOTES["miniature"])
-    flux, clip, vae = parts.miniature_models(draft)
-    persons = parts.miniature_people(draft, MINIATURE_PEOPLE)
-    layout, faces = parts.preset_places(draft, persons, MINIATURE_PX, MINIATURE_PX)
-    draft.group("What the model is told", parts.PURPLE)
-    conditioning = draft.add("CLIPTextEncode", "Prompt", text=PROMPTS["miniature"], clip=clip[0])
-    conditioning = draft.add("FluxGuidance", "Guidance", guidance=4.0, conditioning=conditioning[0])
-    what = parts.Told(flux, conditioning)
-    parts.result(draft, parts.sampled(draft, what, Canvas(layout[1], layout[2]), pictures=4), vae)
-    draft.add("WithAnyonePreviewFaces", "Who should stand where", faces=faces[0])
-    return draft
-
-
-MINIATURE_PEOPLE = (1_000_001, 1_000_002)
-MINIATURE_PX = 160
 
 
 WORKFLOWS: dict[str, Callable[[], Draft]] = {

@@ -2,13 +2,15 @@
 
     .testbed/venv/bin/python tests/comfyui/workflows/make.py [NAME...]
 
-Writes example_workflows/NAME.json and .jpg and tests/comfyui/api/NAME.json, for all of them or those named, and
-docs/two_people.png. NAME_unmuted.json is the graph with what is muted switched on.
+Writes example_workflows/NAME.json and .jpg and tests/comfyui/api/NAME.json, for all of them or those named.
+NAME_unmuted.json is the graph with what is muted switched on. The miniature is run before its pictures are taken.
+two_people also gives docs/two_people.png, and with miniature docs/images/real_and_miniature.jpg.
 """
 
 import io
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,8 @@ WINDOW_PX = 2700, 2000
 THUMBNAIL_PX = 1000, 750
 PERSONS = (1_000_001, 1_000_002, 1_000_003, 1_000_005)
 SHOWN = {"face_layout": 2}  # the group that a thumbnail begins with, by its place; the second unless named
+RUN, RUN_SECONDS = {"miniature"}, 300  # what needs nothing but the pack is shown with its results
+TOGETHER, TOGETHER_PX = ("two_people", "miniature"), 1800  # one above the other, so wide
 EDGE = 3 * GAP  # above the graph, where the page keeps its menu button
 
 Region = tuple[float, float, float, float]  # x, y, width and height on the canvas
@@ -61,6 +65,18 @@ def without_menus(page: Page) -> None:
         await new Promise(done => setTimeout(done, 1000))
         """
     )
+
+
+def run(page: Page, server: ComfyServer) -> None:
+    """Queues the open graph as a user would, and waits until it is done."""
+    before = set(server.get("/history"))
+    page.call("await app.queuePrompt(0, 1)")
+    end = time.monotonic() + RUN_SECONDS
+    while not (new := set(server.get("/history")) - before):
+        if time.monotonic() > end:
+            raise TimeoutError(f"The graph did not finish.\n{server.log()[-3000:]}")
+        time.sleep(0.2)
+    server.wait(new.pop())
 
 
 def screenshot(page: Page, region: Region) -> Image.Image:
@@ -100,13 +116,24 @@ def write(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def make(page: Page, name: str, draft: Draft) -> Image.Image:
+def one_above_the_other(pictures: list[Image.Image]) -> Image.Image:
+    """Pictures of equally wide graphs, so that what is the same stands in the same column."""
+    shrunk = [
+        picture.resize((TOGETHER_PX, round(picture.height * TOGETHER_PX / picture.width)), Image.Resampling.LANCZOS)
+        for picture in pictures
+    ]
+    return Image.fromarray(np.concatenate([np.asarray(picture) for picture in shrunk]))
+
+
+def make(page: Page, server: ComfyServer, name: str, draft: Draft) -> Image.Image:
     """Writes one workflow's files; returns its picture."""
     page.call("await app.loadApiJson(args[0], args[1])", draft.api_graph(), name)
     workflow = finished(name, draft, page.workflow())
     page.load(workflow)
     write(ROOT / f"example_workflows/{name}.json", workflow)
     write(ROOT / f"tests/comfyui/api/{name}.json", page.api_graph())
+    if name in RUN:
+        run(page, server)
     part = screenshot(page, middle(workflow["groups"], SHOWN.get(name, 1)))
     thumbnail = part.resize(THUMBNAIL_PX, Image.Resampling.LANCZOS)
     thumbnail.save(ROOT / f"example_workflows/{name}.jpg", quality=80, optimize=True)
@@ -119,6 +146,7 @@ def make(page: Page, name: str, draft: Draft) -> Image.Image:
 
 def main(names: list[str], pictures: Path | None = None) -> None:
     """Makes the named workflows, or all; pictures of all of each go to a folder, if one is given."""
+    made = {}
     with ComfyServer() as server:
         draw_pictures(server.base / "input")
         server.post("/settings/Comfy.TutorialCompleted", True)  # else the first page opens with a choice of templates
@@ -126,11 +154,14 @@ def main(names: list[str], pictures: Path | None = None) -> None:
             # a browser for each: a page remembers by a node's number how high its picture is
             with frontend(server.url, *WINDOW_PX) as page:
                 without_menus(page)
-                picture = make(page, name, WORKFLOWS[name]())
-            if name == "two_people":
-                picture.save(ROOT / "docs/two_people.png", optimize=True)
+                made[name] = make(page, server, name, WORKFLOWS[name]())
             if pictures:
-                picture.save(pictures / f"{name}.png")
+                made[name].save(pictures / f"{name}.png")
+    if "two_people" in made:
+        made["two_people"].save(ROOT / "docs/two_people.png", optimize=True)
+    if made.keys() >= set(TOGETHER):
+        picture = one_above_the_other([made[name] for name in TOGETHER])
+        picture.save(ROOT / "docs/images/real_and_miniature.jpg", quality=82, optimize=True)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ NOTES = {
 3. Look at the boxes: **box 1** is for the first person, **box 2** for the second. Write your own boxes or change \
 `preset_seed` for others.
 4. Write a prompt that says what the people do; how they look comes from the photos.
+5. The *Identity Meter* says how much everybody looks like whom. It judges with the face models that are loaded; \
+antelopev2 took part in the adapter's training and flatters it.
 
 {RESEMBLANCE}
 """,
@@ -109,19 +111,21 @@ the highest picture that is not far to the right.
 The judge here is antelopev2, which the adapter was trained with: good for comparing these five, no figure to \
 publish. For that load another pack, such as buffalo_l, in a second *Load Face Analysis* for the meter alone.
 """,
-    "miniature": """## The miniature world
+    "miniature": f"""## Two people of the miniature world
 
-Small models that come with the pack: nothing to download, nobody's photo, a picture in seconds without a GPU.
+The same graph as *two_people*, with small loaders: models that come with the pack, nothing to download, nobody's \
+photo, pictures in seconds without a GPU.
 
-1. Queue.
-2. Write another prompt from the words this world knows, people from left to right: **one person** or **two**, \
-**three**, **four people**; **in a park**, **in a city**, **in a room**, **on a beach**, **on a stage**; **daylight**, \
-**sunset**, **moonlight**, **lamplight**, **neon**; then each one's mood (**calm**, **happy**, **sad**, \
-**surprised**, **angry**), direction (**left**, **ahead**, **right**) and, if you like, **with glasses**, **with hat**.
-3. Another `noise_seed` is another picture.
+1. Queue. Box 1 is for the first person, box 2 for the second; the *Identity Meter* says who came out where. \
+It judges with the recogniser that the adapter learnt from, which flatters it a little.
+2. Another `person` in *Photo of person* is somebody else, another `noise_seed` another picture. \
+`resemblance` works as it does with the real adapter.
+3. The prompt has this world's words, people from left to right: **two people**; **in a park**, **in a city**, \
+**in a room**, **on a beach**, **on a stage**; **daylight**, **sunset**, **moonlight**, **lamplight**, **neon**; then \
+each one's mood (**calm**, **happy**, **sad**, **surprised**, **angry**), direction (**left**, **ahead**, **right**) \
+and, if you like, **with glasses**, **with hat**.
 
-The two people of *Photo of person* are found, recognised and given places, but **they do not steer the picture \
-yet**: the miniature has no adapter. Who is seen is left to chance.
+{RESEMBLANCE}
 """,
 }
 

@@ -1,6 +1,6 @@
 """What the shipped workflows have in common: loaders, people, places, the prompt, sampling, the result."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .draft import Draft, Link, Node
@@ -29,6 +29,8 @@ FILES = {
 BLUE, ORANGE, GREEN, PURPLE, GREY, LIGHT = "#3f789e", "#b06634", "#8A8", "#a1309b", "#88A", "#888"
 YELLOW = "#b58b2a"
 STEPS = 25
+T5_TOKENS = 512
+UNSEEN_PEOPLE = 1_000_000  # miniature people from this number on are in no training set
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,14 @@ def models(draft: Draft, flux: str = FLUX, adapter: str = ADAPTER) -> Models:
     )
 
 
-def miniature_models(draft: Draft) -> tuple[Node, Node, Node]:
-    """Opens the group of loaders with those of the miniature: picture model, readers of the prompt, coder."""
-    draft.group("Models of the miniature", BLUE)
-    return (
-        draft.add("WithAnyoneMiniatureFlux", "Picture model"),
+def miniature_models(draft: Draft) -> Models:
+    """Opens the group of loaders with those of the miniature."""
+    draft.group("Models", BLUE)
+    return Models(
+        draft.add("WithAnyoneMiniatureFlux", "Miniature FLUX"),
         draft.add("WithAnyoneMiniatureCLIP", "Text encoders"),
         draft.add("WithAnyoneMiniatureVAE", "VAE"),
+        draft.add("WithAnyoneMiniatureAdapter", "Miniature adapter"),
     )
 
 
@@ -76,33 +79,37 @@ def face_models(draft: Draft, siglip: bool = True) -> FaceModels:
     return FaceModels(analysis, draft.add("WithAnyoneLoadSigLIP", "SigLIP", siglip_name=f"{SIGLIP}.safetensors"))
 
 
-def people(draft: Draft, faces: FaceModels, count: int) -> list[Node]:
+def miniature_face_models(draft: Draft) -> FaceModels:
+    analysis = draft.add("WithAnyoneMiniatureFaceAnalysis", "Face models")
+    return FaceModels(analysis, draft.add("WithAnyoneMiniatureSigLIP", "SigLIP"))
+
+
+def photograph(draft: Draft, number: int) -> Node:
+    return draft.add("LoadImage", f"Photo of person {number}", image=f"person_{number}.jpg")
+
+
+def drawn_photo(draft: Draft, number: int) -> Node:
+    """Of somebody of the miniature world whom no model has learnt from."""
+    return draft.add("WithAnyoneMiniaturePhotos", f"Photo of person {number}", person=UNSEEN_PEOPLE + number)
+
+
+Photo = Callable[[Draft, int], Node]
+
+
+def people(draft: Draft, faces: FaceModels, count: int, photo: Photo = photograph) -> list[Node]:
     """Opens the group of people: a photo and an identity each, two people above each other."""
     draft.group("People", ORANGE)
     found = []
     for first in range(1, count + 1, 2):
         if first > 1:
             draft.column()
-        found += identities(draft, faces, range(first, min(first + 2, count + 1)))
+        found += identities(draft, faces, range(first, min(first + 2, count + 1)), photo)
     return found
 
 
-def miniature_people(draft: Draft, persons: Sequence[int]) -> list[Node]:
-    """Opens the group of people with people of the miniature world."""
-    analysis = draft.add("WithAnyoneMiniatureFaceAnalysis", "Face models")
-    siglip = draft.add("WithAnyoneMiniatureSigLIP", "SigLIP")
-    draft.group("People", ORANGE)
-    photos = [
-        draft.add("WithAnyoneMiniaturePhotos", f"Photo of person {number}", person=person)
-        for number, person in enumerate(persons, 1)
-    ]
-    draft.column()
-    return recognised(draft, FaceModels(analysis, siglip), range(1, len(persons) + 1), photos)
-
-
-def identities(draft: Draft, faces: FaceModels, numbers: Sequence[int]) -> list[Node]:
+def identities(draft: Draft, faces: FaceModels, numbers: Sequence[int], photo: Photo = photograph) -> list[Node]:
     """A column of photos and a column of the identities made from them."""
-    photos = [draft.add("LoadImage", f"Photo of person {number}", image=f"person_{number}.jpg") for number in numbers]
+    photos = [photo(draft, number) for number in numbers]
     draft.column()
     return recognised(draft, faces, numbers, photos)
 
@@ -147,10 +154,16 @@ class Told:
 
 
 def told(
-    draft: Draft, loaded: Models, faces: Node, prompt: str, flux: Node | None = None, reference: Link | None = None
+    draft: Draft,
+    loaded: Models,
+    faces: Node,
+    prompt: str,
+    flux: Node | None = None,
+    reference: Link | None = None,
+    tokens: int = T5_TOKENS,
 ) -> Told:
     """Opens the group of the prompt and the adapter. `flux` is the model in the place of the loaded one."""
-    conditioning = prompted(draft, loaded, prompt, reference)
+    conditioning = prompted(draft, loaded, prompt, reference, tokens)
     model = draft.add(
         "WithAnyoneApply",
         "Apply WithAnyone",
@@ -161,10 +174,10 @@ def told(
     return Told(model, conditioning)
 
 
-def prompted(draft: Draft, loaded: Models, prompt: str, reference: Link | None = None) -> Node:
+def prompted(draft: Draft, loaded: Models, prompt: str, reference: Link | None = None, tokens: int = T5_TOKENS) -> Node:
     """Opens the group of the prompt; the conditioning."""
     draft.group("What the model is told", PURPLE)
-    clip = draft.add("T5TokenizerOptions", "T5 sees 512 tokens", clip=loaded.clip[0], min_length=512)
+    clip = draft.add("T5TokenizerOptions", f"T5 sees {tokens} tokens", clip=loaded.clip[0], min_length=tokens)
     conditioning = draft.add("CLIPTextEncode", "Prompt", text=prompt, clip=clip[0])
     if reference is not None:
         conditioning = draft.add(
@@ -227,8 +240,19 @@ def sampled(draft: Draft, what: Told, canvas: Canvas, title: str = "Sampling", p
     return run(draft, guiding, canvas, empty)
 
 
-def result(draft: Draft, latent: Node, vae: Node) -> None:
-    """Opens the last group; the note joins it."""
+def result(draft: Draft, latent: Node, vae: Node) -> Node:
+    """Opens the last group, which the note joins; the pictures."""
     draft.group("Result", LIGHT)
     picture = draft.add("VAEDecode", "Decode", samples=latent[0], vae=vae[0])
     draft.add("SaveImage", "Picture", filename_prefix="withanyone", images=picture[0])
+    return picture
+
+
+def measured(draft: Draft, picture: Node, faces: Node, analysis: Node) -> None:
+    """Two columns that say how much everybody in the pictures looks like whom."""
+    draft.column()
+    meter = draft.add(
+        "WithAnyoneIdentityMeter", "Identity Meter", images=picture[0], faces=faces[0], face_analysis=analysis[0]
+    )
+    draft.column()
+    draft.add("PreviewAny", "The meter's numbers", source=meter[2])
