@@ -239,7 +239,7 @@ def _ids(captions: Sequence[str], starts: bool, length: int) -> Tensor:
 
 RECIPE = Recipe(
     name="picture_model",
-    steps=2_500,
+    steps=9_200,
     learning_rate=1e-3,
     build=PictureModel,
     batches=coded_scenes,
