@@ -20,6 +20,7 @@ if not __package__:
 
 import torch
 
+from miniature.ablation.trial import trial_table
 from miniature.evidence.casting import COUNTS, PEOPLE, References
 from miniature.evidence.chapters import (
     SEEDS,
@@ -31,7 +32,7 @@ from miniature.evidence.chapters import (
     write_exchanged,
     write_picked,
 )
-from miniature.evidence.claims import meter_figures, places_figures, prompt_figures
+from miniature.evidence.claims import doctor_figures, meter_figures, places_figures, prompt_figures
 from miniature.evidence.examining import PORTRAITS, RememberedFaces, make_examiner
 from miniature.evidence.figures import Figure, table
 from miniature.evidence.ledger import Ledger, key_of
@@ -39,22 +40,25 @@ from miniature.generation import GUIDANCE, STEPS
 from miniature.recipes.cards import machine
 from miniature.steering import RESEMBLANCE, PhotoReader, shipped_photo_reader, shipped_steered_painter
 from miniature.weights_folder import WEIGHTS
+from training.evaluation.records import Lines
 
 HERE = Path(__file__).resolve().parent
 OUT = HERE / "PROOF.md"
 SCRATCH = HERE / "scratch" / "proof"
+DOCTOR_RESULTS = HERE / "ablation" / "doctor.jsonl"
 PICTURES = 100
 LEDGER_FORMAT = 1
 
 
 @dataclass(frozen=True)
 class Part:
-    """A section of the report: what is painted for it, and what its lines come to."""
+    """A section of the report: what is painted for it, and what its lines come to; a table of another kind before."""
 
     title: str
     text: str
     write: Callable[[Studio, Ledger, int], None]
     figures: Callable[[Ledger, int], tuple[Figure, ...]]
+    table: Callable[[], str] = str
 
 
 def _write_places(studio: Studio, ledger: Ledger, pictures: int) -> None:
@@ -96,6 +100,15 @@ PARTS = {
         _write_meter,
         lambda ledger, pictures: meter_figures(read_asked(ledger, pictures), read_picked(ledger, to_pick(pictures))),
     ),
+    "doctor": Part(
+        "The dataset doctor",
+        "Sets of photos of the same people, prepared by training/prepare.py, which tells their risk of copying; each "
+        "trained the adapter a little further by training/finetune.py, and the judge measured how much the pictures of "
+        "its people copy the photo that the adapter is shown. Made by `python miniature/doctor_trial.py`.",
+        lambda studio, ledger, pictures: None,
+        lambda ledger, pictures: doctor_figures(Lines(DOCTOR_RESULTS)),
+        lambda: trial_table(Lines(DOCTOR_RESULTS)) + "\n",
+    ),
 }
 
 
@@ -136,7 +149,10 @@ def _run(options: argparse.Namespace) -> int:
 
 def report(figures: dict[str, tuple[Figure, ...]], options: argparse.Namespace) -> str:
     """The figures in Markdown, with where, when and how they were measured."""
-    sections = [f"## {PARTS[name].title}\n\n{PARTS[name].text}\n\n{table(each)}" for name, each in figures.items()]
+    sections = [
+        f"## {part.title}\n\n{part.text}\n\n{part.table()}{table(each)}"
+        for part, each in ((PARTS[name], each) for name, each in figures.items())
+    ]
     arithmetic = "bfloat16" if options.bf16 else "float32"
     return "\n".join(
         (

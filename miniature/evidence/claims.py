@@ -1,10 +1,13 @@
 """What the ledger's lines come to: who stands where, what the prompt still says, whether the meters are right."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from training.evaluation.records import Line
+
+from ..ablation.trial import trial_figures
 from .casting import COUNTS, PEOPLE
 from .chapters import SEEDS, AskedLine, ExchangedLine, PickedLine, Rows
 from .examining import Judged
@@ -14,6 +17,7 @@ WORDS = ("one", "two", "three", "four")
 PLACED = {1: 90.0, 2: 90.0, 3: 80.0, 4: 80.0}
 FOLLOWED = 80.0
 CHANCE = 100 / PEOPLE
+LEAST_SETS = 12
 
 
 def places_figures(asked: Sequence[AskedLine], exchanged: Sequence[ExchangedLine]) -> tuple[Figure, ...]:
@@ -65,6 +69,15 @@ def meter_figures(asked: Sequence[AskedLine], picked: Sequence[PickedLine]) -> t
         figures.append(_gain(f"Sim(GT) by Pick Best of {SEEDS}, by {words}, over a random choice", picked, chosen))
     figures.append(mean("Sim(GT) of a random choice", np.array([np.mean(_sims(line)) for line in picked])))
     return tuple(figures)
+
+
+def doctor_figures(lines: Iterable[Line]) -> tuple[Figure, ...]:
+    """How far the doctor's risk goes with measured copy-paste; over fewer than LEAST_SETS sets nothing is claimed."""
+    found = trial_figures(lines)
+    if not found or found[0].count < LEAST_SETS:
+        name = f"correlation of the doctor's risk and copy-paste, over at least {LEAST_SETS} sets of photos"
+        return (*found, nothing(name, target=0.0))
+    return (replace(found[0], target=0.0, meets="interval"), *found[1:])
 
 
 def _named(asked: Sequence[AskedLine]) -> list[Figure]:

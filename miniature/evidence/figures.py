@@ -64,7 +64,8 @@ def share(name: str, hits: Sequence[bool] | np.ndarray, target: float | None = N
     part = float(np.mean(hits))
     middle = (part + Z**2 / (2 * count)) / (1 + Z**2 / count)
     reach = Z / (1 + Z**2 / count) * np.sqrt(part * (1 - part) / count + Z**2 / (4 * count**2))
-    return Figure(name, 100 * part, 100 * (middle - reach), 100 * (middle + reach), count, "%", target)
+    low, high = 100 * max(0.0, middle - reach), 100 * min(1.0, middle + reach)  # rounding leaves a hair beyond
+    return Figure(name, 100 * part, low, high, count, "%", target)
 
 
 def nothing(name: str, unit: str = "", target: float | None = None) -> Figure:
@@ -104,7 +105,10 @@ def ratio(
 ) -> Figure:
     """The mean of one side over the mean of the other, measured of the same things [n], with its bootstrap interval."""
     drawn = np.random.default_rng(0).integers(len(above), size=(RESAMPLES, len(above)))
-    low, high = np.percentile(above[drawn].sum(1) / below[drawn].sum(1), [2.5, 97.5])
+    sums, parts = above[drawn].sum(1), below[drawn].sum(1)
+    if not np.any(parts):
+        return nothing(name, target=target)
+    low, high = np.percentile(sums[parts > 0] / parts[parts > 0], [2.5, 97.5])
     value = float(np.sum(above) / np.sum(below))
     return Figure(name, value, float(low), float(high), len(above), target=target, at_most=at_most)
 

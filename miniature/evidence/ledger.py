@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from training.evaluation.records import Lines
 from withanyone_core.digest import file_sha256
 
 NOT_MODELS = ("cards",)
@@ -21,27 +22,14 @@ class Ledger:
         self._folder, self._key = folder, key
 
     def lines(self, chapter: str) -> dict[int, dict[str, Any]]:
-        """What was measured, by the line's "number". A line that was cut short as it was written is passed over."""
-        path = self._path(f"{chapter}.jsonl")
-        if not path.exists():
-            return {}
-        found = {}
-        for text in path.read_text(encoding="utf-8").splitlines():
-            try:
-                line = json.loads(text)
-            except json.JSONDecodeError:
-                continue
-            found[line["number"]] = line
-        return found
+        """What was measured, by the line's number. A line that was cut short as it was written is passed over."""
+        return {int(line["case"]): line["found"] for line in self._lines(chapter)}
 
     def append(self, chapter: str, lines: Sequence[Any]) -> None:
         """Adds dataclasses that have a `number`."""
-        path = self._path(f"{chapter}.jsonl")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = "".join(f"{json.dumps(asdict(line))}\n" for line in lines)
-        cut_short = path.exists() and not path.read_bytes().endswith(b"\n")
-        with path.open("a", encoding="utf-8") as file:
-            file.write(f"\n{text}" if cut_short and path.stat().st_size else text)
+        kept = self._lines(chapter)
+        for line in lines:
+            kept.add({"case": str(line.number), "key": self._key, "found": asdict(line)})
 
     def arrays(self, name: str) -> Mapping[str, np.ndarray] | None:
         """What `keep` kept, None before."""
@@ -58,6 +46,9 @@ class Ledger:
         with part.open("wb") as file:
             np.savez(file, **arrays)
         part.replace(path)
+
+    def _lines(self, chapter: str) -> Lines:
+        return Lines(self._path(f"{chapter}.jsonl"))
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{self._key}.{name}"

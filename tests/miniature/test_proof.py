@@ -20,7 +20,7 @@ from miniature.evidence import casting, chapters, claims, examining
 from miniature.evidence.casting import References, cast, casts
 from miniature.evidence.chapters import AskedLine, ExchangedLine, PickedLine, changed_outside
 from miniature.evidence.examining import Examiner, Judged, RememberedFaces
-from miniature.evidence.figures import Figure, ranking, ratio, table
+from miniature.evidence.figures import Figure, ranking, ratio, share, table
 from miniature.evidence.ledger import Ledger, key_of
 from miniature.evidence.pictures import Verdict
 from miniature.steering import Wanted, shipped_photo_reader, shipped_siglip, shipped_steered_painter
@@ -148,6 +148,36 @@ def test_meter_figures_of_a_meter_that_is_right_and_one_that_is_not(lines):
     assert value_of(claims.meter_figures(turned, picked), "Identity Meter ranks the person").value < 0.5
 
 
+def sets_of_photos(copying):
+    return [
+        {
+            "case": str(number),
+            "when": number,
+            "common": "all",
+            "risk": number / len(copying),
+            "scores": {"copy_paste": [value, None]},
+        }
+        for number, value in enumerate(copying)
+    ]
+
+
+def test_a_doctor_is_believed_from_twelve_sets_on():
+    right = claims.doctor_figures(sets_of_photos([0.1 * number for number in range(12)]))
+    assert right[0].value == pytest.approx(1)
+    assert right[0].reached
+    wrong = claims.doctor_figures(sets_of_photos([-0.1 * number for number in range(12)]))
+    assert not wrong[0].reached
+    few = claims.doctor_figures(sets_of_photos([0.1 * number for number in range(11)]))
+    assert few[0].value == pytest.approx(1)
+    assert not few[-1].reached
+    assert [figure.reached for figure in claims.doctor_figures([])] == [False]
+
+
+def test_a_share_stays_within_a_hundred():
+    assert all(0 <= share("s", [False] * count).low < 1e-9 for count in range(1, 40))
+    assert all(100 >= share("s", [True] * count).high > 100 - 1e-9 for count in range(1, 40))
+
+
 def test_ranking_counts_ties_half_and_draws_pictures():
     assert ranking("r", [[1.0], [2.0]], [[1.0], [0.0]]).value == pytest.approx(0.875)
     figure = ranking("r", [[1.0], [0.0]], [[0.5], [0.5]])
@@ -162,6 +192,7 @@ def test_ratio_is_of_means():
     assert figure.value == 0.5
     assert figure.low == 0.25
     assert figure.high == 0.75
+    assert ratio("r", np.zeros(2), np.zeros(2)).count == 0
 
 
 @pytest.mark.parametrize(
@@ -341,6 +372,6 @@ def test_the_command_measures_once_and_writes_a_report(weights, tmp_path, monkey
 def test_wrong_words_are_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         prove.main(["--only", "placs"])
-    assert "'placs'; expected some of places, prompt, meter" in capsys.readouterr().err
+    assert "'placs'; expected some of places, prompt, meter, doctor" in capsys.readouterr().err
     assert prove.main(["--weights", str(tmp_path)]) == 2
     assert "no adapter file" in capsys.readouterr().err
