@@ -66,6 +66,7 @@ def _run(options: argparse.Namespace) -> int:
         identities=options.identities,
         pictures=options.pictures,
         sampler_steps=options.sampler_steps,
+        workers=options.workers,
     )
     return climb(ladder_of(setting, eyes), wanted, Lines(options.results), eyes, options.minutes)
 
@@ -86,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python miniature/ablate.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("changes", nargs="*", metavar="key=value", help="settings of finetune.py for all variants")
+    add("changes", nargs="*", metavar="key=value", help="first: settings of finetune.py for all variants")
     add("--only", nargs="+", default=[], metavar="NAME", help="of the variants a, b, c, d63, d4096 (d: both)")
     add("--seeds", nargs="+", type=int, default=list(SEEDS), metavar="N", help="(default: 0 1 2)")
     add("--steps", type=_positive, default=STEPS, metavar="N", help="of each run (default: %(default)s)")
@@ -104,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--page", type=Path, default=PAGE, metavar="FILE", help="the report (default: %(default)s)")
     add("--plot", type=Path, default=PLOT, metavar="FILE", help="its picture (default: %(default)s)")
     add("--report", action="store_true", help="only write report and plot from the kept results")
+    add("--workers", type=_positive, metavar="N", help="processes that render photos (default: one a core)")
     add("--threads", type=_positive, metavar="N", help="of torch while painting")
     return parser
 

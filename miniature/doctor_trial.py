@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("changes", nargs="*", metavar="key=value", help="settings of finetune.py for all sets")
+    add("changes", nargs="*", metavar="key=value", help="first: settings of finetune.py for all sets")
     add("--only", nargs="+", default=[], metavar="SET", help="of the sets, by name")
     add("--adapter", type=Path, metavar="FILE", help="that is trained further (default: the shipped one)")
     add("--steps", type=_positive, default=STEPS, metavar="N", help="of each training (default: %(default)s)")

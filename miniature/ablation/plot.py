@@ -96,14 +96,16 @@ def _draw_curve(
 
 def _draw_cross(draw: ImageDraw.ImageDraw, field: "_Field", results: Results, variant: str) -> None:
     """The intervals at the slider's usual value."""
-    left, right, low, high = (field.at(end.x, end.y) for end in _ends(results, variant))
-    draw.line((*left, *right), fill=COLOURS[variant], width=2)
-    draw.line((*low, *high), fill=COLOURS[variant], width=2)
+    places = [field.at(end.x, end.y) for end in _ends(results, variant)]
+    for first, second in zip(places[::2], places[1::2], strict=True):
+        draw.line((*first, *second), fill=COLOURS[variant], width=2)
 
 
 def _ends(results: Results, variant: str) -> list[Spot]:
-    """Where the intervals at the slider's usual value end: left, right, low and high."""
+    """Where the intervals at the slider's usual value end: left, right, low and high; nothing without faces."""
     x, y = results.estimate(variant, "sim_gt"), results.estimate(variant, "copy_paste")
+    if x is None or y is None:
+        return []
     usual = results.any["usual"]
     places = (x.low, y.value), (x.high, y.value), (x.value, y.low), (x.value, y.high)
     return [Spot(usual, *place) for place in places]
@@ -157,8 +159,7 @@ class _Field:
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:
-    low, high = min(values) - _ROOM, max(values) + _ROOM
-    return low, high
+    return min(values, default=0.0) - _ROOM, max(values, default=1.0) + _ROOM
 
 
 def _ticks(ends: tuple[float, float]) -> list[float]:

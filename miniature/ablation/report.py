@@ -67,7 +67,7 @@ def _how(results: Results) -> str:
     if missing:
         words.append(f"**{missing} runs are still to be made: the same command goes on.**")
     if results.left_out:
-        words.append(f"{results.left_out} kept lines of other settings, models or data are in no number.")
+        words.append(f"Results that are in no number, being of other settings, models or data: {results.left_out}.")
     return "\n\n".join(words)
 
 

@@ -38,6 +38,7 @@ class Setting:
     pictures    painted for each value of the slider, in `sampler_steps`
     weights     folder of the small world's models
     scratch     for photos, caches and runs
+    workers     processes that render photos; None: one a core
     """
 
     recipe: Path
@@ -51,6 +52,7 @@ class Setting:
     identities: int
     pictures: int
     sampler_steps: int
+    workers: int | None = None
 
 
 def loaded_eyes(weights: Path) -> Eyes:
@@ -121,5 +123,7 @@ def _make_cache(setting: Setting, folder: Path) -> None:
     if (folder / "cache.json").is_file():
         return
     photos = setting.scratch / f"photos_{setting.identities}"
-    write_photos(PhotoSet(FIRST_PERSON, setting.identities, PORTRAITS, GROUPS_A_PERSON * setting.identities), photos)
+    people = setting.identities
+    photo_set = PhotoSet(FIRST_PERSON, people, PORTRAITS, GROUPS_A_PERSON * people)
+    write_photos(photo_set, photos, setting.workers)
     prepared(photos, folder, PREPARING)
