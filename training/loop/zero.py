@@ -56,6 +56,7 @@ class ZeroUpdate:
         self._engine, *_ = deepspeed.initialize(
             model=module, optimizer=optimiser, config=_configuration(), dist_init_required=False
         )
+        self._states()
 
     def backward(self, share: Tensor, is_last: bool) -> None:
         self._engine.set_gradient_accumulation_boundary(is_last)
@@ -74,14 +75,12 @@ class ZeroUpdate:
     def tensors(self) -> dict[str, Tensor]:
         from deepspeed.utils import safe_get_full_optimizer_state
 
-        taken = self._taken()
-        if taken is None:
-            return {}
+        taken = next(state["step"] for state in self._states()).detach().cpu()
         found = {}
         for name, parameter in self._parameters.items():
             for kind in STATES:
                 found[f"{name}/{kind}"] = safe_get_full_optimizer_state(parameter, kind).detach().cpu()
-            found[f"{name}/step"] = taken
+            found[f"{name}/step"] = taken.clone()
         return found
 
     def numbers(self) -> dict[str, Any]:
@@ -92,24 +91,30 @@ class ZeroUpdate:
 
         for parameter in self._parameters.values():
             safe_set_full_fp32_param(parameter, parameter.detach().clone())
-        if not tensors:
-            return
-        step = next(value for name, value in tensors.items() if name.endswith("/step"))
-        inner = self._engine.optimizer.optimizer
-        for group in inner.param_groups:
-            for part in group["params"]:
-                empty = {kind: torch.zeros_like(part) for kind in STATES}
-                inner.state[part] = {"step": step.clone(), **empty}
-        self._engine.optimizer._lazy_init_hp_params_optimizer_state()
+        taken = next((value for name, value in tensors.items() if name.endswith("/step")), torch.tensor(0.0))
+        for state in self._states():
+            state["step"].copy_(taken)
         for name, parameter in self._parameters.items():
             for kind in STATES:
+                # A parameter that no sample has reached yet has no states.
                 value = tensors.get(f"{name}/{kind}", torch.zeros_like(parameter))
                 safe_set_full_optimizer_state(parameter, value.to(parameter.device), kind)
 
-    def _taken(self) -> Tensor | None:
-        """Steps taken, as AdamW counts them; None before the first."""
-        states = self._engine.optimizer.optimizer.state.values()
-        return next((state["step"].detach().cpu().clone() for state in states if "step" in state), None)
+    def _states(self) -> list[dict[str, Tensor]]:
+        """AdamW's own states, of this process's part of each group.
+
+        Begun here: DeepSpeed links them to the parameters after the first group's first step, when others have none.
+        """
+        divided = self._engine.optimizer
+        inner = divided.optimizer
+        parts = [part for group in inner.param_groups for part in group["params"]]
+        for part in parts:
+            if not inner.state[part]:
+                # AdamW counts its steps on the CPU, its fused step beside the parameters.
+                taken = torch.zeros((), device=part.device if inner.defaults.get("fused") else "cpu")
+                inner.state[part] = {"step": taken, **{kind: torch.zeros_like(part) for kind in STATES}}
+        divided._lazy_init_hp_params_optimizer_state()
+        return [inner.state[part] for part in parts]
 
 
 def _configuration() -> dict[str, Any]:
