@@ -17,7 +17,7 @@ from withanyone_pack.withanyone_core.version import VERSION
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT, COMFY = PYPROJECT["project"], PYPROJECT["tool"]["comfy"]
 LARGEST_BYTES = 2 * 2**20
-MINIATURE, MINIATURE_BYTES = "miniature/weights/", 30 * 10**6
+MINIATURE, MINIATURE_BYTES = "miniature/weights/", 40 * 10**6
 PACK_FILES = [ROOT / "__init__.py", *sorted((ROOT / "nodes").rglob("*.py"))]
 CORE_FILES = sorted((ROOT / "withanyone_core").rglob("*.py"))
 DOWNLOAD = ROOT / "withanyone_core/download"
