@@ -24,19 +24,34 @@ SCRIPT = Path(__file__).with_name("one_of_many.py")
 OF_ITS_OWN = ("s_per_step", "wait_share", "memory_gib")
 
 
-def started(folder, processes):
+DEEPSPEED = {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "2", "DS_ACCELERATOR": "cpu"}
+PLENTY = 900  # seconds, for a busy machine
+
+
+def run_in_two(folder, *cases, **environment):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {**os.environ, "WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes), "OMP_NUM_THREADS": "1"}
-    common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    command = [sys.executable, str(SCRIPT), str(folder), str(processes), "whole", "divided", "onwards"]
-    return [
-        subprocess.Popen(
-            command, env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=subprocess.PIPE, text=True
-        )
-        for rank in range(processes)
+        port = str(free.getsockname()[1])
+    common = {**os.environ, **environment, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    command = [sys.executable, str(SCRIPT), str(folder), "2", *cases]
+    running = [
+        subprocess.Popen(command, env={**common, "RANK": rank, "LOCAL_RANK": rank}, stderr=subprocess.PIPE, text=True)
+        for rank in ("0", "1")
     ]
+    try:
+        told = [process.communicate(timeout=PLENTY)[1] for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    assert [process.returncode for process in running] == [0, 0], "\n".join(told)
+
+
+def begun(folder, other):
+    """A run of one world size, as far as its first checkpoint, to go on from in another."""
+    folder.mkdir()
+    shutil.copytree(other / "ckpt-000002", folder / "ckpt-000002")
+    shutil.copy(other / "metrics.csv", folder)
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +64,8 @@ def one(tmp_path_factory):
 @pytest.fixture(scope="module")
 def two(tmp_path_factory, one):
     folder = tmp_path_factory.mktemp("two")
-    (folder / "onwards").mkdir()
-    shutil.copytree(one / "whole/ckpt-000002", folder / "onwards/ckpt-000002")
-    shutil.copy(one / "whole/metrics.csv", folder / "onwards")
-    running = started(folder, 2)
-    told = [process.communicate(timeout=600)[1] for process in running]
-    assert [process.returncode for process in running] == [0, 0], "\n".join(told)
+    begun(folder / "onwards", one / "whole")
+    run_in_two(folder, "whole", "divided", "onwards")
     return folder
 
 
@@ -102,10 +113,16 @@ def test_a_checkpoint_of_one_process_opens_in_two(one, two):
 
 
 def test_a_checkpoint_of_two_processes_opens_in_one(one, two, tmp_path):
-    (tmp_path / "onwards").mkdir()
-    shutil.copytree(two / "whole/ckpt-000002", tmp_path / "onwards/ckpt-000002")
-    shutil.copy(two / "whole/metrics.csv", tmp_path / "onwards")
+    begun(tmp_path / "onwards", two / "whole")
     run(tmp_path, "onwards", 1)
+    assert_equal_runs(one / "whole", tmp_path / "onwards")
+
+
+def test_deepspeed_changes_nothing_and_goes_on_from_a_checkpoint_made_without_it(one, tmp_path):
+    pytest.importorskip("deepspeed")
+    begun(tmp_path / "onwards", one / "whole")
+    run_in_two(tmp_path, "whole", "onwards", **DEEPSPEED)
+    assert_equal_runs(one / "whole", tmp_path / "whole")
     assert_equal_runs(one / "whole", tmp_path / "onwards")
 
 
