@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-from torch.nn.functional import mse_loss
 from tqdm import tqdm
 
 from withanyone_core.flux_keys import to_comfyui
@@ -32,13 +31,14 @@ from ..weights_folder import CLIP, CLIP_WORDS, CODER, FLUX, T5, T5_WORDS, WEIGHT
 from ..world.captions import WORDS
 from .autoencoder import shipped_autoencoder
 from .cards import digest_of
-from .scenes import scene_pool, signed_pixels
+from .scenes import feature_cells, scene_pool, signed_pixels, training_scene
 from .training import Recipe
 
 SCENES = 16_000
 PICTURES_A_STEP = 32
 CODED_AT_ONCE = 64
 NO_CAPTION_SHARE = 0.1
+FEATURE_WEIGHT = 5.0  # of the loss where a face's features are: a quarter of a picture, and all of a mood
 # FLUX.1-dev is distilled: how strongly the caption pulls is an input, 1 for not more than in nature. Ours learns that
 # from its own difference with and without caption ("model guidance", arXiv 2502.12154), once there is one to speak of.
 GUIDED_SHARE, PLAIN_STEPS = 0.25, 8_000
@@ -74,6 +74,7 @@ class CodedScenes:
     """Scenes as the sampler sees them, mixed with noise, beside their captions' word ids.
 
     mean, deviation  of the scenes' latents, [scenes, 16, h, w]
+    features         bool [scenes, h, w]: where moods and directions are to be seen
     seconds          what rendering and coding took
     """
 
@@ -81,12 +82,13 @@ class CodedScenes:
         self,
         mean: np.ndarray,
         deviation: np.ndarray,
+        features: np.ndarray,
         captions: Sequence[str],
         seed: int,
         seconds: float = 0.0,
         size: int = PICTURES_A_STEP,
     ) -> None:
-        self._mean, self._deviation = mean, deviation
+        self._mean, self._deviation, self._features = mean, deviation, features
         self._t5_ids, self._clip_ids = word_ids(captions)
         self._seed, self._size = seed, size
         self.seconds = seconds
@@ -94,7 +96,7 @@ class CodedScenes:
     def __call__(self, step: int) -> tuple[Tensor, ...]:
         """Mixed latents [B, 16, h, w], noise levels [B], guidances [B], word ids for T5 [B, 32] and for CLIP [B, 40].
 
-        Last the velocity to learn, [B, 16, h, w], before any guidance.
+        Last the velocity to learn, [B, 16, h, w], before any guidance, and the weight of each place, [B, 1, h, w].
         """
         rng = np.random.default_rng([self._seed, 1, step])
         chosen = np.sort(rng.choice(len(self._mean), self._size, replace=False))
@@ -113,7 +115,8 @@ class CodedScenes:
             for ids, nothing in zip((self._t5_ids, self._clip_ids), word_ids([""]), strict=True)
         )
         mixed, velocity = (torch.from_numpy(part) for part in ((1 - share) * clean + share * end, end - clean))
-        return mixed, torch.from_numpy(level), torch.from_numpy(guidance), t5_ids, clip_ids, velocity
+        weight = torch.from_numpy(np.where(self._features[chosen, None], FEATURE_WEIGHT, 1).astype(np.float32))
+        return mixed, torch.from_numpy(level), torch.from_numpy(guidance), t5_ids, clip_ids, velocity, weight
 
 
 def block_matrices(model: PictureModel) -> Iterator[nn.Parameter]:
@@ -123,15 +126,19 @@ def block_matrices(model: PictureModel) -> Iterator[nn.Parameter]:
 
 
 def velocity_loss(model: PictureModel, batch: tuple[Tensor, ...]) -> Tensor:
-    """Mean squared difference of velocities, for guided pictures of the velocity that their caption pulls further."""
-    mixed, level, guidance, t5_ids, clip_ids, velocity = batch
+    """Weighted mean of squared differences of velocities, for guided pictures of what their caption pulls further to.
+
+    The weights change what is learnt first and not what is learnt in the end.
+    """
+    mixed, level, guidance, t5_ids, clip_ids, velocity, weight = batch
     guided = guidance > 1
     if guided.any():
         pulled = caption_pull(model, mixed[guided], level[guided], t5_ids[guided], clip_ids[guided])
         velocity = velocity.index_put(
             (guided,), PULL * (guidance[guided, None, None, None] - 1) * pulled, accumulate=True
         )
-    return mse_loss(model(mixed, level, guidance, t5_ids, clip_ids).float(), velocity)
+    errors = (model(mixed, level, guidance, t5_ids, clip_ids).float() - velocity).square().mean(dim=1, keepdim=True)
+    return (weight * errors).sum() / weight.sum()
 
 
 @torch.no_grad()
@@ -180,7 +187,8 @@ def coded_scenes(scratch: Path, seed: int) -> CodedScenes:
             np.save(file, coded(pool.pixels))
         os.replace(path.with_suffix(".part"), path)
     mean, deviation = np.load(path, mmap_mode="r")
-    return CodedScenes(mean, deviation, pool.captions, seed, pool.seconds + time.monotonic() - started)
+    features = np.stack([feature_cells(training_scene(seed, index), mean.shape[-1]) for index in range(SCENES)])
+    return CodedScenes(mean, deviation, features, pool.captions, seed, pool.seconds + time.monotonic() - started)
 
 
 @torch.inference_mode()

@@ -16,12 +16,13 @@ from tqdm import tqdm
 
 from ..world.captions import caption
 from ..world.person import person_of
-from ..world.renderer import render
+from ..world.renderer import render, seen_faces
 from ..world.scene import Scene, draw_scene
 
 SIZE_PX = 160
 TRAINING_PEOPLE = 1_000_000  # people of this index and above are kept for evidence
 SHARE_BY_COUNT = (0.25, 0.35, 0.2, 0.2)  # of scenes with 1, 2, 3 and 4 people
+FEATURE_REACH = 0.35  # of the eyes' distance, beyond the landmarks: from brows to chin
 _CHUNK = 64
 
 
@@ -55,6 +56,18 @@ def scene_pool(folder: Path, seed: int, scenes: int) -> ScenePool:
         _render_all(path, seed, scenes)
     said = json.loads(_words_path(path).read_text())
     return ScenePool(np.load(path, mmap_mode="r"), tuple(said["captions"]), said["seconds"])
+
+
+def feature_cells(scene: Scene, cells: int) -> np.ndarray:
+    """Bool [cells, cells] over the picture: where brows, eyes, nose and mouth are, whose little area says most."""
+    found = np.zeros((cells, cells), bool)
+    for face in seen_faces(scene, SIZE_PX, SIZE_PX):
+        points = face.landmarks
+        reach = FEATURE_REACH * np.linalg.norm(points[1] - points[0])
+        first = np.floor((points.min(axis=0) - reach) * cells).astype(int).clip(0)
+        last = np.ceil((points.max(axis=0) + reach) * cells).astype(int)
+        found[first[1] : last[1], first[0] : last[0]] = True
+    return found
 
 
 def rendered_scenes(seed: int, start: int, count: int) -> tuple[np.ndarray, list[str]]:
