@@ -159,7 +159,7 @@ class Miniature:
             self._step(batch, socket)
             seconds.append(time.perf_counter() - started)
         socket.remove()
-        known = rehearsed(self.cast, load, self.settings, flops=True)
+        known = rehearsed(self.cast, load, self.settings)
         return Point(name, min(seconds), counted.peak, known.flops, known.peak)
 
     def _step(self, batch: object, socket: AdapterSocket) -> None:

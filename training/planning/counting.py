@@ -1,12 +1,12 @@
-"""Bytes of tensors that are alive, counted while a program runs: real tensors and those without data alike.
+"""Bytes of tensors that are alive, and operations, counted while a program runs: on real tensors and hollow ones alike.
 
-On CUDA the figure is what `torch.cuda.max_memory_allocated` tells of the same tensors, without the allocator's rounding
-to 512 bytes and without kernels' own workspaces.
+On CUDA the figure of bytes is what `torch.cuda.max_memory_allocated` tells of the same tensors, without the allocator's
+rounding to 512 bytes and without kernels' own workspaces.
 """
 
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
 from torch.utils.weak import WeakIdKeyDictionary
 
 ELSEWHERE = "gradients and losses"  # what no named part makes: the backward pass, mostly
@@ -83,6 +84,47 @@ class LiveBytes(TorchDispatchMode):
     def _free(self, size: int, part: str) -> None:
         self.live -= size
         self._by_part[part] -= size
+
+
+class Operations(TorchDispatchMode):
+    """Inside, the floating-point operations of products, convolutions and attention are added up, by torch's formulas.
+
+    torch's own counter also notes which module they belong to, and what it holds for that keeps every recomputed block
+    alive until the backward pass is over.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        packet = getattr(func, "overloadpacket", None)
+        if packet in _CPU_ATTENTION:
+            self.total += _CPU_ATTENTION[packet](*args)
+        elif packet in flop_registry:
+            self.total += flop_registry[packet](*args, **(kwargs or {}), out_val=result)
+        return result
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor, *_: Any) -> int:
+    """Two products of [L, C] with [C, S] and [L, S] with [S, C] in each head."""
+    batch, heads, length, channels = query.shape
+    return 2 * batch * heads * length * key.shape[-2] * (channels + value.shape[-1])
+
+
+def _attention_backward(grad: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: Any) -> int:
+    """Five products: the scores again, and the gradients of scores, queries, keys and values."""
+    return 5 * _attention(query, key, value) // 2
+
+
+# What tensors of the CPU choose; torch knows the formulas of CUDA's.
+_CPU_ATTENTION: Mapping[Any, Callable[..., int]] = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+}
 
 
 def tensor_bytes(tensors: Iterable[Tensor]) -> int:

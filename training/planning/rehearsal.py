@@ -1,25 +1,21 @@
 """A pass of the real training loop on models and pictures without data: what it allocates and how much it computes."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from withanyone_core.adapter.shape import Branch
 from withanyone_core.injection.diffusers import AdapterSocket
 
 from ..configuration.finetune import Finetune
 from ..loop.step import Frozen, run_pass
-from .counting import LiveBytes
+from .counting import LiveBytes, Operations
 from .hollow import Answers, Hollow, HollowAdapter, Load
 
 GRADIENTS = "gradients of what is trained"
 BLOCKS, ADAPTER, DECODER, RECOGNISER = "base model's blocks", "adapter's layers", "VAE decoder", "recogniser"
-_aten = torch.ops.aten
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,15 +37,15 @@ class Rehearsed:
 
     peak     most bytes alive at once beside weights and optimiser, gradients of what is trained among them
     by_part  of them, by who made them
-    flops    floating-point operations of linear layers, convolutions and attention, recomputed ones too; 0 if not asked
+    flops    floating-point operations of linear layers, convolutions and attention, recomputed ones too
     """
 
     peak: int
     by_part: Mapping[str, int]
-    flops: int = 0
+    flops: int
 
 
-def rehearsed(cast: Cast, load: Load, settings: Finetune, flops: bool = False) -> Rehearsed:
+def rehearsed(cast: Cast, load: Load, settings: Finetune) -> Rehearsed:
     """One pass forward and back as the loop runs it. With several passes a step, gradients lie there from the first."""
     transformer = cast.frozen.transformer
     if settings.memory.checkpoint_blocks:
@@ -59,7 +55,7 @@ def rehearsed(cast: Cast, load: Load, settings: Finetune, flops: bool = False) -
     socket = AdapterSocket(transformer, cast.adapter.network, cast.weights)
     batch, bank = cast.hollow.batch(load, cast.adapter.learned), cast.hollow.bank(load)
     counted = LiveBytes()
-    operations = FlopCounterMode(display=False, custom_mapping=_ATTENTION) if flops else nullcontext()
+    operations = Operations()
     try:
         with counted, counted.parts(_parts(cast)), operations, Answers():
             _prepare_gradients(cast.adapter.trained, counted, settings.optim.accum > 1)
@@ -69,7 +65,7 @@ def rehearsed(cast: Cast, load: Load, settings: Finetune, flops: bool = False) -
         socket.remove()
         for parameter in cast.adapter.trained:
             parameter.grad = None
-    return Rehearsed(counted.peak, counted.at_peak, operations.get_total_flops() if flops else 0)
+    return Rehearsed(counted.peak, counted.at_peak, operations.total)
 
 
 def _prepare_gradients(trained: Sequence[nn.Parameter], counted: LiveBytes, are_there: bool) -> None:
@@ -92,23 +88,3 @@ def _parts(cast: Cast) -> dict[nn.Module, str]:
     if isinstance(cast.frozen.recogniser, nn.Module):
         found[cast.frozen.recogniser] = RECOGNISER
     return found
-
-
-def _forward_flops(query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: Any, **__: Any) -> int:
-    """Two products of [L, C] with [C, S] or [L, S] with [S, C] in each head."""
-    batch, heads, length, channels = query
-    return 2 * batch * heads * length * key[-2] * (channels + value[-1])
-
-
-def _backward_flops(
-    grad: Sequence[int], query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: Any, **__: Any
-) -> int:
-    """The forward pass's scores again, and four products for the gradients of queries, keys and values."""
-    return 5 * _forward_flops(query, key, value) // 2
-
-
-# The attention that fake tensors of the CPU choose; torch counts those of CUDA by the same formulas.
-_ATTENTION: Mapping[Any, Callable[..., int]] = {
-    _aten._scaled_dot_product_flash_attention_for_cpu: _forward_flops,
-    _aten._scaled_dot_product_flash_attention_for_cpu_backward: _backward_flops,
-}
