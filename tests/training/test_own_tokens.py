@@ -4,7 +4,8 @@ import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
-from withanyone_pack.tests.adapter.random_adapter import random_adapter
+from safetensors.torch import save_file
+from withanyone_pack.tests.adapter.random_adapter import random_adapter, random_tensors
 from withanyone_pack.tests.training.small_cache import small_cache
 from withanyone_pack.tests.training.small_session import HIDDEN, LAYERS, SIGLIP_WIDTH, small_session
 from withanyone_pack.tests.training.test_resume import assert_same_state, rows, run
@@ -31,7 +32,12 @@ WHO = "person 1"
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory):
-    return random_adapter(tmp_path_factory.mktemp("init") / "withanyone.safetensors", shapes=(ARC, SIG))
+    """Its projectors make tokens of a size far from 1, as a trained adapter's may be."""
+    path = tmp_path_factory.mktemp("init") / "withanyone.safetensors"
+    tensors = random_tensors((ARC, SIG))
+    last = ("arcface_in_arc.3.weight", "arcface_in_sig.3.weight", "siglip_in_sig.3.weight")
+    save_file({name: 40 * value if name in last else value for name, value in tensors.items()}, path)
+    return path
 
 
 def changes(released, *more):
