@@ -29,7 +29,7 @@ def scenes():
     return rendered_scenes(SEED, 0, 4)
 
 
-@pytest.mark.parametrize("name", ["autoencoder", "picture_model"])
+@pytest.mark.parametrize("name", ["adapter", "autoencoder", "picture_model"])
 def test_files_are_those_of_the_card(name):
     card = read_cards(WEIGHTS)[name]
     assert card.files
