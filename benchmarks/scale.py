@@ -1,10 +1,10 @@
 """How time and memory of a training step grow: measured on the miniature, and computed for sets of MultiID-2M's size.
 
-Measured here: seconds and peak bytes of the real step on the miniature's shipped models (fresh arc adapter, all of it
-trained, nothing computed twice), over batch, resolution and people. Beside them what docs/scale.md's formulas say:
-bytes by a rehearsal on tensors without data, seconds as `overhead + operations / rate`, both fitted to the same run.
-Then the document's tables, for the prices and rates given. Needs the test bed that `bash test.sh` makes, with the extra
-`training`:
+Measured here: processor seconds and peak bytes of the real step on the miniature's shipped models (fresh arc adapter,
+all of it trained, nothing computed twice), over batch, resolution and people. Beside them what docs/scale.md's formulas
+say: bytes by a rehearsal on tensors without data, seconds as `overhead + operations / rate`, both fitted to the same
+run. Then the document's tables, for the prices and rates given. Needs the test bed that `bash test.sh` makes, with the
+extra `training`:
 
     .testbed/venv/bin/python benchmarks/scale.py
 """
@@ -103,7 +103,7 @@ def print_measured(repeats: int) -> None:
     loads |= {f"{people} people": load_of(people=people) for people in CROWDS}
     points = [miniature.measured(name, load, repeats) for name, load in loads.items()]
     overhead, rate = fitted(points)
-    print(f"measured: {date.today()}, the miniature on one thread of this CPU, torch {torch.__version__}, float32")
+    print(f"measured: {date.today()}, the miniature, processor time of one thread, torch {torch.__version__}, float32")
     print(f"fitted: {overhead:.3f} s a step and {rate / 1e9:.1f} GFLOP/s")
     for point in points:
         said = overhead + point.flops / rate
@@ -155,9 +155,9 @@ class Miniature:
         with counted:
             self._step(batch, socket)
         for _ in range(repeats):
-            started = time.perf_counter()
+            started = time.process_time()  # of one thread, which other work beside it hardly changes
             self._step(batch, socket)
-            seconds.append(time.perf_counter() - started)
+            seconds.append(time.process_time() - started)
         socket.remove()
         known = rehearsed(self.cast, load, self.settings)
         return Point(name, min(seconds), counted.peak, known.flops, known.peak)

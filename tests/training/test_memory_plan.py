@@ -108,6 +108,7 @@ def test_what_blocks_keep(side_px, inputs, all_kept):
 
 @pytest.mark.parametrize(("side_px", "plain", "checkpointed"), [(512, 3.6, 1.5), (1024, 14.5, 5.8)])
 def test_what_a_decode_takes(side_px, plain, checkpointed):
+    """Of the published layers, whose `x * sigmoid(x)` keeps a fourth tensor beside the three of diffusers' SiLU."""
     hollow = Hollow()
     vae = hollow.module(flux_1_vae, torch.bfloat16)
 
@@ -118,8 +119,8 @@ def test_what_a_decode_takes(side_px, plain, checkpointed):
             decode(latent).sum().backward()
         return counted.peak / GIB
 
-    assert peak(lambda latent: vae.decode(latent.to(vae.dtype)).sample) == pytest.approx(plain, rel=0.1)
-    assert peak(lambda latent: decoded(vae, latent, LatentScale())) == pytest.approx(checkpointed, rel=0.15)
+    assert peak(lambda latent: vae.decode(latent.to(vae.dtype)).sample) == pytest.approx(3 / 4 * plain, rel=0.07)
+    assert peak(lambda latent: decoded(vae, latent, LatentScale())) == pytest.approx(3 / 4 * checkpointed, rel=0.07)
 
 
 @pytest.mark.parametrize("name", CARDS)
