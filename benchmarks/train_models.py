@@ -1,7 +1,8 @@
 """A training step on random weights at a stated size: the real loop's pass, backward pass and optimiser."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
@@ -9,14 +10,19 @@ from small_iresnet import iresnet
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from training.base.narrow import NarrowLinear, replace_linears
+from training.base.streaming import stream_blocks, streamed_layers
 from training.configuration.finetune import Finetune
+from training.configuration.reading import read_settings
 from training.loop.batch import Batch
+from training.loop.compiling import compile_blocks
+from training.loop.optimiser import make_optimiser
 from training.loop.step import Frozen, run_pass
+from training.loop.trained import Sizes, load_trained
 from training.losses.contrast import Bank, drawn_rows
 from training.losses.flow import LatentScale
 from training.losses.identity import TargetFaces
-from withanyone_core.adapter.network import AdapterNetwork
-from withanyone_core.adapter.shape import BranchShape
+from training.planning.packing import is_packed
 from withanyone_core.faces.alignment import SIDE_PX, TEMPLATE_PX
 from withanyone_core.injection.diffusers import AdapterSocket, PlacedPeople, members
 from withanyone_core.layout import Box
@@ -125,37 +131,30 @@ SMALL = Size(
 
 
 class TrainStep:
-    """One step: noise, transformer with people, flow loss, decode, faces, both identity losses, backward, AdamW."""
+    """One step: noise, transformer with people, flow loss, decode, faces, both identity losses, backward, optimiser."""
 
     def __init__(
-        self, size: Size, device: torch.device, side_px: int, batch: int, people: int, sig: bool, compiled: bool
+        self, size: Size, device: torch.device, side_px: int, people: int, settings: Finetune, compiled: bool = False
     ) -> None:
+        """`settings` say what is packed, streamed, computed twice and trained; files that they name are not read."""
         torch.manual_seed(0)
-        transformer = _random(size.transformer, device, size.dtype)
-        transformer.enable_gradient_checkpointing()
+        dtype = torch.float32 if settings.base.precision == "fp32" else size.dtype
+        transformer = _base(size, settings, device, dtype)
         if compiled:
-            for block in [*transformer.transformer_blocks, *transformer.single_transformer_blocks]:
-                block.forward = torch.compile(block.forward)
-        vae = _random(size.vae, device, size.dtype)
+            compile_blocks(transformer)
+        vae = _random(size.vae, device, dtype)
         recogniser = iresnet(size.units, size.widths, EMBEDDING).to(device).requires_grad_(False)
         self._frozen = Frozen(transformer, vae, LatentScale(), lambda crops: recogniser((crops - 127.5) / 127.5))
-        shape = BranchShape(size.hidden, size.hidden // 128, size.layers, 8, EMBEDDING, SIGLIP_WIDTH if sig else None)
-        network = AdapterNetwork([shape], device=device)
-        self._socket = AdapterSocket(transformer, network)
-        self._parameters = list(network.parameters())
-        self._optimiser = torch.optim.AdamW(self._parameters, fused=device.type == "cuda")
+        sig = settings.adapter.branch != "arc"
+        sizes = Sizes(size.hidden, size.layers, EMBEDDING, SIGLIP_WIDTH)
+        trained = load_trained(settings.adapter, settings.train, sizes, device, dtype, settings.seed)
+        self._socket = AdapterSocket(transformer, trained.network, trained.weights)
+        self._parameters = list(trained.parameters.values())
+        self._optimiser = make_optimiser(settings.optim, trained.parameters)
         bank = Bank.of(torch.randn(BANK, EMBEDDING), torch.full((BANK,), -1))
         self._bank = bank.to(device)
-        self._batch = _batch(size, side_px, batch, people, sig, bank).to(device)
-        self._settings = Finetune.model_validate(
-            {
-                "out": "none",
-                "base": {"path": "none"},
-                "adapter": {"init": "none"},
-                "data": {"cache": "none"},
-                "id_loss": {"recogniser": "none", "t_max": 1.0},
-            }
-        )
+        self._batch = _batch(size, side_px, settings.optim.batch, people, sig, bank).to(device)
+        self._settings = settings
 
     def __call__(self) -> None:
         passed = run_pass(self._batch, self._frozen, self._socket, self._bank, self._settings)
@@ -163,6 +162,39 @@ class TrainStep:
         nn.utils.clip_grad_norm_(self._parameters, 1.0)
         self._optimiser.step()
         self._optimiser.zero_grad()
+
+
+def step_settings(path: Path | None, changes: Sequence[str] = ()) -> Finetune:
+    """Settings of a recipe, or of a whole branch by AdamW; no sample is gated and one pass makes a step."""
+    given = ["out=none", "base.path=none", "adapter.init=none", "data.cache=none", "id_loss.recogniser=none"]
+    return read_settings(Finetune, path, [*given, "id_loss.t_max=1.0", "optim.accum=1", *changes])
+
+
+def _base(size: Size, settings: Finetune, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """A transformer of random weights, packed and streamed as the settings say."""
+    with torch.device("meta"):
+        model = size.transformer()
+    if is_packed(settings.base.precision):
+        replace_linears(model, settings.base.precision)
+    blocks = [*model.transformer_blocks, *model.single_transformer_blocks]
+    layers = streamed_layers(len(blocks), settings.memory.stream_blocks)
+    away = {module for layer in layers for module in blocks[layer].modules()}
+    for module in model.modules():
+        home = torch.device("cpu") if module in away else device
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            value = torch.full(parameter.shape, 1.0, device=device, dtype=dtype)
+            if parameter.ndim > 1:
+                value.normal_(0, 0.02)
+            if isinstance(module, NarrowLinear) and name == "weight":
+                module.store(value, home)
+            else:
+                setattr(module, name, nn.Parameter(value.to(home), requires_grad=False))
+    model.eval().requires_grad_(False)
+    if layers:
+        stream_blocks(model, layers, device)
+    if settings.memory.checkpoint_blocks:
+        model.enable_gradient_checkpointing()
+    return model
 
 
 def _batch(size: Size, side_px: int, batch: int, people: int, sig: bool, bank: Bank) -> Batch:

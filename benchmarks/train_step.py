@@ -1,10 +1,12 @@
-"""What a training step costs: the adapter's full weights, all samples ungated, checkpointed, the optimiser included.
+"""What a training step costs, all samples ungated, the optimiser included, against what the device could do.
 
-On a CUDA device FLUX.1 has its 19 + 38 blocks, VAE and ResNet-100 their full size, in bfloat16 (the adapter's weights
-and the recogniser in float32). On a CPU, or with --small, everything is small and in float32: the numbers then say that
-it runs, and nothing about full size. Weights are random: time does not depend on them. Also timed, against how they
-would be done otherwise: negatives chosen by index, and masks of the people. Needs the test bed that `bash test.sh`
-makes, with the extra `training`:
+First the adapter's full weights by AdamW, checkpointed; then each preset of training/recipes. On a CUDA device FLUX.1
+has its 19 + 38 blocks, VAE and ResNet-100 their full size, in bfloat16 or packed (trained weights and the recogniser in
+float32). The limit is the rate of large bfloat16 products measured in the same run. On a CPU, or with --small,
+everything is small and in float32: the numbers then say that it runs, and nothing about full size, and presets are only
+counted. Weights are random: time does not depend on them. Also timed, against how they would be done otherwise:
+negatives chosen by index, and masks of the people. Needs the test bed that `bash test.sh` makes, with the extra
+`training`:
 
     .testbed/venv/bin/python benchmarks/train_step.py
 """
@@ -22,15 +24,21 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "training")]
 
 import torch
-from pack import define_torchvision_operators
+from pack import load_pack
 
-OPERATORS = define_torchvision_operators() if torch.version.cuda is None else None
+load_pack()
+from withanyone_pack.tests.training.rooms import add_training
 
+add_training()
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
-from train_models import FULL, SMALL, Size, TrainStep
+from train_models import FULL, SMALL, Size, TrainStep, step_settings
+from withanyone_pack.tests.training.flux_1 import flux_1_cast, flux_1_load
 
+from training.configuration.finetune import Finetune
 from training.losses.contrast import Bank, contrast, drawn_rows
+from training.planning.memory import GIB, memory_of
+from training.planning.rehearsal import rehearsed
 from withanyone_core.cells import box_cells
 from withanyone_core.injection.diffusers import members
 from withanyone_core.layout import Box
@@ -38,6 +46,7 @@ from withanyone_core.layout import Box
 TERA = 1e12
 MATMUL = 8192  # side of the matrices that measure the device; 1024 on a CPU
 FACES, DRAWS, BANK = 8, 4096, 10000
+PRESETS = ("12gb", "16gb", "24gb", "80gb")
 
 
 def main() -> None:
@@ -49,6 +58,7 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="compile FLUX.1's blocks, each alone")
     parser.add_argument("--repeats", type=int, default=10, help="timed steps, of which the median is taken")
     parser.add_argument("--small", action="store_true", help="small models on a CUDA device too")
+    parser.add_argument("--presets", nargs="*", default=PRESETS, choices=PRESETS, help="which of them; all if not said")
     arguments = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     size = SMALL if arguments.small or device.type == "cpu" else FULL
@@ -57,15 +67,19 @@ def main() -> None:
     time_negatives(arguments.repeats)
     time_masks(arguments.batch, arguments.side, arguments.repeats)
     time_step(size, device, arguments)
+    for name in arguments.presets:
+        time_preset(name, device, size is FULL, arguments)
 
 
 def time_step(size: Size, device: torch.device, arguments: argparse.Namespace) -> None:
-    step = TrainStep(size, device, arguments.side, arguments.batch, arguments.people, arguments.sig, arguments.compile)
-    for _ in range(3 if device.type == "cuda" else 1):  # compiles, and lets the allocator settle
-        step()
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    seconds = median_seconds(step, arguments.repeats, device)
+    changes = [
+        "train.mode=full",
+        f"optim.batch={arguments.batch}",
+        f"adapter.branch={'sig' if arguments.sig else 'arc'}",
+    ]
+    settings = step_settings(None, [*changes, f"base.precision={'bf16' if size is FULL else 'fp32'}"])
+    step = TrainStep(size, device, arguments.side, arguments.people, settings, arguments.compile)
+    seconds = step_seconds(step, arguments.repeats, device)
     rate = matmul_rate(device, size.dtype)
     with FlopCounterMode(display=False) as counted:
         step()
@@ -83,6 +97,43 @@ def time_step(size: Size, device: torch.device, arguments: argparse.Namespace) -
         print(f"{100 * flops / rate / seconds:.1f} % of the rate")
     if device.type == "cuda":
         print(f"peak memory            {torch.cuda.max_memory_allocated() / 2**30:9.1f} GiB")
+
+
+def time_preset(name: str, device: torch.device, is_full: bool, arguments: argparse.Namespace) -> None:
+    """A preset's operations at full size, counted; on CUDA also its time and memory against the device's limit.
+
+    Operations are those of the step as it is run, recomputed blocks among them.
+    """
+    settings = step_settings(ROOT / "training" / "recipes" / f"{name}.yaml")
+    load, cast = flux_1_load(settings, arguments.side, arguments.people), flux_1_cast(settings)
+    counted = rehearsed(cast, load, settings)
+    predicted = memory_of(cast, load, settings, counted)
+    print(f"preset {name:5} {arguments.side} px, batch {settings.optim.batch}: ", end="")
+    print(f"{counted.flops / TERA / settings.optim.batch:.1f} TFLOP a sample, ", end="")
+    print(f"peak {predicted.peak / GIB:.2f} GiB (computed)", end="")
+    if device.type != "cuda" or not is_full:
+        print("; not run: its models have full size, and this is a CPU or --small")
+        return
+    print(preset_seconds(settings, counted.flops, device, arguments))
+
+
+def preset_seconds(settings: Finetune, flops: int, device: torch.device, arguments: argparse.Namespace) -> str:
+    """What a step of a preset took, in words."""
+    step = TrainStep(FULL, device, arguments.side, arguments.people, settings, arguments.compile)
+    seconds = step_seconds(step, arguments.repeats, device)
+    peak = torch.cuda.max_memory_allocated() / GIB
+    del step
+    share = flops / matmul_rate(device, torch.bfloat16) / seconds
+    return f", {peak:.2f} GiB measured; {seconds:.4f} s a step, {100 * share:.1f} % of the device's limit"
+
+
+def step_seconds(step: Callable[[], None], repeats: int, device: torch.device) -> float:
+    """Median seconds of a step after some that compile, and let the allocator settle; peak memory counts from there."""
+    for _ in range(3 if device.type == "cuda" else 1):
+        step()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    return median_seconds(step, repeats, device)
 
 
 def time_negatives(repeats: int) -> None:
