@@ -133,13 +133,16 @@ def test_a_preset_fits_its_card(name):
 
 
 def test_what_does_not_fit_comes_with_what_would():
-    settings = recipe("80gb")
+    settings = recipe("24gb")
     planner = Planner(flux_1_load(settings), flux_1_cast)
-    assert not planner.plan(settings).memory.fits(24 * GIB)
-    changes, plan = planner.remedy(settings, 24 * GIB)
-    assert plan.memory.fits(24 * GIB)
+    assert not planner.plan(settings).memory.fits(16 * GIB)
+    assert planner.remedy(settings, 16 * GIB)[0] == {"base.precision": "nf4"}
+    changes, plan = planner.remedy(settings, 12 * GIB)
+    assert changes.keys() == {"base.precision", "memory.stream_blocks"}
     assert plan.settings == changed(settings, changes)
-    assert changes["base.precision"] in ("fp8", "nf4")
+    assert plan.memory.fits(12 * GIB)
+    fewer = changed(settings, {**changes, "memory.stream_blocks": changes["memory.stream_blocks"] - 4})
+    assert not planner.plan(fewer).memory.fits(12 * GIB)
     assert planner.remedy(settings, 2 * GIB) is None
 
 
