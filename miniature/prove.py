@@ -47,7 +47,7 @@ OUT = HERE / "PROOF.md"
 SCRATCH = HERE / "scratch" / "proof"
 DOCTOR_RESULTS = HERE / "ablation" / "doctor.jsonl"
 PICTURES = 100
-LEDGER_FORMAT = 1
+LEDGER_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ PARTS = {
         "its people copy the photo that the adapter is shown. Made by `python miniature/doctor_trial.py`.",
         lambda studio, ledger, pictures: None,
         lambda ledger, pictures: doctor_figures(Lines(DOCTOR_RESULTS)),
-        lambda: trial_table(Lines(DOCTOR_RESULTS)) + "\n",
+        lambda: f"{trial_table(Lines(DOCTOR_RESULTS))}\n" if DOCTOR_RESULTS.is_file() else "",
     ),
 }
 
@@ -157,13 +157,14 @@ def report(figures: dict[str, tuple[Figure, ...]], options: argparse.Namespace) 
     return "\n".join(
         (
             "# What the miniature's adapter does\n",
-            f"Measured by `python miniature/prove.py` on {date.today().isoformat()}, {machine()}, on",
-            f"{PEOPLE} people and on scenes that no model was trained on: {options.pictures} pictures for each number",
-            f"of people from {COUNTS[0]} to {COUNTS[-1]}, {STEPS} steps in {arithmetic} at guidance {GUIDANCE:g}, "
-            f"resemblance {options.resemblance:g},",
-            "one photo of each person, boxes where the world's own scenes have their faces. The judge is a recogniser",
-            "of another architecture, trained on other people, that no training of the adapter saw. A target is met by",
-            "the figure itself unless said otherwise; its 95 % interval stands beside it.\n",
+            f"Measured by `python miniature/prove.py{' --bf16' * options.bf16}` on {date.today().isoformat()},",
+            f"{machine()}, on {PEOPLE} people and on scenes that no model was trained on:",
+            f"{options.pictures} pictures for each number of people from {COUNTS[0]} to {COUNTS[-1]}, {STEPS} steps in "
+            f"{arithmetic} at guidance {GUIDANCE:g},",
+            f"resemblance {options.resemblance:g}, one photo of each person, boxes where the world's own scenes have",
+            "their faces. The judge is a recogniser of another architecture, trained on other people; no training of",
+            "the adapter saw it. A target is met by the figure itself unless said otherwise; its 95 % interval stands",
+            "beside it.\n",
             *sections,
         )
     )

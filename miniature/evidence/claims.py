@@ -18,6 +18,7 @@ PLACED = {1: 90.0, 2: 90.0, 3: 80.0, 4: 80.0}
 FOLLOWED = 80.0
 CHANCE = 100 / PEOPLE
 LEAST_SETS = 12
+SHORT_LIST = 10
 
 
 def places_figures(asked: Sequence[AskedLine], exchanged: Sequence[ExchangedLine]) -> tuple[Figure, ...]:
@@ -87,8 +88,15 @@ def _named(asked: Sequence[AskedLine]) -> list[Figure]:
         lines = [line for line in asked if len(line.people) == count]
         name = f"box shows its identity, {word} {'person' if count == 1 else 'people'}"
         figures.append(share(name, _hits(lines, lambda line: line.asked.nearest), PLACED[count]))
-    lost = [face is None for line in asked for face in line.asked.nearest]
-    return [*figures, share("boxes without a face", lost)]
+    ranks = [rank for line in asked for rank in line.asked.ranks]
+    return [
+        *figures,
+        share(
+            f"its identity is among the {SHORT_LIST} nearest",
+            [rank is not None and rank < SHORT_LIST for rank in ranks],
+        ),
+        share("boxes without a face", [rank is None for rank in ranks]),
+    ]
 
 
 def _chance(asked: Sequence[AskedLine]) -> Figure:

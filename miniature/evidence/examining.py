@@ -33,12 +33,14 @@ class Judged:
     """A picture as the judge sees it, box by box in the order of the people asked for.
 
     nearest     of the PEOPLE the one whom the face in the box is most like; None where no face is in it
+    ranks       how many of the PEOPLE are nearer to that face than the one asked for; None where no face is in it
     likeness    cosines of that face with each of the people asked for; None where no face is in it
     sim_gt, sim_ref, copy_paste   the picture's scores against the drawn scene and the photos shown to the adapter;
                                   None where there is nothing to compare with
     """
 
     nearest: Sequence[int | None]
+    ranks: Sequence[int | None]
     likeness: Sequence[Sequence[float] | None]
     sim_gt: float | None
     sim_ref: float | None
@@ -93,6 +95,10 @@ class Examiner:
         rows = [None if face is None else self.gallery @ _unit(generated.vectors[face]) for face in matching.faces]
         return Judged(
             nearest=[None if row is None else int(row.argmax()) for row in rows],
+            ranks=[
+                None if row is None else int((row > row[place]).sum())
+                for row, place in zip(rows, cast.people, strict=True)
+            ],
             likeness=[None if row is None else [float(row[place]) for place in cast.people] for row in rows],
             sim_gt=scores.sim_gt,
             sim_ref=scores.sim_ref,

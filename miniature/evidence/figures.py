@@ -147,9 +147,10 @@ def table(figures: Sequence[Figure]) -> str:
     lines = ["| what | value | 95 % interval | of | target |", "| --- | ---: | ---: | ---: | ---: |"]
     for figure in figures:
         unit = f" {figure.unit}" if figure.unit else ""
-        interval = f"{figure.low:.4g} to {figure.high:.4g}"
-        words = figure.target_words
-        lines.append(f"| {figure.name} | {figure.value:.4g}{unit} | {interval} | {figure.count:,} | {words} |")
+        value, interval = f"{figure.value:.4g}{unit}", f"{figure.low:.4g} to {figure.high:.4g}"
+        if np.isnan(figure.value):
+            value, interval = "not measured", ""
+        lines.append(f"| {figure.name} | {value} | {interval} | {figure.count:,} | {figure.target_words} |")
     return "\n".join(lines) + "\n"
 
 

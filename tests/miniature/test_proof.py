@@ -42,7 +42,9 @@ def value_of(figures, start):
 def seen(people, nearest=None, likeness=None, sim_gt=0.5):
     """A picture in which everybody is who they should be, or as said."""
     row = [[0.9 if place == other else 0.1 for other in range(len(people))] for place in range(len(people))]
-    return Judged(people if nearest is None else nearest, row if likeness is None else likeness, sim_gt, 0.4, 0.1)
+    nearest = people if nearest is None else nearest
+    ranks = [None if face is None else 12 * (face != person) for face, person in zip(nearest, people, strict=True)]
+    return Judged(nearest, ranks, row if likeness is None else likeness, sim_gt, 0.4, 0.1)
 
 
 def line(number, people, **changes):
@@ -91,6 +93,7 @@ def test_a_lost_face_and_a_stranger_are_missed(lines):
     figures = claims._named(lines)
     assert value_of(figures, "box shows its identity, two people").value == pytest.approx(90)
     assert value_of(figures, "boxes without a face").value == 1
+    assert value_of(figures, "its identity is among").value == 98
 
 
 def test_boxes_that_do_not_swap_people_are_told(lines):
@@ -171,6 +174,7 @@ def test_a_doctor_is_believed_from_twelve_sets_on():
     assert few[0].value == pytest.approx(1)
     assert not few[-1].reached
     assert [figure.reached for figure in claims.doctor_figures([])] == [False]
+    assert "| not measured |  | 0 | 0 (missed) |" in table(claims.doctor_figures([]))
 
 
 def test_a_share_stays_within_a_hundred():
@@ -331,6 +335,7 @@ def test_the_examiner_knows_the_drawn_people(reader):
 
     judged = examiner.judged(one.drawn, one)
     assert judged.nearest == list(one.people)
+    assert judged.ranks == [0, 0]
     assert judged.sim_gt == pytest.approx(1)
     assert judged.likeness[0][0] == pytest.approx(1, abs=1e-4)
     empty = examiner.judged(np.zeros_like(one.drawn), one)
