@@ -27,7 +27,7 @@ SAID = (
 )
 SEEDS = (1, 2)
 SECONDS = 1800
-SHOWN = {"SaveImage": "picture", "WithAnyoneLayout": "layout", "WithAnyoneIdentityMeter": "identity_meter"}
+SHOWN = {"SaveImage": "picture", "WithAnyoneIdentityMeter": "identity_meter"}
 
 
 def to_files(folder: Path) -> None:
@@ -35,14 +35,15 @@ def to_files(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with ComfyServer() as server:
         print(f"A real ComfyUI runs the miniature workflow at {server.url}.", flush=True)
-        run_without_sampling(server)
+        get_ready(server, folder)
         for seed in SEEDS:
             graph = with_seed(shipped_graph(WORKFLOW), seed)
             started = time.monotonic()
             history = server.run(graph, SECONDS)
             pictures = node_of(graph, "EmptySD3LatentImage")["batch_size"]
             print(f"Seed {seed}: {pictures} pictures in {time.monotonic() - started:.1f} seconds.")
-            copy_pictures(server, history, graph, folder, seed)
+            for kind, name in SHOWN.items():
+                copy_pictures(server, history, graph, kind, folder / f"{name}_{seed}")
             told = json.loads(history["outputs"][id_of(graph, "PreviewAny")]["text"][0])
             path = folder / f"identity_meter_{seed}.json"
             path.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -50,13 +51,14 @@ def to_files(folder: Path) -> None:
     print(SAID)
 
 
-def run_without_sampling(server: ComfyServer) -> None:
-    """One step, so that every model is loaded and everybody recognised before the time is taken."""
+def get_ready(server: ComfyServer, folder: Path) -> None:
+    """One step, so that models are loaded, people recognised and places drawn before the time is taken."""
     graph = with_seed(shipped_graph(WORKFLOW), 0)
     node_of(graph, "WithAnyoneScheduler").update(steps=1)
     started = time.monotonic()
-    server.run(graph, SECONDS)
-    print(f"Models loaded and people recognised in {time.monotonic() - started:.1f} seconds.", flush=True)
+    history = server.run(graph, SECONDS)
+    print(f"Models loaded and people recognised in {time.monotonic() - started:.1f} seconds.")
+    copy_pictures(server, history, graph, "WithAnyoneLayout", folder / "layout")
 
 
 def with_seed(graph: Graph, seed: int) -> Graph:
@@ -64,13 +66,12 @@ def with_seed(graph: Graph, seed: int) -> Graph:
     return graph
 
 
-def copy_pictures(server: ComfyServer, history: dict[str, Any], graph: Graph, folder: Path, seed: int) -> None:
-    """Pictures, and layout and the meter's table and plot, as KIND_SEED_NUMBER."""
-    for kind, name in SHOWN.items():
-        for number, file in enumerate(server.images(history, id_of(graph, kind)), 1):
-            path = folder / f"{name}_{seed}_{number}{file.suffix}"
-            shutil.copy(file, path)
-            print(f"  {path}")
+def copy_pictures(server: ComfyServer, history: dict[str, Any], graph: Graph, kind: str, path: Path) -> None:
+    """What a node of this kind has made, as PATH_NUMBER."""
+    for number, file in enumerate(server.images(history, id_of(graph, kind)), 1):
+        copy = path.with_name(f"{path.name}_{number}{file.suffix}")
+        shutil.copy(file, copy)
+        print(f"  {copy}", flush=True)
 
 
 def verdict(told: dict[str, Any]) -> list[str]:

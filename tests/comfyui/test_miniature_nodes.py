@@ -51,9 +51,6 @@ def test_the_adapter_is_opened_by_its_shapes(folder):
     assert not adapter.fp8
 
 
-@pytest.mark.skipif(
-    not (weights_folder.WEIGHTS / weights_folder.ADAPTER).exists(), reason="the miniature's adapter is not there"
-)
 def test_the_shipped_adapter_fits_the_shipped_model():
     file = miniature.MiniatureAdapter.execute().result[0].file
     assert set(file.shapes) == {Branch.ARC, Branch.SIG}

@@ -1,7 +1,6 @@
 """Every shipped workflow in a real ComfyUI server, as it is but for its largest loaders."""
 
 import pytest
-from withanyone_pack.miniature.weights_folder import ADAPTER, WEIGHTS
 from withanyone_pack.tests.comfyui.exchange import STANDINS, with_standins
 from withanyone_pack.tests.comfyui.server import ComfyServer
 from withanyone_pack.tests.comfyui.small_graphs import GRAPHS, NAMES, id_of, pixels, shipped_graph, upstream_of
@@ -46,8 +45,6 @@ def run(server):
     finished = {}
 
     def run_once(name):
-        if name == "miniature" and not (WEIGHTS / ADAPTER).exists():
-            pytest.skip("the miniature's adapter is not there")
         if name not in finished:
             graph = with_standins(shipped_graph(name))
             finished[name] = graph, server.run(graph)
