@@ -75,7 +75,7 @@ def _looks(settings: Finetune, sources: Sources) -> Iterator[tuple[str, Callable
     yield "adapter", lambda: _adapter(settings)
     if settings.id_loss.recogniser is not None:
         yield "recogniser", lambda: f"{Recogniser.load(settings.id_loss.recogniser).name}, differentiable"
-    for part in phases_of(settings):
+    for part in {part.data.cache: part for part in phases_of(settings)}.values():
         yield "prepared photos", lambda part=part: _photos(part, sources)
     yield "photos and models", lambda: _same_models(settings, sources)
     if settings.eval.judges:
