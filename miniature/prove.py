@@ -157,7 +157,7 @@ def report(figures: dict[str, tuple[Figure, ...]], options: argparse.Namespace) 
     return "\n".join(
         (
             "# What the miniature's adapter does\n",
-            f"Measured by `python miniature/prove.py{' --bf16' * options.bf16}` on {date.today().isoformat()},",
+            f"Measured by `{_command(options)}` on {date.today().isoformat()},",
             f"{machine()}, on {PEOPLE} people and on scenes that no model was trained on:",
             f"{options.pictures} pictures for each number of people from {COUNTS[0]} to {COUNTS[-1]}, {STEPS} steps in "
             f"{arithmetic} at guidance {GUIDANCE:g},",
@@ -168,6 +168,12 @@ def report(figures: dict[str, tuple[Figure, ...]], options: argparse.Namespace) 
             *sections,
         )
     )
+
+
+def _command(options: argparse.Namespace) -> str:
+    """What to type for the same figures."""
+    changed = f" --pictures {options.pictures}" if options.pictures != PICTURES else ""
+    return f"python miniature/prove.py{changed}{' --bf16' * options.bf16}"
 
 
 def _studio(options: argparse.Namespace, ledger: Ledger) -> Studio:
