@@ -32,7 +32,8 @@ def test_only_packages_with_names_of_their_own_are_installed():
 
 def test_the_core_is_imported_without_any_of_its_hosts():
     """Every module but the sockets, in a process where ComfyUI, diffusers, transformers and insightface are barred."""
-    sockets = ROOT / "withanyone_core/injection/comfyui", ROOT / "withanyone_core/injection/diffusers.py"
+    injection = ROOT / "withanyone_core/injection"
+    sockets = injection / "comfyui", injection / "diffusers.py", injection / "placing.py"
     modules = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for path in CORE

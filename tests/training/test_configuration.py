@@ -123,7 +123,7 @@ def test_identity_losses_need_a_recogniser():
         ("lr=1", r"did you mean optim\.lr\?"),
         ("data.paired=1", r"did you mean data\.paired_ratio\?"),
         ("data.paired_ratio=1.5", r"data\.paired_ratio is 1\.5: input should be less than or equal to 1"),
-        ("train.mode=all", r"train\.mode is 'all': input should be 'full', 'kv_out' or 'lora'"),
+        ("train.mode=all", r"train\.mode is 'all': input should be 'full', 'kv_out', 'lora' or 'tokens'"),
     ],
 )
 def test_mistakes_are_named(change, words):
