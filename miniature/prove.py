@@ -41,6 +41,7 @@ from miniature.recipes.cards import machine
 from miniature.steering import RESEMBLANCE, PhotoReader, shipped_photo_reader, shipped_steered_painter
 from miniature.weights_folder import WEIGHTS
 from training.evaluation.records import Lines
+from withanyone_core.adapter.strength import FROM_SLIDER, branch_weights
 
 HERE = Path(__file__).resolve().parent
 OUT = HERE / "PROOF.md"
@@ -131,7 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    settings = {"resemblance": options.resemblance, "bf16": options.bf16, "steps": STEPS, "format": LEDGER_FORMAT}
+    settings = {name: getattr(options, name) for name in ("resemblance", "id_weight", "siglip_weight", "bf16")}
+    settings |= {"steps": STEPS, "format": LEDGER_FORMAT}
     ledger = Ledger(options.scratch, key_of(options.weights, settings))
     measured = options.only or list(PARTS)
     studio = _studio(options, ledger)
@@ -161,7 +163,7 @@ def report(figures: dict[str, tuple[Figure, ...]], options: argparse.Namespace) 
             f"{machine()}, on {PEOPLE} people and on scenes that no model was trained on:",
             f"{options.pictures} pictures for each number of people from {COUNTS[0]} to {COUNTS[-1]}, {STEPS} steps in "
             f"{arithmetic} at guidance {GUIDANCE:g},",
-            f"resemblance {options.resemblance:g}, one photo of each person, boxes where the world's own scenes have",
+            f"{_strength(options)}, one photo of each person, boxes where the world's own scenes have",
             "their faces. The judge is a recogniser of another architecture, trained on other people; no training of",
             "the adapter saw it. A target is met by the figure itself unless said otherwise; its 95 % interval stands",
             "beside it.\n",
@@ -172,8 +174,21 @@ def report(figures: dict[str, tuple[Figure, ...]], options: argparse.Namespace) 
 
 def _command(options: argparse.Namespace) -> str:
     """What to type for the same figures."""
-    changed = f" --pictures {options.pictures}" if options.pictures != PICTURES else ""
-    return f"python miniature/prove.py{changed}{' --bf16' * options.bf16}"
+    usual = {"pictures": PICTURES, "resemblance": RESEMBLANCE, "id_weight": FROM_SLIDER, "siglip_weight": FROM_SLIDER}
+    given = {name: getattr(options, name) for name in usual}
+    changed = [f" --{name.replace('_', '-')} {given[name]:g}" for name in usual if given[name] != usual[name]]
+    return f"python miniature/prove.py{''.join(changed)}{' --bf16' * options.bf16}"
+
+
+def _strength(options: argparse.Namespace) -> str:
+    """The adapter's settings in words."""
+    words = [f"resemblance {options.resemblance:g}"]
+    words += [
+        f"{name} {value:g}"
+        for name, value in (("id_weight", options.id_weight), ("siglip_weight", options.siglip_weight))
+        if value != FROM_SLIDER
+    ]
+    return ", ".join(words)
 
 
 def _studio(options: argparse.Namespace, ledger: Ledger) -> Studio:
@@ -181,7 +196,8 @@ def _studio(options: argparse.Namespace, ledger: Ledger) -> Studio:
     reader = shipped_photo_reader(options.weights)
     reader = PhotoReader(RememberedFaces(reader.analysis), reader.encode)
     examiner = make_examiner(options.weights, reader.analysis, ledger)
-    return Studio(painter, References(reader), examiner, options.resemblance)
+    weights = branch_weights(painter.adapter.shapes, options.resemblance, options.id_weight, options.siglip_weight)
+    return Studio(painter, References(reader), examiner, weights)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -195,6 +211,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, default=OUT, metavar="FILE", help="the report (default: %(default)s)")
     add("--scratch", type=Path, default=SCRATCH, metavar="DIR", help="what was measured (default: %(default)s)")
     add("--resemblance", type=float, default=RESEMBLANCE, metavar="R", help="of Apply WithAnyone (default: 0.5)")
+    add("--id-weight", type=float, default=FROM_SLIDER, metavar="W", help="of the arc branch, in place of the slider")
+    add("--siglip-weight", type=float, default=FROM_SLIDER, metavar="W", help="of the sig branch")
     add("--bf16", action="store_true", help="paint in half the time where the processor knows bfloat16")
     add("--threads", type=_positive, metavar="N", help="of torch")
     return parser

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from withanyone_core.adapter.shape import Branch
 from withanyone_core.injection.diffusers import members
 from withanyone_core.layout import CELL_PX
 from withanyone_core.meter import Meter, picked
@@ -76,18 +77,18 @@ class PickedLine:
 
 @dataclass(frozen=True, eq=False)
 class Studio:
-    """All that paints and examines."""
+    """All that paints and examines; `weights` are the branches'."""
 
     painter: SteeredPainter
     references: References
     examiner: Examiner
-    resemblance: float
+    weights: Mapping[Branch, float]
 
     def paint(self, pictures: Sequence[Cast], what: str, alone: bool = False, **changes: Any) -> np.ndarray:
         """The casts painted; `alone` at weight 0 of both branches, `changes` as of `References.wanted`."""
-        weights = dict.fromkeys(self.painter.adapter.shapes, 0.0) if alone else None
+        weights = dict.fromkeys(self.weights, 0.0) if alone else self.weights
         wanted = [self.references.wanted(each, **changes) for each in pictures]
-        return self.painter.paint(wanted, self.resemblance, weights, what=what)
+        return self.painter.paint(wanted, weights=weights, what=what)
 
 
 def write_asked(studio: Studio, ledger: Ledger, pictures: int) -> None:

@@ -358,12 +358,14 @@ def test_the_command_measures_once_and_writes_a_report(weights, tmp_path, monkey
     monkeypatch.setattr(examining, "PORTRAITS", 1)
     out = tmp_path / "PROOF.md"
     arguments = ["--weights", weights, "--scratch", tmp_path / "kept", "--out", out, "--pictures", 1]
-    arguments = [str(each) for each in arguments]
+    arguments = [str(each) for each in (*arguments, "--id-weight", 1)]
 
     assert prove.main([*arguments, "--only", "places"]) == 1
     assert "missed" in capsys.readouterr().out
     report = out.read_text()
     assert "## Who is where" in report
+    assert "`python miniature/prove.py --pictures 1 --id-weight 1`" in report
+    assert "resemblance 0.5, id_weight 1, one photo" in report
     assert "| box shows its identity, four people | " in report
     assert "## What the caption says" not in report
     (kept,) = (tmp_path / "kept").glob("*.asked.jsonl")
