@@ -56,7 +56,7 @@ def test_a_killed_process_ends_the_run_in_words_and_leaves_a_checkpoint(tmp_path
     told = " ".join(ended.stderr.split())
     assert "Another process of the run has ended" in told or "ended from outside (SIGTERM)" in told, ended.stderr
     assert "SIGKILL" in told
-    assert f'File "{ROOT}' not in ended.stderr  # the launcher shows a traceback of its own; ours ends in words
+    assert f'File "{ROOT}/training' not in ended.stderr  # the launcher shows a traceback of its own; ours ends in words
     latest = checkpoints(tmp_path / "run")[-1]
     assert latest.name == "ckpt-000004"
     assert time.time() - latest.stat().st_mtime < SOON, "the others were left waiting"
