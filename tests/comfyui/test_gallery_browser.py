@@ -51,7 +51,9 @@ class Gallery(LayoutPage):
         return self.driver.find_elements(By.CSS_SELECTOR, ".withanyone-people-list > button")
 
     def files(self):
-        return [button.get_attribute("data-name") for button in self.people()]
+        """In one go, for the page draws its list anew while it is looked at."""
+        named = "return [...document.querySelectorAll('.withanyone-people-list > button')].map(b => b.dataset.name)"
+        return self.page.call(named)
 
     def chosen(self):
         marked = [b.get_attribute("data-name") for b in self.people() if b.get_attribute("aria-pressed") == "true"]
