@@ -15,7 +15,8 @@ from withanyone_core.schedule import released_sigmas
 
 from .models.autoencoder import LATENT_CHANNELS, PIXELS_A_CELL, SCALE, SHIFT
 from .recipes.autoencoder import shipped_autoencoder
-from .recipes.picture_model import PictureModel, word_ids
+from .recipes.caption_ids import word_ids
+from .recipes.picture_model import PictureModel
 from .recipes.scenes import SIZE_PX
 from .weights_folder import CLIP, FLUX, T5, WEIGHTS
 

@@ -1,50 +1,28 @@
 """Recipe of the picture model and, learnt with it from nothing, of the two readers of captions."""
 
 import json
-import os
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from withanyone_core.flux_keys import to_comfyui
 
-from ..models.autoencoder import SCALE, SHIFT
 from ..models.backbone import CELL_LATENTS, diffusers_flux
-from ..models.text import (
-    CLIP_TOKENS,
-    PAD_ID,
-    SPECIAL,
-    SPECIAL_NAMES,
-    T5_TOKENS,
-    clip_encoder,
-    t5_encoder,
-    word_tokenizer,
-)
-from ..weights_folder import CLIP, CLIP_WORDS, CODER, FLUX, T5, T5_WORDS, WEIGHTS
+from ..models.text import CLIP_TOKENS, SPECIAL, SPECIAL_NAMES, T5_TOKENS, clip_encoder, t5_encoder, word_tokenizer
+from ..weights_folder import CLIP, CLIP_WORDS, FLUX, T5, T5_WORDS
 from ..world.captions import WORDS
-from .autoencoder import shipped_autoencoder
-from .cards import digest_of
-from .scenes import feature_cells, scene_pool, signed_pixels, training_scene
+from .caption_ids import word_ids
+from .coded_scenes import PictureBatch, coded_scenes
+from .face_reader import FaceReader, face_crops
 from .training import Recipe
 
-SCENES = 16_000
-PICTURES_A_STEP = 32
-CODED_AT_ONCE = 64
-NO_CAPTION_SHARE = 0.1
-FEATURE_WEIGHT = 5.0  # of the loss where a face's features are: a quarter of a picture, and all of a mood
-# FLUX.1-dev is distilled: how strongly the caption pulls is an input, 1 for not more than in nature. Ours learns that
-# from its own difference with and without caption ("model guidance", arXiv 2502.12154), once there is one to speak of.
-GUIDED_SHARE, PLAIN_STEPS = 0.25, 8_000
-LARGEST_GUIDANCE = 5.0
-# of classifier-free guidance for each step of the input: people set 3.5 to 4, and this model is best pulled by about 2
-PULL = 0.4
+# Of classifier-free guidance for each step of the input: people set 3.5 to 4, and this model is best pulled by
+# nearly 3.
+PULL = 0.6
 
 
 class PictureModel(nn.Module):
@@ -70,75 +48,49 @@ class PictureModel(nn.Module):
         return unpacked(velocity, rows, columns)
 
 
-class CodedScenes:
-    """Scenes as the sampler sees them, mixed with noise, beside their captions' word ids.
+class InTraining(nn.Module):
+    """The picture model and the reader that it learns from, which is thrown away."""
 
-    mean, deviation  of the scenes' latents, [scenes, 16, h, w]
-    features         bool [scenes, h, w]: where moods and directions are to be seen
-    seconds          what rendering and coding took
-    """
-
-    def __init__(
-        self,
-        mean: np.ndarray,
-        deviation: np.ndarray,
-        features: np.ndarray,
-        captions: Sequence[str],
-        seed: int,
-        seconds: float = 0.0,
-        size: int = PICTURES_A_STEP,
-    ) -> None:
-        self._mean, self._deviation, self._features = mean, deviation, features
-        self._t5_ids, self._clip_ids = word_ids(captions)
-        self._seed, self._size = seed, size
-        self.seconds = seconds
-
-    def __call__(self, step: int) -> tuple[Tensor, ...]:
-        """Mixed latents [B, 16, h, w], noise levels [B], guidances [B], word ids for T5 [B, 32] and for CLIP [B, 40].
-
-        Last the velocity to learn, [B, 16, h, w], before any guidance, and the weight of each place, [B, 1, h, w].
-        """
-        rng = np.random.default_rng([self._seed, 1, step])
-        chosen = np.sort(rng.choice(len(self._mean), self._size, replace=False))
-        mean, deviation = (part[chosen].astype(np.float32) for part in (self._mean, self._deviation))
-        noise = rng.standard_normal
-        clean = mean + deviation * noise(mean.shape, np.float32)
-        end = noise(mean.shape, np.float32)
-        # Logit-normal and a little towards noise, where a picture's plan is made; uniform draws learn that slower.
-        level = 1 / (1 + np.exp(-noise(self._size, np.float32) - 0.3))
-        share = level[:, None, None, None]
-        guided = (rng.random(self._size) < GUIDED_SHARE) & (step >= PLAIN_STEPS)
-        guidance = np.where(guided, rng.uniform(1, LARGEST_GUIDANCE, self._size), 1).astype(np.float32)
-        said = torch.from_numpy(guided | (rng.random(self._size) >= NO_CAPTION_SHARE))[:, None]
-        t5_ids, clip_ids = (
-            torch.where(said, ids[chosen], nothing)
-            for ids, nothing in zip((self._t5_ids, self._clip_ids), word_ids([""]), strict=True)
-        )
-        mixed, velocity = (torch.from_numpy(part) for part in ((1 - share) * clean + share * end, end - clean))
-        weight = torch.from_numpy(np.where(self._features[chosen, None], FEATURE_WEIGHT, 1).astype(np.float32))
-        return mixed, torch.from_numpy(level), torch.from_numpy(guidance), t5_ids, clip_ids, velocity, weight
+    def __init__(self) -> None:
+        super().__init__()
+        self.model, self.reader = PictureModel(), FaceReader()
 
 
-def block_matrices(model: PictureModel) -> Iterator[nn.Parameter]:
+def block_matrices(module: InTraining) -> Iterator[nn.Parameter]:
     """The matrices inside the backbone's blocks."""
-    for block in (*model.flux.transformer_blocks, *model.flux.single_transformer_blocks):
+    flux = module.model.flux
+    for block in (*flux.transformer_blocks, *flux.single_transformer_blocks):
         yield from (parameter for parameter in block.parameters() if parameter.ndim == 2)
 
 
-def velocity_loss(model: PictureModel, batch: tuple[Tensor, ...]) -> Tensor:
-    """Weighted mean of squared differences of velocities, for guided pictures of what their caption pulls further to.
+def picture_loss(module: InTraining, parts: tuple[Tensor, ...]) -> Tensor:
+    """Error of the velocities, misreadings of the pictures that they foresee, and what the reader itself has to learn.
 
-    The weights change what is learnt first and not what is learnt in the end.
+    Without the second, what captions say of faces is learnt last of all.
     """
-    mixed, level, guidance, t5_ids, clip_ids, velocity, weight = batch
-    guided = guidance > 1
-    if guided.any():
-        pulled = caption_pull(model, mixed[guided], level[guided], t5_ids[guided], clip_ids[guided])
-        velocity = velocity.index_put(
-            (guided,), PULL * (guidance[guided, None, None, None] - 1) * pulled, accumulate=True
-        )
-    errors = (model(mixed, level, guidance, t5_ids, clip_ids).float() - velocity).square().mean(dim=1, keepdim=True)
+    batch = PictureBatch(*parts)
+    model, reader = module.model, module.reader
+    velocity = model(batch.mixed, batch.level, batch.guidance, batch.t5_ids, batch.clip_ids).float()
+    crops = face_crops(batch.clean(velocity), batch.owner, batch.box)
+    taught = (batch.reading_weight * reader.teaching_loss(crops, batch.answer)).mean()
+    learnt = reader.learning_loss(face_crops(batch.clean(batch.velocity), batch.owner, batch.box), batch.answer)
+    return velocity_error(velocity, guided_velocity(model, batch), batch.weight) + taught + learnt
+
+
+def velocity_error(velocity: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean of squared differences; the weights change what is learnt first and not what is learnt at last."""
+    errors = (velocity - target).square().mean(dim=1, keepdim=True)
     return (weight * errors).sum() / weight.sum()
+
+
+def guided_velocity(model: PictureModel, batch: PictureBatch) -> Tensor:
+    """The velocity to learn [B, 16, h, w]: of guided pictures the one that their caption pulls further to."""
+    guided = batch.guidance > 1
+    if not guided.any():
+        return batch.velocity
+    pulled = caption_pull(model, batch.mixed[guided], batch.level[guided], batch.t5_ids[guided], batch.clip_ids[guided])
+    further = PULL * (batch.guidance[guided, None, None, None] - 1) * pulled
+    return batch.velocity.index_put((guided,), further, accumulate=True)
 
 
 @torch.no_grad()
@@ -171,40 +123,9 @@ def positions(rows: int, columns: int) -> Tensor:
     return torch.stack((torch.zeros_like(row), row, column), dim=-1).reshape(-1, 3).float()
 
 
-def word_ids(captions: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Ids for T5 [captions, 32] and for CLIP [captions, 40], padded. ValueError for a caption that is too long."""
-    return _ids(captions, starts=False, length=T5_TOKENS), _ids(captions, starts=True, length=CLIP_TOKENS)
-
-
-def coded_scenes(scratch: Path, seed: int) -> CodedScenes:
-    """The first scenes of a seed, rendered and coded once into `scratch` by the shipped coder."""
-    pool = scene_pool(scratch, seed, SCENES)
-    started = time.monotonic()
-    digest = digest_of(WEIGHTS / CODER).sha256[:8]
-    path = scratch / f"latents_{seed}_{SCENES}_{digest}.npy"
-    if not path.exists():
-        with path.with_suffix(".part").open("wb") as file:
-            np.save(file, coded(pool.pixels))
-        os.replace(path.with_suffix(".part"), path)
-    mean, deviation = np.load(path, mmap_mode="r")
-    features = np.stack([feature_cells(training_scene(seed, index), mean.shape[-1]) for index in range(SCENES)])
-    return CodedScenes(mean, deviation, features, pool.captions, seed, pool.seconds + time.monotonic() - started)
-
-
-@torch.inference_mode()
-@torch.autocast("cpu", torch.bfloat16)  # half the time for an error far below the posterior's own deviation
-def coded(pixels: np.ndarray) -> np.ndarray:
-    """Mean and deviation of scenes' latents as the sampler sees them, float16 [2, scenes, 16, 20, 20]."""
-    autoencoder = shipped_autoencoder()
-    starts = tqdm(range(0, len(pixels), CODED_AT_ONCE), desc="coding scenes", disable=None)
-    blocks = [autoencoder.encode(signed_pixels(pixels[start : start + CODED_AT_ONCE])).latent_dist for start in starts]
-    means = torch.cat([(block.mean.float() - SHIFT) * SCALE for block in blocks])
-    deviations = torch.cat([block.std.float() * SCALE for block in blocks])
-    return torch.stack((means, deviations)).half().numpy()
-
-
-def export(model: PictureModel, folder: Path) -> tuple[Path, ...]:
+def export(module: InTraining, folder: Path) -> tuple[Path, ...]:
     """Writes the three models under the names that ComfyUI's users know, and the two vocabularies."""
+    model = module.model
     states = {FLUX: to_comfyui(model.flux.state_dict()), CLIP: clip_names(model.clip), T5: t5_names(model.t5)}
     for name, state in states.items():
         save_file({key: value.half().cpu().contiguous() for key, value in state.items()}, folder / name)
@@ -236,22 +157,13 @@ def save_vocabulary(tokenizer: Tokenizer, length: int, folder: Path) -> tuple[Pa
     return words, settings
 
 
-def _ids(captions: Sequence[str], starts: bool, length: int) -> Tensor:
-    tokenizer = word_tokenizer(WORDS, starts)
-    encoded = [entry.ids for entry in tokenizer.encode_batch(list(captions))]
-    longest = max(len(ids) for ids in encoded)
-    if longest > length:
-        raise ValueError(f"A caption has {longest} tokens; the model reads {length}. Name less.")
-    return torch.tensor([ids + [PAD_ID] * (length - len(ids)) for ids in encoded])
-
-
 RECIPE = Recipe(
     name="picture_model",
-    steps=9_200,
+    steps=14_200,
     learning_rate=1e-3,
-    build=PictureModel,
+    build=InTraining,
     batches=coded_scenes,
-    loss=velocity_loss,
+    loss=picture_loss,
     export=export,
     weight_decay=0.01,
     warmup=200,
