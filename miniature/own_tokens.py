@@ -33,7 +33,7 @@ from withanyone_core.metrics.judges import load_judge
 
 HERE = Path(__file__).resolve().parent
 OUT, SCRATCH = HERE / "TOKENS.md", HERE / "scratch" / "own_tokens"
-PEOPLE, PHOTOS, PICTURES, STEPS = 24, 8, 8, 80
+PEOPLE, PHOTOS, PICTURES, STEPS = 24, 8, 8, 150
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
