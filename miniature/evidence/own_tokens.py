@@ -50,7 +50,7 @@ _SMALL_WORLD = (
     "optim.accum=1",
     "memory.checkpoint_blocks=false",
     "memory.checkpoint_vae=false",
-    # as in training/recipes/miniature.yaml, stronger: drawn people differ in less than the recipe's
+    # stronger than in training/recipes/tokens.yaml: drawn people differ in less than people do
     "optim.lr=2e-2",
     "id_loss.weight=1.0",
     "id_loss.t_max=0.8",

@@ -94,7 +94,7 @@ class CodedScenes:
         mean, deviation = (part[chosen].astype(np.float32) for part in (self._mean, self._deviation))
         noise = rng.standard_normal
         clean = mean + deviation * noise(mean.shape, np.float32)
-        end = noise(mean.shape, np.float32)
+        pure = noise(mean.shape, np.float32)
         middle = MIDDLE_LEVEL if step < READING_FROM else LATER_MIDDLE_LEVEL
         level = 1 / (1 + np.exp(-noise(self._size, np.float32) - middle))
         share = level[:, None, None, None]
@@ -107,11 +107,18 @@ class CodedScenes:
         )
         weight = np.where(self._features[chosen, None], FEATURE_WEIGHT, 1).astype(np.float32)
         faces = self._faces.of(chosen)
-        reading = READING_WEIGHT * (step >= READING_FROM) * said[faces.owner, 0]
-        arrays = ((1 - share) * clean + share * end, level, guidance)
-        rest = (end - clean, weight, faces.owner, faces.box, faces.answer)
         return PictureBatch(
-            *map(torch.from_numpy, arrays), t5_ids, clip_ids, *map(torch.from_numpy, rest), reading.float()
+            mixed=torch.from_numpy((1 - share) * clean + share * pure),
+            level=torch.from_numpy(level),
+            guidance=torch.from_numpy(guidance),
+            t5_ids=t5_ids,
+            clip_ids=clip_ids,
+            velocity=torch.from_numpy(pure - clean),
+            weight=torch.from_numpy(weight),
+            owner=torch.from_numpy(faces.owner),
+            box=torch.from_numpy(faces.box),
+            answer=torch.from_numpy(faces.answer),
+            reading_weight=READING_WEIGHT * (step >= READING_FROM) * said[faces.owner, 0].float(),
         )
 
 
@@ -128,8 +135,9 @@ def coded_scenes(scratch: Path, seed: int) -> CodedScenes:
     mean, deviation = np.load(path, mmap_mode="r")
     scenes = [training_scene(seed, index) for index in range(SCENES)]
     features = np.stack([feature_cells(scene, mean.shape[-1]) for scene in scenes])
+    faces = faces_of(scenes)
     seconds = pool.seconds + time.monotonic() - started
-    return CodedScenes(mean, deviation, features, faces_of(scenes), pool.captions, seed, seconds)
+    return CodedScenes(mean, deviation, features, faces, pool.captions, seed, seconds)
 
 
 @torch.inference_mode()

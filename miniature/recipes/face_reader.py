@@ -1,7 +1,7 @@
 """Reads moods and directions off coded faces, so that the picture model learns what a caption says of them.
 
-A mood is a thousandth of a velocity's error, and is learnt last. The reader says how likely a foreseen picture shows
-what was asked for, in one number that falls as soon as the model listens: as the identity losses do for who it is.
+Of a velocity's error a mood is very little, and so it is learnt last. The reader says how likely a foreseen picture
+shows what was asked for, which is all about moods and directions: as the identity losses are about who it is.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..world.renderer import seen_faces
 from ..world.scene import Scene
 from .scenes import SIZE_PX
 
-SIDE = 8  # of a face as it is read, in latents: what it takes in a picture of two
+SIDE = 8  # of a face as it is read, in latents: four cells, which the faces of a picture of four still cover
 ROUGHEST = 0.5  # deviation of the noise that the reader learns to see through; foreseen pictures are no clear ones
 
 

@@ -63,4 +63,4 @@ def test_the_demo_s_address_opens_its_workflow(page):
     wanted = sorted(node["type"] for node in shipped_workflow(WORKFLOW)["nodes"])
     opened = Page(page.driver, page_of(url))
     shown = "return app.rootGraph.nodes.map(node => node.type).sort()"
-    WebDriverWait(page.driver, READY_SECONDS).until(lambda _: opened.call(shown) == wanted)
+    assert WebDriverWait(page.driver, READY_SECONDS).until(lambda _: opened.call(shown) == wanted)
