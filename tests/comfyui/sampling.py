@@ -74,3 +74,8 @@ def sample(
     latent = torch.zeros_like(start) if latent is None else latent
     euler = comfy.samplers.sampler_object("euler")
     return guider.sample(start, latent, euler, torch.tensor(sigmas), disable_pbar=True, seed=0, **choices)
+
+
+def difference(a: Tensor, b: Tensor) -> float:
+    """The largest, of the largest value in b."""
+    return ((a - b).abs().max() / b.abs().max()).item()

@@ -20,6 +20,7 @@ KINDS = {
     "fused": ("optim.fused=true",),
     "phases": ("phases=[{until_step: 3, overrides: {data.text_dropout: 1, data.paired_ratio: 0}}]",),
 }
+OF_THE_MACHINE = ("s_per_step", "wait_share", "memory_gib")
 
 
 class Stopped(Exception):
@@ -48,9 +49,7 @@ def run(folder, *changes, stop_after=None):
 
 def rows(folder):
     with (folder / "metrics.csv").open() as stream:
-        return [
-            {k: v for k, v in row.items() if k not in ("s_per_step", "wait_share", "memory_gib")} for row in csv.DictReader(stream)
-        ]
+        return [{name: row[name] for name in row if name not in OF_THE_MACHINE} for row in csv.DictReader(stream)]
 
 
 def assert_same_state(first, second):

@@ -1,7 +1,7 @@
 """InfoNCE with extended negatives: a generated face is to resemble its own person more than thousands of others.
 
-The negatives of a face are the other faces of its batch, in all processes, and rows of a bank, drawn by index. Letters in tensor names:
-F faces, E length of a face vector, K draws, N rows of the bank.
+The negatives of a face are the other faces of its batch, in all processes, and rows of a bank, drawn by index. Letters
+in tensor names: F faces, E length of a face vector, K draws, N rows of the bank.
 """
 
 from collections.abc import Sequence
