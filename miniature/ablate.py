@@ -17,7 +17,7 @@ if not __package__:
 HERE = Path(__file__).resolve().parent
 RESULTS, PAGE, PLOT = HERE / "ablation/results.jsonl", HERE / "ABLATION.md", HERE / "ablation.png"
 RECIPE = HERE.parent / "training/recipes/miniature.yaml"
-STEPS, START_STEPS, PICTURES, SAMPLER_STEPS = 300, 3_000, 64, 12
+STEPS, START_STEPS, PICTURES, SAMPLER_STEPS = 250, 3_000, 48, 12
 SEEDS = (0, 1, 2)
 _START = "adapter that all runs start from, or a file a branch, such as checkpoints (default: one is made)"
 IDENTITIES = 240

@@ -23,15 +23,34 @@ SCENES = 16_000
 PICTURES_A_STEP = 32
 CODED_AT_ONCE = 64
 NO_CAPTION_SHARE = 0.1
-# Logit-normal draws of noise levels lie around this, first a little and then far towards noise: people are painted
-# before they have moods, and which way a head turns is settled where nearly all is noise.
-MIDDLE_LEVEL, LATER_MIDDLE_LEVEL = 0.3, 0.8
-READING_FROM, READING_WEIGHT = 10_100, 0.3
 FEATURE_WEIGHT = 5.0  # of the loss where a face's features are: a quarter of a picture, and all of a mood
 # FLUX.1-dev is distilled: how strongly the caption pulls is an input, 1 for not more than in nature. Ours learns that
 # from its own difference with and without caption ("model guidance", arXiv 2502.12154), once there is one to speak of.
 GUIDED_SHARE, PLAIN_STEPS = 0.25, 13_200
 LARGEST_GUIDANCE = 5.0
+
+
+class Phase(NamedTuple):
+    """What one stretch of the training dwells on.
+
+    start           the step that it starts from
+    middle          of the logit-normal draws of noise levels: the larger, the nearer to noise
+    reading_weight  of what is to be read off the pictures that the model foresees
+    """
+
+    start: int
+    middle: float
+    reading_weight: float
+
+
+# People are painted before they have moods. Which way a head turns is settled where nearly all is noise, so there the
+# second phase dwells; its reading costs the faces some of their order, which the last gives back.
+PHASES = (Phase(0, 0.3, 0.0), Phase(10_100, 0.8, 0.3), Phase(14_200, 0.5, 0.05))
+
+
+def phase_of(step: int) -> Phase:
+    """The last phase that has started by then."""
+    return next(phase for phase in reversed(PHASES) if phase.start <= step)
 
 
 class PictureBatch(NamedTuple):
@@ -95,8 +114,8 @@ class CodedScenes:
         noise = rng.standard_normal
         clean = mean + deviation * noise(mean.shape, np.float32)
         pure = noise(mean.shape, np.float32)
-        middle = MIDDLE_LEVEL if step < READING_FROM else LATER_MIDDLE_LEVEL
-        level = 1 / (1 + np.exp(-noise(self._size, np.float32) - middle))
+        phase = phase_of(step)
+        level = 1 / (1 + np.exp(-noise(self._size, np.float32) - phase.middle))
         share = level[:, None, None, None]
         guided = (rng.random(self._size) < GUIDED_SHARE) & (step >= PLAIN_STEPS)
         guidance = np.where(guided, rng.uniform(1, LARGEST_GUIDANCE, self._size), 1).astype(np.float32)
@@ -118,7 +137,7 @@ class CodedScenes:
             owner=torch.from_numpy(faces.owner),
             box=torch.from_numpy(faces.box),
             answer=torch.from_numpy(faces.answer),
-            reading_weight=READING_WEIGHT * (step >= READING_FROM) * said[faces.owner, 0].float(),
+            reading_weight=phase.reading_weight * said[faces.owner, 0].float(),
         )
 
 

@@ -158,7 +158,7 @@ def save_vocabulary(tokenizer: Tokenizer, length: int, folder: Path) -> tuple[Pa
 
 RECIPE = Recipe(
     name="picture_model",
-    steps=14_200,
+    steps=18_500,
     learning_rate=1e-3,
     build=InTraining,
     batches=coded_scenes,
