@@ -13,10 +13,13 @@ from torch import Tensor
 from ..withanyone_core.faces.photo import pictures
 from ..withanyone_core.faces.portrait import FaceAnalysis
 from ..withanyone_core.layout import PlacedFace
-from ..withanyone_core.meter import PICK_BY, Meter, compared, comparison_numbers, numbers, pick_numbers, picked
-from ..withanyone_core.meter_pictures.comparison import draw_comparison
-from ..withanyone_core.meter_pictures.plot import draw_plot
-from ..withanyone_core.meter_pictures.table import draw_table
+from ..withanyone_core.meter.comparing import compared
+from ..withanyone_core.meter.measuring import Meter
+from ..withanyone_core.meter.numbers import comparison_numbers, numbers, pick_numbers
+from ..withanyone_core.meter.picking import PICK_BY, picked
+from ..withanyone_core.meter.pictures.comparison import draw_comparison
+from ..withanyone_core.meter.pictures.plot import draw_plot
+from ..withanyone_core.meter.pictures.table import draw_table
 from . import sockets
 from .images import images as as_images
 

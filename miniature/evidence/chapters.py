@@ -9,7 +9,8 @@ import numpy as np
 from withanyone_core.adapter.shape import Branch
 from withanyone_core.injection.diffusers import members
 from withanyone_core.layout import CELL_PX
-from withanyone_core.meter import Meter, picked
+from withanyone_core.meter.measuring import Meter
+from withanyone_core.meter.picking import picked
 
 from ..recipes.scenes import SIZE_PX
 from ..steering import AT_ONCE, SteeredPainter

@@ -18,7 +18,7 @@ from withanyone_pack.tests.comfyui.photos import GROUP, pictures
 from withanyone_pack.tests.comfyui.standins.standin_faces import StandinFaces
 from withanyone_pack.tests.painted_faces import LEFT, PaintedFaces, at_angle, batch, painted, person, placed
 from withanyone_pack.withanyone_core.layout import Box
-from withanyone_pack.withanyone_core.meter import TRAINED_WITH_WORDS
+from withanyone_pack.withanyone_core.meter.numbers import TRAINED_WITH_WORDS
 from withanyone_pack.withanyone_core.metrics.case import CaseScores
 from withanyone_pack.withanyone_core.metrics.summary import summarise
 

@@ -17,21 +17,15 @@ from withanyone_pack.tests.painted_faces import (
     placed,
 )
 from withanyone_pack.withanyone_core.layout import Layout, Mask, place_in_box, place_in_mask
-from withanyone_pack.withanyone_core.meter import (
-    Meter,
-    compared,
-    comparison_numbers,
-    expected_box_px,
-    judge_of,
-    mean_likeness,
-    numbers,
-    pick_numbers,
-    picked,
-)
-from withanyone_pack.withanyone_core.meter_pictures.comparison import draw_comparison
-from withanyone_pack.withanyone_core.meter_pictures.plot import draw_plot
-from withanyone_pack.withanyone_core.meter_pictures.sheet import SCALE, scale_colour
-from withanyone_pack.withanyone_core.meter_pictures.table import draw_table
+from withanyone_pack.withanyone_core.meter.comparing import compared
+from withanyone_pack.withanyone_core.meter.likeness import mean_likeness
+from withanyone_pack.withanyone_core.meter.measuring import Meter, expected_box_px, judge_of
+from withanyone_pack.withanyone_core.meter.numbers import comparison_numbers, numbers, pick_numbers
+from withanyone_pack.withanyone_core.meter.picking import picked
+from withanyone_pack.withanyone_core.meter.pictures.comparison import draw_comparison
+from withanyone_pack.withanyone_core.meter.pictures.plot import draw_plot
+from withanyone_pack.withanyone_core.meter.pictures.sheet import SCALE, scale_colour
+from withanyone_pack.withanyone_core.meter.pictures.table import draw_table
 from withanyone_pack.withanyone_core.metrics.case import CaseScores
 from withanyone_pack.withanyone_core.metrics.summary import summarise
 

@@ -3,9 +3,10 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ..meter import TRAINED_WITH_WORDS, Measured
-from ..metrics.case import JudgeInfo
-from ..preview import CANVAS
+from ...metrics.case import JudgeInfo
+from ...preview import CANVAS
+from ..measuring import Measured
+from ..numbers import TRAINED_WITH_WORDS
 
 BACKGROUND, STRIPE, FAINT, RED = CANVAS, (58, 60, 65), (165, 168, 175), (255, 92, 92)
 SCALE = ((44, 47, 62), (52, 84, 140), (38, 140, 142), (118, 190, 92), (250, 228, 86))  # cosines 0 to 1 in even steps

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import ImageDraw
 
-from ..meter import Comparison, Measured
-from ..metrics.summary import Statistic
-from ..preview import colour_of
+from ...metrics.summary import Statistic
+from ...preview import colour_of
+from ..comparing import Comparison
+from ..measuring import Measured
 from .sheet import (
     FAINT,
     LARGE,

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..meter import Measured
-from ..metrics.case import BoxPx, CaseScores, IdentityScore
-from ..preview import GRID, colour_of
+from ...metrics.case import BoxPx, CaseScores, IdentityScore
+from ...preview import GRID, colour_of
+from ..measuring import Measured
 from .sheet import (
     COUNT_PX,
     FACE_PX,

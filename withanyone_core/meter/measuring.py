@@ -1,25 +1,20 @@
 """A batch of generated pictures, and who should be where in them, to scores."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from .faces.portrait import FaceAnalysis
-from .identity import Face, Identity
-from .layout import Box, Mask, PlacedFace
-from .metrics.cache import photo_key
-from .metrics.case import METRICS, BoxPx, Case, CaseScores, FaceVectors, JudgeInfo
-from .metrics.judges import read_card, shipped_cards
-from .metrics.scoring import score_case
-from .metrics.summary import RESAMPLES, Statistic, difference, summarise
+from ..faces.portrait import FaceAnalysis
+from ..identity import Face, Identity
+from ..layout import Box, Mask, PlacedFace
+from ..metrics.cache import photo_key
+from ..metrics.case import BoxPx, Case, CaseScores, FaceVectors, JudgeInfo
+from ..metrics.judges import read_card, shipped_cards
+from ..metrics.scoring import score_case
 
 Photo = np.ndarray
-PickBy = Literal["likeness", "likeness minus copying", "least leakage"]
-PICK_BY: tuple[PickBy, ...] = ("likeness", "likeness minus copying", "least leakage")
-TRAINED_WITH_WORDS = "same family as the training loss: not a headline figure"
 CROP_MARGIN = 0.25  # of the crop's side, on each side: detectors miss a face that fills its picture
 ASPECT_TOLERANCE = 0.02
 
@@ -204,162 +199,6 @@ def expected_box_px(face: PlacedFace, width_px: int, height_px: int) -> BoxPx:
     return (_around(region) if isinstance(region, Mask) else region).to_px(width_px, height_px)
 
 
-def picked(scores: Sequence[CaseScores], by: PickBy) -> list[tuple[int, float | None]]:
-    """All pictures, best first, as index and score; those without a score come last.
-
-    likeness                Sim(GT), or Sim(Ref) without ground truth; lost people count as 0
-    likeness minus copying  Sim(GT) - copy-paste
-    least leakage           minus the leakage; pictures that lost fewer people come first, whatever theirs is
-
-    Raises ValueError for a score that cannot be computed from what was measured.
-    """
-    if by not in PICK_BY:
-        raise ValueError(f"The score is {by!r}; expected one of {', '.join(PICK_BY)}.")
-    values = [_pick_score(score, by) for score in scores]
-    if by == "likeness minus copying" and all(score.truth_faces is None for score in scores):
-        raise ValueError(
-            f"{by!r} needs something the people should look like besides their references: connect truth or "
-            "second_photos, or choose 'likeness'."
-        )
-    if by == "least leakage" and all(score.expected < 2 for score in scores):
-        raise ValueError(f"{by!r} needs at least two people; only one is placed. Choose 'likeness'.")
-    fewest_lost = by == "least leakage"
-
-    def rank(index: int) -> tuple[bool, int, float]:
-        value = values[index]
-        return value is None, len(scores[index].lost) if fewest_lost else 0, -(value or 0.0)
-
-    return [(index, values[index]) for index in sorted(range(len(scores)), key=rank)]
-
-
-def _pick_score(score: CaseScores, by: PickBy) -> float | None:
-    if by == "likeness":
-        return score.sim_ref if score.sim_gt is None else score.sim_gt
-    if by == "least leakage":
-        return None if score.leakage is None else -score.leakage
-    return None if None in (score.sim_gt, score.copy_paste) else score.sim_gt - score.copy_paste
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One metric of two batches.
-
-    first, second  their means with intervals, None where a batch has no value
-    change         second minus first, None where one of them has none
-    paired         whether it was taken picture by picture
-    """
-
-    metric: str
-    first: Statistic | None
-    second: Statistic | None
-    change: Statistic | None
-    paired: bool
-
-
-def compared(first: Measured, second: Measured, seed: int = 0, resamples: int = RESAMPLES) -> tuple[Comparison, ...]:
-    """The metrics of which at least one batch has a value.
-
-    Batches of one length are taken picture by picture, the first of one with the first of the other.
-    """
-    sides = [summarise(measured.scores, seed, resamples).metrics for measured in (first, second)]
-    rows = []
-    for metric in sides[0]:
-        one, two = sides[0][metric], sides[1][metric]
-        if one is None and two is None:
-            continue
-        change = difference(first.scores, second.scores, metric, seed, resamples)
-        paired = change is not None and len(first.scores) == len(second.scores) and change.n_missing == 0
-        rows.append(Comparison(metric, one, two, change, paired))
-    return tuple(rows)
-
-
-def mean_likeness(scores: Sequence[CaseScores]) -> tuple[tuple[float | None, ...], ...]:
-    """[k][j] mean over the pictures of how much k's face looks like j's reference, None where no picture can say."""
-    people = range(scores[0].expected)
-    return tuple(tuple(_mean([score.likeness_ref[k][j] for score in scores]) for j in people) for k in people)
-
-
-def numbers(measured: Measured, seed: int = 0) -> dict[str, Any]:
-    """Everything that was measured, for JSON.
-
-    `pictures` are the lines that `CaseScores.from_json` reads, and `summary` is `summarise` of them; `likeness` says
-    the same as their `likeness_ref`, with the people's names.
-    """
-    return {
-        "judge": _judge_numbers(measured.judge),
-        "people": list(measured.people),
-        "compared_with": measured.against or None,
-        "pictures": [score.to_json() for score in measured.scores],
-        "likeness": [
-            {
-                "picture": score.name,
-                "lost": [measured.people[identity] for identity in score.lost],
-                "face_of": {
-                    person: dict(zip(measured.people, row, strict=True))
-                    for person, row in zip(measured.people, score.likeness_ref, strict=True)
-                },
-            }
-            for score in measured.scores
-        ],
-        "summary": summarise(measured.scores, seed).to_json(),
-        "notes": list(measured.notes),
-    }
-
-
-def pick_numbers(
-    measured: Measured, by: PickBy, ranked: Sequence[tuple[int, float | None]], keep: int
-) -> dict[str, Any]:
-    """What `picked` found, for JSON: a line a picture, best first. `index` counts from 0, `rank` from 1."""
-    return {
-        "score": by,
-        "judge": _judge_numbers(measured.judge),
-        "compared_with": measured.against or None,
-        "kept": [index for index, _ in ranked[:keep]],
-        "pictures": [
-            {
-                "rank": rank,
-                "index": index,
-                "kept": rank <= keep,
-                "score": value,
-                "lost": [measured.people[identity] for identity in measured.scores[index].lost],
-                "means": {metric: measured.scores[index].value(metric) for metric in METRICS},
-                "notes": list(measured.scores[index].notes),
-            }
-            for rank, (index, value) in enumerate(ranked, start=1)
-        ],
-        "notes": list(measured.notes),
-    }
-
-
-def comparison_numbers(
-    names: tuple[str, str], batches: tuple[Measured, Measured], rows: Sequence[Comparison], seed: int
-) -> dict[str, Any]:
-    """What `compared` found, for JSON, with all that was measured of both batches."""
-    return {
-        "first": names[0],
-        "second": names[1],
-        "seed": seed,
-        "metrics": {
-            row.metric: {
-                "first": None if row.first is None else asdict(row.first),
-                "second": None if row.second is None else asdict(row.second),
-                "second_minus_first": None if row.change is None else asdict(row.change),
-                "paired": row.paired,
-            }
-            for row in rows
-        },
-        "batches": [{"name": name, **numbers(batch, seed)} for name, batch in zip(names, batches, strict=True)],
-    }
-
-
-def _judge_numbers(judge: JudgeInfo) -> dict[str, Any]:
-    return {
-        "name": judge.name,
-        "trained_with": judge.trained_with,
-        "remark": TRAINED_WITH_WORDS if judge.trained_with else "",
-    }
-
-
 def _around(mask: Mask) -> Box:
     rows, columns = (torch.nonzero((mask.coverage >= 0.5).any(dim=axis)).flatten() for axis in (1, 0))
     height, width = mask.coverage.shape
@@ -390,8 +229,3 @@ def _middlemost(faces: Sequence[Face], side_px: float) -> tuple[Face, ...]:
 
 def _counted(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None

@@ -3,8 +3,9 @@
 import numpy as np
 from PIL import ImageDraw
 
-from ..meter import Measured, mean_likeness
-from ..preview import colour_of
+from ...preview import colour_of
+from ..likeness import mean_likeness
+from ..measuring import Measured
 from .sheet import (
     BACKGROUND,
     FAINT,
