@@ -91,4 +91,5 @@ def _advice(settings: Finetune) -> str:
         f"memory.stream_blocks={settings.memory.stream_blocks + _MORE_BLOCKS} (slower)": True,
         "smaller pictures in prepare.py": True,
     }
-    return f"Try, in this order: {', '.join(wish for wish, helps in wishes.items() if helps)}."
+    tried = ", ".join(wish for wish, helps in wishes.items() if helps)
+    return f"Try, in this order: {tried}. `python training/doctor.py` with these settings computes what suffices."
