@@ -4,6 +4,8 @@ from pathlib import Path, PureWindowsPath
 
 import folder_paths
 
+from ..withanyone_core.digest import file_stamp, files_stamp
+
 ADAPTERS = "withanyone"
 ADAPTER_LORAS = "withanyone_loras"
 INSIGHTFACE = "insightface"
@@ -57,6 +59,16 @@ def found(folder: str, name: str, what: str) -> bool | str:
     except (ValueError, FileNotFoundError) as error:
         return str(error)
     return True
+
+
+def stamp(folder: str, name: str, what: str) -> str:
+    """For `fingerprint_inputs`: changes with the content of a model file, so that ComfyUI loads a changed one again."""
+    return file_stamp(model_file(folder, name, what))
+
+
+def face_pack_stamp(name: str) -> str:
+    """The same for a face pack, wherever in its folder the files lie."""
+    return files_stamp(face_pack_dir(name).rglob("*.onnx"))
 
 
 def _pack_roots() -> list[Path]:

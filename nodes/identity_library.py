@@ -1,10 +1,9 @@
 """Nodes that keep identities: saved to files, loaded again, and mixed."""
 
-import hashlib
-
 import numpy as np
 from comfy_api.latest import io, ui
 
+from ..withanyone_core.digest import file_stamp
 from ..withanyone_core.identity import Identity
 from ..withanyone_core.identity_file import load_identity, save_identity
 from ..withanyone_core.merging import merged
@@ -74,7 +73,7 @@ class LoadIdentity(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, identity_file: str) -> str:
-        return hashlib.sha256(identity_path(identity_file).read_bytes()).hexdigest()
+        return file_stamp(identity_path(identity_file))
 
     @classmethod
     def execute(cls, identity_file: str) -> io.NodeOutput:

@@ -46,6 +46,10 @@ class LoadAdapter(io.ComfyNode):
         return folders.found(folders.ADAPTERS, adapter_name, ADAPTER_FILE)
 
     @classmethod
+    def fingerprint_inputs(cls, adapter_name: str, **others: object) -> str:
+        return folders.stamp(folders.ADAPTERS, adapter_name, ADAPTER_FILE)
+
+    @classmethod
     def execute(cls, adapter_name: str, dtype: str) -> io.NodeOutput:
         path = folders.model_file(folders.ADAPTERS, adapter_name, ADAPTER_FILE)
         return io.NodeOutput(ComfyAdapter.open(path, fp8=dtype == FP8))
@@ -81,6 +85,10 @@ class AddAdapterLora(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, lora_name: str) -> bool | str:
         return folders.found(folders.ADAPTER_LORAS, lora_name, ADAPTER_LORA_FILE)
+
+    @classmethod
+    def fingerprint_inputs(cls, lora_name: str, **others: object) -> str:
+        return folders.stamp(folders.ADAPTER_LORAS, lora_name, ADAPTER_LORA_FILE)
 
     @classmethod
     def execute(cls, adapter: ComfyAdapter, lora_name: str, strength: float) -> io.NodeOutput:
@@ -131,6 +139,10 @@ class LoadFaceAnalysis(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, pack: str, **others: object) -> str:
+        return folders.face_pack_stamp(pack)
+
+    @classmethod
     def execute(cls, pack: str, provider: str, det_size: int, det_threshold: float) -> io.NodeOutput:
         return io.NodeOutput(load_face_analysis(folders.face_pack_dir(pack), provider, det_size, det_threshold))
 
@@ -156,6 +168,10 @@ class LoadSigLIP(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, siglip_name: str) -> bool | str:
         return folders.found("clip_vision", siglip_name, SIGLIP_FILE)
+
+    @classmethod
+    def fingerprint_inputs(cls, siglip_name: str) -> str:
+        return folders.stamp("clip_vision", siglip_name, SIGLIP_FILE)
 
     @classmethod
     def execute(cls, siglip_name: str) -> io.NodeOutput:

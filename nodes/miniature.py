@@ -5,10 +5,11 @@ import numpy as np
 import torch
 from comfy_api.latest import io, ui
 
-from ..miniature.weights_folder import ADAPTER, FACES, SIGLIP, shipped
+from ..miniature.weights_folder import ADAPTER, CLIP, CLIP_WORDS, CODER, FACES, FLUX, SIGLIP, T5, T5_WORDS, shipped
 from ..miniature.world.person import person_of
 from ..miniature.world.renderer import render
 from ..miniature.world.scene import draw_portrait
+from ..withanyone_core.digest import files_stamp
 from ..withanyone_core.faces.analysis import load_face_analysis
 from ..withanyone_core.injection.comfyui.parts import ComfyAdapter
 from . import miniature_models, sockets
@@ -34,6 +35,10 @@ class MiniatureFlux(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls) -> str:
+        return _stamp(FLUX)
+
+    @classmethod
     def execute(cls) -> io.NodeOutput:
         return io.NodeOutput(miniature_models.picture_model())
 
@@ -52,6 +57,10 @@ class MiniatureCLIP(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls) -> str:
+        return _stamp(CLIP, T5, CLIP_WORDS, T5_WORDS)
+
+    @classmethod
     def execute(cls) -> io.NodeOutput:
         return io.NodeOutput(miniature_models.caption_readers())
 
@@ -67,6 +76,10 @@ class MiniatureVAE(io.ComfyNode):
             inputs=[],
             outputs=[io.Vae.Output(display_name="vae")],
         )
+
+    @classmethod
+    def fingerprint_inputs(cls) -> str:
+        return _stamp(CODER)
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
@@ -87,6 +100,10 @@ class MiniatureAdapter(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls) -> str:
+        return _stamp(ADAPTER)
+
+    @classmethod
     def execute(cls) -> io.NodeOutput:
         return io.NodeOutput(ComfyAdapter.open(shipped(ADAPTER)))
 
@@ -104,6 +121,10 @@ class MiniatureFaceAnalysis(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls) -> str:
+        return _stamp(FACES)
+
+    @classmethod
     def execute(cls) -> io.NodeOutput:
         return io.NodeOutput(load_face_analysis(shipped(FACES), "CPU", DETECTION_PX, DETECTION_THRESHOLD))
 
@@ -119,6 +140,10 @@ class MiniatureSigLIP(io.ComfyNode):
             inputs=[],
             outputs=[io.ClipVision.Output(display_name="clip_vision")],
         )
+
+    @classmethod
+    def fingerprint_inputs(cls) -> str:
+        return _stamp(SIGLIP)
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
@@ -157,6 +182,12 @@ class MiniaturePhotos(io.ComfyNode):
         pixels = np.stack([render(portrait, PHOTO_PX, PHOTO_PX).pixels for portrait in portraits])
         images = torch.from_numpy(pixels).float() / 255
         return io.NodeOutput(images, ui=ui.PreviewImage(images, cls=cls))
+
+
+def _stamp(*names: str) -> str:
+    """Changes with the content of shipped files and of those in shipped folders."""
+    places = [shipped(name) for name in names]
+    return files_stamp(file for place in places for file in (place, *place.rglob("*")) if file.is_file())
 
 
 NODES = (

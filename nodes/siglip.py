@@ -9,11 +9,14 @@ import comfy.clip_vision
 import comfy.model_management
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from ..withanyone_core.faces import siglip
+from ..withanyone_core.file_kinds.header import read_safetensors
+from ..withanyone_core.file_kinds.naming import what_it_is
+from ..withanyone_core.file_kinds.towers import recognise_tower
+from ..withanyone_core.first_bytes import SAFETENSORS, no_safetensors
 
 
 def load_siglip(path: Path) -> comfy.clip_vision.ClipVisionModel:
@@ -21,15 +24,20 @@ def load_siglip(path: Path) -> comfy.clip_vision.ClipVisionModel:
 
     Raises ValueError for any other file.
     """
-    if path.suffix not in (".safetensors", ".sft"):
-        raise ValueError(f"{path.name} is not a safetensors file. Use the .safetensors file of {siglip.MODEL_NAME}.")
+    use = f"Use the .safetensors file of {siglip.MODEL_NAME}."
+    if path.suffix.lower() not in SAFETENSORS:
+        raise ValueError(f"{path.name} is not a safetensors file. {use}")
+    if reason := no_safetensors(path):
+        raise ValueError(f"{path.name} {reason} {use}")
     try:
-        state = load_file(path)
-    except SafetensorError as error:
+        header = read_safetensors(path)
+    except ValueError as error:
         raise ValueError(
             f"{path.name} ({path.stat().st_size} bytes) is not a complete safetensors file. Download it again."
         ) from error
-    return siglip_tower(state, path.name)
+    if recognise_tower(header) is None and (instead := what_it_is(header)):
+        raise ValueError(f"{path.name} is not a SigLIP vision tower.{instead} {use}")
+    return siglip_tower(load_file(path), path.name)
 
 
 def siglip_tower(state: dict[str, Tensor], source: str, heads: int | None = None) -> comfy.clip_vision.ClipVisionModel:

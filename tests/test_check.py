@@ -124,6 +124,16 @@ def test_missing_extra_and_misshaped_keys_are_named(tmp_path, capsys):
         assert word in fault
 
 
+def test_tensors_that_are_left_out_are_listed(tmp_path, capsys):
+    extra = {"scale": torch.ones(1), "steps": torch.tensor(7), "learnable_query": torch.zeros(32, 64)}
+    save_file(random_tensors() | extra, tmp_path / "a.safetensors")
+    facts = one(capsys, tmp_path / "a.safetensors")["facts"]
+    assert facts["unknown tensors left out"] == ["scale", "steps"]
+    assert facts["dead tensors dropped"] == "learnable_query"
+    save_file(random_tensors() | {"double_blocks.0.img_mod.lin.bias": torch.ones(1)}, tmp_path / "b.safetensors")
+    assert "weights of FLUX itself" in one(capsys, tmp_path / "b.safetensors", status=1)["wrong"][0]
+
+
 def test_values_are_counted_when_asked(tmp_path, capsys):
     tensors = random_tensors()
     tensors["ipa_arc.0.to_q.weight"].view(-1)[:3] = torch.tensor([torch.nan, torch.inf, -torch.inf])
@@ -364,7 +374,9 @@ def test_damaged_headers_end_in_words_never_in_a_crash(tmp_path, capsys):
         assert finding["fits"]
 
 
-def test_an_endless_layer_number_is_an_unexpected_key(tmp_path, capsys):
+def test_an_endless_layer_number_is_an_unknown_tensor(tmp_path, capsys):
     tensors = random_tensors() | {f"ipa_arc.{'9' * 30}.to_q.weight": torch.zeros(1)}
     save_file(tensors, tmp_path / "a.safetensors")
-    assert "1 unexpected: ipa_arc.999" in one(capsys, tmp_path / "a.safetensors", status=1)["wrong"][0]
+    facts = one(capsys, tmp_path / "a.safetensors")["facts"]
+    assert facts["unknown tensors left out"] == [f"ipa_arc.{'9' * 30}.to_q.weight"]
+    assert facts["arc branch"].startswith("5 layers")

@@ -186,6 +186,9 @@ def test_nan_is_found_even_under_a_right_checksum(tmp_path, monkeypatch):
 
 
 def test_other_files_are_named_for_what_they_are(tmp_path, file):
+    (tmp_path / "empty.safetensors").touch()
+    with pytest.raises(IdentityFileError, match=r"empty.safetensors is not a safetensors file \(empty file\)"):
+        load_identity(tmp_path / "empty.safetensors")
     with pytest.raises(FileNotFoundError, match="There is no identity file at"):
         load_identity(tmp_path / "none.safetensors")
     (tmp_path / "ann.pt").write_bytes(file.read_bytes())
@@ -193,10 +196,10 @@ def test_other_files_are_named_for_what_they_are(tmp_path, file):
         load_identity(tmp_path / "ann.pt")
     disguised = tmp_path / "disguised.safetensors"
     disguised.write_bytes(pickle.dumps({"arcface": [1.0]}))
-    with pytest.raises(IdentityFileError, match="holds a Python pickle under another name"):
+    with pytest.raises(IdentityFileError, match=r"not a safetensors file \(pickle \(not opened\)\). It can run code"):
         load_identity(disguised)
     torch.save({"arcface": torch.ones(512)}, disguised)
-    with pytest.raises(IdentityFileError, match="holds a Python pickle under another name"):
+    with pytest.raises(IdentityFileError, match=r"not a safetensors file \(pickle \(not opened\)\). It can run code"):
         load_identity(disguised)
     save_file({"ipa_arc.0.to_q.weight": torch.ones(1)}, tmp_path / "adapter.safetensors")
     with pytest.raises(
@@ -212,7 +215,7 @@ def test_other_files_are_named_for_what_they_are(tmp_path, file):
         load_identity(tmp_path / "huge.safetensors")
 
 
-@pytest.mark.parametrize("kept", [0, 5, 100, -1])
+@pytest.mark.parametrize("kept", [5, 100, -1])
 def test_a_cut_off_file_is_refused(file, kept):
     file.write_bytes(file.read_bytes()[:kept])
     with pytest.raises(IdentityFileError, match="is not a whole safetensors file"):

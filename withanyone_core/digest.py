@@ -1,11 +1,13 @@
-"""SHA-256 of large files, with a progress bar for people who wait."""
+"""Telling files apart by their content: SHA-256 of large files, and a stamp that costs no time."""
 
+from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 
 from tqdm import tqdm
 
 CHUNK = 8 * 2**20
+SAMPLES, SAMPLE_BYTES = 32, 4096
 SHOWN_FROM = 256 * 2**20  # bytes; a smaller file is done before a bar is read
 
 
@@ -23,3 +25,24 @@ def file_sha256(path: Path) -> str:
             digest.update(chunk)
             bar.update(len(chunk))
     return digest.hexdigest()
+
+
+def file_stamp(path: Path) -> str:
+    """Tells a file's content from what lay there before and what lies there later, without reading all of it.
+
+    Size, the times of its last change, and samples from all over the file: a file that was put in its place has another
+    stamp, and so has one whose bytes were written over, even with its date set back.
+    """
+    state = path.stat()
+    digest = sha256(f"{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns} {state.st_ino}".encode())
+    with path.open("rb") as stream:
+        for sample in range(SAMPLES):
+            stream.seek(state.st_size * sample // SAMPLES)
+            digest.update(stream.read(SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+def files_stamp(paths: Iterable[Path]) -> str:
+    """One stamp for several files and their names."""
+    stamps = sorted(f"{file_stamp(path)} {path.name}" for path in paths)
+    return sha256("\n".join(stamps).encode()).hexdigest()

@@ -15,17 +15,21 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from .faces.analysis import EMBEDDING_SIZE
 from .faces.crop import SIDE_PX
+from .file_kinds.header import Header, read_safetensors
+from .file_kinds.naming import IDENTITY, is_adapter, what_it_is
+from .finite import is_finite
+from .first_bytes import SAFETENSORS, no_safetensors
 from .identity import Identity, LearnedTokens
 from .version import VERSION
 
-KIND = "withanyone-identity"
+KIND = IDENTITY
 FORMAT = f"{KIND}/1"
-SUFFIXES = (".safetensors", ".sft")
+SUFFIXES = SAFETENSORS
 LARGEST_BYTES = 256 * 2**20  # two hundred times an ordinary one: whatever is larger is another kind of file
 
 _FLOATS = ("F32", "F16", "BF16")
@@ -41,7 +45,6 @@ _SHAPES: Mapping[str, tuple[int, ...]] = {
 _NEEDED = ("arcface", "crop")
 _DIGEST = "sha256"
 _LEARNED = ("adapter", "adapter_name", "recogniser")  # metadata of identities with learned tokens
-_PICKLES = (b"\x80", b"PK\x03\x04")  # a bare pickle, and the archive torch.save writes
 
 
 class IdentityFileError(ValueError):
@@ -198,21 +201,13 @@ def _write_whole(path: Path, content: bytes) -> None:
 def _read_header(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
     """Metadata and tensor shapes of a file whose names, types and shapes are those of an identity."""
     _refuse_other_files(path)
-    shapes, dtypes = {}, {}
     try:
-        with safe_open(path, framework="pt") as reader:
-            metadata = reader.metadata() or {}
-            for name in reader.keys():  # noqa: SIM118 - not a mapping
-                header = reader.get_slice(name)
-                shapes[name], dtypes[name] = tuple(header.get_shape()), header.get_dtype()
-    except SafetensorError as error:
-        raise IdentityFileError(
-            f"{path.name} is not a whole safetensors file ({error}). It was probably cut off while it was copied; "
-            "copy it again."
-        ) from error
-    _check_kind(path, metadata, shapes)
-    _check_tensors(path.name, shapes, dtypes)
-    return metadata, shapes
+        header = read_safetensors(path)
+    except ValueError as error:
+        raise IdentityFileError(f"{path.name} is {error}.") from error
+    _check_kind(path, header)
+    _check_tensors(path.name, header)
+    return dict(header.metadata), {name: info.shape for name, info in header.tensors.items()}
 
 
 def _refuse_other_files(path: Path) -> None:
@@ -227,45 +222,41 @@ def _refuse_other_files(path: Path) -> None:
         raise IdentityFileError(
             f"{path.name} has {size / 2**20:.0f} MB; an identity has about 2. Choose a file made by Save Identity."
         )
-    with path.open("rb") as file:
-        start = file.read(16)
-    if start.startswith(_PICKLES) and start[8:9] != b"{":
-        raise IdentityFileError(
-            f"{path.name} holds a Python pickle under another name. Pickles can run code when opened, so it was not. "
-            "Choose a file made by Save Identity."
-        )
+    reason = no_safetensors(path)
+    if reason:
+        raise IdentityFileError(f"{path.name} {reason} Identities are files made by Save Identity.")
 
 
-def _check_kind(path: Path, metadata: Mapping[str, str], names: Mapping[str, tuple[int, ...]]) -> None:
-    stated = metadata.get("format", "")
+def _check_kind(path: Path, header: Header) -> None:
+    stated = header.metadata.get("format", "")
     if stated == FORMAT:
-        if _DIGEST not in metadata:
+        if _DIGEST not in header.metadata:
             raise IdentityFileError(f"{path.name} carries no checksum; choose a file made by Save Identity.")
         return
     if stated.startswith(f"{KIND}/"):
         raise IdentityFileError(
             f"{path.name} is an identity in the form {stated}; this version reads {FORMAT}. Update WithAnyone."
         )
-    if any(name.startswith(("ipa.", "ipa_arc.", "ipa_sig.")) for name in names):
+    if is_adapter(header):
         raise IdentityFileError(
             f"{path.name} is a WithAnyone adapter, not an identity. It belongs into models/withanyone and is chosen "
             "in Load WithAnyone Adapter."
         )
-    some = ", ".join(sorted(names)[:4]) or "nothing"
+    some = ", ".join(sorted(header.tensors)[:4]) or "nothing"
     raise IdentityFileError(
-        f"{path.name} is not an identity: its header does not say {FORMAT} (it holds {some}). "
-        "Choose a file made by Save Identity."
+        f"{path.name} is not an identity: its header does not say {FORMAT} (it holds {some})."
+        f"{what_it_is(header)} Choose a file made by Save Identity."
     )
 
 
-def _check_tensors(label: str, shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, str]) -> None:
-    missing = [name for name in _NEEDED if name not in shapes]
-    unknown = sorted(name for name in shapes if name not in _SHAPES)
-    wrong = [_shape_fault(name, shape) for name, shape in shapes.items() if name in _SHAPES]
+def _check_tensors(label: str, header: Header) -> None:
+    missing = [name for name in _NEEDED if name not in header.tensors]
+    unknown = sorted(name for name in header.tensors if name not in _SHAPES)
+    wrong = [_shape_fault(name, info.shape) for name, info in header.tensors.items() if name in _SHAPES]
     wrong += [
-        f"{name} is {dtype}, expected {'U8' if name == 'crop' else ' or '.join(_FLOATS)}"
-        for name, dtype in dtypes.items()
-        if name in _SHAPES and dtype not in (("U8",) if name == "crop" else _FLOATS)
+        f"{name} is {info.dtype}, expected {'U8' if name == 'crop' else ' or '.join(_FLOATS)}"
+        for name, info in header.tensors.items()
+        if name in _SHAPES and info.dtype not in (("U8",) if name == "crop" else _FLOATS)
     ]
     faults = [f"missing: {', '.join(missing)}"] if missing else []
     faults += [f"unknown: {', '.join(unknown[:4])}"] if unknown else []
@@ -297,7 +288,7 @@ def _check_values(label: str, tensors: Mapping[str, Tensor], advice: str) -> Non
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    return bool(tensor.isfinite().all()) if tensor.is_floating_point() else True
+    return is_finite(tensor) if tensor.is_floating_point() else True
 
 
 def _described(path: Path, metadata: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]]) -> IdentityFile:

@@ -1,12 +1,22 @@
+import os
 import pickle
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from withanyone_pack.tests.adapter.random_adapter import ARC, SIG, random_adapter, random_tensors
+from withanyone_pack.tests.adapter.random_adapter import ARC, SIG, file_behind, random_adapter, random_tensors
 from withanyone_pack.withanyone_core.adapter.attention import IdentityAttention
-from withanyone_pack.withanyone_core.adapter.checkpoint import AdapterFileError, inspect_adapter, read_part
+from withanyone_pack.withanyone_core.adapter.checkpoint import (
+    AdapterFileError,
+    fingerprint,
+    inspect_adapter,
+    read_part,
+)
 from withanyone_pack.withanyone_core.adapter.encoder import IdentityEncoder
+from withanyone_pack.withanyone_core.adapter.face_model import face_model_of
+from withanyone_pack.withanyone_core.adapter.network import AdapterNetwork
 from withanyone_pack.withanyone_core.adapter.shape import Branch
 
 
@@ -83,6 +93,58 @@ def test_missing_and_misshaped_and_unexpected_keys_are_named(tmp_path):
     assert "1 unexpected: something.else" in words
 
 
+UNKNOWN = {
+    "scale": torch.tensor(0.5),
+    "global_step": torch.tensor(90000),
+    "ipa_sig.scale": torch.ones(1),
+    "ipa_arc.7.gate": torch.ones(1),
+    "position_table.weight": torch.full((3, 64), float("nan")),
+    "arcface_in_arc.1.weight": torch.ones(2, dtype=torch.int8),
+}
+
+
+@pytest.mark.parametrize("key", UNKNOWN)
+def test_a_tensor_that_nobody_expected_is_left_out(tmp_path, key):
+    plain = inspect_adapter(random_adapter(tmp_path / "plain.safetensors"))
+    file = inspect_adapter(saved(tmp_path, random_tensors() | {key: UNKNOWN[key]}))
+    assert file.unknown == (key,)
+    assert (file.layout, file.shapes, file.dtype) == (plain.layout, plain.shapes, plain.dtype)
+    for branch in file.shapes:
+        for part in ("encoder", "attention"):
+            ours, theirs = read_part(file, branch, part), read_part(plain, branch, part)
+            assert ours.keys() == theirs.keys()
+            assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_tensors_left_out_are_named_once_for_who_loads_the_file(tmp_path, caplog):
+    file = inspect_adapter(saved(tmp_path, random_tensors() | UNKNOWN))
+    assert caplog.records == []
+    AdapterNetwork.load(file)
+    (record,) = caplog.records
+    assert "adapter.safetensors holds 6 tensors that WithAnyone does not know and leaves out" in record.getMessage()
+    assert all(key in record.getMessage() for key in UNKNOWN)
+
+
+def test_the_dead_tensors_of_the_training_program_are_no_news(tmp_path, caplog):
+    tensors = random_tensors() | {"siglip_in_arc.0.weight": torch.zeros(3, 3), "learnable_query": torch.zeros(32, 64)}
+    file = inspect_adapter(saved(tmp_path, tensors))
+    AdapterNetwork.load(file)
+    assert (file.unknown, caplog.records) == ((), [])
+
+
+@pytest.mark.parametrize("key", ["arcface_in_sig.0.weight", "siglip_in_sig.3.bias", "ipa_sig.0.to_q.weight"])
+def test_leftovers_of_a_branch_are_a_branch_that_is_not_complete(tmp_path, key):
+    """They are the adapter's own tensors: left out, they would hide that the rest is missing."""
+    tensors = random_tensors((ARC,)) | {key: random_tensors()[key]}
+    with pytest.raises(AdapterFileError, match=r"not complete: .*_sig.*is missing"):
+        inspect_adapter(saved(tmp_path, tensors))
+
+
+def test_a_file_of_unknown_tensors_alone_is_no_adapter(tmp_path):
+    with pytest.raises(AdapterFileError, match="not a WithAnyone adapter"):
+        inspect_adapter(saved(tmp_path, {"ipa_arc.scale": torch.ones(1)}))
+
+
 def test_a_long_list_of_missing_keys_is_cut(tmp_path):
     tensors = {key: value for key, value in random_tensors().items() if ".norm2." not in key}
     with pytest.raises(AdapterFileError, match=r"20 missing: .* and 12 more"):
@@ -121,6 +183,51 @@ def test_pickles_are_refused_unopened(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no adapter file at .*gone\.safetensors"):
         inspect_adapter(tmp_path / "gone.safetensors")
+
+
+def written_over(path):
+    """Other weights under the same header, and the old date."""
+    state, content = path.stat(), path.read_bytes()
+    random_adapter(path, seed=7)
+    assert path.stat().st_size == len(content)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+def renamed_over(path):
+    random_adapter(path.with_name("new.safetensors"), seed=7).replace(path)
+
+
+def of_another_size(path):
+    random_adapter(path, shapes=(replace(ARC, hidden=128), replace(SIG, hidden=128)))
+
+
+@pytest.mark.parametrize("change", [written_over, renamed_over, of_another_size, Path.unlink])
+def test_parts_of_a_file_that_took_its_place_are_never_read(tmp_path, change):
+    path = random_adapter(tmp_path / "a.safetensors")
+    file = inspect_adapter(path)
+    read_part(file, Branch.ARC, "encoder")
+    change(path)
+    for read in (
+        lambda: read_part(file, Branch.ARC, "attention"),
+        lambda: read_part(file, Branch.SIG, "encoder", mapped=True),
+        lambda: fingerprint(file),
+        lambda: face_model_of(file),
+        lambda: AdapterNetwork.load(file),
+    ):
+        with pytest.raises(AdapterFileError, match=r"a\.safetensors was changed or removed after it had been opened"):
+            read()
+
+
+def test_mapped_parts_are_the_same_numbers_and_are_checked_too(tmp_path):
+    tensors = random_tensors()
+    file = inspect_adapter(saved(tmp_path, tensors))
+    own, mapped = read_part(file, Branch.SIG, "encoder"), read_part(file, Branch.SIG, "encoder", mapped=True)
+    assert all(torch.equal(own[name], mapped[name]) for name in own)
+    assert {file_behind(tensor) for tensor in mapped.values()} == {file.path.name}
+    assert file.path.name not in {file_behind(tensor) for tensor in own.values()}
+    tensors["arcface_in_sig.0.weight"][0, 0] = float("-inf")
+    with pytest.raises(AdapterFileError, match=r"arcface_in_sig\.0\.weight holds NaN or infinite"):
+        read_part(inspect_adapter(saved(tmp_path, tensors, "b.safetensors")), Branch.SIG, "encoder", mapped=True)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

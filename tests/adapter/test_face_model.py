@@ -1,7 +1,6 @@
 """An adapter only understands the face vectors of the recogniser it was trained with."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 from safetensors.torch import save_file
@@ -9,6 +8,7 @@ from withanyone_pack.tests.adapter.random_adapter import ARC, random_adapter, ra
 from withanyone_pack.tests.test_identity_file import person
 from withanyone_pack.withanyone_core.adapter.checkpoint import inspect_adapter
 from withanyone_pack.withanyone_core.adapter.face_model import RELEASED, check_face_model, face_model_of
+from withanyone_pack.withanyone_core.adapter.shape import Branch
 
 OTHER = "buffalo_l/w600k_r50.onnx"
 
@@ -25,7 +25,7 @@ def trained_with(path, face_model):
 def of_released_size(path):
     """What the check needs of a file of 5 GB: a header without a word on face models, and the sizes."""
     file = inspect_adapter(random_adapter(path))
-    return SimpleNamespace(path=file.path, shapes={"arc": replace(ARC, hidden=3072)})
+    return replace(file, shapes={Branch.ARC: replace(ARC, hidden=3072)})
 
 
 def test_a_trained_adapter_says_what_it_was_trained_with(tmp_path):

@@ -16,8 +16,8 @@ from withanyone_pack.tests.adapter.random_adapter import ARC, random_adapter, ra
 from withanyone_pack.tests.comfyui.sampling import sample, two_faces
 from withanyone_pack.tests.comfyui.small_flux import small_flux
 from withanyone_pack.withanyone_core.adapter.checkpoint import AdapterFileError
+from withanyone_pack.withanyone_core.injection.comfyui.fp8 import FP8
 from withanyone_pack.withanyone_core.injection.comfyui.injection import KEY
-from withanyone_pack.withanyone_core.injection.comfyui.parts import FP8
 
 SETTINGS = {
     "resemblance": 0.5,

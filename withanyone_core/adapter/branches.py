@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from .checkpoint import AdapterFile, AdapterFileError, Change, file_key, read_part
+from .checkpoint import AdapterFile, AdapterFileError, Change, read_part
+from .keys import file_key
 from .network import PARTS
 from .shape import Branch
 

@@ -4,32 +4,41 @@ The header alone tells branches and sizes; tensors are read when their part is n
 costs neither disk nor memory.
 """
 
+import logging
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
+from ..digest import file_stamp
+from ..file_kinds.header import Header, named, read_safetensors
+from ..file_kinds.naming import what_it_is
+from ..finite import is_finite
+from ..first_bytes import SAFETENSORS, no_safetensors
+from .keys import Layout, Part, branch_suffix, expected_keys, file_key, part_shapes
 from .shape import HEAD_DIM, Branch, BranchShape
 
-Part = Literal["encoder", "attention"]
 Shapes = Mapping[str, tuple[int, ...]]
 Change = Callable[[str, Tensor], Tensor]
+
+logger = logging.getLogger("withanyone")
 
 _FLUX_KEYS = re.compile(
     r"^(model\.diffusion_model\.|diffusion_model\.|transformer\.)?"
     r"(double_blocks|single_blocks|transformer_blocks|single_transformer_blocks|img_in|txt_in|time_in|vector_in"
     r"|guidance_in|final_layer)\."
 )
+# A layer's number has four digits at most: a damaged name with more must not be counted up to.
+_LAYER_KEYS = re.compile(r"^ipa(_arc|_sig)?\.([0-9]{1,4})\.(norm1|norm2|to_q|to_kv|to_out)\.(weight|bias)$")
 # Parameters that the training program saves beside the adapter and that no released network uses.
 _UNUSED_KEYS = re.compile(r"^(siglip_in_arc\.|learnable_query$)")
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-_NAMED_AT_MOST = 8
 
 
 class AdapterFileError(ValueError):
@@ -40,15 +49,19 @@ class AdapterFileError(ValueError):
 class AdapterFile:
     """A checked adapter file.
 
-    layout  "dual": base and K, one or both branches under `_arc` / `_sig` names; "single": Ke and raw training files
-    shapes  sizes of each branch in the file
-    dtype   the type the tensors are stored in
+    layout   "dual": base and K, one or both branches under `_arc` / `_sig` names; "single": Ke and raw training files
+    shapes   sizes of each branch in the file
+    dtype    the type the tensors are stored in
+    stamp    tells the content that was checked from whatever lies there later
+    unknown  keys of tensors that no adapter has; they are never read
     """
 
     path: Path
-    layout: Literal["dual", "single"]
+    layout: Layout
     shapes: Mapping[Branch, BranchShape]
     dtype: torch.dtype
+    stamp: str
+    unknown: tuple[str, ...] = ()
 
     @property
     def truncates_boxes(self) -> bool:
@@ -60,18 +73,21 @@ def inspect_adapter(path: Path) -> AdapterFile:
     """Reads the header of an adapter file and checks every key and shape.
 
     Raises AdapterFileError for anything but a complete adapter in safetensors form, naming the keys at fault, and
-    FileNotFoundError where there is no such file.
+    FileNotFoundError where there is no such file. Tensors that are neither the adapter's nor FLUX's are left out, as
+    the released program does.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no adapter file at {path}.")
-    if path.suffix not in (".safetensors", ".sft"):
+    if path.suffix.lower() not in SAFETENSORS:
         raise AdapterFileError(
             f"{path.name}: adapters are read from .safetensors files only (other formats can run code when opened)."
         )
-    found, dtypes = read_header(path)
+    stamp = file_stamp(path)
+    header = read_header(path)
+    found = {key: info.shape for key, info in header.tensors.items()}
+    layout = _layout(path, header)
     _refuse_flux_keys(path, found)
-    layout = _layout(path, found)
     present = {key: shape for key, shape in found.items() if not _is_unused(key, shape, found)}
     shapes = {branch: _branch_shape(path, present, layout, branch) for branch in _branches(present, layout)}
     expected = {
@@ -80,33 +96,48 @@ def inspect_adapter(path: Path) -> AdapterFile:
         for key, shape in expected_keys(branch_shape, layout).items()
     }
     _compare(path, present, expected)
-    return AdapterFile(path, layout, shapes, _stored_dtype(path, {key: dtypes[key] for key in expected}))
+    dtype = _stored_dtype(path, {key: header.tensors[key].dtype for key in expected})
+    unknown = tuple(key for key in present if key not in expected)
+    return AdapterFile(path, layout, shapes, dtype, stamp, unknown)
 
 
-def expected_keys(shape: BranchShape, layout: Literal["dual", "single"]) -> dict[str, tuple[int, ...]]:
-    """Key and shape of every tensor a branch has in a file of this layout."""
-    suffix = _suffix(shape.branch, layout)
-    keys = {}
-    for part in ("encoder", "attention"):
-        for name, size in _part_shapes(shape, part).items():
-            keys[file_key(name, suffix)] = size
-    return keys
+def name_unknown(file: AdapterFile) -> None:
+    """Says which tensors are left out; for those who load the file, once."""
+    if file.unknown:
+        logger.warning(
+            "%s holds %d tensors that WithAnyone does not know and leaves out: %s.",
+            file.path.name,
+            len(file.unknown),
+            named(file.unknown),
+        )
 
 
-def read_part(file: AdapterFile, branch: Branch, part: Part, changes: Sequence[Change] = ()) -> dict[str, Tensor]:
+@contextmanager
+def opened(file: AdapterFile) -> Iterator[safe_open]:
+    """A reader of the file that was checked. Raises AdapterFileError where another one lies in its place by now."""
+    _refuse_changed(file)
+    with safe_open(file.path, framework="pt") as reader:
+        yield reader
+    _refuse_changed(file)
+
+
+def read_part(
+    file: AdapterFile, branch: Branch, part: Part, changes: Sequence[Change] = (), mapped: bool = False
+) -> dict[str, Tensor]:
     """Tensors of one part of one branch, under the names of `IdentityEncoder` or `IdentityAttention`.
 
     `changes` are applied in order to every tensor, called with its key in the file. The tensors own their memory, so
-    that the file is free again when this returns. Raises AdapterFileError where a value is NaN or infinite, before or
-    after the changes.
+    that the file is free again when this returns; `mapped` ones are the file's own pages, which cost no memory until
+    they are used. Raises AdapterFileError where a value is NaN or infinite, before or after the changes, and where the
+    file is not the one that was checked.
     """
-    suffix = _suffix(branch, file.layout)
+    suffix = branch_suffix(branch, file.layout)
     tensors = {}
-    with safe_open(file.path, framework="pt") as reader:
-        for name in _part_shapes(file.shapes[branch], part):
+    with opened(file) as reader:
+        for name in part_shapes(file.shapes[branch], part):
             key = file_key(name, suffix)
-            tensor = reader.get_tensor(key).clone()
-            if not tensor.isfinite().all():
+            tensor = reader.get_tensor(key) if mapped else reader.get_tensor(key).clone()
+            if not is_finite(tensor):
                 raise AdapterFileError(
                     f"{file.path.name}: {key} holds NaN or infinite values. The file is damaged or its training "
                     "failed; download or train it again."
@@ -115,10 +146,10 @@ def read_part(file: AdapterFile, branch: Branch, part: Part, changes: Sequence[C
     return tensors
 
 
-def part_keys(file: AdapterFile, branch: Branch, part: Part) -> set[str]:
-    """Keys in the file of one part of one branch."""
-    suffix = _suffix(branch, file.layout)
-    return {file_key(name, suffix) for name in _part_shapes(file.shapes[branch], part)}
+def part_keys(file: AdapterFile, branch: Branch, part: Part) -> dict[str, str]:
+    """The key in the file of each tensor of one part of one branch, by its name in the module."""
+    suffix = branch_suffix(branch, file.layout)
+    return {name: file_key(name, suffix) for name in part_shapes(file.shapes[branch], part)}
 
 
 def fingerprint(file: AdapterFile) -> str:
@@ -127,34 +158,38 @@ def fingerprint(file: AdapterFile) -> str:
     Hashed in bfloat16, so that the same weights stored in a wider type are the same adapter.
     """
     digest = sha256(repr((file.layout, sorted((key.value, shape) for key, shape in file.shapes.items()))).encode())
-    with safe_open(file.path, framework="pt") as reader:
+    with opened(file) as reader:
         for branch in sorted(file.shapes):
-            key = file_key("layers.0.to_kv.weight", _suffix(branch, file.layout))
+            key = file_key("layers.0.to_kv.weight", branch_suffix(branch, file.layout))
             weight = reader.get_tensor(key).to(torch.bfloat16).contiguous()
             digest.update(weight.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
-def read_header(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
-    """Shape and stored type of every tensor. Raises AdapterFileError for what is not a whole safetensors file."""
-    shapes, dtypes = {}, {}
+def read_header(path: Path) -> Header:
+    """The header of a safetensors file. Raises AdapterFileError for what is none, or not whole."""
+    reason = no_safetensors(path)
+    if reason:
+        raise AdapterFileError(f"{path.name} {reason}")
     try:
-        with safe_open(path, framework="pt") as reader:
-            for key in reader.keys():  # noqa: SIM118 - not a mapping
-                header = reader.get_slice(key)
-                shapes[key], dtypes[key] = tuple(header.get_shape()), header.get_dtype()
-    except SafetensorError as error:
+        return read_safetensors(path)
+    except ValueError as error:
+        raise AdapterFileError(f"{path.name} is {error}.") from error
+
+
+def _refuse_changed(file: AdapterFile) -> None:
+    if not file.path.is_file() or file_stamp(file.path) != file.stamp:
         raise AdapterFileError(
-            f"{path.name} is not a whole safetensors file ({error}). The download was probably cut off; fetch it again."
-        ) from error
-    return shapes, dtypes
+            f"{file.path.name} was changed or removed after it had been opened, and the rest of it would not fit what "
+            "was read before. Put the file in place and run again: it is then opened anew."
+        )
 
 
 def _changed(file: AdapterFile, key: str, tensor: Tensor, changes: Sequence[Change]) -> Tensor:
     changed = tensor
     for change in changes:
         changed = change(key, changed)
-    if changed is not tensor and not changed.isfinite().all():
+    if changed is not tensor and not is_finite(changed):
         raise AdapterFileError(
             f"{file.path.name}: {key} becomes NaN or infinite with the adapter LoRAs added to it. Lower their "
             "strength; if that does not help, one of the files is damaged."
@@ -171,21 +206,27 @@ def _refuse_flux_keys(path: Path, keys: Iterable[str]) -> None:
         )
 
 
-def _layout(path: Path, keys: Iterable[str]) -> Literal["dual", "single"]:
+def _layout(path: Path, header: Header) -> Layout:
+    suffixes = {match[1] for key in header.tensors if (match := _LAYER_KEYS.match(key))}
+    if not suffixes:
+        raise AdapterFileError(
+            f"{path.name} is not a WithAnyone adapter: no key starts with ipa_arc., ipa_sig. or ipa. "
+            f"(found {named(header.tensors)}).{what_it_is(header)}"
+        )
+    return "single" if suffixes == {None} else "dual"
+
+
+def _branches(keys: Iterable[str], layout: Layout) -> list[Branch]:
+    """The branches a file has layers or projectors of, complete or not."""
     keys = list(keys)
-    if any(key.startswith(("ipa_arc.", "ipa_sig.")) for key in keys):
-        return "dual"
-    if any(key.startswith("ipa.") for key in keys):
-        return "single"
-    raise AdapterFileError(
-        f"{path.name} is not a WithAnyone adapter: no key starts with ipa_arc., ipa_sig. or ipa. (found {named(keys)})."
-    )
-
-
-def _branches(keys: Iterable[str], layout: Literal["dual", "single"]) -> list[Branch]:
-    if layout == "dual":
-        return [branch for branch in Branch if any(key.startswith(f"ipa_{branch.value}.") for key in keys)]
-    return [Branch.SIG if any(key.startswith("siglip_in.") for key in keys) else Branch.ARC]
+    if layout == "single":
+        return [Branch.SIG if any(key.startswith("siglip_in.") for key in keys) else Branch.ARC]
+    return [
+        branch
+        for branch in Branch
+        if any(_LAYER_KEYS.match(key) and key.startswith(f"ipa_{branch.value}.") for key in keys)
+        or any(key.startswith((f"arcface_in_{branch.value}.", f"siglip_in_{branch.value}.")) for key in keys)
+    ]
 
 
 def _is_unused(key: str, shape: tuple[int, ...], found: Shapes) -> bool:
@@ -195,8 +236,8 @@ def _is_unused(key: str, shape: tuple[int, ...], found: Shapes) -> bool:
     return bool(_UNUSED_KEYS.match(key))
 
 
-def _branch_shape(path: Path, found: Shapes, layout: Literal["dual", "single"], branch: Branch) -> BranchShape:
-    suffix = _suffix(branch, layout)
+def _branch_shape(path: Path, found: Shapes, layout: Layout, branch: Branch) -> BranchShape:
+    suffix = branch_suffix(branch, layout)
     to_out = _size(path, found, f"ipa{suffix}.0.to_out.weight", 2)
     projector = _size(path, found, f"arcface_in{suffix}.3.weight", 2)
     first = _size(path, found, f"arcface_in{suffix}.0.weight", 2)
@@ -210,12 +251,16 @@ def _branch_shape(path: Path, found: Shapes, layout: Literal["dual", "single"], 
     return BranchShape(
         hidden=hidden,
         heads=inner // HEAD_DIM,
-        # Four digits at most: a damaged name with more must not be counted up to; it is then an unexpected key.
-        layers=1 + max(int(key.split(".")[1]) for key in found if re.match(rf"^ipa{suffix}\.[0-9]{{1,4}}\.", key)),
+        layers=1 + max(_layers(found, suffix), default=-1),
         arc_tokens=projector[0] // hidden,
         embedding=first[1],
         siglip_width=siglip[1] if siglip else None,
     )
+
+
+def _layers(found: Shapes, suffix: str) -> set[int]:
+    matches = (_LAYER_KEYS.match(key) for key in found)
+    return {int(match[2]) for match in matches if match and (match[1] or "") == suffix}
 
 
 def _size(path: Path, found: Shapes, key: str, dimensions: int) -> tuple[int, ...]:
@@ -226,44 +271,6 @@ def _size(path: Path, found: Shapes, key: str, dimensions: int) -> tuple[int, ..
     return found[key]
 
 
-def _part_shapes(shape: BranchShape, part: Part) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the parameters of `IdentityEncoder` or `IdentityAttention`."""
-    hidden, inner = shape.hidden, shape.inner
-    if part == "attention":
-        layer = {"norm2.weight": (hidden,), "norm2.bias": (hidden,), "to_q.weight": (inner, hidden)}
-        layer["to_out.weight"] = (hidden, inner)
-        return {f"{index}.{name}": size for index in range(shape.layers) for name, size in layer.items()}
-    layer = {"norm1.weight": (hidden,), "norm1.bias": (hidden,), "to_kv.weight": (2 * inner, hidden)}
-    names = {f"layers.{index}.{name}": size for index in range(shape.layers) for name, size in layer.items()}
-    names |= _projector_shapes("arcface_in", shape.embedding, 4 * hidden, shape.arc_tokens * hidden)
-    if shape.siglip_width:
-        names |= _projector_shapes("siglip_in", shape.siglip_width, hidden, hidden)
-    return names
-
-
-def _projector_shapes(name: str, entered: int, middle: int, left: int) -> dict[str, tuple[int, ...]]:
-    return {
-        f"{name}.0.weight": (middle, entered),
-        f"{name}.0.bias": (middle,),
-        f"{name}.2.weight": (middle,),
-        f"{name}.2.bias": (middle,),
-        f"{name}.3.weight": (left, middle),
-        f"{name}.3.bias": (left,),
-    }
-
-
-def _suffix(branch: Branch, layout: Literal["dual", "single"]) -> str:
-    return f"_{branch.value}" if layout == "dual" else ""
-
-
-def file_key(name: str, suffix: str) -> str:
-    """`layers.3.to_kv.weight` or `3.to_q.weight` -> `ipa_arc.3...`; `arcface_in.0.bias` -> `arcface_in_arc.0.bias`."""
-    room, rest = name.split(".", 1)
-    if room in ("arcface_in", "siglip_in"):
-        return f"{room}{suffix}.{rest}"
-    return f"ipa{suffix}.{rest if room == 'layers' else name}"
-
-
 def _compare(path: Path, found: Shapes, expected: Shapes) -> None:
     missing = [key for key in expected if key not in found]
     unexpected = [key for key in found if key not in expected]
@@ -272,10 +279,12 @@ def _compare(path: Path, found: Shapes, expected: Shapes) -> None:
         for key, shape in expected.items()
         if key in found and found[key] != shape
     ]
+    if not missing and not wrong:
+        return
+    # What nobody expected is harmless in itself, but beside a missing key it is often that key, misnamed.
     faults = {"missing": missing, "unexpected": unexpected, "of the wrong shape": wrong}
     lines = [f"{len(keys)} {fault}: {named(keys)}" for fault, keys in faults.items() if keys]
-    if lines:
-        raise AdapterFileError(f"{path.name} is not a complete WithAnyone adapter. " + "; ".join(lines) + ".")
+    raise AdapterFileError(f"{path.name} is not a complete WithAnyone adapter. " + "; ".join(lines) + ".")
 
 
 def _stored_dtype(path: Path, dtypes: Mapping[str, str]) -> torch.dtype:
@@ -284,10 +293,3 @@ def _stored_dtype(path: Path, dtypes: Mapping[str, str]) -> torch.dtype:
         raise AdapterFileError(f"{path.name}: tensors must be stored as F32, F16 or BF16, but {named(foreign)}.")
     # Mixed files are read as stored; the widest type stands for the file.
     return max((DTYPES[dtype] for dtype in dtypes.values()), key=lambda dtype: dtype.itemsize)
-
-
-def named(keys: Iterable[str]) -> str:
-    """A list of keys for a message, cut where it gets long."""
-    keys = list(keys)
-    rest = len(keys) - _NAMED_AT_MOST
-    return ", ".join(keys[:_NAMED_AT_MOST]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,9 +1,7 @@
 """Whose face vectors an adapter was trained with: those of another recogniser mean nothing to it."""
 
-from safetensors import safe_open
-
 from ..identity import Identity
-from .checkpoint import AdapterFile
+from .checkpoint import AdapterFile, opened
 
 METADATA_KEY = "face_model"  # of the file's safetensors header; adapters from training have it, released ones do not
 RELEASED = "antelopev2/glintr100.onnx"
@@ -12,7 +10,7 @@ RELEASED_HIDDEN = 3072  # every released adapter is for FLUX.1, and none was tra
 
 def face_model_of(file: AdapterFile) -> str:
     """Pack and recogniser as in `Identity.face_model`; empty where neither the file nor its size tells."""
-    with safe_open(file.path, framework="pt") as reader:
+    with opened(file) as reader:
         written = (reader.metadata() or {}).get(METADATA_KEY, "")
     released = any(shape.hidden == RELEASED_HIDDEN for shape in file.shapes.values())
     return written or (RELEASED if released else "")

@@ -5,14 +5,20 @@ the adapter's own key without `.weight`, and optionally a scalar `KEY.alpha` (ra
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import safe_open
 from torch import Tensor
 
-from .checkpoint import DTYPES, AdapterFile, AdapterFileError, expected_keys, named, read_header
+from ..file_kinds.header import TensorInfo, named
+from ..file_kinds.kinds import ADAPTER_LORA
+from ..file_kinds.naming import what_it_is
+from ..finite import is_finite
+from ..first_bytes import SAFETENSORS
+from .checkpoint import DTYPES, AdapterFile, AdapterFileError, read_header
+from .keys import expected_keys
 
 _DOWN, _UP, _ALPHA = ".lora_A.weight", ".lora_B.weight", ".alpha"
 
@@ -23,6 +29,11 @@ class LowRank:
 
     down: Tensor
     up: Tensor
+
+    @property
+    def bound(self) -> float:
+        """No number of `up @ down` is larger than this."""
+        return self.down.shape[0] * self.up.abs().max().item() * self.down.abs().max().item()
 
     def added_to(self, weight: Tensor, strength: float) -> Tensor:
         """The changed matrix in its own type; summed in float32."""
@@ -41,8 +52,12 @@ class AdapterLora:
         """The matrix of a key with its update added; matrices without one as they are."""
         return self.updates[key].added_to(weight, self.strength) if key in self.updates else weight
 
-    def changes(self, keys: set[str]) -> bool:
-        return self.strength != 0 and not keys.isdisjoint(self.updates)
+    def changes(self, keys: Iterable[str]) -> bool:
+        return self.strength != 0 and not self.updates.keys().isdisjoint(keys)
+
+    def largest_change(self, keys: Iterable[str]) -> float:
+        """No number of these matrices changes by more than this."""
+        return max((abs(self.strength) * self.updates[key].bound for key in keys if key in self.updates), default=0.0)
 
 
 def read_lora(path: Path, file: AdapterFile, strength: float = 1.0) -> AdapterLora:
@@ -70,18 +85,22 @@ def _targets(path: Path) -> list[str]:
     """The matrices a file changes, by its header alone: a file of another kind may be large."""
     if not path.is_file():
         raise FileNotFoundError(f"There is no adapter LoRA at {path}.")
-    if path.suffix not in (".safetensors", ".sft"):
+    if path.suffix.lower() not in SAFETENSORS:
         raise AdapterFileError(f"{path.name}: adapter LoRAs are read from .safetensors files only.")
-    shapes, dtypes = read_header(path)
-    targets = {key.removesuffix(_DOWN) for key in shapes if key.endswith(_DOWN)}
+    header = read_header(path)
+    targets = {key.removesuffix(_DOWN) for key in header.tensors if key.endswith(_DOWN)}
     known = {target + suffix for target in targets for suffix in (_DOWN, _UP, _ALPHA)}
-    foreign = [key for key in shapes if key not in known]
-    if foreign or not targets:
+    foreign = [key for key in header.tensors if key not in known]
+    # A LoRA of FLUX may have the very same form; only the matrices it changes tell.
+    instead = what_it_is(header, ADAPTER_LORA)
+    if foreign or instead or not targets:
         raise AdapterFileError(
-            f"{path.name} is not a LoRA of a WithAnyone adapter (it holds {named(foreign or shapes)}). "
-            "LoRAs of FLUX itself belong in Load LoRA."
+            f"{path.name} is not a LoRA of a WithAnyone adapter (it holds {named(foreign or header.tensors)})."
+            + (instead or " LoRAs of FLUX itself belong in Load LoRA.")
         )
-    odd = [f"{key} is {dtypes[key]} {list(shape)}" for key, shape in shapes.items() if not _is_read(key, shape, dtypes)]
+    odd = [
+        f"{key} is {info.dtype} {list(info.shape)}" for key, info in header.tensors.items() if not _is_read(key, info)
+    ]
     if odd:
         raise AdapterFileError(
             f"{path.name}: expected matrices and single alphas stored as F32, F16 or BF16, but {named(odd)}."
@@ -89,16 +108,16 @@ def _targets(path: Path) -> list[str]:
     return sorted(targets)
 
 
-def _is_read(key: str, shape: tuple[int, ...], dtypes: Mapping[str, str]) -> bool:
-    is_sized = shape in ((), (1,)) if key.endswith(_ALPHA) else len(shape) == 2
-    return is_sized and dtypes[key] in DTYPES and 0 not in shape
+def _is_read(key: str, info: TensorInfo) -> bool:
+    is_sized = info.shape in ((), (1,)) if key.endswith(_ALPHA) else len(info.shape) == 2
+    return is_sized and info.dtype in DTYPES and 0 not in info.shape
 
 
 def _tensors(path: Path) -> Mapping[str, Tensor]:
     with safe_open(path, framework="pt") as reader:
         # Copies: the file is free again when this returns.
         tensors = {key: reader.get_tensor(key).clone() for key in reader.keys()}  # noqa: SIM118 - not a mapping
-    broken = [key for key, tensor in tensors.items() if not tensor.isfinite().all()]
+    broken = [key for key, tensor in tensors.items() if not is_finite(tensor)]
     if broken:
         raise AdapterFileError(f"{path.name}: NaN or infinite values in {named(broken)}. Fetch or train it again.")
     return tensors
@@ -121,6 +140,6 @@ def _low_rank(
         )
     alpha = tensors[target + _ALPHA].float().item() if target + _ALPHA in tensors else float(rank)
     up = up.float() * (alpha / rank)
-    if not up.isfinite().all():
+    if not is_finite(up):
         raise AdapterFileError(f"{path.name}: the alpha of {target}, {alpha:g}, is too large. Fetch or train it again.")
     return LowRank(down, up)

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from .attention import IdentityAttention
-from .checkpoint import AdapterFile, AdapterFileError, Change, Part, file_key, read_part
+from .checkpoint import AdapterFile, AdapterFileError, Change, name_unknown, read_part
 from .encoder import IdentityEncoder
+from .keys import Part, file_key
 from .shape import Branch, BranchShape
 
 PARTS: tuple[Part, ...] = ("encoder", "attention")
@@ -53,6 +54,7 @@ class AdapterNetwork(nn.Module):
         """
         chosen = tuple(file.shapes) if branches is None else tuple(branches)
         check_branches(file, chosen)
+        name_unknown(file)
         with torch.device("meta"):
             network = cls(file.shapes[branch] for branch in chosen)
         state = {

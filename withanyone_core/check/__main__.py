@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from ..file_kinds.kinds import Json
 from .files import Finding, examine
-from .kinds import Json
 
 _LONGEST = 200  # characters of a value in the text; --json has all of it
 

@@ -1,30 +1,30 @@
 """WithAnyone's own files: adapters and identities. The rules are those of their loaders."""
 
-import re
 from pathlib import Path
 
-from ..adapter.checkpoint import AdapterFile, AdapterFileError, expected_keys, fingerprint, inspect_adapter, named
+from ..adapter.checkpoint import AdapterFile, AdapterFileError, expected_keys, fingerprint, inspect_adapter
 from ..adapter.shape import Branch, BranchShape
-from ..identity_file import KIND, IdentityFileError, inspect_identity, load_identity
-from .header import Header
-from .kinds import Json, Kind
+from ..file_kinds.header import Header, named
+from ..file_kinds.kinds import Json, Kind
+from ..file_kinds.naming import is_adapter, is_identity
+from ..identity_file import IdentityFileError, inspect_identity, load_identity
 
 FLUX_BLOCKS, FLUX_WIDTH = 57, 3072
-_ADAPTER_KEYS = re.compile(r"^(ipa|arcface_in)(_arc|_sig)?\.")
 
 
 def recognise_adapter(header: Header, path: Path) -> Kind | None:
-    if not any(_ADAPTER_KEYS.match(key) for key in header.tensors):
+    if not is_adapter(header):
         return None
     try:
         file = inspect_adapter(path)
     except AdapterFileError as error:
         return Kind("WithAnyone adapter, damaged or not complete", "nothing as it is", faults=(str(error),))
     used = {key for shape in file.shapes.values() for key in expected_keys(shape, file.layout)}
-    dropped = sorted(key for key in header.tensors if key not in used)
+    dropped = sorted(header.tensors.keys() - used - set(file.unknown))
     facts: dict[str, Json] = {"layout": file.layout, "stored as": str(file.dtype).removeprefix("torch.")}
     facts |= {f"{branch.value} branch": _sizes(shape) for branch, shape in file.shapes.items()}
     facts["dead tensors dropped"] = named(dropped) if dropped else "none"
+    facts["unknown tensors left out"] = list(file.unknown) or "none"
     facts["fingerprint"] = fingerprint(file)
     if header.metadata.get("arc_source") or header.metadata.get("sig_source"):
         facts["merged from"] = [header.metadata.get(key, "?") for key in ("arc_source", "sig_source")]
@@ -32,7 +32,7 @@ def recognise_adapter(header: Header, path: Path) -> Kind | None:
 
 
 def recognise_identity(header: Header, path: Path) -> Kind | None:
-    if not header.metadata.get("format", "").startswith(KIND):
+    if not is_identity(header):
         return None
     fits = "Load Identity, with every adapter"
     try:

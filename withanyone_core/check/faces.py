@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..faces.analysis import EMBEDDING_SIZE, graph_task, onnx_folder
-from .kinds import NOT_NEEDED, Json, Kind
+from ..file_kinds.kinds import NOT_NEEDED, Json, Kind
 
 if TYPE_CHECKING:
     from onnx import ValueInfoProto

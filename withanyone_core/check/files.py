@@ -7,30 +7,18 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from ..adapter.checkpoint import named
 from ..digest import file_sha256
+from ..file_kinds.gguf import read_gguf
+from ..file_kinds.header import Header, named, read_safetensors
+from ..file_kinds.kinds import Json, Kind, recognise_lora
+from ..file_kinds.naming import recognise_model
+from ..finite import is_finite
+from ..first_bytes import GGUF_MAGIC, PICKLE, PICKLES, SAFETENSORS, no_model, read_start
 from ..published import published_name
-from . import gguf
 from .adapters import recognise_adapter, recognise_identity
 from .faces import is_pack, recognise_onnx, recognise_pack
-from .flux import recognise_flux
-from .header import Header, read_safetensors
-from .kinds import (
-    Json,
-    Kind,
-    recognise_clip_text,
-    recognise_lora,
-    recognise_t5,
-    recognise_vae,
-)
-from .towers import recognise_tower
 
-SAFETENSORS = (".safetensors", ".sft")
-PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pt2")
 MODELS = (*SAFETENSORS, *PICKLES, ".gguf", ".onnx")
-_PICKLE_STARTS = (b"PK\x03\x04", b"\x80")
-_PAGE_STARTS = (b"<!doctype", b"<html", b"<?xml", b'{"error')
-_POINTER_START = b"version https://git-lfs"
 
 
 @dataclass(frozen=True)
@@ -97,25 +85,14 @@ def _finding(path: Path, kind: Kind, header: Header, hashes: bool) -> Finding:
 
 
 def _recognise(path: Path) -> tuple[Kind, Header]:
-    with path.open("rb") as stream:
-        start = stream.read(64)
     suffix = path.suffix.lower()
-    if not start:
-        return _unknown("empty file", "The file is empty; fetch it again."), Header({})
-    if start.startswith(_POINTER_START):
-        return _unknown("git-LFS pointer", "This is the pointer of a file, not the file; run `git lfs pull`."), Header(
-            {}
-        )
-    if start.lstrip().lower().startswith(_PAGE_STARTS):
-        return _unknown("web page", "A web page was saved in its place; the site asks for a login."), Header({})
+    instead = no_model(path) or (PICKLE if suffix in PICKLES else None)
+    if instead is not None:
+        return _unknown(instead.name, instead.fault), Header({})
     if suffix == ".onnx":
         return recognise_onnx(path), Header({})
-    # The first bytes of a safetensors file are a length and can be any; its ninth opens the header.
-    if suffix in PICKLES or (start.startswith(_PICKLE_STARTS) and start[8:9] != b"{"):
-        fault = "It can run code when opened, so it was not opened. Use the .safetensors file of the same model."
-        return _unknown("pickle (not opened)", fault), Header({})
     try:
-        header = gguf.read_gguf(path) if start.startswith(gguf.MAGIC) else read_safetensors(path)
+        header = read_gguf(path) if read_start(path).startswith(GGUF_MAGIC) else read_safetensors(path)
     except ValueError as error:
         return _unknown("unknown file", f"It is {error}."), Header({})
     return _by_header(header, path), header
@@ -129,11 +106,7 @@ def _by_header(header: Header, path: Path) -> Kind:
         recognise_identity(header, path),
         recognise_lora(header),
         recognise_adapter(header, path),
-        recognise_flux(header),
-        recognise_tower(header),
-        recognise_clip_text(header),
-        recognise_t5(header),
-        recognise_vae(header),
+        recognise_model(header),
     ):
         if kind is not None:
             return kind
@@ -153,8 +126,7 @@ def _with_values(path: Path, kind: Kind) -> Kind:
             if not tensor.is_floating_point():
                 continue
             numbers = tensor.to(torch.float32) if tensor.element_size() == 1 else tensor
-            nan, infinite = int(numbers.isnan().sum()), int(numbers.isinf().sum())
-            if nan or infinite:
-                bad[key] = f"{nan} NaN, {infinite} infinite"
+            if not is_finite(numbers):
+                bad[key] = f"{int(numbers.isnan().sum())} NaN, {int(numbers.isinf().sum())} infinite"
     fault = f"{len(bad)} tensors hold NaN or infinite values: {named(bad)}. The file is damaged or its training failed."
     return Kind(kind.name, kind.fits, {**kind.facts, "bad values": bad or "none"}, (fault,) if bad else ())

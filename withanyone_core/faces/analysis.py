@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..first_bytes import PICKLE, no_model
 from ..identity import Face
 from .alignment import aligned_face, are_spread
 
@@ -213,6 +214,9 @@ def graph_task(file: Path) -> str:
     import onnx
     from google.protobuf.message import DecodeError
 
+    instead = no_model(file)
+    if instead is not None and instead is not PICKLE:
+        raise ValueError(f"{file} is not an ONNX file ({instead.name}). {instead.fault}")
     try:
         graph = onnx.load(file, load_external_data=False).graph
     except DecodeError as error:

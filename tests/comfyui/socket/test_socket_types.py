@@ -50,7 +50,8 @@ def test_an_fp8_base_is_no_different(adapter):
 
 
 def test_fp8_halves_the_matrices_of_the_adapter_and_stays_close(base, tmp_path):
-    from withanyone_pack.withanyone_core.injection.comfyui.parts import FP8, ComfyAdapter
+    from withanyone_pack.withanyone_core.injection.comfyui.fp8 import FP8
+    from withanyone_pack.withanyone_core.injection.comfyui.parts import ComfyAdapter
 
     exact = small_adapter(tmp_path)
     rounded = ComfyAdapter.open(exact.file.path, fp8=True)

@@ -1,33 +1,38 @@
 """An adapter file as ComfyUI sees it: each part a module in a ModelPatcher, so that ComfyUI decides where it lives."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import comfy.model_management
 import comfy.model_patcher
 import comfy.ops
+import comfy.utils
 import torch
 from torch import Tensor, nn
 
 from ...adapter.attention import IdentityAttention
-from ...adapter.checkpoint import AdapterFile, Part, inspect_adapter, part_keys, read_part
+from ...adapter.checkpoint import AdapterFile, inspect_adapter, name_unknown, part_keys, read_part
 from ...adapter.encoder import IdentityEncoder
 from ...adapter.face_model import check_face_model
+from ...adapter.keys import Part
 from ...adapter.learned import check_learned, learned_tokens
 from ...adapter.lora import AdapterLora
 from ...adapter.shape import Branch
+from ...finite import is_finite
 from ...identity import Identity
+from .fp8 import Operations, quantized, set_scales
+from .patches import add_lora
 
-FP8 = torch.float8_e4m3fn
 _MODULES: Mapping[Part, type[nn.Module]] = {"encoder": IdentityEncoder, "attention": IdentityAttention}
 
 
 class ComfyAdapter:
     """A checked adapter file, and the parts of it that were needed so far.
 
-    The identity encoder works once per person, here; the identity attention is handed to the sampler. What was made for
-    a person is kept on the CPU for as long as that `Identity` lives, whatever box, weight or slider it is used with.
+    The identity encoder works once per person, here, and is let go afterwards; the identity attention is handed to the
+    sampler. What was made for a person is kept on the CPU for as long as that `Identity` lives, whatever box, weight or
+    slider it is used with.
     """
 
     def __init__(self, file: AdapterFile, fp8: bool = False) -> None:
@@ -35,50 +40,90 @@ class ComfyAdapter:
         self.fp8 = fp8
         self.loras: tuple[AdapterLora, ...] = ()
         self._without_last_lora: ComfyAdapter | None = None
-        self._patchers: dict[tuple[Branch, Part], comfy.model_patcher.ModelPatcher] = {}
+        self._attentions: dict[Branch, comfy.model_patcher.ModelPatcher] = {}
+        self._apart: dict[Branch, comfy.model_patcher.ModelPatcher] = {}
         self._keys_values: WeakKeyDictionary[Identity, dict[Branch, Tensor]] = WeakKeyDictionary()
 
     @classmethod
     def open(cls, path: Path, fp8: bool = False) -> "ComfyAdapter":
-        return cls(inspect_adapter(path), fp8)
+        file = inspect_adapter(path)
+        name_unknown(file)
+        return cls(file, fp8)
 
     def with_lora(self, lora: AdapterLora) -> "ComfyAdapter":
-        """This adapter with a LoRA added; parts that the LoRA leaves alone are shared."""
+        """This adapter with a LoRA added; weights are shared, and what it leaves alone altogether."""
         changed = ComfyAdapter(self.file, self.fp8)
         changed.loras = (*self.loras, lora)
         changed._without_last_lora = self
         return changed
 
     def part(self, branch: Branch, part: Part) -> comfy.model_patcher.ModelPatcher:
-        """The patcher of a part, read from the file when first asked for."""
+        """The patcher of a part. An attention is read once and kept, an encoder is read anew."""
         if self._is_shared(branch, part):
             return self._without_last_lora.part(branch, part)
-        if (branch, part) not in self._patchers:
-            self._patchers[branch, part] = load_part(self.file, branch, part, self.fp8, self.loras)
-        return self._patchers[branch, part]
+        if part == "encoder":
+            return self._patcher(branch, part)
+        if branch not in self._attentions:
+            self._attentions[branch] = self._patcher(branch, part)
+        return self._attentions[branch]
+
+    def attention_apart(self, branch: Branch) -> comfy.model_patcher.ModelPatcher:
+        """The attention with weights of its own: one module cannot hold the patches of two at the same time."""
+        if branch not in self._apart:
+            self._apart[branch] = load_part(self.file, branch, "attention", self.fp8)
+            for lora in self.loras:
+                add_lora(self._apart[branch], lora, part_keys(self.file, branch, "attention"))
+        return self._apart[branch]
 
     def keys_values(self, branch: Branch, identity: Identity) -> Tensor:
         """Keys and values of a person on the CPU, [layers, 2, heads, tokens, 64]."""
+        return self.all_keys_values(branch, [identity])[0]
+
+    def all_keys_values(self, branch: Branch, identities: Sequence[Identity]) -> list[Tensor]:
+        """Those of several people, which one encoder makes where they are missing."""
         if self._is_shared(branch, "encoder"):
-            return self._without_last_lora.keys_values(branch, identity)
-        made = self._keys_values.setdefault(identity, {})
-        if branch not in made:
+            return self._without_last_lora.all_keys_values(branch, identities)
+        missing = [who for who in dict.fromkeys(identities) if branch not in self._keys_values.get(who, {})]
+        for identity in missing:
             self._check(branch, identity)
-            made[branch] = self._encode(branch, identity)
-        return made[branch]
+        if missing:
+            self._encode(branch, missing)
+        return [self._keys_values[who][branch] for who in identities]
 
     def _is_shared(self, branch: Branch, part: Part) -> bool:
-        return bool(self.loras) and not self.loras[-1].changes(part_keys(self.file, branch, part))
+        return bool(self.loras) and not self.loras[-1].changes(part_keys(self.file, branch, part).values())
 
-    def _encode(self, branch: Branch, identity: Identity) -> Tensor:
+    def _patcher(self, branch: Branch, part: Part) -> comfy.model_patcher.ModelPatcher:
+        if not self.loras:
+            return load_part(self.file, branch, part, self.fp8)
+        self._refuse_overflow(branch, part)
+        patcher = self._without_last_lora.part(branch, part).clone()
+        add_lora(patcher, self.loras[-1], part_keys(self.file, branch, part))
+        return patcher
+
+    def _refuse_overflow(self, branch: Branch, part: Part) -> None:
+        """AdapterFileError where a weight with the LoRAs added is too large for its type.
+
+        ComfyUI adds them later and would not notice. They are added here for a look only where that is possible at all.
+        """
+        keys = part_keys(self.file, branch, part).values()
+        if sum(lora.largest_change(keys) for lora in self.loras) > torch.finfo(self.file.dtype).max / 2:
+            read_part(self.file, branch, part, self.loras)
+
+    def _encode(self, branch: Branch, identities: Sequence[Identity]) -> None:
         patcher = self.part(branch, "encoder")
         comfy.model_management.load_model_gpu(patcher)
+        for identity in identities:
+            made = self._keys_values.setdefault(identity, {})
+            made[branch] = self._encoded(patcher, branch, identity)
+
+    def _encoded(self, patcher: comfy.model_patcher.ModelPatcher, branch: Branch, identity: Identity) -> Tensor:
         inputs = (identity.arcface, identity.siglip if branch is Branch.SIG else None, learned_tokens(branch, identity))
         batch = [None if value is None else value[None].to(patcher.load_device, torch.float32) for value in inputs]
         # Made in float32 because it is done once; kept in the width of the weights, which is what sampling runs in.
         with torch.no_grad():
             keys_values = patcher.model(*batch)[:, 0]
-        if not keys_values.isfinite().all():
+        if not is_finite(keys_values):
             raise ValueError(
                 f"The keys and values made for “{identity.name}” are not finite. Its embeddings or the adapter file "
                 f"{self.file.path.name} are damaged; make the identity again from another photo or reload the adapter."
@@ -110,24 +155,24 @@ class ComfyAdapter:
 
 
 def load_part(
-    file: AdapterFile,
-    branch: Branch,
-    part: Part,
-    fp8: bool = False,
-    loras: tuple[AdapterLora, ...] = (),
-    disable_dynamic: bool = False,
+    file: AdapterFile, branch: Branch, part: Part, fp8: bool = False, disable_dynamic: bool = False
 ) -> comfy.model_patcher.ModelPatcher:
     """Reads one part of one branch into a module of ComfyUI's casting layers, in a patcher of its own.
 
-    `disable_dynamic` is how newer ComfyUI asks for a patcher without its dynamic memory.
+    The weights are the file's own pages, as ComfyUI's are, unless the user switched that off. `fp8` is for the
+    attention: the encoder works once, and rounding it would gain nothing. `disable_dynamic` is how newer ComfyUI asks
+    for a patcher without its dynamic memory.
     """
-    tensors = read_part(file, branch, part, loras)
-    if fp8:
-        tensors = {name: _to_fp8(tensor) for name, tensor in tensors.items()}
+    tensors, scales = read_part(file, branch, part, mapped=not comfy.utils.DISABLE_MMAP), {}
+    operations = comfy.ops.manual_cast
+    if fp8 and part == "attention":
+        tensors, scales = quantized(tensors)
+        operations = Operations
     with torch.device("meta"):
-        module = _MODULES[part](file.shapes[branch], comfy.ops.manual_cast)
+        module = _MODULES[part](file.shapes[branch], operations)
     module.load_state_dict(tensors, assign=True)
-    module.eval().requires_grad_(False)
+    set_scales(module, scales)
+    module.train(False).requires_grad_(False)
     # ComfyUI >= 0.16 swaps in a dynamic patcher; a plain one beside it would switch dynamic memory off for all.
     plain = comfy.model_patcher.ModelPatcher
     patcher_class = plain if disable_dynamic else getattr(comfy.model_patcher, "CoreModelPatcher", plain)
@@ -137,13 +182,5 @@ def load_part(
         offload_device=comfy.model_management.unet_offload_device(),
     )
     if hasattr(patcher, "cached_patcher_init"):  # ComfyUI >= 0.23 makes a copy for every further GPU by this factory
-        patcher.cached_patcher_init = (load_part, (file, branch, part, fp8, loras))
+        patcher.cached_patcher_init = (load_part, (file, branch, part, fp8))
     return patcher
-
-
-def _to_fp8(tensor: Tensor) -> Tensor:
-    """Matrices only: norms and biases are small and sensitive."""
-    if tensor.ndim < 2:
-        return tensor
-    limit = torch.finfo(FP8).max
-    return tensor.clamp(-limit, limit).to(FP8)

@@ -36,7 +36,8 @@ def apply_adapter(
         check_base(model, adapter.file.shapes[branch])
     if not faces or not weights:
         return patched
-    keys_values = {branch: [adapter.keys_values(branch, face.identity) for face in faces] for branch in weights}
+    people = [face.identity for face in faces]
+    keys_values = {branch: adapter.all_keys_values(branch, people) for branch in weights}
     slots = _attach_attentions(patched, adapter, list(weights))
     settings = replace(settings, weights=weights)
     injection = Injection(faces, keys_values, slots, settings, adapter.file.truncates_boxes)
@@ -87,6 +88,8 @@ def _attach_attentions(
     slots = {}
     for branch in branches:
         patcher = adapter.part(branch, "attention")
+        if any(other.is_clone(patcher) and other.patches_uuid != patcher.patches_uuid for other in models):
+            patcher = adapter.attention_apart(branch)  # the same weights with other LoRAs are there already
         known = next((slot for slot, other in enumerate(models) if other.is_clone(patcher)), None)
         slots[branch] = len(models) if known is None else known
         if known is None:

@@ -2,9 +2,8 @@
 
 import torch
 
-from ..adapter.checkpoint import named
 from ..faces.siglip import BASE, CLASS_TOKEN, PATCH_EMBEDDING, VISION, tower_shape, vision_weights
-from .header import Header, uneven
+from .header import Header, named, uneven
 from .kinds import NOT_NEEDED, Kind, missing
 
 # A tower alone does not show its language; the text tower that came with it does, by its number of words.

@@ -4,12 +4,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..adapter.checkpoint import named
-from .header import Header, numbers, uneven
+from .header import Header, named, numbers, uneven
 
 Json = str | int | float | bool | None | list["Json"] | Mapping[str, "Json"]
 
 NOT_NEEDED = "nothing WithAnyone uses"
+ADAPTER_LORA = "WithAnyone adapter LoRA"
 
 _LOW_RANK = re.compile(r"[._](lora_(A|B|a|b|up|down)|lora\.(up|down)|lokr_w[12]|hada_w[12]_[ab]|dora_scale)([._]|$)")
 _ENTERING = re.compile(r"[._](lora_(A|a|down)|lora\.down)[._]")
@@ -49,8 +49,8 @@ def recognise_lora(header: Header) -> Kind | None:
     alone = [key for key in entering if _partner(key) not in header.tensors]
     faults = missing([_partner(key) for key in alone], "The LoRA")
     for name, fits, pattern in (
-        ("WithAnyone adapter LoRA", "Add Adapter LoRA, on the adapter it was trained with", _ADAPTER_PARTS),
-        ("Flux LoRA", "LoraLoader, before Apply WithAnyone (models/loras)", _FLUX_PARTS),
+        (ADAPTER_LORA, "Add Adapter LoRA, on the adapter it was trained with", _ADAPTER_PARTS),
+        ("Flux LoRA", "Load LoRA (LoraLoader), before Apply WithAnyone (models/loras)", _FLUX_PARTS),
         ("LoRA for text encoders only", "LoraLoader (models/loras)", _TEXT_PARTS),
     ):
         touched = [key for key in low_rank if pattern.search(key)]

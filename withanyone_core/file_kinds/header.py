@@ -9,6 +9,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+_NAMED_AT_MOST = 8
+
 
 @dataclass(frozen=True)
 class TensorInfo:
@@ -46,7 +48,7 @@ class Header:
 
 
 def read_safetensors(path: Path) -> Header:
-    """The header of a safetensors file. Raises ValueError where the file is not whole."""
+    """The header of a safetensors file. Raises ValueError, in words that follow "is", where the file is not whole."""
     try:
         with safe_open(path, framework="pt") as reader:
             slices = {key: reader.get_slice(key) for key in reader.keys()}  # noqa: SIM118 - not a mapping
@@ -56,6 +58,13 @@ def read_safetensors(path: Path) -> Header:
         raise ValueError(
             f"not a whole safetensors file ({error}). The download was probably cut off; fetch it again"
         ) from error
+
+
+def named(keys: Iterable[str]) -> str:
+    """A list of keys for a message, cut where it gets long."""
+    keys = list(keys)
+    rest = len(keys) - _NAMED_AT_MOST
+    return ", ".join(keys[:_NAMED_AT_MOST]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def numbers(keys: Iterable[str], room: str) -> set[int]:

@@ -5,9 +5,9 @@ from math import prod
 from pathlib import Path
 from typing import BinaryIO
 
+from ..first_bytes import GGUF_MAGIC
 from .header import Header, TensorInfo
 
-MAGIC = b"GGUF"
 MOST_ENTRIES = 100_000
 MOST_TEXTS = 2_000_000  # a tokenizer has some hundred thousand
 LONGEST_TEXT = 64 * 2**20
@@ -32,7 +32,7 @@ def read_gguf(path: Path) -> Header:
 
 def _header(stream: BinaryIO) -> Header:
     magic, version, tensors, entries = struct.unpack("<4sIQQ", stream.read(24))
-    if magic != MAGIC or version not in (2, 3):
+    if magic != GGUF_MAGIC or version not in (2, 3):
         raise ValueError(f"a GGUF file of version {version}; versions 2 and 3 can be read")
     if max(tensors, entries) > MOST_ENTRIES:
         raise ValueError(f"a GGUF header that announces {tensors} tensors and {entries} entries is damaged")
