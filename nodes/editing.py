@@ -7,6 +7,7 @@ from ..withanyone_core.editing import SMALLEST_FACE_PX, prepare_edit
 from ..withanyone_core.faces.photo import pictures
 from ..withanyone_core.faces.portrait import FaceAnalysis
 from ..withanyone_core.faces.selection import faces_by_number
+from ..withanyone_core.faces.turning import turning_hint
 from . import sockets
 from .images import images
 
@@ -51,7 +52,10 @@ class PrepareFaceEdit(io.ComfyNode):
         photo, *others = pictures(image, "image")
         if others:
             raise ValueError(f"image holds {1 + len(others)} pictures; a face edit takes one. Choose it with an index.")
-        faces = faces_by_number(face_analysis.faces(photo), which_faces)
+        found = face_analysis.faces(photo)
+        if not found and (hint := turning_hint(photo, face_analysis)):
+            raise ValueError(f"The picture to edit shows no face as it is.{hint}")
+        faces = faces_by_number(found, which_faces)
         edit = prepare_edit(photo, faces, smallest_px, "The picture to edit")
         picture = images([edit.picture])
         shown = ui.PreviewImage(picture, cls=cls).as_dict()

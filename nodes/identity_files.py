@@ -1,6 +1,7 @@
 """Where saved identities are: `identities` in ComfyUI's input and output folders."""
 
 import re
+import unicodedata
 from pathlib import Path, PurePosixPath
 
 import folder_paths
@@ -9,6 +10,8 @@ from ..withanyone_core.identity_file import SUFFIXES
 
 FOLDER = "identities"
 NAME = "%name%"
+# File systems allow 255 bytes, encrypted ones 143, for a name with all that is added to it.
+NAME_BYTES, PART_BYTES = 100, 200
 _MARK = re.compile(r" \[(input|output)\]$")
 _FORBIDDEN = re.compile(r'[<>:"|?*\x00-\x1f]')  # in file names on Windows; no other system needs them either
 
@@ -50,16 +53,34 @@ def free_path(prefix: str, person: str) -> Path:
     """A file below output/identities that does not exist yet: prefix, a counter from 00001, .safetensors.
 
     `%name%` in the prefix stands for the person's name, with everything but letters, digits, spaces, hyphens and dots
-    replaced; the date placeholders of Save Image work too. Raises ValueError for a prefix that leaves the folder or
-    holds characters that file names may not have.
+    replaced, and cut where it is long; the date placeholders of Save Image work too. Raises ValueError for a prefix
+    that leaves the folder, is too long for a file's name, or holds characters that file names may not have.
     """
-    safe_name = re.sub(r"[^\w .-]", "_", person).strip(" .") or "person"
+    # Composed: an accent that is a letter of its own, as macOS writes them, would be replaced.
+    composed = unicodedata.normalize("NFC", person)
+    safe_name = _cut(re.sub(r"[^\w .-]", "_", composed).strip(" .")) or "person"
     inside = _inside(prefix.replace(NAME, safe_name), "filename_prefix")
+    _refuse_long(inside, "filename_prefix")
     folder, stem, number, _, _ = folder_paths.get_save_image_path(
         f"{FOLDER}/{inside.as_posix()}", folder_paths.get_output_directory()
     )
     candidates = (Path(folder) / f"{stem}_{count:05}_.safetensors" for count in range(number, number + 100_000))
     return next(path for path in candidates if not path.exists())
+
+
+def _cut(name: str) -> str:
+    """The beginning of a person's name, whole letters only. The file itself holds all of it."""
+    return name.encode()[:NAME_BYTES].decode(errors="ignore").strip(" .")
+
+
+def _refuse_long(path: PurePosixPath, what: str) -> None:
+    for part in path.parts:
+        if len(part.encode()) > PART_BYTES:
+            raise ValueError(
+                f"The {what} has a part of {len(part)} letters, {part[:20]!r} and so on, which is too long for the "
+                f"name of a file or folder. Use at most {PART_BYTES} plain letters, or a third of that in Chinese, "
+                "Japanese or Korean. The person's name may be of any length."
+            )
 
 
 def _inside(text: str, what: str) -> PurePosixPath:

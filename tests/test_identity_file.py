@@ -126,6 +126,13 @@ def test_nothing_is_overwritten_and_no_part_is_left(file):
     assert list(file.parent.iterdir()) == [file]
 
 
+@pytest.mark.parametrize("name", ["a" * 300, "李" * 100])
+def test_a_name_that_no_disk_can_take_is_refused_in_words(tmp_path, name):
+    with pytest.raises(IdentityFileError, match=r"has (312|112) letters, more than a disk can take. Choose a shorter"):
+        save_identity(person(), tmp_path / f"{name}.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")

@@ -30,6 +30,7 @@ from .version import VERSION
 KIND = IDENTITY
 FORMAT = f"{KIND}/1"
 SUFFIXES = SAFETENSORS
+LONGEST_NAME_BYTES = 255
 LARGEST_BYTES = 256 * 2**20  # two hundred times an ordinary one: whatever is larger is another kind of file
 
 _FLOATS = ("F32", "F16", "BF16")
@@ -82,6 +83,11 @@ def save_identity(identity: Identity, path: Path) -> None:
     path = Path(path)
     if path.suffix not in SUFFIXES:
         raise IdentityFileError(f"{path.name}: identities are saved as .safetensors files only.")
+    if len(os.fsencode(_part_of(path).name)) > LONGEST_NAME_BYTES:
+        raise IdentityFileError(
+            f"The file name {path.name[:20]}... has {len(path.name)} letters, more than a disk can take. Choose a "
+            "shorter one; the person's name in the file may be of any length."
+        )
     if path.exists():
         raise FileExistsError(f"{path} is already there, and identities are never overwritten. Choose another name.")
     _write_whole(path, safetensors.torch.save(*file_content(identity)))
@@ -187,7 +193,7 @@ def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
 
 def _write_whole(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = _part_of(path)
     try:
         with part.open("wb") as file:
             file.write(content)
@@ -196,6 +202,11 @@ def _write_whole(path: Path, content: bytes) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _part_of(path: Path) -> Path:
+    """Where a file is written before it is complete."""
+    return path.with_name(f"{path.name}.{os.getpid()}.part")
 
 
 def _read_header(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:

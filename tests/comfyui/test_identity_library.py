@@ -77,6 +77,31 @@ def test_names_of_people_are_made_into_file_names(folders, name):
     assert LoadIdentity.execute(option).result[0].name == name
 
 
+LONG = {"latin": ("Ann" * 100, "AnnAnn"), "cjk": ("李小龍" * 34, "李小龍李"), "emoji": ("👩" * 200, "____")}
+LONG["decomposed"] = ("Zoe\u0308" * 100, "ZoëZoë")
+
+
+@pytest.mark.parametrize(("name", "begins"), LONG.values(), ids=LONG)
+@pytest.mark.parametrize("prefix", ["%name%", "family/%name%", "%name% at the sea"])
+def test_people_of_very_long_names_are_saved(folders, name, begins, prefix):
+    for _ in range(2):
+        SaveIdentity.execute(person(name), prefix)
+    first, second = offered()
+    assert first.endswith("_00001_.safetensors [output]")
+    assert second.endswith("_00002_.safetensors [output]")
+    assert LoadIdentity.execute(first).result[0].name == name
+    file = folders / "output/identities" / first.removesuffix(" [output]")
+    assert len(file.name.encode()) <= 143
+    assert file.name.startswith(begins)
+
+
+@pytest.mark.parametrize("prefix", ["a" * 300, "李" * 100, f"{'a' * 300}/ann", f"ann/{'b' * 300}/%name%"])
+def test_prefixes_too_long_for_a_file_are_refused_in_words(folders, prefix):
+    with pytest.raises(ValueError, match=r"The filename_prefix has a part of (300|100) letters, '.* is too long for"):
+        SaveIdentity.execute(person(), prefix)
+    assert not list(folders.rglob("*"))
+
+
 @pytest.mark.parametrize("prefix", [*(name.removesuffix(".safetensors") for name in LEAVING), "a?b", "a:b"])
 def test_prefixes_that_leave_the_folder_are_refused(folders, prefix):
     with pytest.raises(ValueError, match=r"The filename_prefix .* (leaves the folder|holds characters)"):

@@ -8,6 +8,7 @@ from withanyone_pack.withanyone_core.identity import Face, Identity
 
 RANDOM = np.random.default_rng(5)
 SHAPE = (60, 200, 3)
+MARK = [17, 203]  # of a photo's upright top left corner
 
 
 def face(x1, size, score, seed=0):
@@ -16,20 +17,24 @@ def face(x1, size, score, seed=0):
 
 
 class Scripted:
-    """Finds in the n-th photo (its top left level) the n-th list of faces."""
+    """Finds in the n-th photo (its top left level) the n-th list of faces, and nothing in photos that lie otherwise."""
 
     def __init__(self, *found):
         self.found = found
         self.asked = []
 
     def faces(self, photo):
-        self.asked.append(int(photo[0, 0, 0]))
-        return tuple(self.found[photo[0, 0, 0]])
+        number, *mark = map(int, photo[0, 0])
+        if mark != MARK:
+            return ()
+        self.asked.append(number)
+        return tuple(self.found[number])
 
 
 def photos(count):
     pictures = RANDOM.integers(0, 256, (count, *SHAPE), dtype=np.uint8)
     pictures[:, 0, 0, 0] = range(count)
+    pictures[:, 0, 0, 1:] = MARK
     return tuple(pictures)
 
 
@@ -136,6 +141,17 @@ def test_photo_without_a_face_stops_with_its_number_size_and_best_score():
     analysis.best_score = lambda photo: 0.314
     with pytest.raises(ValueError, match=r"pixels\); the best candidate scored 0.31\. Try"):
         identity_from_photos(photos(2), analysis, "Ann", Choices(combine="mean"))
+
+
+@pytest.mark.parametrize(("turns", "words"), [(1, "90 degrees"), (2, "180 degrees"), (3, "270 degrees")])
+def test_a_photo_on_its_side_is_told_from_one_without_a_face(turns, words):
+    lying = (np.rot90(photos(1)[0], turns),)
+    words = rf"No face was found in photo 1 .* when the photo is turned by {words} clockwise: turn it upright first"
+    for choices in (Choices(), Choices(no_face="skip")):
+        with pytest.raises(ValueError, match=words):
+            identity_from_photos(lying, Scripted([face(5, 20, 0.9)]), "Ann", choices)
+    with pytest.raises(ValueError, match=r"No face was found in photo 1 \(.*\)\. Try a photo"):
+        identity_from_photos(lying, Scripted([]), "Ann", Choices())
 
 
 def test_skipping_every_photo_is_an_error():

@@ -13,6 +13,7 @@ from ..identity import Face, Identity
 from .crop import crop_rectangle, face_crop
 from .photo import size_in_words
 from .selection import LIKE, RULES, NoFace, chosen_face, left_to_right
+from .turning import turning_hint
 
 logger = logging.getLogger("withanyone")
 
@@ -198,7 +199,8 @@ def _used_face(photo: np.ndarray, photo_number: int, analysis: FaceAnalysis, cho
 def croppable_faces(photo: np.ndarray, label: str, analysis: FaceAnalysis) -> list[Face]:
     """The faces of a photo [H, W, 3] uint8 whose boxes are at least one pixel large and touch it.
 
-    Raises NoFace, naming the photo by `label` and quoting the likeliest candidate, where there is none.
+    Raises NoFace, naming the photo by `label` and quoting the likeliest candidate, where there is none; it also says
+    whether the photo shows one when it is turned.
     """
     height_px, width_px = photo.shape[:2]
     found = analysis.faces(photo)
@@ -211,4 +213,4 @@ def croppable_faces(photo: np.ndarray, label: str, analysis: FaceAnalysis) -> li
         )
     best_score = getattr(analysis, "best_score", None)
     best = "" if best_score is None else f"; the best candidate scored {best_score(photo):.2f}"
-    raise NoFace(f"No face was found in {label} ({size_in_words(photo)}){best}.")
+    raise NoFace(f"No face was found in {label} ({size_in_words(photo)}){best}.{turning_hint(photo, analysis)}")

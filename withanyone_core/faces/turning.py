@@ -1,0 +1,23 @@
+"""Photos that lie on their side: detectors find upright faces only."""
+
+from typing import Protocol
+
+import numpy as np
+
+CLOCKWISE_DEGREES = (90, 270, 180)  # on their side first: that is how cameras lie
+
+
+class Finder(Protocol):
+    def faces(self, photo: np.ndarray) -> tuple[object, ...]:
+        """The faces of an RGB photo [H, W, 3] uint8."""
+
+
+def turning_hint(photo: np.ndarray, analysis: Finder) -> str:
+    """A sentence, with a space before it, where a photo without a face shows one when it is turned; else nothing."""
+    for degrees in CLOCKWISE_DEGREES:
+        if analysis.faces(np.ascontiguousarray(np.rot90(photo, -degrees // 90))):
+            return (
+                f" A face is found when the photo is turned by {degrees} degrees clockwise: turn it upright first, for "
+                "instance with the node ImageRotate."
+            )
+    return ""
