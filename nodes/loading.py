@@ -35,7 +35,7 @@ class LoadAdapter(io.ComfyNode):
                     "dtype",
                     options=[AS_STORED, FP8],
                     default=AS_STORED,
-                    tooltip="fp8 halves the memory of the matrices for a small loss of precision.",
+                    tooltip="fp8 halves the memory of what runs at every step for a small loss of precision.",
                 ),
             ],
             outputs=[sockets.Adapter.Output(display_name="adapter")],

@@ -27,7 +27,7 @@ def picture_model() -> comfy.model_patcher.ModelPatcher:
     model = comfy.model_base.Flux(config, device=torch.device("cpu"))
     weights = comfy.utils.load_torch_file(str(files.shipped(files.FLUX)))
     model.diffusion_model.load_state_dict(config.process_unet_state_dict(weights))
-    model.diffusion_model.eval()
+    model.diffusion_model.train(False)
     return comfy.model_patcher.ModelPatcher(
         model,
         load_device=comfy.model_management.get_torch_device(),
