@@ -79,3 +79,14 @@ def test_no_other_widget_takes_a_name_of_a_file(models):
     names = {entry.id for node in nodes for entry in node.define_schema().inputs}
     taken = {name for name in names if any(word in name for word in ("file", "_name", "pack", "path", "folder", "dir"))}
     assert taken == {"adapter_name", "lora_name", "siglip_name", "pack", "identity_file", "filename_prefix"}
+
+
+def test_every_node_that_reads_a_file_looks_whether_it_is_still_the_same(models):
+    """ComfyUI keeps what a node made for as long as its inputs are the same, and a file's name is no content."""
+    nodes = asyncio.run(WithAnyoneExtension().get_node_list())
+    widgets = {"adapter_name", "lora_name", "siglip_name", "pack", "identity_file"}
+    reading = {node for node in nodes if widgets & {entry.id for entry in node.define_schema().inputs}}
+    shipped = {node for node in nodes if "Miniature" in node.define_schema().node_id}
+    reading |= {node for node in shipped if not node.define_schema().inputs}
+    assert {node.__name__ for node in reading if "fingerprint_inputs" not in vars(node)} == set()
+    assert len(reading) == 5 + 6

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from withanyone_pack.tests.comfyui import small_files
 from withanyone_pack.tests.comfyui.server import ComfyServer, PromptError
 from withanyone_pack.tests.comfyui.small_graphs import id_of, node_of, pixels, small_graph
@@ -25,7 +25,7 @@ def server():
 def written(path, weights):
     """Into the very file that is there, as a copy does; with the date that it had, as some programs do."""
     state = path.stat() if path.exists() else None
-    save_file({key: weight.to(torch.bfloat16) for key, weight in weights.items()}, path)
+    path.write_bytes(save({key: weight.to(torch.bfloat16) for key, weight in weights.items()}))
     if state is not None:
         os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
     return path.name

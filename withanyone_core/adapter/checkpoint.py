@@ -17,6 +17,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from ..digest import file_stamp
+from ..file_kinds.flux import is_flux_key
 from ..file_kinds.header import Header, named, read_safetensors
 from ..file_kinds.naming import what_it_is
 from ..finite import is_finite
@@ -29,11 +30,6 @@ Change = Callable[[str, Tensor], Tensor]
 
 logger = logging.getLogger("withanyone")
 
-_FLUX_KEYS = re.compile(
-    r"^(model\.diffusion_model\.|diffusion_model\.|transformer\.)?"
-    r"(double_blocks|single_blocks|transformer_blocks|single_transformer_blocks|img_in|txt_in|time_in|vector_in"
-    r"|guidance_in|final_layer)\."
-)
 # A layer's number has four digits at most: a damaged name with more must not be counted up to.
 _LAYER_KEYS = re.compile(r"^ipa(_arc|_sig)?\.([0-9]{1,4})\.(norm1|norm2|to_q|to_kv|to_out)\.(weight|bias)$")
 # Parameters that the training program saves beside the adapter and that no released network uses.
@@ -53,6 +49,7 @@ class AdapterFile:
     shapes   sizes of each branch in the file
     dtype    the type the tensors are stored in
     stamp    tells the content that was checked from whatever lies there later
+    inode    the place on the disk; another file that took the name has another one
     unknown  keys of tensors that no adapter has; they are never read
     """
 
@@ -61,6 +58,7 @@ class AdapterFile:
     shapes: Mapping[Branch, BranchShape]
     dtype: torch.dtype
     stamp: str
+    inode: int
     unknown: tuple[str, ...] = ()
 
     @property
@@ -83,7 +81,7 @@ def inspect_adapter(path: Path) -> AdapterFile:
         raise AdapterFileError(
             f"{path.name}: adapters are read from .safetensors files only (other formats can run code when opened)."
         )
-    stamp = file_stamp(path)
+    stamp, inode = file_stamp(path), path.stat().st_ino
     header = read_header(path)
     found = {key: info.shape for key, info in header.tensors.items()}
     layout = _layout(path, header)
@@ -98,7 +96,7 @@ def inspect_adapter(path: Path) -> AdapterFile:
     _compare(path, present, expected)
     dtype = _stored_dtype(path, {key: header.tensors[key].dtype for key in expected})
     unknown = tuple(key for key in present if key not in expected)
-    return AdapterFile(path, layout, shapes, dtype, stamp, unknown)
+    return AdapterFile(path, layout, shapes, dtype, stamp, inode, unknown)
 
 
 def name_unknown(file: AdapterFile) -> None:
@@ -166,6 +164,12 @@ def fingerprint(file: AdapterFile) -> str:
     return digest.hexdigest()[:16]
 
 
+def refuse_written_over(file: AdapterFile) -> None:
+    """AdapterFileError where the bytes that mapped tensors are have changed under them."""
+    if file.path.is_file() and file.path.stat().st_ino == file.inode:
+        _refuse_changed(file)
+
+
 def read_header(path: Path) -> Header:
     """The header of a safetensors file. Raises AdapterFileError for what is none, or not whole."""
     reason = no_safetensors(path)
@@ -198,7 +202,7 @@ def _changed(file: AdapterFile, key: str, tensor: Tensor, changes: Sequence[Chan
 
 
 def _refuse_flux_keys(path: Path, keys: Iterable[str]) -> None:
-    flux = [key for key in keys if _FLUX_KEYS.match(key)]
+    flux = [key for key in keys if is_flux_key(key)]
     if flux:
         raise AdapterFileError(
             f"{path.name} holds weights of FLUX itself ({named(flux)}), which would override the base model. "

@@ -1,5 +1,6 @@
 """Flux transformers: which of the family, in whose names, and how packed."""
 
+import re
 from dataclasses import dataclass
 from math import prod
 
@@ -7,6 +8,11 @@ from .header import Header, numbers, uneven
 from .kinds import NOT_NEEDED, Kind, missing
 
 PREFIXES = ("model.diffusion_model.", "diffusion_model.", "transformer.", "")
+_KEYS = re.compile(
+    r"^(model\.diffusion_model\.|diffusion_model\.|transformer\.)?"
+    r"(double_blocks|single_blocks|transformer_blocks|single_transformer_blocks|img_in|txt_in|time_in|vector_in"
+    r"|guidance_in|final_layer)\."
+)
 FLUX_1 = (19, 38, 3072)
 _FITS = "the released adapters (models/diffusion_models)"
 
@@ -26,6 +32,11 @@ _NATIVE = Names("original", "double_blocks", "single_blocks", "img_in", "guidanc
 _DIFFUSERS = Names(
     "diffusers", "transformer_blocks", "single_transformer_blocks", "x_embedder", "time_text_embed.guidance_embedder."
 )
+
+
+def is_flux_key(key: str) -> bool:
+    """Whether a tensor of this key would be taken for one of FLUX's own, under the names of any of its formats."""
+    return bool(_KEYS.match(key))
 
 
 def recognise_flux(header: Header) -> Kind | None:

@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from withanyone_pack.tests.pack import add_comfyui
 
 add_comfyui()
 
 import comfy.model_management
 import comfy.utils
-from withanyone_pack.tests.adapter.random_adapter import file_behind, random_tensors
+from withanyone_pack.tests.adapter.random_adapter import file_behind, random_adapter, random_tensors
 from withanyone_pack.tests.comfyui.sampling import EVEN, applied, difference, person, sample, small_adapter, two_faces
 from withanyone_pack.withanyone_core.adapter.checkpoint import AdapterFileError
 from withanyone_pack.withanyone_core.adapter.encoder import IdentityEncoder
@@ -68,6 +68,20 @@ def test_weights_are_the_pages_of_their_file(adapter, branch):
     for part in ("attention", "encoder"):
         weights = adapter.part(branch, part).model.state_dict()
         assert {file_behind(weight) for weight in weights.values()} == {adapter.file.path.name}
+
+
+def test_a_file_that_was_written_over_since_is_not_sampled_with(base, adapter):
+    """ComfyUI loads it anew with the next prompt; in this one its pages are no longer those that were checked."""
+    patched, path = applied(base, adapter), adapter.file.path
+    before = sample(patched)
+    random_adapter(path.with_name("other.safetensors"), seed=9).replace(path)
+    assert torch.equal(sample(patched), before)  # another file took the name: the pages are still the old ones
+    adapter = ComfyAdapter.open(path)
+    patched = applied(base, adapter)
+    path.write_bytes(save(random_tensors(seed=10)))
+    with pytest.raises(AdapterFileError, match=r"adapter\.safetensors was changed or removed after it had been opened"):
+        sample(patched)
+    assert difference(sample(applied(base, ComfyAdapter.open(path))), before) > 0.02
 
 
 def test_weights_are_copies_where_the_user_switched_maps_off(adapter, monkeypatch):

@@ -40,8 +40,8 @@ class ComfyAdapter:
         self.fp8 = fp8
         self.loras: tuple[AdapterLora, ...] = ()
         self._without_last_lora: ComfyAdapter | None = None
-        self._attentions: dict[Branch, comfy.model_patcher.ModelPatcher] = {}
-        self._apart: dict[Branch, comfy.model_patcher.ModelPatcher] = {}
+        self._attentions: dict[tuple[Branch, torch.device], comfy.model_patcher.ModelPatcher] = {}
+        self._apart: dict[tuple[Branch, torch.device], comfy.model_patcher.ModelPatcher] = {}
         self._keys_values: WeakKeyDictionary[Identity, dict[Branch, Tensor]] = WeakKeyDictionary()
 
     @classmethod
@@ -57,47 +57,55 @@ class ComfyAdapter:
         changed._without_last_lora = self
         return changed
 
-    def part(self, branch: Branch, part: Part) -> comfy.model_patcher.ModelPatcher:
-        """The patcher of a part. An attention is read once and kept, an encoder is read anew."""
+    def part(self, branch: Branch, part: Part, device: torch.device | None = None) -> comfy.model_patcher.ModelPatcher:
+        """The patcher of a part for a device, ComfyUI's own where none is given.
+
+        An attention is read once and kept, an encoder is read anew.
+        """
+        device = device or comfy.model_management.get_torch_device()
         if self._is_shared(branch, part):
-            return self._without_last_lora.part(branch, part)
+            return self._without_last_lora.part(branch, part, device)
         if part == "encoder":
-            return self._patcher(branch, part)
-        if branch not in self._attentions:
-            self._attentions[branch] = self._patcher(branch, part)
-        return self._attentions[branch]
+            return self._patcher(branch, part, device)
+        if (branch, device) not in self._attentions:
+            self._attentions[branch, device] = self._patcher(branch, part, device)
+        return self._attentions[branch, device]
 
-    def attention_apart(self, branch: Branch) -> comfy.model_patcher.ModelPatcher:
+    def attention_apart(self, branch: Branch, device: torch.device | None = None) -> comfy.model_patcher.ModelPatcher:
         """The attention with weights of its own: one module cannot hold the patches of two at the same time."""
-        if branch not in self._apart:
-            self._apart[branch] = load_part(self.file, branch, "attention", self.fp8)
+        device = device or comfy.model_management.get_torch_device()
+        if (branch, device) not in self._apart:
+            patcher = load_part(self.file, branch, "attention", self.fp8, device=device)
             for lora in self.loras:
-                add_lora(self._apart[branch], lora, part_keys(self.file, branch, "attention"))
-        return self._apart[branch]
+                add_lora(patcher, lora, part_keys(self.file, branch, "attention"))
+            self._apart[branch, device] = patcher
+        return self._apart[branch, device]
 
-    def keys_values(self, branch: Branch, identity: Identity) -> Tensor:
-        """Keys and values of a person on the CPU, [layers, 2, heads, tokens, 64]."""
-        return self.all_keys_values(branch, [identity])[0]
+    def keys_values(self, branch: Branch, identity: Identity, device: torch.device | None = None) -> Tensor:
+        """Keys and values of a person on the CPU, [layers, 2, heads, tokens, 64], made on the device."""
+        return self.all_keys_values(branch, [identity], device)[0]
 
-    def all_keys_values(self, branch: Branch, identities: Sequence[Identity]) -> list[Tensor]:
+    def all_keys_values(
+        self, branch: Branch, identities: Sequence[Identity], device: torch.device | None = None
+    ) -> list[Tensor]:
         """Those of several people, which one encoder makes where they are missing."""
         if self._is_shared(branch, "encoder"):
-            return self._without_last_lora.all_keys_values(branch, identities)
+            return self._without_last_lora.all_keys_values(branch, identities, device)
         missing = [who for who in dict.fromkeys(identities) if branch not in self._keys_values.get(who, {})]
         for identity in missing:
             self._check(branch, identity)
         if missing:
-            self._encode(branch, missing)
+            self._encode(branch, missing, device)
         return [self._keys_values[who][branch] for who in identities]
 
     def _is_shared(self, branch: Branch, part: Part) -> bool:
         return bool(self.loras) and not self.loras[-1].changes(part_keys(self.file, branch, part).values())
 
-    def _patcher(self, branch: Branch, part: Part) -> comfy.model_patcher.ModelPatcher:
+    def _patcher(self, branch: Branch, part: Part, device: torch.device) -> comfy.model_patcher.ModelPatcher:
         if not self.loras:
-            return load_part(self.file, branch, part, self.fp8)
+            return load_part(self.file, branch, part, self.fp8, device=device)
         self._refuse_overflow(branch, part)
-        patcher = self._without_last_lora.part(branch, part).clone()
+        patcher = self._without_last_lora.part(branch, part, device).clone()
         add_lora(patcher, self.loras[-1], part_keys(self.file, branch, part))
         return patcher
 
@@ -110,8 +118,8 @@ class ComfyAdapter:
         if sum(lora.largest_change(keys) for lora in self.loras) > torch.finfo(self.file.dtype).max / 2:
             read_part(self.file, branch, part, self.loras)
 
-    def _encode(self, branch: Branch, identities: Sequence[Identity]) -> None:
-        patcher = self.part(branch, "encoder")
+    def _encode(self, branch: Branch, identities: Sequence[Identity], device: torch.device | None) -> None:
+        patcher = self.part(branch, "encoder", device)
         comfy.model_management.load_model_gpu(patcher)
         for identity in identities:
             made = self._keys_values.setdefault(identity, {})
@@ -155,14 +163,20 @@ class ComfyAdapter:
 
 
 def load_part(
-    file: AdapterFile, branch: Branch, part: Part, fp8: bool = False, disable_dynamic: bool = False
+    file: AdapterFile,
+    branch: Branch,
+    part: Part,
+    fp8: bool = False,
+    disable_dynamic: bool = False,
+    device: torch.device | None = None,
 ) -> comfy.model_patcher.ModelPatcher:
     """Reads one part of one branch into a module of ComfyUI's casting layers, in a patcher of its own.
 
     The weights are the file's own pages, as ComfyUI's are, unless the user switched that off. `fp8` is for the
     attention: the encoder works once, and rounding it would gain nothing. `disable_dynamic` is how newer ComfyUI asks
-    for a patcher without its dynamic memory.
+    for a patcher without its dynamic memory. `device` is where it works, ComfyUI's own where none is given.
     """
+    device = device or comfy.model_management.get_torch_device()
     tensors, scales = read_part(file, branch, part, mapped=not comfy.utils.DISABLE_MMAP), {}
     operations = comfy.ops.manual_cast
     if fp8 and part == "attention":
@@ -178,7 +192,7 @@ def load_part(
     patcher_class = plain if disable_dynamic else getattr(comfy.model_patcher, "CoreModelPatcher", plain)
     patcher = patcher_class(
         module,
-        load_device=comfy.model_management.get_torch_device(),
+        load_device=device,
         offload_device=comfy.model_management.unet_offload_device(),
     )
     if hasattr(patcher, "cached_patcher_init"):  # ComfyUI >= 0.23 makes a copy for every further GPU by this factory

@@ -12,6 +12,7 @@ import comfy.model_patcher
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
+from ...adapter.checkpoint import refuse_written_over
 from ...adapter.shape import Branch, BranchShape
 from ...layout import PlacedFace
 from .canvas import announce_canvas
@@ -42,6 +43,7 @@ def apply_adapter(
     settings = replace(settings, weights=weights)
     injection = Injection(faces, keys_values, slots, settings, adapter.file.truncates_boxes)
     patched.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, _closure(injection))
+    patched.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, _with_sound_file(adapter))
     patched.add_callback_with_key(CallbacksMP.ON_CLEANUP, KEY, lambda *_: injection.run.end())
     if announce_canvas not in patched.get_wrappers(WrappersMP.PREDICT_NOISE, KEY):
         patched.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, announce_canvas)
@@ -78,6 +80,16 @@ def _closure(injection: Injection) -> Callable:
         return injection.apply_model(executor, *args, **kwargs)
 
     return apply_model
+
+
+def _with_sound_file(adapter: ComfyAdapter) -> Callable:
+    """PREPARE_SAMPLING wrapper: weights are pages of their file, which may have been written over since."""
+
+    def prepare_sampling(executor: Callable, *args: Any, **kwargs: Any) -> Any:
+        refuse_written_over(adapter.file)
+        return executor(*args, **kwargs)
+
+    return prepare_sampling
 
 
 def _attach_attentions(
