@@ -52,6 +52,12 @@ def no_safetensors(path: Path) -> str:
     return ""
 
 
+def no_onnx(path: Path) -> str:
+    """The same of an ONNX file. Pickles have no words here: what is no graph is told by the bytes that follow."""
+    instead = no_model(path)
+    return "" if instead in (None, PICKLE) else f"is not an ONNX file ({instead.name}). {instead.fault}"
+
+
 def read_start(path: Path) -> bytes:
     with path.open("rb") as stream:
         return stream.read(_READ)

@@ -187,7 +187,10 @@ def test_a_recogniser_that_does_not_fit_its_card_is_refused(tmp_path):
     path = write_judge(tmp_path, opaque=True, vector=100)
     with pytest.raises(ValueError, match="gives 168 numbers a face, and its card small says 100"):
         load_judge(path).embed(PHOTO, [a_face()])
-    (tmp_path / "small.onnx").write_bytes(b"not a network")
+    (tmp_path / "small.onnx").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    with pytest.raises(ValueError, match=r"small\.onnx is not an ONNX file \(git-LFS pointer\)"):
+        load_judge(path)
+    (tmp_path / "small.onnx").write_bytes(b"no network \x00\x01")
     with pytest.raises(ValueError, match=r"small\.onnx \(13 bytes\) is not a complete ONNX file"):
         load_judge(path)
 

@@ -81,6 +81,9 @@ def test_unknown_settings_are_named(tmp_path):
 def test_missing_and_broken_files(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no recogniser .*gone\.onnx"):
         Recogniser.load(tmp_path / "gone.onnx")
+    (tmp_path / "page.onnx").write_bytes(b"<!DOCTYPE html><html>log in</html>")
+    with pytest.raises(ValueError, match=r"page\.onnx is not an ONNX file \(web page\)"):
+        Recogniser.load(tmp_path / "page.onnx")
     (tmp_path / "cut.onnx").write_bytes(export(iresnet(), tmp_path / "small.onnx").read_bytes()[:3000])
     with pytest.raises(ValueError, match=r"cut\.onnx is not a whole ONNX file"):
         Recogniser.load(tmp_path / "cut.onnx")

@@ -171,7 +171,10 @@ def test_missing_cut_off_and_foreign_files(tmp_path):
     (tmp_path / "flux.pt").write_bytes(b"x")
     with pytest.raises(ValueError, match=r"safetensors files only"):
         load_flux(tmp_path / "flux.pt")
-    (tmp_path / "cut.safetensors").write_bytes(b"x" * 20)
+    (tmp_path / "page.safetensors").write_bytes(b"<!DOCTYPE html><html>log in</html>")
+    with pytest.raises(ValueError, match=r"page\.safetensors is not a safetensors file \(web page\)\. A web page was"):
+        load_flux(tmp_path / "page.safetensors")
+    (tmp_path / "cut.safetensors").write_bytes(b"\x09" + bytes(19))
     with pytest.raises(ValueError, match=r"not a whole safetensors file"):
         load_flux(tmp_path / "cut.safetensors")
     (tmp_path / "empty").mkdir()

@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from withanyone_core.digest import file_sha256
+from withanyone_core.first_bytes import no_safetensors
 
 ENDINGS = (".safetensors", ".sft")
 
@@ -103,6 +104,8 @@ def _reader(path: Path) -> safe_open:
     try:
         return safe_open(path, framework="pt")
     except SafetensorError as error:
+        if reason := no_safetensors(path):
+            raise ValueError(f"{path.name} {reason}") from error
         raise ValueError(
             f"{path.name} is not a whole safetensors file ({error}). The download was probably cut off; fetch it again."
         ) from error

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from withanyone_core.first_bytes import no_onnx
+
 Values = dict[str, Tensor]
 Operator = Callable[[Sequence[Tensor | None], Mapping[str, Any]], Tensor]
 _NORMALISING = (
@@ -60,6 +62,8 @@ class Recogniser(nn.Module):
         try:
             graph = onnx.load(path).graph
         except DecodeError as error:
+            if reason := no_onnx(path):
+                raise ValueError(f"{path.name} {reason}") from error
             raise ValueError(f"{path.name} is not a whole ONNX file: {error}") from error
         return _read(graph, path.name)
 

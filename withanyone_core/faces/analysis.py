@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..first_bytes import PICKLE, no_model
+from ..first_bytes import no_onnx
 from ..identity import Face
 from .alignment import aligned_face, are_spread
 
@@ -214,9 +214,8 @@ def graph_task(file: Path) -> str:
     import onnx
     from google.protobuf.message import DecodeError
 
-    instead = no_model(file)
-    if instead is not None and instead is not PICKLE:
-        raise ValueError(f"{file} is not an ONNX file ({instead.name}). {instead.fault}")
+    if reason := no_onnx(file):
+        raise ValueError(f"{file} {reason}")
     try:
         graph = onnx.load(file, load_external_data=False).graph
     except DecodeError as error:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..digest import file_sha256
 from ..faces.alignment import ARCFACE, Template, aligned_face, are_spread
+from ..first_bytes import no_onnx
 from ..identity import Face
 from .case import JudgeInfo
 
@@ -253,6 +254,8 @@ def _session(onnx: Path, card: Card, providers: Sequence[str]) -> Any:
     try:
         return onnxruntime.InferenceSession(str(onnx), providers=list(providers))
     except (failures.InvalidProtobuf, failures.InvalidGraph, failures.Fail, failures.NoSuchFile) as error:
+        if reason := no_onnx(onnx):
+            raise ValueError(f"{onnx} {reason}") from error
         raise ValueError(
             f"{onnx} ({onnx.stat().st_size} bytes) is not a complete ONNX file. Download or export it again. "
             f"onnxruntime says: {error}"
