@@ -43,9 +43,9 @@ def test_the_adapter_changes_what_is_sampled_and_leaves_the_base_alone(base, ada
 
 
 def test_a_branch_of_weight_zero_is_neither_read_nor_loaded(base, adapter, monkeypatch):
-    def counted(file, branch, *rest):
+    def counted(file, branch, *rest, **more):
         read.append(branch)
-        return load(file, branch, *rest)
+        return load(file, branch, *rest, **more)
 
     load, read = parts.load_part, []
     monkeypatch.setattr(parts, "load_part", counted)
