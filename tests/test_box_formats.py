@@ -106,3 +106,19 @@ def test_unknown_order_of_numbers():
     assert NUMBERS == ("x, y, width, height", "x1, y1, x2, y2")
     with pytest.raises(ValueError, match="The order of the numbers is 'yxhw'; expected one of x, y, width, height; x1"):
         boxes_from(FOUR_1, 1000, 500, "yxhw")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        np.array([[0.7, 0.1, 0.3, 0.9]], np.float32) * np.float32(1.0000001),
+        [{"x": 0.9, "y": 0.2, "width": 0.1 + 2e-16, "height": 0.8}],
+        torch.tensor([[0.2, 0.6, 0.8, 0.4]]) + 3e-8,
+        "0.5,0,1.0000001,1",
+    ],
+)
+def test_fractions_that_end_at_the_edge_are_no_pixels(given):
+    """x + width may come out above 1 by the last bit."""
+    (box,) = boxes_from(given, 1000, 500)
+    assert box.x2 == pytest.approx(1.0)
+    assert box.x2 > 1.0 or box.y2 > 1.0

@@ -1,3 +1,4 @@
+import json
 import shutil
 import subprocess
 import sys
@@ -40,6 +41,23 @@ def test_a_changed_number_fails_the_replay(tmp_path):
     assert done.returncode == 1
     assert "ids_20.arc_tokens: failed" in done.stdout
     assert done.stdout.splitlines()[-1] == "5 passed, 1 failed, 0 skipped"
+
+
+def test_a_model_whose_rotary_axes_no_tensor_tells_is_not_applicable_to_a_reader_of_files(tmp_path):
+    for name in ("d_full_tiny_S.safetensors", "id_inputs.safetensors"):
+        shutil.copy(GOLDEN / name, tmp_path / name)
+    path = tmp_path / "d_full_tiny_S.safetensors"
+    with safe_open(path, "pt") as reader:
+        about = json.loads(reader.metadata()["json"])
+        tensors = {key: reader.get_tensor(key) for key in reader.keys()}  # noqa: SIM118 - not a mapping
+    about["config"]["axes_dim"] = [4, 14, 14]
+    about["cases"] = {name: case for name, case in about["cases"].items() if name == "none"}
+    about["sampling"] = {}
+    save_file(tensors, path, metadata={"json": json.dumps(about)})
+    out = replay(tmp_path).stdout
+    assert "d_full_tiny_S.safetensors: diffusers: not applicable (rotary axes [4, 14, 14] are in no tensor" in out
+    assert "in diffusers: failed" not in out
+    assert out.splitlines()[-1] == "0 passed, 1 failed, 1 skipped"  # ComfyUI's class was told the axes
 
 
 def test_files_without_a_replay_are_skipped(tmp_path):

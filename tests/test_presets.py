@@ -3,6 +3,7 @@
 import itertools
 import json
 import random
+from fractions import Fraction
 
 import pytest
 from withanyone_pack.tests.pack import ROOT
@@ -110,3 +111,15 @@ def test_nobody_is_refused():
 def test_presets_fit_the_smallest_canvas(people):
     for seed in range(30):
         assert len(preset_layout(people, 16, 16, seed).boxes) == people
+
+
+def test_a_row_that_fits_whole_cells_is_the_same_as_computed_by_hand():
+    """0.7 of ten columns each is seven, and a place at 7.5 columns and half a cell begins at the eighth."""
+    for people in range(1, 12):
+        for columns in range(people, 200):
+            share, boxes = Fraction(columns, people), even_row(people, columns * 16, 2048)
+            wide = max(1, min(int(Fraction(7, 10) * share), int(Fraction(2, 5) * 128)))
+            lefts = [
+                int((number + Fraction(1, 2)) * share - Fraction(wide, 2) + Fraction(1, 2)) for number in range(people)
+            ]
+            assert [(x1 // 16, (x2 - x1) // 16) for x1, _, x2, _ in boxes] == [(left, wide) for left in lefts]

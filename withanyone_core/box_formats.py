@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .layout import Box, parse_boxes
+from .tolerance import SLACK
 
 LOGGER = logging.getLogger("withanyone")
 SIZED, CORNERS = "x, y, width, height", "x1, y1, x2, y2"
@@ -36,7 +37,8 @@ def boxes_from(given: Any, width_px: int, height_px: int, numbers: str = SIZED) 
         boxes = _boxes(fours, segs_width_px, segs_height_px, fractions=False)
     else:
         fours = [_read(box, numbers, f"box {n}") for n, box in enumerate(_first_frame(_listed(given)), start=1)]
-        fractions = all(value <= 1 for four in fours for value in four)
+        # x + width of a box that ends at the edge may come out above 1 by the last bit.
+        fractions = all(value <= 1 + SLACK for four in fours for value in four)
         boxes = _boxes(fours, width_px, height_px, fractions)
     if not boxes:
         raise ValueError(

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from .layout import CELL_PX, Box, Mask, Region
+from .tolerance import SLACK
 
 # A mask painted exactly to the middle of a cell must not depend on the last bit of a sum.
-_HALF = 0.5 - 1e-6
+_HALF = 0.5 - SLACK
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
+from .faces.crop import whole_pixels
 from .identity import Face
 from .layout import Box, Layout, floor_to_tokens
 
@@ -64,5 +65,5 @@ def _is_large(box: BoxPx, smallest_px: int) -> bool:
 
 
 def _inside(box_px: tuple[float, float, float, float], width_px: int, height_px: int) -> BoxPx:
-    x1, y1, x2, y2 = (int(value) for value in box_px)
+    x1, y1, x2, y2 = whole_pixels(box_px)
     return max(x1, 0), max(y1, 0), min(x2, width_px), min(y2, height_px)

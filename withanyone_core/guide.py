@@ -10,6 +10,7 @@ from PIL import Image
 from .faces.selection import area_px, left_to_right
 from .identity import Face
 from .layout import Box, Layout
+from .tolerance import SLACK
 
 ORDERS = ("left to right", "largest first", "best score")
 CROP, STRETCH = "crop to fill", "stretch"
@@ -123,7 +124,7 @@ def _in_order(faces: Sequence[Face], order: str) -> list[int]:
 
 
 def _middle_is_inside(box: Box) -> bool:
-    return 0.0 < box.x1 + box.x2 < 2.0 and 0.0 < box.y1 + box.y2 < 2.0
+    return all(SLACK < low + high < 2.0 - SLACK for low, high in ((box.x1, box.x2), (box.y1, box.y2)))
 
 
 def _place(face: Face) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .identity import Identity
 from .timing import ALWAYS, Window
+from .tolerance import PLACES_PX, SLACK
 
 LOGGER = logging.getLogger("withanyone")
 CELL_PX = 16  # one image token covers 16 x 16 pixels: 8 by the VAE, 2 by Flux's patches
@@ -32,7 +33,7 @@ class Box:
     def to_px(self, width_px: int, height_px: int) -> tuple[float, float, float, float]:
         """Pixels of a canvas, rounded to a thousandth so that a box typed in pixels comes back as it was typed."""
         sizes = (width_px, height_px, width_px, height_px)
-        return tuple(round(value * size, 3) for value, size in zip(self.as_tuple(), sizes, strict=True))
+        return tuple(round(value * size, PLACES_PX) for value, size in zip(self.as_tuple(), sizes, strict=True))
 
     def as_tuple(self) -> tuple[float, float, float, float]:
         return self.x1, self.y1, self.x2, self.y2
@@ -59,7 +60,7 @@ class Mask:
             )
         if not torch.isfinite(self.coverage).all():
             raise ValueError("The mask contains NaN or infinite values; expected numbers from 0 to 1. Paint it again.")
-        if not (self.coverage >= 0.5).any():
+        if not (self.coverage >= 0.5 - SLACK).any():
             raise ValueError(
                 "The mask is empty: no pixel reaches 0.5, so it gives the person no place. "
                 "Paint where the person should stand, or invert the mask."
@@ -184,7 +185,7 @@ def parse_boxes(text: str, width_px: int, height_px: int) -> tuple[Box, ...]:
         for part in line.split(";")
         if part.strip()
     ]
-    if all(value <= 1 for row in rows for value in row):
+    if all(value <= 1 + SLACK for row in rows for value in row):
         return tuple(Box(*row) for row in rows)
     return tuple(Box.from_px(*row, width_px, height_px) for row in rows)
 

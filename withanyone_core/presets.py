@@ -4,6 +4,7 @@ import math
 import random
 
 from .layout import CELL_PX, Box, Layout
+from .tolerance import SLACK
 
 PRESET_SIZE_PX = 512
 BoxPx = tuple[int, int, int, int]
@@ -112,9 +113,9 @@ def even_row(people: int, width_px: int, height_px: int) -> list[BoxPx]:
             "Widen it, or write the boxes yourself."
         )
     share = columns / people
-    wide = max(1, min(int(0.7 * share), int(0.4 * rows)))
-    high = min(math.ceil(1.25 * wide), rows)
+    wide = max(1, min(int(0.7 * share + SLACK), int(0.4 * rows + SLACK)))
+    high = min(math.ceil(1.25 * wide - SLACK), rows)
     top = max(0, round(0.44 * rows - high / 2))
-    lefts = [int((number + 0.5) * share - wide / 2 + 0.5) for number in range(people)]
+    lefts = [int((number + 0.5) * share - wide / 2 + 0.5 + SLACK) for number in range(people)]
     cells = [(left, top, left + wide, top + high) for left in lefts]
     return [tuple(edge * CELL_PX for edge in box) for box in cells]

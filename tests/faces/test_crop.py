@@ -40,3 +40,15 @@ def test_a_box_without_pixels_is_refused_in_words(box):
 def test_an_odd_difference_grows_by_the_smaller_half_first():
     assert crop_rectangle((20.0, 20.0, 31.0, 40.0), 64, 64) == (16, 20, 36, 40)
     assert crop_rectangle((20.0, 20.0, 41.0, 30.0), 64, 64) == (20, 15, 41, 36)
+
+
+def test_a_whole_pixel_stays_one_however_it_was_computed():
+    for whole in (100, 512, 4000):
+        for value in (whole, whole - 1e-9, np.nextafter(np.float32(whole), np.float32(0)), whole + 1e-9):
+            assert crop_rectangle((value, value, value + 60.0, value + 60.0), 9000, 9000) == (
+                whole,
+                whole,
+                whole + 60,
+                whole + 60,
+            )
+    assert crop_rectangle((99.99, 99.99, 160.0, 160.0), 200, 200) == (99, 99, 160, 160)

@@ -15,6 +15,7 @@ from .stored import header, tensors, under
 
 FULL_FORWARD = 2e-5
 _ADAPTER_ROOMS = ("ipa", "arcface_in", "siglip_in")
+AXES = "rotary axes {} are in no tensor; a file of this size is read as {}, the shares of FLUX.1 and of the miniature"
 
 
 def full_model(path: Path) -> Iterator[Outcome]:
@@ -23,6 +24,10 @@ def full_model(path: Path) -> Iterator[Outcome]:
         return
     add_training()
     replay = _Replay(path)
+    axes = tuple(replay.flux.config.axes_dims_rope)
+    if axes != tuple(replay.about["config"]["axes_dim"]):
+        yield not_applicable("diffusers", AXES.format(replay.about["config"]["axes_dim"], list(axes)))
+        return
     for case, settings in replay.about["cases"].items():
         yield within(f"{case} in diffusers", replay.velocity(settings), replay.stored[f"out.{case}"], FULL_FORWARD)
 

@@ -124,3 +124,12 @@ def test_without_scipy_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "scipy.optimize", None)
     with pytest.raises(RuntimeError, match="pip install scipy"):
         best_assignment(np.eye(2))
+
+
+@pytest.mark.parametrize("third", [1 / 3, 0.1 + 0.2, 511.7])
+def test_a_face_whose_middle_lies_on_the_edge_belongs_to_the_box_however_it_was_computed(third):
+    """Of long thin faces, so that the overlap does not decide."""
+    generated = picture(people(1))
+    for off in (-1e-5, 0.0, 1e-5):
+        generated.boxes_px[:] = [(third - 200.0, 10, third + 200.0, 10.5)]
+        assert match(case(1, generated=generated, boxes_px=((third + off, 0, third + 40, 400),))).faces == (0,)

@@ -61,6 +61,16 @@ def test_changed_numbers_fail(tmp_path):
     assert f" {len(CHANGED)} failed, " in done.stdout.splitlines()[-1]
 
 
+def test_a_small_loss_is_compared_by_its_cosine(tmp_path):
+    """In float32 a loss of 0.004 differs by some 1e-5 of itself from one processor to the next."""
+    path = copied(tmp_path, "gt_aligned", "idloss") / "gt_aligned.safetensors"
+    tensors = load_file(path)
+    loss = tensors["exact.id_loss"]
+    for moved, failed in ((2e-6, False), (2e-5, True)):
+        save_file({**tensors, "exact.id_loss": loss + moved}, path)
+        assert ("gt_aligned.json: loss: failed" in replay(tmp_path).stdout) is failed
+
+
 def test_a_changed_mask_or_key_fails(tmp_path):
     path = copied(tmp_path, "masks") / "masks.json"
     masks = json.loads(path.read_text())

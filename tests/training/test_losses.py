@@ -54,6 +54,17 @@ def test_large_faces_are_averaged_and_keep_their_place():
     assert (aligned_faces(noise, torch.tensor([0]), points[None]) - 255 / 4).abs().mean() < 15
 
 
+@pytest.mark.parametrize("times", [2, 3, 5])
+def test_a_whole_step_is_the_same_whichever_way_it_was_rounded(times):
+    """5 computed as 4.9999999 on another processor averages over 5 pixels, not 4."""
+    picture = 255 * torch.rand(1, 3, 112 * times, 112 * times, generator=seeded(7))
+    points = times * (TEMPLATE_PX + 0.5) - 0.5
+    crops = [
+        aligned_faces(picture, torch.tensor([0]), (points * (1 + off))[None]) for off in (-2e-7, -1e-9, 0.0, 1e-9, 2e-7)
+    ]
+    assert max((crop - crops[2]).abs().max() for crop in crops) < 0.05
+
+
 def test_faces_of_several_sizes_and_pictures_keep_their_order():
     pictures = torch.cat([smooth_picture(400, 400, seed) for seed in range(3)])
     points = [landmarks(scale, 0.1, (20, 30)) for scale in (3.2, 0.9, 2.4, 1.5)]
@@ -195,3 +206,18 @@ def test_latents_are_drawn_scaled_and_packed():
     assert torch.allclose(scale.out_of_model(latent), mean + (0.5 * logvar).exp() * noise, atol=1e-5)
     assert torch.equal(unpacked(packed(latent), 2, 3), latent)
     assert image_positions(2, 3).tolist() == [[0, row, column] for row in range(2) for column in range(3)]
+
+
+def test_a_sample_at_the_bound_is_open_however_its_noise_level_was_computed():
+    one_face = TargetFaces(torch.tensor([0]), np.zeros((1, 5, 2)))
+    for level in (np.nextafter(np.float32(0.6), np.float32(1)), 0.1 + 0.2 + 0.3, 3 * 0.2):
+        assert open_samples(torch.tensor([level], dtype=torch.float64), one_face).tolist() == [0]
+    assert open_samples(torch.tensor([0.600001]), one_face).tolist() == []
+
+
+def test_a_strangers_own_target_is_no_negative_at_any_bound():
+    """Its cosine with itself is 1 or a hair beside it."""
+    targets = torch.randn(64, 512, generator=seeded(2))
+    nobody = torch.full((64,), -1)
+    found = contrast(targets, targets, nobody, targets, nobody, same_person=1.0)
+    assert found.counts_F.tolist() == [63] * 64

@@ -246,15 +246,38 @@ def test_a_crop_maps_boxes_and_points_as_it_maps_pixels():
     assert crop.points(np.array([[100.0, 80.0]]))[0] == pytest.approx((x1, y2))
 
 
-def test_turned_heads_are_told_apart():
-    side = TEMPLATE_PX.copy()
-    for narrow, word in ((1.0, "front"), (0.7, "partial_profile"), (0.2, "profile")):
-        side[:2, 0] = 56 + (TEMPLATE_PX[:2, 0] - 56) * narrow
-        assert pose(side) == word
-        angle = np.deg2rad(25)
-        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        assert pose(3.7 * side @ turn.T + 91) == word
-    assert eye_ratio(TEMPLATE_PX * 2) == pytest.approx(1.0)
+def seen_from(eyes, mouth, nose=50.0):
+    """Landmarks whose eyes and mouth corners lie at these x, at heights that must not matter."""
+    return np.array([[eyes[0], 31.0], [eyes[1], 40.5], [nose, 60.0], [mouth[0], 77.0], [mouth[1], 81.0]])
+
+
+@pytest.mark.parametrize(
+    ("landmarks", "ratio", "word"),
+    [
+        (TEMPLATE_PX, 1.0, "front"),
+        (seen_from((0, 79), (0, 100)), 0.79, "front"),
+        (seen_from((0, 78), (0, 100)), 0.78, "partial_profile"),
+        (seen_from((30, 70), (0, 100)), 0.4, "partial_profile"),
+        (seen_from((30, 69), (0, 100)), 0.39, "profile"),
+        (seen_from((30, 70), (20, 100), nose=-3.0), 40 / 103, "profile"),
+        (seen_from((69, 30), (0, 60), nose=100.0), 0.39, "profile"),
+        (seen_from((5, 5), (5, 5), nose=5.0), 0.0, "profile"),
+    ],
+)
+def test_turned_heads_are_told_apart_as_the_released_program_does(landmarks, ratio, word):
+    """Horizontal distance of the eyes over the horizontal extent of the five; a bound itself belongs to the lower."""
+    assert eye_ratio(landmarks) == pytest.approx(ratio)
+    for scale, shift in ((1, 0), (3.7, 91), (0.1, 1e-3), (1 / 3, 512)):
+        assert pose(scale * landmarks + shift) == word
+        assert pose((scale * landmarks + shift).astype(np.float32)) == word
+
+
+def test_a_face_as_wide_as_the_bound_is_not_small_however_it_was_computed():
+    for shift in np.linspace(0, 900, 301):
+        assert not is_small((shift + 0.1, shift + 0.3, shift + 0.1 + 100.0, shift + 0.3 + 100.0))
+        box_px = tuple(np.array([shift, shift, shift + 100, shift + 100], np.float32) / np.float32(3) * np.float32(3))
+        assert not is_small(box_px)
+    assert is_small((0.0, 0.0, 99.9, 120.0))
 
 
 def test_flags():

@@ -50,3 +50,9 @@ def test_looks_without_faces_are_passed_over():
     assert verdict(looks).best_step == 200
     assert verdict([Look(0), Look(100)]).best_step is None
     assert verdict([]).best_step is None
+
+
+def test_a_rise_of_exactly_the_bound_is_none_and_a_gain_of_it_is_one():
+    """As floats are added 0.7 + 0.1 is below 0.8, and 0.35 + 0.01 above 0.36; on paper they are equal."""
+    assert first_stop(((0, 0.4, 0.7), (100, 0.4, 0.8), (200, 0.4, 0.9)))[0] is None
+    assert first_stop(((0, 0.35, 0.1), (100, 0.36, 0.4), (200, 0.36, 0.4)))[0] is None

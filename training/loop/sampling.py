@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from withanyone_core.tolerance import SLACK
+
 from ..cache.cache import Cache
 from ..cache.entries import UNKNOWN, BoxFractions
 from ..configuration.finetune import DataSettings
@@ -99,7 +101,7 @@ class Sampler:
         others = self._faces_of[record.identity]
         others = others[[self.cache.faces[other].picture != record.picture for other in others]]
         likeness = self._units[others] @ self._units[face]
-        others = others[(likeness >= LEAST_LIKENESS) & (likeness <= MOST_LIKENESS)]
+        others = others[(likeness >= LEAST_LIKENESS - SLACK) & (likeness <= MOST_LIKENESS + SLACK)]
         return int(others[draws.below(purpose, len(others))]) if len(others) else None
 
     def _place(self, draws: Draws, places: Mapping[int, Sequence[Place]]) -> Place:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from withanyone_core.injection.diffusers import AdapterSocket
+from withanyone_core.tolerance import SLACK
 
 from ..configuration.finetune import Finetune
 from ..losses.contrast import Bank, contrast
@@ -172,7 +173,7 @@ def _judged_faces(
     }
     levels = batch.levels_B[batch.faces.sample_F[kept]].tolist()
     for level, value in zip(levels, values["id"], strict=True):
-        values.setdefault(BIN_NAMES[min(int(level * BINS), BINS - 1)], []).append(value)
+        values.setdefault(BIN_NAMES[min(int(level * BINS + SLACK), BINS - 1)], []).append(value)
     return _Faces((identity, found.losses_F), values)
 
 

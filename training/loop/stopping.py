@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from withanyone_core.tolerance import SLACK
+
 # Copying above the untrained adapter's counts half as much as likeness (specification of the training, 9.7).
 COPYING_COSTS = 0.5
 
@@ -59,7 +61,10 @@ def verdict(looks: Sequence[Look], rise: float = 0.1, gain: float = 0.01, patien
     if not before or len(last) < patience:
         return Verdict(best_step)
     standard = max(before, key=lambda look: score(look, start))
-    copies = all(look.copy_paste > standard.copy_paste + rise and look.sim_gt < standard.sim_gt + gain for look in last)
+    copies = all(
+        look.copy_paste > standard.copy_paste + rise + SLACK and look.sim_gt < standard.sim_gt + gain - SLACK
+        for look in last
+    )
     if not copies:
         return Verdict(best_step)
     return Verdict(

@@ -15,6 +15,7 @@ TAU = 0.1
 DRAWS = 4096
 _COPIED = 2  # a copied row is read, written and read again, an element of the bank read once
 _NOWHERE = -1e4  # a logit without weight or gradient, finite so that a face without negatives has a gradient of 0
+_ROUNDING = 2e-6  # of a float32 cosine of 512 numbers
 SAME_PERSON = 0.4  # cosine to the positive above which a negative is taken for the same person
 
 
@@ -125,7 +126,8 @@ def contrast(
         owners = bank.owner_N[rows_FK]
         kept = torch.cat([kept, (owners != identities_F[:, None]) | (owners < 0)], dim=1)
     negatives, alike = cosines
-    kept = kept & (alike.detach() <= same_person)
+    # Below the bound by more than rounding, so that a stranger's own target is left out at a bound of 1 too.
+    kept = kept & (alike.detach() < same_person - _ROUNDING)
     hardest = negatives.detach().masked_fill(~kept, -1.0).amax(1)
     return Contrast(info_nce((made * positives).sum(-1), negatives, kept, tau), hardest, kept.sum(1))
 

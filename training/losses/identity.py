@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from withanyone_core.tolerance import SLACK
+
 from .warp import aligned_faces, clamped
 
 MAX_LEVEL = 0.6  # of the released program, above which a one-step estimate shows no face worth judging
@@ -37,7 +39,7 @@ class TargetFaces:
 def open_samples(levels_B: Tensor, faces: TargetFaces, max_level: float = MAX_LEVEL) -> Tensor:
     """Samples, int64 ascending, whose faces are worth decoding: a noise level of at most `max_level`, and a face."""
     with_faces = torch.unique(faces.sample_F)
-    return with_faces[levels_B.to(with_faces.device)[with_faces] <= max_level]
+    return with_faces[levels_B.to(with_faces.device)[with_faces] <= max_level + SLACK]
 
 
 def face_vectors(pixels_B3HW: Tensor, faces: TargetFaces, recogniser: Callable[[Tensor], Tensor]) -> Tensor:

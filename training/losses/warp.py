@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from withanyone_core.faces.alignment import SIDE_PX, are_spread, similarity
+from withanyone_core.tolerance import SLACK_PX
 
 # Above this many picture pixels to a crop pixel bilinear sampling would skip some.
 _DENSEST = 2.0
@@ -30,7 +31,7 @@ def aligned_faces(pictures_B3HW: Tensor, picture_F: Tensor, landmarks_px_F52: np
     backwards = np.stack([_crop_to_picture(each) for each in landmarks])
     # Source pixels a crop pixel: the length of a crop step in the picture.
     steps = np.hypot(backwards[:, 0, 0], backwards[:, 1, 0])
-    factors = np.where(steps > _DENSEST, np.floor(steps), 1).astype(int)
+    factors = np.where(steps > _DENSEST + SLACK_PX, np.floor(steps + SLACK_PX), 1).astype(int)
     crops: list[Tensor | None] = [None] * len(landmarks)
     for factor in np.unique(factors):
         chosen = np.flatnonzero(factors == factor)

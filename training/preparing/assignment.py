@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from withanyone_core.metrics.matching import best_assignment
+from withanyone_core.tolerance import SLACK
 
 LEAST_COSINE = 0.4
 LEAST_MARGIN = 0.1
@@ -34,7 +35,8 @@ def assigned(
     for row, column in best_assignment(cosines):
         cosine = cosines[row, column]
         others = np.delete(everybody[row], list(centres).index(people[column]))
-        if cosine > LEAST_COSINE and cosine - others.max(initial=-1.0) > LEAST_MARGIN:
+        margin = cosine - others.max(initial=-1.0)
+        if cosine > LEAST_COSINE + SLACK and margin > LEAST_MARGIN + SLACK:
             fixed[free[row]] = people[column]
     return fixed
 

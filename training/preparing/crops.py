@@ -7,6 +7,8 @@ from math import sqrt
 import numpy as np
 from PIL import Image
 
+from withanyone_core.tolerance import SLACK_PX
+
 MULTIPLE_PX = 16  # of a training size: two of the transformer's patches of 8 latent pixels
 ROOM = 0.2  # of a face's box on each side, for hair, ears and chin, where the photo has it
 ENLARGED_AT_MOST = 1.25  # what resizing may add to a photo before it looks soft
@@ -117,7 +119,7 @@ def _frame(
     least = max(kept_px[2] - kept_px[0], (kept_px[3] - kept_px[1]) * ratio)
     if not enlarge:
         least = max(least, width_px / ENLARGED_AT_MOST)
-    return _Frame(width_px, height_px, least, most) if least <= most else None
+    return _Frame(width_px, height_px, min(least, most), most) if least <= most + SLACK_PX else None
 
 
 def _start(low: float, high: float, length: float, whole: float, place: float) -> float:

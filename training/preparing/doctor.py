@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from withanyone_core.faces.alignment import similarity
+from withanyone_core.tolerance import SLACK
 
 from .photos import hash_distance
 
@@ -114,7 +115,8 @@ def examined_person(person: str, photos: Sequence[PersonPhoto]) -> PersonFinding
         "number": 1.0 - _share(len(photos), FEWEST_PHOTOS, ENOUGH_PHOTOS),
     }
     turns = shapes[:, 0]
-    turned = (int((turns < -TURNED).sum()), int((abs(turns) <= TURNED).sum()), int((turns > TURNED).sum()))
+    left, right = turns < -TURNED - SLACK, turns > TURNED + SLACK
+    turned = (int(left.sum()), int((~left & ~right).sum()), int(right.sum()))
     counts = {people: sum(photo.people == people for photo in photos) for people in {photo.people for photo in photos}}
     return PersonFindings(
         person,
@@ -133,7 +135,7 @@ def examined_person(person: str, photos: Sequence[PersonPhoto]) -> PersonFinding
 
 def level(risk: float) -> str:
     """A word for a risk."""
-    return "high" if risk >= HIGH else "medium" if risk >= MEDIUM else "low"
+    return "high" if risk >= HIGH - SLACK else "medium" if risk >= MEDIUM - SLACK else "low"
 
 
 def _advice(parts: Mapping[str, float], photos: int, turned: tuple[int, int, int]) -> list[str]:
@@ -168,7 +170,7 @@ def _shape(landmarks_px: np.ndarray) -> tuple[float, float]:
 def _repeats(cosines: np.ndarray, hashes: Sequence[int]) -> int:
     """Photos that have a near-duplicate."""
     count = len(hashes)
-    near = cosines > REPEAT_COSINE
+    near = cosines > REPEAT_COSINE + SLACK
     for first in range(count):
         for second in range(first + 1, count):
             if hash_distance(hashes[first], hashes[second]) <= REPEAT_BITS:

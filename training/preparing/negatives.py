@@ -9,6 +9,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from withanyone_core.tolerance import SLACK
+
 from ..cache.entries import FILLED, FOREIGN, Negatives
 
 FALSE_NEGATIVE_COSINE = 0.4
@@ -87,7 +89,7 @@ def _like(vectors: np.ndarray, own: np.ndarray) -> np.ndarray:
     """Which vectors [n] may belong to one of `own`."""
     if not len(vectors) or not len(own):
         return np.zeros(len(vectors), bool)
-    return (_unit(vectors) @ _unit(own).T).max(axis=1) > FALSE_NEGATIVE_COSINE
+    return (_unit(vectors) @ _unit(own).T).max(axis=1) > FALSE_NEGATIVE_COSINE + SLACK
 
 
 def _filled(foreign: np.ndarray, own: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

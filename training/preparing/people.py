@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.sparse.csgraph import connected_components
 
+from withanyone_core.tolerance import SLACK
+
 NEIGHBOUR_COSINE = 0.5  # DBSCAN's radius, as a cosine
 LEAST_NEIGHBOURS = 3
 MEDOID_UNDER = 5  # photos: fewer have no density to speak of
@@ -82,7 +84,7 @@ def alike(centres: Mapping[str, np.ndarray]) -> list[str]:
     people = list(centres)
     vectors = np.stack([centres[person] for person in people]) if people else np.zeros((0, 1))
     cosines = np.triu(vectors @ vectors.T, k=1)
-    pairs = np.argwhere(cosines > MERGE_COSINE)
+    pairs = np.argwhere(cosines > MERGE_COSINE + SLACK)
     pairs = pairs[np.argsort(-cosines[tuple(pairs.T)], kind="stable")]
     found = [
         f"{people[first]} and {people[second]} look like one person (cosine of their centres "
@@ -100,7 +102,7 @@ def clusters(cosines: np.ndarray, least_cosine: float, least_neighbours: int) ->
 
     A vector is its own neighbour. One on the border of several clusters joins that of its nearest core.
     """
-    near = cosines >= least_cosine
+    near = cosines >= least_cosine - SLACK
     core = near.sum(axis=1) >= least_neighbours
     labels = np.full(len(cosines), -1)
     if not core.any():
@@ -131,15 +133,15 @@ def _around_medoid(faces: _Faces, photos: Sequence[int]) -> tuple[np.ndarray, li
     for photo in photos:
         there = faces.photos == photo
         agreement += np.where(there, 0.0, faces.cosines[:, there].max(axis=1))
-    medoid = int(agreement.argmax())
-    members = faces.cosines[medoid] >= MEDOID_COSINE
+    medoid = int(np.flatnonzero(agreement >= agreement.max() - SLACK)[0])  # the first of equals
+    members = faces.cosines[medoid] >= MEDOID_COSINE - SLACK
     members[medoid] = True
     left = [photo for photo in photos if photo not in set(faces.photos[members].tolist())]
     others = [
         [first, second]
         for number, first in enumerate(left)
         for second in left[number + 1 :]
-        if faces.cosines[np.ix_(faces.photos == first, faces.photos == second)].max() >= MEDOID_COSINE
+        if faces.cosines[np.ix_(faces.photos == first, faces.photos == second)].max() >= MEDOID_COSINE - SLACK
     ]
     return members, others
 
@@ -164,7 +166,7 @@ def _one_a_photo(faces: _Faces, members: np.ndarray) -> dict[int, int]:
     nearness = faces.cosines[:, members].sum(axis=1)
     for face in np.flatnonzero(members):
         photo = int(faces.photos[face])
-        if photo not in chosen or nearness[face] > nearness[chosen[photo]]:
+        if photo not in chosen or nearness[face] > nearness[chosen[photo]] + SLACK:
             chosen[photo] = int(face)
     return chosen
 

@@ -3,6 +3,8 @@
 import numpy as np
 from PIL import Image
 
+from ..tolerance import PLACES_PX, SLACK_PX
+
 SIDE_PX = 512
 SMALLEST_FACE_PX = 1.0
 
@@ -17,9 +19,9 @@ def crop_rectangle(box_px: BoxPx, width_px: int, height_px: int) -> tuple[int, i
     pixel wide or high and for boxes outside the picture.
     """
     x1, y1, x2, y2 = box_px
-    if x2 - x1 < SMALLEST_FACE_PX or y2 - y1 < SMALLEST_FACE_PX:
+    if min(x2 - x1, y2 - y1) < SMALLEST_FACE_PX - SLACK_PX:
         return None
-    x1, y1, x2, y2 = (int(value) for value in box_px)
+    x1, y1, x2, y2 = whole_pixels(box_px)
     missing = (y2 - y1) - (x2 - x1)
     before, after = abs(missing) // 2, abs(missing) - abs(missing) // 2
     if missing > 0:
@@ -28,6 +30,12 @@ def crop_rectangle(box_px: BoxPx, width_px: int, height_px: int) -> tuple[int, i
         y1, y2 = y1 - before, y2 + after
     x1, y1, x2, y2 = max(x1, 0), max(y1, 0), min(x2, width_px), min(y2, height_px)
     return (x1, y1, x2, y2) if x1 < x2 and y1 < y2 else None
+
+
+def whole_pixels(box_px: BoxPx) -> tuple[int, int, int, int]:
+    """A box truncated to whole pixels (released program); 100 computed as 99.99998 is 100 on every machine."""
+    x1, y1, x2, y2 = (int(round(float(value), PLACES_PX)) for value in box_px)
+    return x1, y1, x2, y2
 
 
 def face_crop(photo: np.ndarray, box_px: BoxPx) -> np.ndarray:

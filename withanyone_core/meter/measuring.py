@@ -13,6 +13,7 @@ from ..metrics.cache import photo_key
 from ..metrics.case import BoxPx, Case, CaseScores, FaceVectors, JudgeInfo
 from ..metrics.judges import read_card, shipped_cards
 from ..metrics.scoring import score_case
+from ..tolerance import SLACK
 
 Photo = np.ndarray
 CROP_MARGIN = 0.25  # of the crop's side, on each side: detectors miss a face that fills its picture
@@ -200,7 +201,7 @@ def expected_box_px(face: PlacedFace, width_px: int, height_px: int) -> BoxPx:
 
 
 def _around(mask: Mask) -> Box:
-    rows, columns = (torch.nonzero((mask.coverage >= 0.5).any(dim=axis)).flatten() for axis in (1, 0))
+    rows, columns = (torch.nonzero((mask.coverage >= 0.5 - SLACK).any(dim=axis)).flatten() for axis in (1, 0))
     height, width = mask.coverage.shape
     return Box(
         float(columns[0]) / width,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..tolerance import SLACK, SLACK_PX
 from .case import BoxPx, Case, FaceVectors, Method
 from .similarity import cosine_matrix, unit
 
@@ -160,8 +161,9 @@ def _in_boxes(boxes_px: Sequence[BoxPx], faces: FaceVectors) -> dict[int, int]:
     places = np.array(boxes_px, dtype=np.float64)
     overlap = overlaps(places, faces.boxes_px)
     middles = (faces.boxes_px[:, :2] + faces.boxes_px[:, 2:]) / 2
-    inside = ((middles >= places[:, None, :2]) & (middles <= places[:, None, 2:])).all(axis=-1)
-    belongs = inside | (overlap >= LEAST_OVERLAP)
+    low, high = places[:, None, :2] - SLACK_PX, places[:, None, 2:] + SLACK_PX
+    inside = ((middles >= low) & (middles <= high)).all(axis=-1)
+    belongs = inside | (overlap >= LEAST_OVERLAP - SLACK)
     one_more_pair = len(places) + 1  # outweighs every overlap together
     pairs = best_assignment(np.where(belongs, one_more_pair + overlap, 0.0))
     return {identity: face for identity, face in pairs if belongs[identity, face]}
