@@ -52,6 +52,9 @@ class FullTexts:
     def encode(self, text: str) -> tuple[torch.Tensor, torch.Tensor]:
         return torch.full((512, 4096), float(len(text))), torch.zeros(768)
 
+    def release(self) -> None:
+        pass
+
 
 class FullTokens:
     def tokens(self, crop: np.ndarray) -> torch.Tensor:

@@ -75,6 +75,10 @@ class SmallPictures:
 class SmallTexts:
     def __init__(self) -> None:
         self.asked = []
+        self.released = False
+
+    def release(self) -> None:
+        self.released = True
 
     def encode(self, text: str) -> tuple[torch.Tensor, torch.Tensor]:
         self.asked.append(text)

@@ -14,7 +14,9 @@ from withanyone_pack.tests.training.caches import same
 from training.cache import shards
 from training.cache.cache import Cache
 from training.cache.entries import UNKNOWN
+from training.loop.person import chosen_person
 from training.preparing.preparing import prepare
+from training.preparing.sources import plain_sources
 from withanyone_core.faces.crop import face_crop
 
 
@@ -236,7 +238,7 @@ def test_what_is_not_used_is_named_with_its_reason(tmp_path, caplog):
     assert "nobody in it looks like the rest of the folder" in why.pop("stranger.png")
     assert "no face was found" in why.pop("wall.png")
     assert why == {}
-    assert "phone.heic is left out" in caplog.text
+    assert "Not used: identities/alice/phone.heic: photos of this kind cannot be read" in caplog.text
     report = done.report.read_text()
     page = (tmp_path / "cache/report.html").read_text()
     for name in ("broken.jpg", "small.png", "stranger.png", "wall.png"):
@@ -422,3 +424,142 @@ def test_the_doctors_numbers_are_written(tmp_path):
     written = json.loads((tmp_path / "cache/doctor.json").read_text())
     assert written["risk"] == pytest.approx(done.findings.risk)
     assert f"## Risk of copying: {done.findings.risk:.2f}" in done.report.read_text()
+
+
+COMPOSED, APART = "zo\u00eb", "zoe\u0308"  # as Linux and as macOS write it
+
+
+def renamed(data, before, after):
+    (data / "identities" / before).rename(data / "identities" / after)
+
+
+@pytest.mark.parametrize(("folder", "written"), [(COMPOSED, APART), (APART, COMPOSED), (APART, APART)])
+def test_names_and_captions_are_the_same_in_either_unicode_form(tmp_path, folder, written):
+    data = coded.two_people(tmp_path / "data")
+    renamed(data, "bob", folder)
+    (data / "groups/three.png").rename(data / f"groups/{folder}.png")
+    (data / f"groups/{written}.yaml").write_text(f"\ufefffaces: [{written}, '?', alice]", encoding="utf-8")
+    (data / f"captions/{written}").mkdir(parents=True)
+    (data / f"captions/{written}/1.txt").write_text("at sea", encoding="utf-8")
+    (data / f"captions/{written}.txt").write_text("three of them", encoding="utf-8")
+    done = prepared(tmp_path)
+    said = {picture.name: picture for picture in done.cache.pictures}
+    assert done.cache.identities == ("alice", COMPOSED)
+    assert said[f"identities/{COMPOSED}/1.png"].caption == "at sea"
+    three = said[f"groups/{COMPOSED}.png"]
+    assert three.caption == "three of them"
+    assert [done.cache.faces[face.face].identity for face in three.crops[0].faces] == [1, UNKNOWN, 0]
+    assert chosen_person(done.cache, written) == COMPOSED
+    assert "Not used" not in done.report.read_text()
+
+
+ODD_NAMES = ["001", "no", "null", "~", "1e3", "2025-01-01", "0x10", "12:30"]
+
+
+def test_names_that_yaml_reads_otherwise_are_names(tmp_path):
+    data = coded.two_people(tmp_path / "data")
+    for name in ODD_NAMES:
+        (data / "identities" / name).mkdir()
+    for stranger in ("?", "'?'"):
+        for name in ODD_NAMES:
+            (data / "groups/three.yaml").write_text(f"faces: [{name}, {stranger}, alice]")
+            three = next(source for source in plain_sources(data) if source.name == "groups/three.png")
+            assert three.names == (name, None, "alice")
+
+
+def test_a_person_whose_name_is_a_number_is_found_in_a_group(tmp_path):
+    data = coded.two_people(tmp_path / "data")
+    renamed(data, "bob", "007")
+    (data / "groups/three.yaml").write_text("faces: [007, ?, alice]")
+    cache = prepared(tmp_path).cache
+    three = next(picture for picture in cache.pictures if picture.name == "groups/three.png")
+    people = [cache.faces[face.face].identity for face in three.crops[0].faces]
+    assert [None if one == UNKNOWN else cache.identities[one] for one in people] == ["007", None, "alice"]
+
+
+@pytest.mark.parametrize("text", ["faces: [anna #2, bob]", "faces: [a: b, bob]", "faces: [bob, '']", "faces: {bob: 1}"])
+def test_names_that_need_quotes_are_told_so(tmp_path, text):
+    data = coded.two_people(tmp_path / "data")
+    (data / "groups/three.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"(?s)three\.yaml.*belongs in quotes"):
+        prepared(tmp_path)
+
+
+def test_photos_of_every_ending_and_depth_are_used(tmp_path, caplog):
+    data = coded.two_people(tmp_path / "data")
+    alice = data / "identities/alice"
+    (alice / "2024/spring").mkdir(parents=True)
+    (alice / "1.png").rename(alice / "2024/spring/1.png")
+    (alice / "2.png").rename(alice / "2.PNG")
+    (alice / "3.png").rename(alice / "3.gif")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (alice / "4.png").rename(elsewhere / "4.png")
+    (alice / "linked").symlink_to(elsewhere)
+    (alice / "5.png").rename(alice / "5.jfif")
+    (alice / "2024/spring/1.caption").write_text("in spring")
+    (alice / "2.PNG.txt").write_text("with its ending")
+    (data / "captions/alice/linked").mkdir(parents=True)
+    (data / "captions/alice/linked/4.png.caption").write_text("linked")
+    (data / "groups/three.yml").write_text("faces: [bob, '?', alice]")
+    with caplog.at_level(logging.WARNING):
+        done = prepared(tmp_path)
+    said = {picture.name: picture.caption for picture in done.cache.pictures}
+    assert len(said) == 14
+    assert said["identities/alice/2024/spring/1.png"] == "in spring"
+    assert said["identities/alice/2.png"] == "with its ending"
+    assert said["identities/alice/linked/4.png"] == "linked"
+    assert {"identities/alice/3.gif", "identities/alice/5.jfif"} <= said.keys()
+    assert "Not used" not in caplog.text
+    three = next(picture for picture in done.cache.pictures if picture.name == "groups/three.png")
+    assert [done.cache.faces[face.face].identity for face in three.crops[0].faces] == [1, UNKNOWN, 0]
+
+
+LEFT = {
+    "loose.png": "photos belong into identities/NAME/, groups/ or negatives/",
+    "carol/": "only identities, groups, negatives, captions are looked into",
+    "identities/loose.jpg": "it shows nobody who has a name",
+    "identities/alice/new.heic": "cannot be read; save them as JPEG or PNG",
+    "identities/alice/gone.png": "a link that leads nowhere",
+    "identities/alice/round": "a link to a folder that it lies in",
+    "identities/alice/notes.md": "it is no photo, no caption",
+    "identities/alice/1.caption": "a caption that was found before",
+    "captions/nobody.txt": "no photo has this name",
+    "captions/seen.png": "photos belong into identities/NAME/",
+    "groups/nothing.yml": "no photo beside it has this name",
+}
+
+
+def test_whatever_is_not_used_is_named(tmp_path, caplog):
+    data = coded.two_people(tmp_path / "data")
+    (data / "identities/alice/1.txt").write_text("a woman")
+    for name in LEFT:
+        path = data / name
+        path.parent.mkdir(exist_ok=True)
+        if name.endswith("gone.png"):
+            path.symlink_to(tmp_path / "nowhere.png")
+        elif name.endswith("round"):
+            path.symlink_to(data / "identities/alice")
+        elif name.endswith("/"):
+            path.mkdir()
+        else:
+            path.write_bytes(b"faces: [alice]")
+    for name in ("identities/alice/.DS_Store", "identities/alice/._1.png", "Thumbs.db"):
+        (data / name).write_bytes(b"")
+    (data / "cache").mkdir()
+    with caplog.at_level(logging.WARNING):
+        done = prepare(coded.settings(data, data / "cache"), coded.instruments)
+    section = done.report.read_text().split("## Not used\n\n")[1].split("\n\n")[0].splitlines()
+    assert [line.split(": ")[0].removeprefix("* ") for line in section] == sorted(LEFT)
+    for name, reason in LEFT.items():
+        assert any(name in line and reason in line for line in section), name
+        assert any(name in line and reason in line for line in caplog.text.splitlines()), name
+    assert len(done.cache.pictures) == 14
+
+
+def test_a_folder_too_high_or_too_low_is_told_the_right_one(tmp_path):
+    coded.two_people(tmp_path / "data/photos")
+    with pytest.raises(ValueError, match=rf"No photos were found .* Did you mean data={tmp_path}/data/photos\?"):
+        prepared(tmp_path)
+    with pytest.raises(ValueError, match=rf"Name the folder above it as data: {tmp_path}/data/photos\."):
+        prepare(coded.settings(tmp_path / "data/photos/identities", tmp_path / "cache"), coded.instruments)

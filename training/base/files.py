@@ -85,7 +85,7 @@ def fingerprint(*paths: Path) -> str:
 def _shards(folder: Path) -> tuple[Path, ...]:
     index = next(iter(sorted(folder.glob("*.safetensors.index.json"))), None)
     if index is not None:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8-sig"))["weight_map"].values()))
         missing = [name for name in names if not (folder / name).is_file()]
         if missing:
             raise FileNotFoundError(f"{folder} is not complete: {', '.join(missing)} is missing.")

@@ -106,7 +106,7 @@ def _opened(path: Path) -> tuple[dict[str, object], Iterator[tuple[str, Tensor]]
     folder = model_folder(path, "transformer")
     tensors = open_tensors(folder)
     if folder.is_dir() and (folder / "config.json").is_file():
-        known = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        known = json.loads((folder / "config.json").read_text(encoding="utf-8-sig"))
         names = set(FluxTransformer2DModel.__init__.__wrapped__.__annotations__)
         return {key: value for key, value in known.items() if key in names}, ((key, tensors[key]) for key in tensors)
     keys = _flux_keys(path, tensors)

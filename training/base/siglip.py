@@ -16,6 +16,8 @@ class SiglipTokens:
 
     fingerprint  SHA-256 over the files
 
+    The tower comes to the device with the first crop.
+
     Raises FileNotFoundError, or ValueError in words for what is no SigLIP tower.
     """
 
@@ -42,11 +44,13 @@ class SiglipTokens:
         if missing:
             raise ValueError(f"{path.name} is not a whole SigLIP vision tower: {', '.join(missing[:4])} is missing.")
         model.load_state_dict({key: value for key, value in named.items() if value is not None}, strict=False)
-        self._model = model.to(device, dtype).eval().requires_grad_(False)
+        self._model = model.to(dtype).eval().requires_grad_(False)
+        self._device = device
         self.fingerprint = fingerprint(path)
 
     @torch.no_grad()
     def tokens(self, crop: np.ndarray) -> Tensor:
         """An RGB crop [H, W, 3] uint8 to post-norm tokens, float32 [patches, width]."""
-        pixels = pixel_values(crop, self._shape.image_size_px).to(self._model.device, self._model.dtype)
-        return self._model(pixel_values=pixels).last_hidden_state[0].float().cpu()
+        model = self._model.to(self._device)
+        pixels = pixel_values(crop, self._shape.image_size_px).to(model.device, model.dtype)
+        return model(pixel_values=pixels).last_hidden_state[0].float().cpu()

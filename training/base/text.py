@@ -20,6 +20,7 @@ _T5_PREFIXES = ("text_encoders.t5xxl.transformer.", "t5xxl.transformer.", "t5xxl
 _CLIP_PREFIXES = ("text_encoders.clip_l.transformer.", "clip_l.transformer.", "clip_l.")
 _T5_TOKENS, _CLIP_TOKENS = 512, 77
 _CLIP_HEAD, _T5_BUCKETS_DISTANCE = 64, 128
+_OVERFLOWING = "DenseReluDense.wo.weight"
 _TOKENIZER_FILES = ("*.json", "*.model", "*.txt")
 
 
@@ -27,6 +28,8 @@ class FluxText:
     """Texts to what the transformer reads.
 
     fingerprint  SHA-256 over weights, tokenizers and the number of tokens
+
+    The models come to the device with the first text and leave memory with `release`: T5 alone fills most cards.
 
     Raises FileNotFoundError or ValueError in words for files that are missing or of another kind.
     """
@@ -43,10 +46,11 @@ class FluxText:
         t5_words, self._t5_marks = _tokenizer(t5_tokenizer or _inside(t5, "tokenizer_2"), "tokenizer_2", "t5_tokenizer")
         words, self._marks = _tokenizer(clip_tokenizer or _inside(clip, "tokenizer"), "tokenizer", "clip_tokenizer")
         self._t5_words, self._clip_words = t5_words, words
-        self._t5 = load_t5(t5, dtype, device)
-        self._clip = load_clip(clip, dtype, device)
+        self._device = device
+        self._models: tuple[nn.Module, nn.Module] | None = (load_t5(t5, dtype), load_clip(clip, dtype))
         self.t5_tokens = min(t5_words.model_max_length, _T5_TOKENS)
-        self.clip_tokens = min(words.model_max_length, self._clip.config.max_position_embeddings, _CLIP_TOKENS)
+        positions = self._models[1].config.max_position_embeddings
+        self.clip_tokens = min(words.model_max_length, positions, _CLIP_TOKENS)
         self.fingerprint = _together(
             fingerprint(model_folder(t5, "text_encoder_2")),
             fingerprint(model_folder(clip, "text_encoder")),
@@ -57,13 +61,23 @@ class FluxText:
 
     @torch.no_grad()
     def encode(self, text: str) -> tuple[Tensor, Tensor]:
-        """T5's states [tokens, width], padded and without a mask as FLUX.1 was trained, and CLIP's pooled [width]."""
-        t5 = self._t5(input_ids=self._ids(self._t5_words, text, self.t5_tokens, self._t5)).last_hidden_state[0]
-        ids = self._ids(self._clip_words, text, self.clip_tokens, self._clip)
-        states = self._clip(input_ids=ids).last_hidden_state[0]
+        """T5's states [tokens, width], padded and without a mask as FLUX.1 was trained, and CLIP's pooled [width].
+
+        Raises RuntimeError after `release`.
+        """
+        if self._models is None:
+            raise RuntimeError("The text encoders have been released; open them again for further texts.")
+        t5_model, clip_model = (model.to(self._device) for model in self._models)
+        t5 = t5_model(input_ids=self._ids(self._t5_words, text, self.t5_tokens, t5_model)).last_hidden_state[0]
+        ids = self._ids(self._clip_words, text, self.clip_tokens, clip_model)
+        states = clip_model(input_ids=ids).last_hidden_state[0]
         # CLIP's summary is the state of the first end mark; padding repeats that mark.
         pooled = states[(ids[0] == self._clip_words.eos_token_id).int().argmax()]
         return t5.float().cpu(), pooled.float().cpu()
+
+    def release(self) -> None:
+        """Gives the models' memory back; no text is read any more."""
+        self._models = None
 
     @staticmethod
     def _ids(words: "PreTrainedTokenizerBase", text: str, length: int, model: nn.Module) -> Tensor:
@@ -75,7 +89,7 @@ def load_t5(path: Path, dtype: torch.dtype = torch.bfloat16, device: torch.devic
     """A frozen T5 encoder, sizes read off its tensors."""
     from transformers import T5Config, T5EncoderModel
 
-    state = _state(model_folder(path, "text_encoder_2"), _T5_PREFIXES)
+    state = _state(model_folder(path, "text_encoder_2"), _T5_PREFIXES, dtype)
     _require(path, state, "encoder.block.0.layer.0.SelfAttention.q.weight", "T5 encoder (t5xxl_fp16.safetensors)")
     bias = state["encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"]
     query = state["encoder.block.0.layer.0.SelfAttention.q.weight"]
@@ -97,14 +111,14 @@ def load_t5(path: Path, dtype: torch.dtype = torch.bfloat16, device: torch.devic
     state = {**state, "shared.weight": shared, "encoder.embed_tokens.weight": shared}
     with torch.device("meta"):  # random weights for 4.8 billion parameters would take minutes
         model = T5EncoderModel(configuration)
-    return _filled(path, model, state, dtype).to(device)
+    return _filled(path, model, state).to(device)
 
 
 def load_clip(path: Path, dtype: torch.dtype = torch.bfloat16, device: torch.device | str = "cpu") -> nn.Module:
     """A frozen CLIP text model, sizes read off its tensors (heads of 64 channels)."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    state = _state(model_folder(path, "text_encoder"), _CLIP_PREFIXES)
+    state = _state(model_folder(path, "text_encoder"), _CLIP_PREFIXES, dtype)
     state = {key.removeprefix("text_model."): value for key, value in state.items()}
     _require(path, state, "embeddings.token_embedding.weight", "CLIP text model (clip_l.safetensors)")
     words, width = state["embeddings.token_embedding.weight"].shape
@@ -119,30 +133,32 @@ def load_clip(path: Path, dtype: torch.dtype = torch.bfloat16, device: torch.dev
         bos_token_id=words - 2,
         eos_token_id=words - 1,
     )
-    return _filled(path, CLIPTextModel(configuration), state, dtype, "text_model.").to(device)
+    return _filled(path, CLIPTextModel(configuration), state, "text_model.").to(device)
 
 
-def _filled(
-    path: Path, model: nn.Module, state: Mapping[str, Tensor], dtype: torch.dtype, prefix: str = ""
-) -> nn.Module:
+def _filled(path: Path, model: nn.Module, state: Mapping[str, Tensor], prefix: str = "") -> nn.Module:
     """The model with the tensors in place of its own, frozen."""
     # Older transformers keep CLIP's layers under a name of their own.
     named = {key: state.get(key, state.get(key.removeprefix(prefix))) for key in model.state_dict()}
     missing = [key for key, value in named.items() if value is None]
     if missing:
         raise ValueError(f"{Path(path).name} is not complete: {', '.join(missing[:4])} is missing.")
-    # T5's last matrices overflow in float16; its class takes them in float32 beside the rest.
-    wide = {key: torch.float32 for key in named if dtype == torch.float16 and key.endswith("DenseReluDense.wo.weight")}
-    model.load_state_dict({key: value.to(wide.get(key, dtype)) for key, value in named.items()}, assign=True)
+    model.load_state_dict(named, assign=True)
     return model.eval().requires_grad_(False)
 
 
-def _state(path: Path, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
-    """All tensors without the prefix a bundled file gives them, scaled fp8 de-scaled."""
+def _state(path: Path, prefixes: tuple[str, ...], dtype: torch.dtype) -> dict[str, Tensor]:
+    """All tensors without the prefix a bundled file gives them, scaled fp8 de-scaled, each in its type before the next.
+
+    T5's last matrices overflow in float16; its class takes them in float32 beside the rest.
+    """
     tensors = open_tensors(path)
     prefix = next((each for each in prefixes if any(key.startswith(each) for key in tensors)), "")
     keys = {key.removeprefix(prefix): key for key in tensors if key.startswith(prefix)}
-    return dict(descaled(Path(path), tensors, keys))
+    return {
+        name: tensor.to(torch.float32 if dtype == torch.float16 and name.endswith(_OVERFLOWING) else dtype)
+        for name, tensor in descaled(Path(path), tensors, keys)
+    }
 
 
 def _inside(path: Path, name: str) -> Path | None:

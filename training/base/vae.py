@@ -36,17 +36,21 @@ class VaePictures:
     """Encodes pictures for the cache.
 
     fingerprint  SHA-256 over the files
+
+    The VAE comes to the device with the first picture.
     """
 
     def __init__(self, path: Path, dtype: torch.dtype, device: torch.device | str = "cpu") -> None:
-        self._vae, self.scale = load_vae(path, dtype, device)
+        self._vae, self.scale = load_vae(path, dtype)
+        self._device = device
         self.fingerprint = fingerprint(model_folder(path, "vae"))
 
     @torch.no_grad()
     def encode(self, pixels: np.ndarray) -> tuple[Tensor, Tensor]:
         """RGB uint8 [H, W, 3] to mean and log-variance of the posterior, float32 [channels, H / 8, W / 8]."""
         picture = torch.from_numpy(np.ascontiguousarray(pixels)).movedim(-1, 0)[None].float() / 127.5 - 1
-        moments = self._vae.encode(picture.to(self._vae.device, self._vae.dtype)).latent_dist
+        vae = self._vae.to(self._device)
+        moments = vae.encode(picture.to(vae.device, vae.dtype)).latent_dist
         return moments.mean[0].float().cpu(), moments.logvar[0].float().clamp(*_LOGVAR).cpu()
 
 

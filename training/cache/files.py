@@ -51,7 +51,7 @@ def read_header(folder: Path) -> Header | None:
     if not path.is_file():
         return None
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
         if values.get("format") != FORMAT:
             raise ValueError(f"its format is {values.get('format')!r}, expected {FORMAT!r}")
         values["identities"], values["dummies"] = tuple(values["identities"]), tuple(values["dummies"])
@@ -71,7 +71,7 @@ def read_cache(folder: Path) -> Cache:
             "it was interrupted, the same command goes on where it stopped."
         )
     try:
-        lines = [json.loads(line) for line in (folder / header.index).read_text(encoding="utf-8").splitlines()]
+        lines = [json.loads(line) for line in (folder / header.index).read_text(encoding="utf-8-sig").splitlines()]
         bank = load_file(folder / header.bank)
         return Cache(
             identities=header.identities,

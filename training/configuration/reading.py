@@ -1,16 +1,18 @@
 """A YAML file and `key=value` changes to one checked, frozen model; every mistake is named with what was expected.
 
-Paths in a file are relative to that file's folder, paths in `key=value` to the working directory.
+Paths in a file are relative to that file's folder, paths in `key=value` to the working directory. Paths, names and
+other texts are taken as they were typed, whatever YAML would read there: see texts.py.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
+
+from .texts import QUOTES, sections_of, typed, with_texts
 
 Tree = dict[str, Any]
 
@@ -29,10 +31,13 @@ class _FromCommandLine(str):
 
 
 def _located(value: Any, info: ValidationInfo) -> Any:
-    """A path made absolute, from the folder of the file it was written in."""
-    if not isinstance(value, str) or value == "":
+    """A path made absolute, from the folder of the file it was written in. ValueError for an empty one."""
+    if not isinstance(value, str):
         return value
-    path = Path(value).expanduser()
+    if not value:
+        raise ValueError("the path is empty; name one (`.` is the folder you are in).")
+    # A folder may itself be called ~anna; only one's own home has a short form.
+    path = Path(value).expanduser() if value == "~" or value.startswith(("~/", "~\\")) else Path(value)
     folder = (info.context or {}).get("folder")
     if path.is_absolute() or folder is None or isinstance(value, _FromCommandLine):
         return path.absolute()
@@ -48,41 +53,41 @@ def read_settings(model: type[Settings], path: Path | None, changes: Sequence[st
     Raises FileNotFoundError without the file, ValueError for what is no YAML, an unknown key (with the nearest known
     one) and a value of the wrong kind; all mistakes are listed at once.
     """
-    tree = {} if path is None else read_tree(path)
+    tree = {} if path is None else read_tree(path, model)
     for change in changes:
-        key, value = parsed_change(change)
+        key, value = parsed_change(change, model)
         set_key(tree, key, value)
     folder = None if path is None else Path(path).resolve().parent
     return checked(model, tree, "the command line" if path is None else Path(path).name, folder)
 
 
-def read_tree(path: Path) -> Tree:
-    """A YAML file as nested dictionaries. Raises FileNotFoundError or ValueError."""
+def read_tree(path: Path, model: type[BaseModel] | None = None) -> Tree:
+    """A YAML file as nested dictionaries, the texts of a model in it as written. FileNotFoundError or ValueError."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no configuration {path}.")
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8-sig")
+        tree, written = yaml.safe_load(text), yaml.load(text, yaml.BaseLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path.name} is not readable YAML: {error}") from error
+        raise ValueError(f"{path.name} is not readable YAML: {error}. {QUOTES}") from error
     if tree is None:
         return {}
     if not isinstance(tree, dict):
         raise ValueError(f"{path.name} holds {type(tree).__name__}; expected `key: value` lines.")
-    return tree
+    return tree if model is None else with_texts(model, tree, written)
 
 
-def parsed_change(change: str) -> tuple[str, Any]:
-    """`optim.lr=1e-5` to its key and value; the value is read as YAML."""
+def parsed_change(change: str, model: type[BaseModel]) -> tuple[str, Any]:
+    """`optim.lr=1e-5` to its key and value, by the type that the model gives the setting."""
     key, sign, text = change.partition("=")
     key = key.strip()
     if not sign or not key:
         raise ValueError(f"{change!r} is no change of a setting; expected key=value, such as optim.lr=1e-5.")
     try:
-        value = yaml.safe_load(text)
+        return key, _marked(typed(model, key, text))
     except yaml.YAMLError as error:
         raise ValueError(f"The value in {change!r} is not readable YAML: {error}") from error
-    return key, _marked(value if text.strip() else "")
 
 
 def _marked(value: Any) -> Any:
@@ -90,6 +95,8 @@ def _marked(value: Any) -> Any:
         return _FromCommandLine(value)
     if isinstance(value, list):
         return [_marked(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _marked(item) for key, item in value.items()}
     return value
 
 
@@ -117,7 +124,7 @@ def known_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Dotted names of all settings, sections included."""
     for name, field in model.model_fields.items():
         yield prefix + name
-        for section in _sections(field.annotation):
+        for section in sections_of(field.annotation):
             yield from known_keys(section, f"{prefix}{name}.")
 
 
@@ -133,14 +140,6 @@ def nearest_key(model: type[BaseModel], key: str) -> str | None:
         return close[0]
     names = get_close_matches(last, [name.rpartition(".")[2] for name in known], n=1, cutoff=0.6)
     return next((name for name in known if names and name.rpartition(".")[2] == names[0]), None)
-
-
-def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    elif get_origin(annotation) in (Union, UnionType, Annotated):
-        for part in get_args(annotation):
-            yield from _sections(part)
 
 
 def _in_words(model: type[BaseModel], mistake: Mapping[str, Any]) -> str:

@@ -184,7 +184,7 @@ def _described(meta: Path) -> tuple[str, tuple[Box, ...]]:
     if not meta.is_file():
         return "", ()
     try:
-        values = json.loads(meta.read_text(encoding="utf-8"))
+        values = json.loads(meta.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise BadCase(f"{META} cannot be read as JSON: {error}") from error
     if not isinstance(values, dict):

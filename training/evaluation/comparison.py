@@ -47,7 +47,7 @@ class Key:
         if not path.is_file():
             raise FileNotFoundError(f"{path} does not exist: it was written beside the page, into the --out of --ab.")
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
+            return cls(**json.loads(path.read_text(encoding="utf-8-sig")))
         except (TypeError, json.JSONDecodeError) as error:
             raise ValueError(f"{path} is not the key of a comparison page: {error}") from error
 

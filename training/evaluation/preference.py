@@ -78,7 +78,7 @@ def read_report(path: Path) -> Json:
     if not path.is_file():
         raise FileNotFoundError(f"The report {path} does not exist; evaluate that folder first.")
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report = json.loads(path.read_text(encoding="utf-8-sig"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is no JSON: {error}") from error
     if not isinstance(report, dict) or not {"judges", "cases"} <= report.keys():
@@ -90,7 +90,7 @@ def _choices(path: Path, key: Key) -> Iterator[tuple[str, str, str]]:
     if not path.is_file():
         raise FileNotFoundError(f"The choices {path} do not exist; download them from the page first.")
     try:
-        made = json.loads(path.read_text(encoding="utf-8"))
+        made = json.loads(path.read_text(encoding="utf-8-sig"))
         page, choices = made["page"], [(one["case"], one["question"], one["choice"]) for one in made["choices"]]
     except (UnicodeDecodeError, json.JSONDecodeError, TypeError, KeyError) as error:
         raise ValueError(f"{path} is not a file of choices downloaded from the page ({error!r}).") from error

@@ -57,7 +57,7 @@ def _read(path: Path) -> dict[str, Line]:
     known: dict[str, Line] = {}
     if not path.is_file():
         return known
-    for text in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+    for text in path.read_text(encoding="utf-8-sig", errors="replace").split("\n"):
         try:
             line = json.loads(text)
         except json.JSONDecodeError:

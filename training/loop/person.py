@@ -10,6 +10,7 @@ import torch
 from withanyone_core.faces.crop import face_crop
 from withanyone_core.faces.portrait import mean_embedding
 from withanyone_core.identity import Identity
+from withanyone_core.unicode import one_form
 
 from ..cache.cache import Cache
 from ..preparing.photos import UnreadablePhoto, decoded
@@ -33,9 +34,10 @@ def chosen_person(cache: Cache, name: str) -> str:
     """
     known = ", ".join(cache.identities) or "nobody"
     if name:
-        if name not in cache.identities:
+        people = {one_form(each): each for each in cache.identities}
+        if one_form(name) not in people:
             raise ValueError(f"train.identity is {name!r}, and the cache holds {known}. Choose one of them.")
-        return name
+        return people[one_form(name)]
     if len(cache.identities) != 1:
         raise ValueError(
             f"train.mode is tokens, which learns one person, and the cache holds {known}. Name whose tokens are to be "

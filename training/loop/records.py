@@ -45,7 +45,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     """The rows of a table as text by column; none where there is no file. A row cut short is left out."""
     if not path.is_file():
         return []
-    with path.open(encoding="utf-8", newline="") as stream:
+    with path.open(encoding="utf-8-sig", newline="") as stream:
         return [row for row in csv.DictReader(stream) if row["step"].isdigit() and None not in row.values()]
 
 

@@ -29,9 +29,11 @@ class PictureEncoder(Protocol):
 
 
 class TextEncoder(Protocol):
-    """A text to T5's states [tokens, width] and CLIP's pooled vector [width]."""
+    """A text to T5's states [tokens, width] and CLIP's pooled vector [width]; `release` gives its memory back."""
 
     def encode(self, text: str) -> tuple[Tensor, Tensor]: ...
+
+    def release(self) -> None: ...
 
 
 class TokenEncoder(Protocol):

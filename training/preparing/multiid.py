@@ -19,7 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from .sources import SUFFIXES, Kind, Location, Source
+from withanyone_core.unicode import one_form
+
+from .folder import SUFFIXES
+from .sources import Kind, Location, Source
 from .unpickling import read_npy
 
 logger = logging.getLogger("withanyone")
@@ -68,9 +71,9 @@ def centres_of(data: Path, sources: Sequence[Source]) -> Mapping[str, np.ndarray
     found = {}
     for member, read in _members(path):
         name = PurePosixPath(member.name)
-        if name.suffix == ".npy" and name.stem in wanted:
+        if name.suffix == ".npy" and one_form(name.stem) in wanted:
             vector = np.asarray(read_npy(read(), f"{path.name}/{name}"), np.float64).reshape(-1)
-            found[name.stem] = (vector / max(float(np.linalg.norm(vector)), 1e-12)).astype(np.float32)
+            found[one_form(name.stem)] = (vector / max(float(np.linalg.norm(vector)), 1e-12)).astype(np.float32)
     return found
 
 
@@ -115,7 +118,9 @@ def _reference_files(data: Path) -> Iterator[Source]:
             if path.suffix.lower() in SUFFIXES:
                 described = path.with_suffix(".json")
                 values = _description(described.read_bytes(), str(described)) if described.is_file() else {}
-                yield _source(path.relative_to(data).as_posix(), "identity", Location(path), folder.name, values)
+                yield _source(
+                    path.relative_to(data).as_posix(), "identity", Location(path), one_form(folder.name), values
+                )
 
 
 def _source(name: str, kind: Kind, location: Location, person: str | None, values: Mapping[str, Any]) -> Source:
@@ -129,7 +134,9 @@ def _names(values: Mapping[str, Any]) -> tuple[str, ...]:
     for key in NAME_KEYS:
         given = values.get(key)
         listed = given if isinstance(given, list) else [] if given in (None, "", "none") else [given]
-        names = [str(name) for name in listed if isinstance(name, (str, int)) and str(name) not in ("", "none")]
+        names = [
+            one_form(str(name)) for name in listed if isinstance(name, (str, int)) and str(name) not in ("", "none")
+        ]
         if names:
             return tuple(dict.fromkeys(names))
     return ()
@@ -146,7 +153,7 @@ def _description(content: bytes, label: str) -> dict[str, Any]:
 
 def _person(key: PurePosixPath, path: Path) -> str:
     """The identity of a reference photo: its folder in the tar, or the tar's name where it has none."""
-    return key.parent.name or path.stem
+    return one_form(key.parent.name or path.stem)
 
 
 def _members(path: Path) -> Iterator[tuple[tarfile.TarInfo, Callable[[], bytes]]]:

@@ -18,6 +18,7 @@ from ..cache.shards import Shards, ShardWriter, key_of
 from ..configuration.preparing import PrepareSettings
 from .doctor import Findings, PersonPhoto, examined
 from .encoding import encode_pictures, encode_texts, text_key
+from .folder import Unused, in_words, unused
 from .instruments import Instruments
 from .looking import Look, looks_at
 from .multiid import centres_of, is_multiid, multiid_sources
@@ -62,7 +63,9 @@ def prepare(settings: PrepareSettings, load: Callable[[], Instruments]) -> Prepa
     """
     _check_folders(settings)
     previous = read_header(settings.cache)
-    sources = _sources(settings)
+    sources, left = _sources(settings)
+    for line in in_words(left):
+        logger.warning("%s", line)
     instruments = load()
     if previous is not None:
         _tell_changes(previous.fingerprints, instruments.fingerprints)
@@ -79,7 +82,7 @@ def prepare(settings: PrepareSettings, load: Callable[[], Instruments]) -> Prepa
     cache = _cache(plan, negatives, instruments, shards, settings)
     write_cache(settings.cache, cache)
     findings = examined(_photos_by_person(plan), negatives.foreign)
-    report = write_report(settings.cache, cache, naming, plan, negatives, findings)
+    report = write_report(settings.cache, cache, naming, plan, negatives, findings, left)
     shards.close()
     remove_unused_shards(settings.cache, _used(cache, looks, instruments, shards))
     return Prepared(cache, naming, plan, negatives, findings, report)
@@ -94,10 +97,13 @@ def _check_folders(settings: PrepareSettings) -> None:
         raise ValueError(f"The cache {settings.cache} is a file; name a folder.")
 
 
-def _sources(settings: PrepareSettings) -> tuple[Source, ...]:
+def _sources(settings: PrepareSettings) -> tuple[tuple[Source, ...], tuple[Unused, ...]]:
+    """The photos, and what lies beside them and is not used."""
     if settings.layout == "multiid2m" or (settings.layout == "auto" and is_multiid(settings.data)):
-        return multiid_sources(settings.data, _workers(settings), settings.limit)
-    return plain_sources(settings.data)
+        return multiid_sources(settings.data, _workers(settings), settings.limit), ()
+    sources = plain_sources(settings.data)
+    used = {path for source in sources for path in source.paths}
+    return sources, unused(settings.data, used, settings.cache)
 
 
 def _looks(
@@ -111,12 +117,16 @@ def _looks(
 
 
 def _encode(plan: Plan, instruments: Instruments, shards: Shards, settings: PrepareSettings) -> None:
-    """Writes every text, latent and token of the plan that is missing."""
+    """Writes every text, latent and token of the plan that is missing.
+
+    Texts first, whose models then leave: beside T5 a card of 12 GB has no room for the VAE.
+    """
     texts, shard_bytes = _texts(plan, settings), _shard_bytes(settings)
     of_texts = encode_texts(texts, instruments, ShardWriter(shards, shard_bytes))
     of_pictures = encode_pictures(plan.jobs, instruments, shards, shard_bytes, _workers(settings))
     for _ in _bar(of_texts, len(texts), "texts", "text"):
         pass
+    instruments.text.release()
     for _ in _bar(of_pictures, len(plan.jobs), "pictures", "photo"):
         pass
 

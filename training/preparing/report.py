@@ -16,6 +16,7 @@ from ..cache.cache import Cache
 from ..cache.entries import UNKNOWN
 from ..cache.shards import write_whole
 from .doctor import WEIGHTS, Findings, PersonFindings, level
+from .folder import Unused
 from .naming import Naming
 from .negatives import Bank
 from .planning import Plan
@@ -40,15 +41,28 @@ img {{ width: 96px; height: 96px; border: 3px solid #2a7; border-radius: 4px; }}
 """
 
 
-def write_report(folder: Path, cache: Cache, naming: Naming, plan: Plan, bank: Bank, findings: Findings) -> Path:
-    """Writes report.md, report.html and doctor.json; gives the first."""
+def write_report(
+    folder: Path,
+    cache: Cache,
+    naming: Naming,
+    plan: Plan,
+    bank: Bank,
+    findings: Findings,
+    left: Sequence[Unused] = (),
+) -> Path:
+    """Writes report.md, report.html and doctor.json; gives the first.
+
+    left  what lies in the data folder and was not used
+    """
     write_whole(folder / NUMBERS, (json.dumps(asdict(findings), indent=2) + "\n").encode())
     write_whole(folder / SHEET, sheet(naming, plan, cache.tensors).encode())
-    write_whole(folder / READABLE, markdown(cache, naming, plan, bank, findings).encode())
+    write_whole(folder / READABLE, markdown(cache, naming, plan, bank, findings, left).encode())
     return folder / READABLE
 
 
-def markdown(cache: Cache, naming: Naming, plan: Plan, bank: Bank, findings: Findings) -> str:
+def markdown(
+    cache: Cache, naming: Naming, plan: Plan, bank: Bank, findings: Findings, left: Sequence[Unused] = ()
+) -> str:
     """The report in words and tables."""
     held = sum(picture.held_out for picture in cache.pictures)
     known = sum(face.identity != UNKNOWN for face in cache.faces)
@@ -64,6 +78,7 @@ def markdown(cache: Cache, naming: Naming, plan: Plan, bank: Bank, findings: Fin
         *_doctor(findings),
         *_section("Warnings", naming.warnings),
         *_section("Left out", [f"{name}: {reason}" for name, reason in _rejected(naming, plan)]),
+        *_section("Not used", [f"{each.name}: {each.reason}" for each in left]),
         *_section("Faces to look at", _flagged(plan)),
         *_section("Made with", [f"{name}: {digest}" for name, digest in cache.files.items()]),
     ]

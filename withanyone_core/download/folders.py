@@ -51,7 +51,7 @@ class ModelFolders:
 def read_extra_folders(file: Path) -> tuple[ExtraFolder, ...]:
     """The folders of an extra_model_paths.yaml. Raises ValueError where it is not such a file."""
     try:
-        sections = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        sections = yaml.safe_load(file.read_text(encoding="utf-8-sig")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} cannot be read as YAML: {error}") from error
     if not isinstance(sections, Mapping) or not all(isinstance(each, Mapping | None) for each in sections.values()):

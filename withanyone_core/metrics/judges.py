@@ -167,7 +167,7 @@ def read_card(path: Path) -> Card:
     if not path.is_file():
         raise FileNotFoundError(f"There is no judge's card {path}. Shipped ones: {', '.join(shipped_cards())}.")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise ValueError(f"The judge's card {path.name} is no JSON: {error}.") from error
     if not isinstance(values, dict):
