@@ -161,6 +161,12 @@ def test_a_wrong_card_is_refused_in_words(tmp_path, change, words):
         read_card(path)
 
 
+def test_a_card_may_begin_with_the_mark_that_windows_writes(tmp_path):
+    path = tmp_path / "card.json"
+    path.write_text("\ufeff" + json.dumps(ARCFACE), encoding="utf-8")
+    assert read_card(path).name == ARCFACE["name"]
+
+
 def test_a_card_that_is_none_is_refused(tmp_path):
     path = tmp_path / "card.json"
     path.write_text("{")

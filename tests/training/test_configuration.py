@@ -305,3 +305,11 @@ def test_aspects_are_no_times_of_day(tmp_path):
 def test_yaml_that_cannot_be_read_is_told_about_quotes(tmp_path):
     with pytest.raises(ValueError, match=r"(?s)not readable YAML.*belongs in quotes"):
         read_settings(Finetune, written(tmp_path, "out: my: photos\n"))
+
+
+@pytest.mark.parametrize(("there", "typed"), [("zo\u00eb", "zoe\u0308"), ("zoe\u0308", "zo\u00eb")])
+def test_a_path_is_found_in_the_other_unicode_form(tmp_path, there, typed):
+    (tmp_path / there / there).mkdir(parents=True)
+    settings = finetune(f"out={tmp_path / typed / typed}", f"data.cache={tmp_path / typed / 'new' / typed}")
+    assert settings.out == tmp_path / there / there
+    assert settings.data.cache == tmp_path / there / "new" / typed

@@ -1,6 +1,8 @@
 """What prepare asks of the VAE, the text encoders and SigLIP, from small files of the kinds users have."""
 
+import gc
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from training.base import text as text_module
 from training.base.siglip import SiglipTokens
 from training.base.text import FluxText, load_clip, load_t5
 from training.base.vae import VaePictures
+from training.planning.counting import LiveBytes
 
 WORDS = ["<pad>", "</s>", "<unk>", "<s>", "two", "people", "in", "a", "park"]
 
@@ -123,6 +126,40 @@ def test_scaled_fp8_text_encoders_are_descaled(tmp_path):
     for key in matrices:
         expected = t5().state_dict()[key]
         assert (loaded[key] - expected).abs().max() < 0.05 * expected.abs().max()
+
+
+def test_a_scaled_t5_is_never_wider_than_it_is_kept(tmp_path):
+    """Of FLUX.1's, 19 GB of float32 would lie beside the 9 that are kept."""
+    state = {key: value for key, value in t5().state_dict().items() if "embed_tokens" not in key}
+    for key in [key for key, value in state.items() if value.ndim == 2 and "relative" not in key]:
+        state[key.replace("weight", "scale_weight")] = torch.tensor(0.5)
+        state[key] = (2 * state[key]).to(torch.float8_e4m3fn)
+    path = written(tmp_path / "t5.safetensors", state)
+    with LiveBytes() as counted:
+        model = load_t5(path, torch.bfloat16)
+    kept = sum({value.data_ptr(): value.nbytes for value in model.state_dict().values()}.values())
+    largest = max(value.numel() for value in state.values())
+    assert counted.peak <= kept + 8 * largest
+    assert {value.dtype for value in model.state_dict().values()} == {torch.bfloat16}
+
+
+def test_models_come_to_the_device_when_they_are_needed_and_the_readers_leave(tmp_path):
+    """This device is not there, so whoever goes to it fails."""
+    words, nowhere = (tokenizer(tmp_path / "t5", 16), tokenizer(tmp_path / "clip", 77, start=True)), "cuda:63"
+    small_vae().save_pretrained(tmp_path / "vae")
+    text = FluxText(*files(tmp_path), *words, torch.float32, nowhere)
+    vae = VaePictures(tmp_path, torch.float32, nowhere)
+    for use in (lambda: text.encode("a park"), lambda: vae.encode(np.zeros((32, 32, 3), np.uint8))):
+        with pytest.raises((AssertionError, RuntimeError), match=r"CUDA|cuda|device"):
+            use()
+    text = FluxText(*files(tmp_path), *words, torch.float32)
+    text.encode("a park")
+    models = [weakref.ref(model) for model in text._models]
+    text.release()
+    gc.collect()
+    assert [model() for model in models] == [None, None]
+    with pytest.raises(RuntimeError, match="have been released"):
+        text.encode("a park")
 
 
 def test_fingerprints_know_weights_and_tokenizers(tmp_path, reader):

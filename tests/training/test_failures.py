@@ -1,5 +1,6 @@
 """What can go wrong while a run runs: kills, full disks, no memory, losses that are no numbers."""
 
+import json
 import resource
 import signal
 import subprocess
@@ -8,13 +9,18 @@ import time
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from withanyone_pack.tests.pack import ROOT
 from withanyone_pack.tests.training.small_cache import small_cache
 from withanyone_pack.tests.training.small_session import small_session
 
+from training.export import main as export
 from training.loop import session as session_module
-from training.loop.checkpoints import PARTIAL, checkpoints, read_checkpoint, step_of
+from training.loop.checkpoints import ADAPTER, NUMBERS, PARTIAL, STATE, checkpoints, read_checkpoint, step_of
+from training.loop.finishing import finish
 from training.loop.records import read_rows
+from training.loop.soundness import is_finite
 from training.loop.train import train
 
 RUN = ("optim.steps=6", "eval.every=6", "save.every=1", "save.keep=2")
@@ -160,3 +166,93 @@ def test_a_cache_without_negatives_is_refused_until_none_are_asked_for(tmp_path)
 def test_eight_bit_states_without_their_package_are_refused(tmp_path):
     with pytest.raises(RuntimeError, match=r"bitsandbytes.*optim\.name=adamw|CUDA device.*optim\.name=adamw"):
         small_session(tmp_path, "optim.name=adamw8bit")
+
+
+SHORT = ("optim.steps=6", "eval.every=3", "save.every=1", "save.keep=9", "optim.warmup=0", "optim.skip_limit=3")
+
+
+def finite(path):
+    return all(is_finite(tensor) for tensor in load_file(path).values())
+
+
+def test_a_run_that_diverges_keeps_nothing_and_goes_well_with_the_advised_rate(tmp_path):
+    """Its weights are finite, and no loss of them is."""
+    with pytest.raises(RuntimeError, match=r"has stopped\. Lower optim\.lr \(it is 1e\+37.*then starts anew"):
+        train(small_session(tmp_path, *SHORT, "optim.lr=1e37"))
+    assert checkpoints(tmp_path) == []
+    session = small_session(tmp_path, *SHORT, "optim.lr=1e-4")
+    train(session)
+    assert (session.progress.step, session.progress.skipped) == (6, 0)
+    assert finite(finish(session))
+
+
+def test_the_advised_rate_goes_on_from_before_a_run_diverged(tmp_path):
+    diverging = "phases=[{until_step: 3}, {until_step: 9, overrides: {optim.lr: 1e12}}]"
+    session = small_session(tmp_path, *SHORT, "optim.steps=9", diverging)
+    with pytest.raises(
+        RuntimeError, match=r"\(it is 1e\+12\).*goes on from step 3\. The checkpoint of step 4 .*ckpt-000004\.diverged"
+    ):
+        train(session)
+    assert [step_of(path) for path in checkpoints(tmp_path)] == [1, 2, 3]
+    again = small_session(tmp_path, *SHORT)
+    assert (again.progress.step, again.progress.skipped_in_row) == (3, 0)
+    train(again)
+    assert finite(finish(again))
+    assert all(finite(path / ADAPTER) and finite(path / STATE) for path in checkpoints(tmp_path))
+
+
+def test_weights_that_are_not_finite_are_neither_kept_nor_shown(tmp_path):
+    session = small_session(tmp_path, *SHORT)
+    session.step()
+    session.save()
+    session.step()
+    next(iter(session.trained.parameters.values())).data.view(-1)[0] = float("inf")
+    told = r"After step 2 .* not finite any more, in 1 of .* goes on from step 1\."
+    for keep in (session.look, session.save):
+        with pytest.raises(RuntimeError, match=told):
+            keep()
+    assert [step_of(path) for path in checkpoints(tmp_path)] == [1]
+
+
+def test_no_checkpoint_is_written_while_steps_are_skipped_and_the_row_begins_anew(tmp_path, monkeypatch, caplog):
+    session = small_session(tmp_path, *SHORT)
+    broken(monkeypatch, session, {1, 2, 4})
+    train(session)
+    assert [step_of(path) for path in checkpoints(tmp_path)] == [1, 4, 6]
+    assert [row["step"] for row in read_rows(tmp_path / "looks.csv")] == ["0", "6"]
+    assert "Nothing is validated or saved at step 3, which was skipped." in caplog.text
+    numbers = [json.loads((path / NUMBERS).read_text())["progress"] for path in checkpoints(tmp_path)]
+    assert [(each["skipped"], each["skipped_in_row"]) for each in numbers] == [(0, 0), (2, 0), (3, 0)]
+    again = small_session(tmp_path, *SHORT)
+    assert (again.progress.skipped, again.progress.skipped_in_row) == (3, 0)
+
+
+def test_a_result_of_a_run_that_ends_with_skipped_steps_is_that_of_the_last_sound_one(tmp_path, monkeypatch):
+    session = small_session(tmp_path, *SHORT)
+    broken(monkeypatch, session, {4, 5})
+    train(session)
+    assert "after 4 of 6 steps" in finish(session).with_name("report.md").read_text()
+    session = small_session(tmp_path / "other", *SHORT, "optim.steps=2")
+    broken(monkeypatch, session, {0, 1})
+    train(session)
+    with pytest.raises(RuntimeError, match=r"holds no checkpoint to make a result of.*Lower optim\.lr"):
+        finish(session)
+
+
+def test_what_is_not_finite_is_neither_resumed_nor_exported(tmp_path, capsys, caplog):
+    lora = (*SHORT, "eval.prompts=0", "train.mode=lora", "train.rank=2")
+    train(small_session(tmp_path, *lora))
+    folder = checkpoints(tmp_path)[-1]
+    for name in (ADAPTER, STATE):
+        with safe_open(folder / name, "pt") as reader:
+            header = reader.metadata()
+        tensors = load_file(folder / name)
+        key = next(key for key in tensors if key.endswith("lora_B.weight"))
+        tensors[key][0, 0] = float("inf")
+        save_file(tensors, folder / name, header)
+    assert export([str(folder), "--out", str(tmp_path / "adapter.safetensors")]) == 2
+    assert "values that are not finite are in 1 of" in capsys.readouterr().err
+    assert not list(tmp_path.glob("adapter.*"))
+    assert small_session(tmp_path, *lora).progress.step == 5
+    assert "set aside as ckpt-000006.diverged" in caplog.text
+    assert export([str(checkpoints(tmp_path)[-1]), "--out", str(tmp_path / "adapter.safetensors")]) == 0

@@ -25,6 +25,7 @@ from withanyone_core.adapter.shape import BranchShape
 
 ARC = BranchShape(3072, 24, 57, 8, 512)
 GIVEN = ("out=run", "base.path=flux", "data.cache=cache", "adapter.init=none", "id_loss.recogniser=face.onnx")
+SCREEN = {"12gb": 2 * GIB}  # what a desktop and a browser may take of the card of a home computer
 CARDS = {"12gb": 12, "16gb": 16, "24gb": 24, "80gb": 80}
 
 
@@ -127,7 +128,7 @@ def test_what_a_decode_takes(side_px, plain, checkpointed):
 def test_a_preset_fits_its_card(name):
     settings = recipe(name)
     found = memory(flux_1_cast(settings), flux_1_load(settings), settings)
-    assert found.fits(CARDS[name] * GIB), found
+    assert found.fits(CARDS[name] * GIB - SCREEN.get(name, 0)), found
     # A preset that leaves half of its card empty would be for a smaller one.
     assert found.needed > CARDS[name] * GIB / 2
 

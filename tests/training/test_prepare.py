@@ -517,6 +517,7 @@ def test_photos_of_every_ending_and_depth_are_used(tmp_path, caplog):
 
 LEFT = {
     "loose.png": "photos belong into identities/NAME/, groups/ or negatives/",
+    "later.heic": "only identities, groups, negatives, captions are looked into",
     "carol/": "only identities, groups, negatives, captions are looked into",
     "identities/loose.jpg": "it shows nobody who has a name",
     "identities/alice/new.heic": "cannot be read; save them as JPEG or PNG",
@@ -563,3 +564,25 @@ def test_a_folder_too_high_or_too_low_is_told_the_right_one(tmp_path):
         prepared(tmp_path)
     with pytest.raises(ValueError, match=rf"Name the folder above it as data: {tmp_path}/data/photos\."):
         prepare(coded.settings(tmp_path / "data/photos/identities", tmp_path / "cache"), coded.instruments)
+
+
+def test_captions_are_read_first_and_their_readers_leave_before_photos_are_encoded(tmp_path):
+    """On a card of 12 GB the VAE and SigLIP have no room beside T5."""
+    text = coded.SmallTexts()
+
+    class Pictures(coded.SmallPictures):
+        def encode(self, pixels):
+            assert text.released
+            return super().encode(pixels)
+
+    class Tokens(coded.SmallTokens):
+        def tokens(self, crop):
+            assert text.released
+            return super().tokens(crop)
+
+    coded.two_people(tmp_path / "data")
+    models = coded.instruments(text=text, picture=Pictures(), siglip=Tokens())
+    prepared(tmp_path, models)
+    assert models.picture.asked
+    assert models.siglip.asked
+    assert text.asked

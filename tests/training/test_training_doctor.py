@@ -1,6 +1,7 @@
 """doctor.py on a run of small files: what it finds, predicts and measures."""
 
 import io
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -116,6 +117,25 @@ def test_too_small_a_card_comes_with_what_would_fit(place):
     assert not is_well
     assert "does not fit" in text
     assert "It fits with: memory.checkpoint_vae=true" in text
+
+
+def test_what_other_programs_hold_of_the_card_is_not_there(place, monkeypatch):
+    """A card that is large enough and half taken by a screen, a browser and ComfyUI."""
+    settings = settings_of(place, "device=auto")
+    found = examined(settings_of(place))
+    needed = memory(found.cast, largest_load(settings, found.sources), settings).needed
+    free = [needed - 1]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "A card")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=12 * GIB))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free[0], 12 * GIB))
+    is_well, text = visited(settings, with_steps=False)
+    assert not is_well
+    assert f"A card, {free[0] / GIB:.1f} of 12.0 GiB free" in text
+    assert "It does not fit" in text
+    free[0] = needed
+    is_well, text = visited(settings, with_steps=False)
+    assert is_well, text
 
 
 def test_the_command_returns_1_for_a_fault_and_2_for_settings_it_cannot_read(place, tmp_path, capsys):

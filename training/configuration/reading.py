@@ -12,6 +12,8 @@ from typing import Annotated, Any, TypeVar
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
 
+from withanyone_core.unicode import as_on_disk
+
 from .texts import QUOTES, sections_of, typed, with_texts
 
 Tree = dict[str, Any]
@@ -40,8 +42,8 @@ def _located(value: Any, info: ValidationInfo) -> Any:
     path = Path(value).expanduser() if value == "~" or value.startswith(("~/", "~\\")) else Path(value)
     folder = (info.context or {}).get("folder")
     if path.is_absolute() or folder is None or isinstance(value, _FromCommandLine):
-        return path.absolute()
-    return (folder / path).absolute()
+        return as_on_disk(path.absolute())
+    return as_on_disk((folder / path).absolute())
 
 
 UserPath = Annotated[Path, BeforeValidator(_located)]

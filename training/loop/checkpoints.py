@@ -8,6 +8,7 @@ ckpt-000500/adapter.safetensors  the result as it stands (averaged where an aver
 """
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterable, Mapping
@@ -20,7 +21,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-PREFIX, PARTIAL = "ckpt-", ".partial"
+from .soundness import counted, not_finite
+
+LOGGER = logging.getLogger("withanyone")
+PREFIX, PARTIAL, DIVERGED = "ckpt-", ".partial", ".diverged"
 ADAPTER, STATE, NUMBERS = "adapter.safetensors", "state.safetensors", "state.json"
 CONFIG, METRICS = "config.yaml", "metrics.json"
 _FILES = (ADAPTER, STATE, NUMBERS, CONFIG, METRICS)
@@ -98,12 +102,35 @@ def write_checkpoint(run: Path, checkpoint: Checkpoint) -> Path:
 def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """State tensors and numbers of a checkpoint. Raises ValueError for one that is damaged."""
     try:
-        return load_file(folder / STATE), json.loads((folder / NUMBERS).read_text(encoding="utf-8"))
+        return load_file(folder / STATE), json.loads((folder / NUMBERS).read_text(encoding="utf-8-sig"))
     except (OSError, SafetensorError, ValueError) as error:
         raise ValueError(
             f"The checkpoint {folder} is damaged ({error}). Delete this folder; the run then goes on from the one "
             "before."
         ) from error
+
+
+def set_aside(folder: Path) -> Path:
+    """Renames the checkpoint of a diverged run, so that nothing goes on from it; its new name."""
+    aside = folder.with_name(folder.name + DIVERGED)
+    shutil.rmtree(aside, ignore_errors=True)
+    return folder.rename(aside)
+
+
+def set_aside_unsound(run: Path) -> None:
+    """Sets aside the latest checkpoints up to one whose numbers are all finite. ValueError for one that is damaged."""
+    for folder in reversed(checkpoints(run)):
+        state, _ = read_checkpoint(folder)
+        wrong = not_finite(state)
+        if not wrong:
+            return
+        aside = set_aside(folder)
+        LOGGER.warning(
+            "The checkpoint of step %d holds values that are not finite, in %s; it was set aside as %s.",
+            step_of(folder),
+            counted(wrong, len(state)),
+            aside.name,
+        )
 
 
 def remove_old(run: Path, keep: int, also: Iterable[int] = ()) -> None:

@@ -19,6 +19,11 @@ def finish(session: Session) -> Path:
     """
     verdict = session.verdict
     kept = {step_of(path): path for path in checkpoints(session.run)}
+    if not kept:
+        raise RuntimeError(
+            f"{session.run} holds no checkpoint to make a result of: its steps were skipped because their loss was no "
+            "number. Lower optim.lr, or raise optim.warmup, and start the same command again."
+        )
     step = verdict.best_step if verdict.best_step in kept else max(kept)
     if session.trained.person is not None:
         name = _file_name(session.trained.person.identity.name)

@@ -20,6 +20,7 @@ from withanyone_core.version import VERSION
 
 from .checkpoints import ADAPTER, NUMBERS
 from .person import face_model
+from .soundness import counted, not_finite
 
 _LORA_END = ".lora_A.weight"
 Header = dict[str, str]
@@ -102,7 +103,16 @@ def header_of(
 
 
 def write_result(path: Path, tensors: Mapping[str, Tensor], header: Header) -> Path:
-    """Writes a result in one step and reads its header back. Raises OSError where the disk does not take it."""
+    """Writes a result in one step and reads its header back.
+
+    Raises ValueError for values that are not finite, OSError where the disk does not take it.
+    """
+    wrong = not_finite(tensors)
+    if wrong:
+        raise ValueError(
+            f"{path.name} is not written: values that are not finite are in {counted(wrong, len(tensors))}. The run "
+            "has diverged; export an earlier checkpoint, or train again with a lower optim.lr."
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial.safetensors")
     try:
@@ -123,7 +133,7 @@ def write_result(path: Path, tensors: Mapping[str, Tensor], header: Header) -> P
 def checkpoint_numbers(checkpoint: Path) -> dict[str, Any]:
     """What state.json of a checkpoint says."""
     try:
-        return json.loads((checkpoint / NUMBERS).read_text(encoding="utf-8"))
+        return json.loads((checkpoint / NUMBERS).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise ValueError(f"{checkpoint} is no checkpoint of finetune.py: {error}.") from error
 

@@ -22,7 +22,17 @@ from ..configuration.writing import settings_text
 from ..evaluation.measuring import Instruments
 from .ahead import Ahead, Turn
 from .batch import Batch, Reading, make_batch
-from .checkpoints import Checkpoint, checkpoints, read_checkpoint, remove_old, step_of, write_checkpoint
+from .checkpoints import (
+    Checkpoint,
+    checkpoints,
+    folder_of,
+    read_checkpoint,
+    remove_old,
+    set_aside,
+    set_aside_unsound,
+    step_of,
+    write_checkpoint,
+)
 from .judging import look_of
 from .looking import Looking
 from .optimiser import Average, learning_rate
@@ -31,6 +41,7 @@ from .processes import Processes
 from .progress import Progress
 from .records import Records
 from .sharding import is_divided
+from .soundness import counted, not_finite
 from .source import Sources
 from .state import state_kinds, state_tensors
 from .step import COLUMNS, Frozen, Whole, means, run_pass, totals
@@ -128,6 +139,7 @@ class Session:
         """
         if not self.scenes:
             return
+        self._check_finite(self.trained.parameters)
         losses_and_pictures = None
         if self.processes.is_main or is_divided(self.frozen.transformer):
             with self.averaged():
@@ -137,8 +149,12 @@ class Session:
         self.progress.measured.append({"step": self.progress.step, **found})
 
     def save(self) -> None:
-        """A checkpoint of this moment; the latest few and the best one are kept."""
+        """A checkpoint of this moment; the latest few and the best one are kept.
+
+        Raises RuntimeError where what is trained is not finite any more.
+        """
         states = self.update.tensors()
+        self._check_finite({**self.trained.parameters, **self.average.tensors, **states})
         if self.processes.is_main:
             self._write(states)
         self.processes.wait()
@@ -168,6 +184,9 @@ class Session:
 
         Raises ValueError for checkpoints of other settings, another adapter, or where the settings forbid to go on.
         """
+        if self.processes.is_main:
+            set_aside_unsound(self.run)
+        self.processes.wait()
         found = checkpoints(self.run)
         if found and self.settings.resume == "never":
             raise ValueError(
@@ -253,9 +272,32 @@ class Session:
         if progress.skipped_in_row >= limit:
             raise RuntimeError(
                 f"The loss was no number at {limit} steps in a row (up to step {progress.step}), so the run has "
-                "stopped; its checkpoints are sound. Lower optim.lr, or raise optim.warmup; where it happens from the "
-                "first step, run in a wider type (base.precision=fp32) to see whether the base model overflows."
+                f"stopped. {self._way_out(progress.step - progress.skipped_in_row)}"
             )
+
+    def _check_finite(self, tensors: Mapping[str, Tensor]) -> None:
+        """Raises RuntimeError, in all processes, where a step has made the trained numbers overflow."""
+        wrong = self.processes.from_main(lambda: not_finite(tensors))
+        if wrong:
+            raise RuntimeError(
+                f"After step {self.progress.step} what is trained is not finite any more, in "
+                f"{counted(wrong, len(tensors))}, so the run has stopped. {self._way_out(self.progress.step)}"
+            )
+
+    def _way_out(self, step: int) -> str:
+        """What to do after a run has diverged from `step` on, whose checkpoint is set aside."""
+        diverged = folder_of(self.run, step)
+        aside = ""
+        if self.processes.is_main and diverged.is_dir():
+            aside = f" The checkpoint of step {step} gives no number either and was set aside as "
+            aside += f"{set_aside(diverged).name}."
+        kept = [path for path in checkpoints(self.run) if step_of(path) < step]
+        goes_on = f"goes on from step {step_of(kept[-1])}" if kept else "starts anew"
+        return (
+            f"Lower optim.lr (it is {self.settings.at(step).optim.lr:g}), or raise optim.warmup; the same command then "
+            f"{goes_on}.{aside} Where it happens from the first step, run in a wider type (base.precision=fp32) to see "
+            "whether the base model overflows."
+        )
 
     def _restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
         _check_origin(numbers["origin"], self.origin)
@@ -263,7 +305,7 @@ class Session:
         self.trained.load(kinds["parameter"])
         self.update.restore(kinds["optimiser"], numbers["optimiser"])
         self.average = Average(kinds["average"] or self.trained.parameters, self.settings.optim.ema)
-        self.progress = Progress.from_json(numbers["progress"])
+        self.progress = Progress.from_json({**numbers["progress"], "skipped_in_row": 0})
 
 
 def _check_origin(saved: Mapping[str, str], now: Mapping[str, str]) -> None:

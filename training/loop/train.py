@@ -35,10 +35,20 @@ def train(session: Session) -> None:
             bar.update()
             bar.set_postfix(_shown(session), refresh=False)
             is_last = progress.step == last
-            if progress.step % look == 0 or is_last:
+            looks = progress.step % look == 0 or is_last
+            saves = looks or progress.step % save == 0
+            if saves and progress.skipped_in_row:
+                LOGGER.warning("Nothing is validated or saved at step %d, which was skipped.", progress.step)
+                continue
+            if looks:
                 session.look()
-            if progress.step % save == 0 or progress.step % look == 0 or is_last:
+            if saves:
                 session.save()
+    if progress.skipped_in_row:
+        LOGGER.warning(
+            "The last %d steps were skipped: the result is that of an earlier one. If it is no good, lower optim.lr.",
+            progress.skipped_in_row,
+        )
     if session.verdict.stop:
         LOGGER.warning("Stopped at step %d: %s.", progress.step, session.verdict.reason)
 

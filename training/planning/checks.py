@@ -85,7 +85,16 @@ def _looks(settings: Finetune, sources: Sources) -> Iterator[tuple[str, Callable
 def _device(settings: Finetune) -> str:
     if device_name(settings) == "cpu":
         return "CPU"
-    return f"{torch.cuda.get_device_name()}, {torch.cuda.get_device_properties(0).total_memory / GIB:.1f} GiB"
+    total = torch.cuda.get_device_properties(0).total_memory
+    return f"{torch.cuda.get_device_name()}, {free_bytes() / GIB:.1f} of {total / GIB:.1f} GiB free"
+
+
+def free_bytes() -> int:
+    """What other programs leave of the card: a screen and a browser take one of 12 GiB.
+
+    The context of this process is counted as taken, which errs on the safe side.
+    """
+    return torch.cuda.mem_get_info()[0]
 
 
 def _base(settings: Finetune) -> str:

@@ -2,12 +2,10 @@
 
 from typing import TextIO
 
-import torch
-
 from ..configuration.finetune import Finetune
 from ..loop.opening import device_name
 from .casting import cast_of, largest_load, parameter_count
-from .checks import Examined, examined
+from .checks import Examined, examined, free_bytes
 from .memory import GIB, Memory, memory
 from .plan import Planner
 from .report import NEAR, distance, files_text, memory_text, plan_text, remedy_text, trial_text
@@ -49,10 +47,10 @@ def _compared(settings: Finetune, found: Examined, out: TextIO) -> bool:
 
 
 def _card(settings: Finetune, gib: float | None) -> int | None:
-    """Bytes of the card to plan for, None where there is none."""
+    """Bytes to plan for: of a card that was named, or what is free on this one; None where there is none."""
     if gib is not None:
         return round(gib * GIB)
-    return None if device_name(settings) == "cpu" else torch.cuda.get_device_properties(0).total_memory
+    return None if device_name(settings) == "cpu" else free_bytes()
 
 
 def _write(out: TextIO, text: str) -> None:

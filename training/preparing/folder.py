@@ -129,14 +129,16 @@ def _below(folder: Path, data: Path, broken: list[Unused], above: tuple[Path, ..
 def _loose(data: Path, cache: Path) -> Iterator[Unused]:
     """What lies beside the rooms."""
     for path in data.iterdir():
-        if path.name in ROOMS or _is_dropping(path) or cache.is_relative_to(path):
+        is_folder = path.is_dir()
+        if (path.name in ROOMS and is_folder) or _is_dropping(path) or cache.is_relative_to(path):
             continue
-        if path.is_dir():
-            yield Unused(f"{name_of(path, data)}/", f"only {', '.join(ROOMS)} are looked into")
-        elif is_photo(path.name):
-            yield Unused(name_of(path, data), f"photos belong into {IDENTITIES}/NAME/, {GROUPS}/ or {NEGATIVES}/")
-        elif not path.is_file():
-            yield Unused(name_of(path, data), "a link that leads nowhere, or no file")
+        name = name_of(path, data) + "/" * is_folder
+        if not is_folder and not path.is_file():
+            yield Unused(name, "a link that leads nowhere, or no file")
+        elif is_photo(name):
+            yield Unused(name, f"photos belong into {IDENTITIES}/NAME/, {GROUPS}/ or {NEGATIVES}/")
+        else:
+            yield Unused(name, f"only {', '.join(ROOMS)} are looked into")
 
 
 def _why(name: str) -> str:
