@@ -5,6 +5,6 @@ another picture, another cell or another person on another machine. Written out 
 SLACK`, `value >= bound - SLACK`, `floor(value + SLACK)`.
 """
 
-SLACK = 3e-7  # of cosines, fractions and noise levels, none above 1: five times what float32 rounds there
+SLACK = 3e-7  # of cosines, fractions and sigmas, none above 1: five times what float32 rounds there
 PLACES_PX = 3  # decimal places that pixels are rounded to; float32 keeps them to a thousandth up to 8192
 SLACK_PX = 1e-3  # of pixels

@@ -139,7 +139,8 @@ def test_a_scaled_t5_is_never_wider_than_it_is_kept(tmp_path):
         model = load_t5(path, torch.bfloat16)
     kept = sum({value.data_ptr(): value.nbytes for value in model.state_dict().values()}.values())
     largest = max(value.numel() for value in state.values())
-    assert counted.peak <= kept + 8 * largest
+    # One matrix de-scaled in float32, its wide copy, the one before it, and both as they lie in the file.
+    assert counted.peak <= kept + 14 * largest < 1.7 * kept
     assert {value.dtype for value in model.state_dict().values()} == {torch.bfloat16}
 
 

@@ -208,7 +208,7 @@ def test_latents_are_drawn_scaled_and_packed():
     assert image_positions(2, 3).tolist() == [[0, row, column] for row in range(2) for column in range(3)]
 
 
-def test_a_sample_at_the_bound_is_open_however_its_noise_level_was_computed():
+def test_a_sample_at_the_bound_is_open_however_its_sigma_was_computed():
     one_face = TargetFaces(torch.tensor([0]), np.zeros((1, 5, 2)))
     for level in (np.nextafter(np.float32(0.6), np.float32(1)), 0.1 + 0.2 + 0.3, 3 * 0.2):
         assert open_samples(torch.tensor([level], dtype=torch.float64), one_face).tolist() == [0]

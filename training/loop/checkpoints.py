@@ -117,13 +117,16 @@ def set_aside(folder: Path) -> Path:
     return folder.rename(aside)
 
 
-def set_aside_unsound(run: Path) -> None:
-    """Sets aside the latest checkpoints up to one whose numbers are all finite. ValueError for one that is damaged."""
+def read_sound(run: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """What `read_checkpoint` gives of the latest checkpoint whose values are all finite; later ones are set aside.
+
+    None where there is none. ValueError for one that is damaged.
+    """
     for folder in reversed(checkpoints(run)):
-        state, _ = read_checkpoint(folder)
+        state, numbers = read_checkpoint(folder)
         wrong = not_finite(state)
         if not wrong:
-            return
+            return state, numbers
         aside = set_aside(folder)
         LOGGER.warning(
             "The checkpoint of step %d holds values that are not finite, in %s; it was set aside as %s.",
@@ -131,6 +134,7 @@ def set_aside_unsound(run: Path) -> None:
             counted(wrong, len(state)),
             aside.name,
         )
+    return None
 
 
 def remove_old(run: Path, keep: int, also: Iterable[int] = ()) -> None:

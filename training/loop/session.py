@@ -27,9 +27,9 @@ from .checkpoints import (
     checkpoints,
     folder_of,
     read_checkpoint,
+    read_sound,
     remove_old,
     set_aside,
-    set_aside_unsound,
     step_of,
     write_checkpoint,
 )
@@ -184,9 +184,8 @@ class Session:
 
         Raises ValueError for checkpoints of other settings, another adapter, or where the settings forbid to go on.
         """
-        if self.processes.is_main:
-            set_aside_unsound(self.run)
-        self.processes.wait()
+        state = read_sound(self.run) if self.processes.is_main else None
+        self.processes.wait()  # until the main process has set aside what nobody should go on from
         found = checkpoints(self.run)
         if found and self.settings.resume == "never":
             raise ValueError(
@@ -194,7 +193,7 @@ class Session:
                 "folder (out=...), or set resume=auto to go on."
             )
         if found:
-            self._restore(*read_checkpoint(found[-1]))
+            self._restore(*(state or read_checkpoint(found[-1])))
             LOGGER.info("Going on from step %d.", self.progress.step)
         self.processes.check_alike(
             {**self.origin, "checkpoint at step": self.progress.step, "seed": self.settings.seed}
