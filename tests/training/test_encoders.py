@@ -139,8 +139,9 @@ def test_a_scaled_t5_is_never_wider_than_it_is_kept(tmp_path):
         model = load_t5(path, torch.bfloat16)
     kept = sum({value.data_ptr(): value.nbytes for value in model.state_dict().values()}.values())
     largest = max(value.numel() for value in state.values())
-    # One matrix de-scaled in float32, its wide copy, the one before it, and both as they lie in the file.
-    assert counted.peak <= kept + 14 * largest < 1.7 * kept
+    # The model without data is counted in float32, though it takes nothing. Beside it: what is kept, one matrix
+    # de-scaled in float32, its wide copy, the one before it, and both as they lie in the file.
+    assert counted.peak - 2 * kept <= kept + 14 * largest < 2 * kept
     assert {value.dtype for value in model.state_dict().values()} == {torch.bfloat16}
 
 
