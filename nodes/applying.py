@@ -60,14 +60,15 @@ class ApplyWithAnyone(io.ComfyNode):
                 ),
                 _override("id_weight", "arc (who it is)"),
                 _override("siglip_weight", "sig (how the photo looks)"),
-                _factor("first_factor", "first"),
-                _factor("last_factor", "last"),
+                _factor("first_factor", "beginning"),
+                _factor("last_factor", "end"),
                 io.Combo.Input(
                     "curve",
                     options=list(SHAPES),
                     default=SHAPES[0],
                     optional=True,
-                    tooltip="How the factor moves from the first to the last active step.",
+                    tooltip="How the factor moves with sigma from the beginning to the end. A run cut in two, or a "
+                    "second pass, follows it where its own sigmas are.",
                 ),
             ],
             outputs=[io.Model.Output(display_name="model")],
@@ -118,7 +119,8 @@ def _factor(name: str, which: str) -> io.Float.Input:
         max=3.0,
         step=0.01,
         optional=True,
-        tooltip=f"A factor on both weights at the {which} active step; in between it follows the curve.",
+        tooltip=f"A factor on both weights at the {which} of the denoising, or of its part between start_percent and "
+        "end_percent; in between it follows the curve.",
     )
 
 

@@ -27,7 +27,7 @@ ALWAYS = Window()
 
 @dataclass(frozen=True)
 class Curve:
-    """A factor that moves from `first` at the window's first step to `last` at its last one."""
+    """A factor that moves from `first` where a window begins to `last` where it ends."""
 
     first: float = 1.0
     last: float = 1.0
@@ -44,7 +44,7 @@ class Curve:
         return self.first == self.last == 1.0
 
     def at(self, position: float) -> float:
-        """The factor at `position`, 0 for the first step to 1 for the last."""
+        """The factor at `position`, 0 for the beginning to 1 for the end."""
         return self.first + (self.last - self.first) * _eased(position, self.shape)
 
 

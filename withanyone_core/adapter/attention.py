@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from .shape import BranchShape
 
+_MPS_QUERIES = 9  # the fewest that do not take the faulty kernel
+
 
 class AttentionLayer(nn.Module):
     """What the image tokens inside people's places take from those people after one block (released checkpoint)."""
@@ -44,7 +46,7 @@ class AttentionLayer(nn.Module):
         attended = []
         for run, (keys_HTC, values_HTC) in zip(runs, keys_values, strict=True):
             queries = rearrange(run, "b s (h c) -> 1 h (b s) c", h=self.heads)
-            out = F.scaled_dot_product_attention(queries, keys_HTC[None], values_HTC[None])
+            out = attend(queries, keys_HTC[None], values_HTC[None])
             attended.append(rearrange(out, "1 h (b s) c -> b s (h c)", b=batch))
         return self.to_out(torch.cat(attended, dim=1))
 
@@ -58,6 +60,20 @@ class AttentionLayer(nn.Module):
         keys, values = keys_values_B2HTC.unbind(1)
         out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=seen_BST[:, None])
         return self.to_out(rearrange(out, "b h s c -> b s (h c)"))
+
+
+def attend(queries_1HSC: Tensor, keys_1HTC: Tensor, values_1HTC: Tensor, device: torch.device | None = None) -> Tensor:
+    """Attention without a mask; `device` is the tensors' own where none is given.
+
+    On Apple's GPUs several versions of torch compute it wrongly for queries that are not contiguous, and for eight or
+    fewer of them (pytorch issues 163597, 169222 and 181133): there they are copied, and filled up.
+    """
+    device = device or queries_1HSC.device
+    if device.type != "mps":
+        return F.scaled_dot_product_attention(queries_1HSC, keys_1HTC, values_1HTC)
+    count = queries_1HSC.shape[2]
+    filled = F.pad(queries_1HSC, (0, 0, 0, max(0, _MPS_QUERIES - count))).contiguous()
+    return F.scaled_dot_product_attention(filled, keys_1HTC.contiguous(), values_1HTC.contiguous())[:, :, :count]
 
 
 class IdentityAttention(nn.ModuleList):

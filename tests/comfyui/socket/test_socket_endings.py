@@ -18,7 +18,7 @@ from withanyone_pack.withanyone_core.injection.comfyui.injection import KEY
 def test_nothing_of_a_run_stays_on_the_device(base, adapter):
     patched = applied(base, adapter)
     wrapper = patched.get_wrappers("apply_model", KEY)[0]
-    run = wrapper.__closure__[0].cell_contents.run
+    run = wrapper.__closure__[0].cell_contents.__self__.run
     filled = []
     patched.set_model_patch_replace(
         lambda args, extra: (filled.append(len(run.keys_values)), extra["original_block"](args))[1],
@@ -35,7 +35,7 @@ def test_nothing_of_a_run_stays_on_the_device(base, adapter):
 def test_an_interrupted_run_leaves_nothing_and_the_next_one_is_the_same(base, adapter):
     patched = applied(base, adapter)
     expected = sample(patched)
-    run = patched.get_wrappers("apply_model", KEY)[0].__closure__[0].cell_contents.run
+    run = patched.get_wrappers("apply_model", KEY)[0].__closure__[0].cell_contents.__self__.run
     broken = patched.clone()
 
     def stop(args, extra):

@@ -13,11 +13,12 @@ from ...cells import CellGroup, Grid, cell_groups
 from ...layout import PlacedFace
 from ...timing import ALWAYS, CONSTANT, Curve, Window
 from .canvas import bind, chunks
+from .compiling import compiler_mark
 from .forward import Forward, Pass
+from .moment import Moment
+from .watching import Watch, Watcher, one_run
 
 KEY = "withanyone"
-# Schedules hit a window's edge only up to rounding; a strict comparison would drop that step.
-_SIGMA_TOLERANCE = 1e-4
 EDIT_WITHOUT_REFERENCE = (
     "This adapter has one ArcFace branch, like Ke, which edits faces of a picture given by ReferenceLatent; there is "
     "no reference here. If it is Ke, use the Kontext edit workflow; if it was trained for FLUX.1-dev, all is well."
@@ -48,7 +49,7 @@ class Settings:
 
     weights         output weight of each branch; 0 leaves the branch out
     window          the part of the denoising it works in
-    curve           a factor on the weights that moves over the window's steps
+    curve           a factor on the weights that moves over the window
     unconditional   whether negative and empty prompts are steered too
     """
 
@@ -117,6 +118,7 @@ class Injection:
         self.settings = settings
         self.truncates_boxes = truncates_boxes
         self.run = SamplingRun()
+        self.watcher = Watcher(faces, settings.window)
 
     def apply_model(self, executor: Callable, *args: Any, **kwargs: Any) -> Tensor:
         """APPLY_MODEL wrapper."""
@@ -125,16 +127,33 @@ class Injection:
         options = bound.arguments.get("transformer_options", {})
         moment = Moment(base.model_sampling, bound.arguments["t"], options.get("sample_sigmas"))
         people = self._people_at(moment)
+        self.watcher.before_call(moment, people)
         passes = self._passes(bound.arguments["x"], options, base.diffusion_model.patch_size, people) if people else []
-        if not passes:
-            return executor(*args, **kwargs)
-        self.run.check_latent(bound.arguments["x"])
-        self._warn_of_suspicions(bool(bound.kwargs.get("ref_latents")))
+        if passes:
+            self.run.check_latent(bound.arguments["x"])
+            self._warn_of_suspicions(bool(bound.kwargs.get("ref_latents")))
         models = base.current_patcher.get_additional_models_with_key(KEY)
         attentions = {branch: models[slot].model for branch, slot in self.slots.items()}
-        forward = Forward(passes, self._weights_at(moment), attentions, self.device_keys_values)
-        bound.arguments["transformer_options"] = forward.options(options, base.diffusion_model)
-        return executor(*bound.args, **bound.kwargs)
+        weights = self._weights_at(moment) if passes else {}
+        forward = Forward(passes, weights, attentions, self.device_keys_values)
+        with forward.after_blocks(options, base.diffusion_model) as bound.arguments["transformer_options"]:
+            out = executor(*bound.args, **{**bound.kwargs, **compiler_mark(base.diffusion_model, options)})
+        self.watcher.after_call(forward, base.diffusion_model)
+        return out
+
+    def sampler_sample(self, executor: Callable, *args: Any, **kwargs: Any) -> Tensor:
+        """SAMPLER_SAMPLE wrapper: after a run that was not interrupted, says who was never followed."""
+        self.watcher.watch = Watch()
+        try:
+            with one_run() as said:
+                out = executor(*args, **kwargs)
+                message = self.watcher.finish()
+                if message and message not in said:
+                    said.add(message)
+                    logger.warning(message)
+            return out
+        finally:
+            self.watcher.watch = Watch()
 
     def device_keys_values(self, branch: Branch, like: Tensor) -> list[Tensor]:
         """Each person's keys and values beside a tensor, the values scaled by the person's weight."""
@@ -157,12 +176,12 @@ class Injection:
         if has_reference and not is_edit:
             self.run.warn(REFERENCE_WITHOUT_EDIT)
 
-    def _people_at(self, moment: "Moment") -> People:
+    def _people_at(self, moment: Moment) -> People:
         if not moment.is_in(self.settings.window):
             return ()
         return tuple(index for index, face in enumerate(self.faces) if moment.is_in(face.window))
 
-    def _weights_at(self, moment: "Moment") -> Mapping[Branch, float]:
+    def _weights_at(self, moment: Moment) -> Mapping[Branch, float]:
         if self.settings.curve.is_one:
             return self.settings.weights
         factor = self.settings.curve.at(moment.position_in(self.settings.window))
@@ -206,36 +225,3 @@ class Injection:
                     f"“{self.faces[person].identity.name}” covers no 16-pixel cell at this size and will not appear. "
                     "Paint a larger mask or draw a larger box."
                 )
-
-
-class Moment:
-    """One model call's place in the denoising, read from the live model sampling only where somebody asks."""
-
-    def __init__(self, sampling: Any, sigmas: Tensor, schedule: Tensor | None) -> None:
-        self.sampling = sampling
-        self.sigmas = sigmas
-        self.schedule = schedule
-
-    def is_in(self, window: Window) -> bool:
-        # Most windows are always open; reading sigma would make the CPU wait for the device.
-        return window.is_always or self._contains(window, self.sigma)
-
-    def position_in(self, window: Window) -> float:
-        """0 at the window's first step to 1 at its last one, by steps of the schedule."""
-        if self.schedule is None:
-            return 0.0
-        steps = [sigma for sigma in self.schedule[:-1].tolist() if window.is_always or self._contains(window, sigma)]
-        if len(steps) < 2:
-            return 0.0
-        nearest = min(range(len(steps)), key=lambda index: abs(steps[index] - self.sigma))
-        return nearest / (len(steps) - 1)
-
-    @property
-    def sigma(self) -> float:
-        return self.sigmas.max().item()
-
-    def _contains(self, window: Window, sigma: float) -> bool:
-        slack = _SIGMA_TOLERANCE * sigma
-        after_start = window.start <= 0.0 or sigma <= self.sampling.percent_to_sigma(window.start) + slack
-        before_end = window.end >= 1.0 or sigma >= self.sampling.percent_to_sigma(window.end) - slack
-        return after_start and before_end

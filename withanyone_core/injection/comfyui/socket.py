@@ -9,14 +9,15 @@ from dataclasses import replace
 from typing import Any
 
 import comfy.model_patcher
+import torch
 from comfy.patcher_extension import CallbacksMP, WrappersMP
-from torch import Tensor
 
 from ...adapter.checkpoint import refuse_written_over
 from ...adapter.shape import Branch, BranchShape
 from ...layout import PlacedFace
 from .canvas import announce_canvas
 from .injection import KEY, Injection, Settings
+from .memory import KeysValuesMemory
 from .parts import ComfyAdapter
 
 
@@ -37,13 +38,19 @@ def apply_adapter(
         check_base(model, adapter.file.shapes[branch])
     if not faces or not weights:
         return patched
+    device = model.load_device
+    check_fp8(adapter, device)
     people = [face.identity for face in faces]
-    keys_values = {branch: adapter.all_keys_values(branch, people) for branch in weights}
+    keys_values = {branch: adapter.all_keys_values(branch, people, device) for branch in weights}
     slots = _attach_attentions(patched, adapter, list(weights))
     settings = replace(settings, weights=weights)
     injection = Injection(faces, keys_values, slots, settings, adapter.file.truncates_boxes)
-    patched.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, _closure(injection))
+    patched.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, _closure(injection.apply_model))
+    patched.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, KEY, _closure(injection.sampler_sample))
     patched.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, _with_sound_file(adapter))
+    patched.add_wrapper_with_key(
+        WrappersMP.PREPARE_SAMPLING, KEY, _closure(KeysValuesMemory(keys_values).prepare_sampling)
+    )
     patched.add_callback_with_key(CallbacksMP.ON_CLEANUP, KEY, lambda *_: injection.run.end())
     if announce_canvas not in patched.get_wrappers(WrappersMP.PREDICT_NOISE, KEY):
         patched.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, announce_canvas)
@@ -73,13 +80,22 @@ def check_base(model: comfy.model_patcher.ModelPatcher, shape: BranchShape) -> N
         )
 
 
-def _closure(injection: Injection) -> Callable:
+def check_fp8(adapter: ComfyAdapter, device: torch.device) -> None:
+    """Refuses fp8 on Apple's GPUs, to which torch cannot even copy it."""
+    if adapter.fp8 and device.type == "mps":
+        raise ValueError(
+            f"{adapter.file.path.name} was loaded as fp8, which Apple's GPUs do not have. Choose dtype “as stored” in "
+            "Load WithAnyone Adapter."
+        )
+
+
+def _closure(wrapper: Callable) -> Callable:
     """ComfyUI before 0.14 deep-copies callable objects with every clone of a MODEL; a plain function it shares."""
 
-    def apply_model(executor: Callable, *args: Any, **kwargs: Any) -> Tensor:
-        return injection.apply_model(executor, *args, **kwargs)
+    def call(executor: Callable, *args: Any, **kwargs: Any) -> Any:
+        return wrapper(executor, *args, **kwargs)
 
-    return apply_model
+    return call
 
 
 def _with_sound_file(adapter: ComfyAdapter) -> Callable:
@@ -99,9 +115,10 @@ def _attach_attentions(
     models = list(model.get_additional_models_with_key(KEY))
     slots = {}
     for branch in branches:
-        patcher = adapter.part(branch, "attention")
+        patcher = adapter.part(branch, "attention", model.load_device)
         if any(other.is_clone(patcher) and other.patches_uuid != patcher.patches_uuid for other in models):
-            patcher = adapter.attention_apart(branch)  # the same weights with other LoRAs are there already
+            # The same weights with other LoRAs are there already.
+            patcher = adapter.attention_apart(branch, model.load_device)
         known = next((slot for slot, other in enumerate(models) if other.is_clone(patcher)), None)
         slots[branch] = len(models) if known is None else known
         if known is None:
