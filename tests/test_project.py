@@ -1,6 +1,7 @@
 """What a user's installer relies on, and which way the arrows between the rooms point."""
 
 import ast
+import re
 import subprocess
 import sys
 
@@ -11,16 +12,45 @@ from withanyone_pack.tests.pack import ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 FOREIGN = {"comfy", "comfy_api", "comfy_extras", "folder_paths", "diffusers", "transformers", "insightface", "nodes"}
 CORE = sorted((ROOT / "withanyone_core").rglob("*.py"))
+INJECTION = ROOT / "withanyone_core/injection"
+SOCKETS = INJECTION / "comfyui", INJECTION / "diffusers.py", INJECTION / "placing.py"
+IMPORTED_AS = {"Pillow": "PIL", "PyYAML": "yaml"}
+# Of several builds, or not to be had without one of them: withanyone_core/faces/installation.py. google: onnx's own.
+BY_FACE_LIBRARY = {"insightface", "onnxruntime", "cv2", "google"}
 
 
-def test_requirements_are_the_dependencies():
-    assert (ROOT / "requirements.txt").read_text().split("\n")[:-1] == PROJECT["project"]["dependencies"]
+def test_requirements_are_the_dependencies_without_the_frontend():
+    """The registry reads the frontend's range from the dependencies; ComfyUI brings the frontend."""
+    names = (ROOT / "requirements.txt").read_text().split("\n")[:-1]
+    dependencies = PROJECT["project"]["dependencies"]
+    assert [name for name in dependencies if name not in names] == ["comfyui-frontend-package>=1.32.9"]
+    assert [name for name in names if name not in dependencies] == []
 
 
-def test_the_packs_own_requirements_leave_torch_and_the_runtime_alone():
-    names = " ".join(PROJECT["project"]["dependencies"])
-    assert "torch" not in names
-    assert "onnxruntime" not in names
+def test_the_packs_own_requirements_replace_nothing():
+    """No version, and nothing that asks for another build of what other packs have: see tests/environments.py."""
+    names = (ROOT / "requirements.txt").read_text().split()
+    assert all(re.fullmatch(r"[\w-]+", name) for name in names)
+    assert not [name for name in names if re.match("torch|onnxruntime|opencv|insightface", name)]
+
+
+def test_what_the_core_imports_is_declared():
+    declared = {IMPORTED_AS.get(name, name.lower()) for name in (ROOT / "requirements.txt").read_text().split()}
+    for path in CORE:
+        if not any(path.is_relative_to(socket) for socket in SOCKETS):
+            undeclared = foreign_imports(path) - declared - BY_FACE_LIBRARY - {"torch"}
+            assert undeclared == set(), path
+
+
+def foreign_imports(path):
+    """Top names of the packages, not of Python's own library, that a file imports."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.add(node.module.split(".")[0])
+    return names - set(sys.stdlib_module_names)
 
 
 def test_only_packages_with_names_of_their_own_are_installed():
@@ -32,12 +62,10 @@ def test_only_packages_with_names_of_their_own_are_installed():
 
 def test_the_core_is_imported_without_any_of_its_hosts():
     """Every module but the sockets, in a process where ComfyUI, diffusers, transformers and insightface are barred."""
-    injection = ROOT / "withanyone_core/injection"
-    sockets = injection / "comfyui", injection / "diffusers.py", injection / "placing.py"
     modules = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for path in CORE
-        if not any(path.is_relative_to(socket) for socket in sockets)
+        if not any(path.is_relative_to(socket) for socket in SOCKETS)
     ]
     script = (
         "import importlib, sys\n"

@@ -41,7 +41,7 @@ def _run(options: argparse.Namespace) -> int:
         from training.planning.visit import visit
     except ImportError as error:
         raise RuntimeError(
-            f"{error}. Training needs packages that the nodes do not: run `python -m pip install '.[training]'` in "
+            f"{error}. Training needs packages that the nodes do not: run `python -m pip install '.[faces,training]'` in "
             "this folder."
         ) from error
     is_well = visit(settings, options.card, not options.no_steps, sys.stdout)

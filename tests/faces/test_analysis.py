@@ -18,7 +18,9 @@ from withanyone_pack.tests.faces.small_pack import (
 )
 from withanyone_pack.tests.pack import ROOT
 from withanyone_pack.withanyone_core.faces import analysis as module
+from withanyone_pack.withanyone_core.faces.__main__ import main
 from withanyone_pack.withanyone_core.faces.analysis import load_face_analysis, onnx_folder
+from withanyone_pack.withanyone_core.faces.installation import install_command
 
 SIDE = 160
 FAINT, STRONG, LARGE = (140, 0, 0), (240, 0, 0), (0, 200, 0)
@@ -175,10 +177,32 @@ def test_silent_fall_back_to_the_cpu_is_said(pack, monkeypatch):
         load_face_analysis(pack, "CUDA")
 
 
-def test_missing_insightface_says_how_to_install_it(pack, monkeypatch):
+def test_missing_insightface_says_how_to_install_it_alone(pack, monkeypatch):
     monkeypatch.setitem(sys.modules, "insightface", None)
-    with pytest.raises(RuntimeError, match=r"insightface is not installed. Run `python -m pip install insightface`"):
+    with pytest.raises(
+        RuntimeError, match=r"not installed. Run `python -m pip install --no-deps insightface` with the"
+    ):
         load_face_analysis(pack)
+
+
+@pytest.mark.parametrize(
+    ("module", "package"),
+    [("onnxruntime", "onnxruntime"), ("cv2", "opencv-python-headless"), ("skimage", "scikit-image")],
+)
+def test_only_what_no_build_provides_is_asked_for(monkeypatch, module, package):
+    assert install_command() == ""
+    monkeypatch.setitem(sys.modules, module, None)
+    assert install_command() == f"python -m pip install {package} numpy=={np.__version__}"
+    monkeypatch.setitem(sys.modules, "insightface", None)
+    assert install_command().startswith("python -m pip install --no-deps insightface && python -m pip install ")
+
+
+def test_the_command_says_whether_faces_can_be_analysed(monkeypatch, capsys):
+    assert main([]) == 0
+    assert capsys.readouterr().out == "Faces can be analysed.\n"
+    monkeypatch.setitem(sys.modules, "insightface", None)
+    assert main([]) == 1
+    assert capsys.readouterr().out == "python -m pip install --no-deps insightface\n"
 
 
 def test_importing_the_room_imports_no_face_library():

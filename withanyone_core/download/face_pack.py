@@ -6,6 +6,7 @@ from zipfile import BadZipFile
 
 from ..digest import file_sha256
 from ..faces.analysis import onnx_folder
+from ..faces.installation import how_to_install
 from ..published import FACE_PACK, FACE_PACK_SHA256
 from .hub import DownloadError
 
@@ -38,7 +39,7 @@ def fetch_pack(folder: Path) -> None:
     try:
         from insightface.utils.storage import download
     except ImportError as error:
-        raise DownloadError(f"insightface cannot be used: {error}. Run `python -m pip install insightface`.") from error
+        raise DownloadError(f"insightface cannot be used: {error}. {how_to_install()}") from error
     beside = folder.parent / f"{FACE_PACK}.part"
     shutil.rmtree(beside, ignore_errors=True)
     try:

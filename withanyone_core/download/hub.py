@@ -90,7 +90,7 @@ def fetch(remote: RemoteFile, target: Path) -> None:
 
     huggingface_hub's own download is not used: that of release 2.4 begins again after every interruption, takes a
     different file in the same place away first, leaves a folder of notes among the models, and compares sizes only.
-    requests comes with insightface; the hub library's own client is another one in each of its major releases.
+    requests is used because the hub library's own client is another one in each of its major releases.
 
     Raises DownloadError where what came is not what the hub names (the partial file is then removed), where the disk is
     too small, and where the connection fails again and again (the partial file stays).

@@ -11,6 +11,7 @@ import numpy as np
 from ..first_bytes import no_onnx
 from ..identity import Face
 from .alignment import aligned_face, are_spread
+from .installation import how_to_install
 
 logger = logging.getLogger("withanyone")
 
@@ -96,7 +97,7 @@ def load_face_analysis(
     read, RuntimeError where insightface or the provider is not to be had; each says which file or package goes where.
     """
     folder = onnx_folder(pack_dir)
-    model_zoo = _insightface_model_zoo()
+    model_zoo = face_library()
     provider_name = _provider(provider)
     detector_file, recogniser_file = _model_files(folder)
     if recogniser_file.name != RECOGNISER_FILE:
@@ -142,16 +143,16 @@ def _what_goes_where(folder: Path) -> str:
     )
 
 
-def _insightface_model_zoo() -> ModuleType:
+def face_library() -> ModuleType:
+    """insightface's model zoo. Raises RuntimeError where it cannot be imported, with the command that helps."""
     try:
         from insightface import model_zoo
     except ModuleNotFoundError as error:
         raise RuntimeError(
-            f"insightface cannot be used: the Python package {error.name} is not installed. "
-            "Run `python -m pip install insightface` with the Python that runs ComfyUI, then restart ComfyUI."
+            f"insightface cannot be used: the Python package {error.name} is not installed. {how_to_install()}"
         ) from error
     except ImportError as error:  # insightface says itself what is wrong with onnxruntime
-        raise RuntimeError(f"insightface cannot be used: {error}{_repair('CUDA')}") from error
+        raise RuntimeError(f"insightface cannot be used: {how_to_install() or error}{_repair('CUDA')}") from error
     return model_zoo
 
 

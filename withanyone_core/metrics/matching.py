@@ -68,8 +68,7 @@ def best_assignment(gains: np.ndarray) -> list[tuple[int, int]]:
         from scipy.optimize import linear_sum_assignment
     except ModuleNotFoundError as error:
         raise RuntimeError(
-            "Matching faces to people needs the Python package scipy, which insightface brings along. "
-            "Run `python -m pip install scipy`."
+            "Matching faces to people needs the Python package scipy. Run `python -m pip install scipy`."
         ) from error
     rows, columns = linear_sum_assignment(gains, maximize=True)
     return list(zip(rows.tolist(), columns.tolist(), strict=True))
