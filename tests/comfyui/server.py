@@ -20,6 +20,7 @@ import psutil
 
 from ..pack import COMFYUI, ROOT, TESTBED
 from .photos import write_photos
+from .queued import completed
 from .small_files import write_small_files
 
 HERE = Path(__file__).resolve().parent
@@ -55,6 +56,7 @@ class ComfyServer:
         self.options = (*options, "--cpu") if device == "cpu" else options
         self.memory_habits = EXACT if exact_memory else FAST
         self.process: subprocess.Popen[bytes] | None = None
+        self._nodes: dict[str, Any] = {}
 
     def __enter__(self) -> "ComfyServer":
         try:
@@ -108,9 +110,17 @@ class ComfyServer:
         """The description of every node, by its id."""
         return self.get("/object_info")
 
+    def completed(self, graph: Graph) -> Graph:
+        """The graph with this server's defaults for widgets that its nodes have gained since the graph was saved."""
+        self._nodes = self._nodes or self.object_info()
+        return completed(graph, self._nodes)
+
     def queue(self, graph: Graph) -> str:
-        """Hands over an API graph; returns the prompt's id. Raises PromptError where the server refuses it."""
-        answer = self.post("/prompt", {"prompt": graph})
+        """Hands over an API graph as the page would, with every widget; returns the prompt's id.
+
+        Raises PromptError where the server refuses it.
+        """
+        answer = self.post("/prompt", {"prompt": self.completed(graph)})
         if answer["node_errors"]:  # a graph is taken, too, where only some of its outputs can be made
             raise PromptError(faults_in_words(answer["node_errors"]))
         return answer["prompt_id"]

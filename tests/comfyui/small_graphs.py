@@ -9,16 +9,20 @@ from PIL import Image
 
 from ..pack import ROOT
 from .exchange import with_standins
+from .queued import Graph, queued, unmuted
 
-GRAPHS = ROOT / "tests/comfyui/api"
 WORKFLOWS = ROOT / "example_workflows"
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
-Graph = dict[str, dict[str, Any]]
 
 
 def shipped_graph(name: str = "two_people") -> Graph:
-    """What the browser queues for a shipped workflow; NAME_unmuted with what it ships muted."""
-    return json.loads((GRAPHS / f"{name}.json").read_text(encoding="utf-8"))
+    """What the page queues for a shipped workflow, but for what only the server at hand knows."""
+    return queued(shipped_workflow(name))
+
+
+def unmuted_graph(name: str) -> Graph:
+    """The same with what the workflow ships muted."""
+    return queued(unmuted(shipped_workflow(name)))
 
 
 def shipped_workflow(name: str = "two_people") -> dict[str, Any]:
