@@ -210,10 +210,12 @@ def test_the_archive_has_the_nodes_and_nothing_of_the_workshop():
     names = archive()
     needed = {"__init__.py", "pyproject.toml", "requirements.txt", "README.md", "LICENSE", "CHANGELOG.md"}
     needed |= {str(path.relative_to(ROOT)) for path in [*PACK_FILES, *CORE_FILES]} & committed()
-    needed |= {name for name in committed() if name.startswith(("example_workflows/", "locales/", "nodes/web/"))}
+    needed |= {
+        name for name in committed() if name.startswith(("example_workflows/", "subgraphs/", "locales/", "nodes/web/"))
+    }
     assert needed <= names
     rooms = {Path(name).parts[0] for name in names if "/" in name}
-    assert rooms <= {"nodes", "withanyone_core", "example_workflows", "locales", "miniature", "training"}
+    assert rooms <= {"nodes", "withanyone_core", "example_workflows", "subgraphs", "locales", "miniature", "training"}
     assert not {name for name in names if name.startswith(".") or name.endswith(".sh")}
     assert sum((ROOT / name).stat().st_size for name in names if not name.startswith(MINIATURE)) < 5 * 2**20
 

@@ -23,7 +23,7 @@ from withanyone_pack.tests.comfyui.small_graphs import Graph, id_of, node_of, sh
 WORKFLOW = "miniature"
 SAID = (
     "Every model is the miniature's own: small, trained on drawn people, and shipped with the pack. The workflow\n"
-    "two_people is the same graph with FLUX.1's loaders."
+    "two_people_long is the same graph with FLUX.1's loaders."
 )
 SEEDS = (1, 2)
 SECONDS = 1800

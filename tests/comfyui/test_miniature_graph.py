@@ -1,4 +1,4 @@
-"""The miniature's workflow is the two-person workflow: only loaders differ, and widgets that say sizes and words."""
+"""The miniature's workflow is the long two-person workflow: only loaders differ, and widgets of sizes and words."""
 
 import pytest
 from withanyone_pack.tests.comfyui.small_graphs import shipped_graph, shipped_workflow
@@ -28,7 +28,7 @@ WIDGETS = {
 
 @pytest.fixture(scope="module")
 def graphs():
-    return shipped_graph("two_people"), shipped_graph("miniature")
+    return shipped_graph("two_people_long"), shipped_graph("miniature")
 
 
 def test_every_node_is_the_same_but_for_the_loaders(graphs):
@@ -61,7 +61,7 @@ def test_loaders_are_joined_to_the_same_inputs(graphs):
 
 
 def test_both_look_alike_in_the_browser():
-    real, miniature = (shipped_workflow(name) for name in ("two_people", "miniature"))
+    real, miniature = (shipped_workflow(name) for name in ("two_people_long", "miniature"))
     assert ends(real) == ends(miniature)
     assert [node["id"] for node in real["nodes"]] == [node["id"] for node in miniature["nodes"]]
     assert [group["title"] for group in real["groups"]] == [group["title"] for group in miniature["groups"]]

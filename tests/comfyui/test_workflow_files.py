@@ -1,14 +1,18 @@
 """The files of the shipped workflows: their pictures, their models, and how their nodes lie."""
 
+import json
 import re
 from itertools import combinations
 
 import pytest
 from PIL import Image
-from withanyone_pack.tests.comfyui.small_graphs import NAMES, WORKFLOWS, shipped_workflow
+from withanyone_pack.tests.comfyui.small_graphs import NAMES, WORKFLOWS, shipped_graph, shipped_workflow
+from withanyone_pack.tests.comfyui.workflows.subgraphs import SUBGRAPHS
+from withanyone_pack.tests.pack import ROOT
 
 LOADERS = {"UNETLoader", "DualCLIPLoader", "VAELoader", "WithAnyoneLoadAdapter", "WithAnyoneLoadSigLIP"}
 THUMBNAIL_BYTES = 150_000
+BLUEPRINTS = ROOT / "subgraphs"
 TITLE = 30
 
 
@@ -22,8 +26,15 @@ def rectangle(node):
     return x, y - TITLE, x + width, y + height
 
 
+def all_nodes(workflow):
+    """With those in subgraphs."""
+    inner = [node for one in workflow.get("definitions", {}).get("subgraphs", ()) for node in one["nodes"]]
+    subgraphs = {one["id"] for one in workflow.get("definitions", {}).get("subgraphs", ())}
+    return [node for node in [*workflow["nodes"], *inner] if node["type"] not in subgraphs]
+
+
 def test_all_are_there():
-    assert len(NAMES) == 11
+    assert len(NAMES) == 12
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -35,7 +46,7 @@ def test_the_thumbnail_is_light(name):
 
 
 def test_every_model_says_where_it_comes_from_and_goes(workflow):
-    for node in workflow["nodes"]:
+    for node in all_nodes(workflow):
         files = {model["name"] for model in node["properties"].get("models", ())}
         if node["type"] in LOADERS:
             assert files == {value for value in node["widgets_values"] if str(value).endswith(".safetensors")}
@@ -45,7 +56,7 @@ def test_every_model_says_where_it_comes_from_and_goes(workflow):
 
 
 def test_nodes_of_the_pack_name_it(workflow):
-    ours = [node["properties"] for node in workflow["nodes"] if node["type"].startswith("WithAnyone")]
+    ours = [node["properties"] for node in all_nodes(workflow) if node["type"].startswith("WithAnyone")]
     assert {(node.get("cnr_id"), bool(node.get("ver"))) for node in ours} == {("withanyone", True)}
 
 
@@ -68,4 +79,62 @@ def test_there_is_one_note(workflow):
 
 
 def test_nothing_changes_by_itself_between_runs(workflow):
-    assert not [node["title"] for node in workflow["nodes"] if "randomize" in node.get("widgets_values", ())]
+    assert not [node["title"] for node in all_nodes(workflow) if "randomize" in node.get("widgets_values", ())]
+
+
+# What opens short
+
+
+def by_title(graph):
+    """A graph by the titles of its nodes, which subgraphs do not change."""
+    titles = {key: node["_meta"]["title"] for key, node in graph.items()}
+
+    def told(value):
+        return [titles[value[0]], value[1]] if isinstance(value, list) else value
+
+    return {
+        titles[key]: (node["class_type"], {name: told(value) for name, value in node["inputs"].items()})
+        for key, node in graph.items()
+    }
+
+
+def test_the_two_person_workflow_opens_with_a_dozen_nodes_and_queues_what_the_long_one_does():
+    short, long = shipped_workflow("two_people"), shipped_workflow("two_people_long")
+    assert len(short["nodes"]) <= 12
+    assert len(long["nodes"]) == 28
+    assert by_title(shipped_graph("two_people")) == by_title(shipped_graph("two_people_long"))
+
+
+def test_every_subgraph_is_a_blueprint_of_its_own():
+    definitions = {one["name"]: one for one in shipped_workflow("two_people")["definitions"]["subgraphs"]}
+    assert {path.stem for path in BLUEPRINTS.glob("*")} == definitions.keys() == {fold.title for fold in SUBGRAPHS}
+    for name, definition in definitions.items():
+        content = json.loads((BLUEPRINTS / f"{name}.json").read_text(encoding="utf-8"))
+        assert content["definitions"]["subgraphs"] == [definition]
+        (node,) = content["nodes"]
+        assert node["type"] == definition["id"]
+        assert [socket["name"] for socket in node["inputs"]] == [end["name"] for end in definition["inputs"]]
+        assert not [socket for socket in node["inputs"] if socket["link"] is not None]
+
+
+def test_a_link_in_a_subgraph_is_known_at_both_of_its_ends():
+    for definition in shipped_workflow("two_people")["definitions"]["subgraphs"]:
+        nodes = {node["id"]: node for node in definition["nodes"]}
+        for link in definition["links"]:
+            start, end = link["origin_id"], link["target_id"]
+            source = nodes[start]["outputs"] if start in nodes else definition["inputs"]
+            target = nodes[end]["inputs"] if end in nodes else definition["outputs"]
+            assert link["id"] in source[link["origin_slot"]]["links" if start in nodes else "linkIds"]
+            inner = target[link["target_slot"]]
+            assert link["id"] == inner["link"] if end in nodes else link["id"] in inner["linkIds"]
+
+
+@pytest.mark.parametrize("name", ["two_people", "two_people_long"])
+def test_app_mode_shows_photos_prompt_resemblance_and_picture(name):
+    workflow = shipped_workflow(name)
+    nodes = {str(node["id"]): node for node in workflow["nodes"]}
+    app = workflow["extra"]["linearData"]
+    assert [widget for _, widget in app["inputs"]] == ["image", "image", "text", "resemblance", "noise_seed"]
+    for node, widget in app["inputs"]:
+        assert widget in [socket["name"] for socket in nodes[node]["inputs"] if "widget" in socket]
+    assert [nodes[node]["type"] for node in app["outputs"]] == ["SaveImage"]

@@ -6,7 +6,8 @@ from uuid import NAMESPACE_URL, uuid5
 import tomllib
 
 from ...pack import ROOT
-from .draft import Draft, Group
+from .draft import Draft, Folds, Group
+from .folding import folded
 from .parts import FILES
 
 WIDTH, TITLE, GAP = 330, 30, 20
@@ -26,6 +27,10 @@ ROOM = {  # heights of nodes that show a picture or take a long text
     "WithAnyoneMiniaturePhotos": 400,
     "WithAnyonePrepareFaceEdit": 460,
     "WithAnyonePreviewFaces": 430,
+    # subgraphs, by their titles
+    "Two people": 240,
+    "Sampling as released": 460,
+    "Measuring": 500,
     "WithAnyoneSaveIdentity": 400,
 }
 OUR_COLOUR = {"color": "#233", "bgcolor": "#355"}
@@ -54,10 +59,44 @@ def finished(name: str, draft: Draft, workflow: dict[str, Any]) -> dict[str, Any
             node["mode"] = MUTED
         if "randomize" in node.get("widgets_values", ()):
             node["widgets_values"][1] = "fixed"
-    workflow["groups"] = set_out(columns(draft, str(note_id)), nodes)
+    if draft.folds:
+        workflow["groups"] = fold_all(workflow, draft.folds)
+    else:
+        workflow["groups"] = set_out(columns(draft, str(note_id)), nodes)
     workflow["id"] = str(uuid5(NAMESPACE_URL, f"{project['name']}/{name}"))
-    workflow["extra"] = {}
+    workflow["extra"] = app_mode(workflow, draft)
     return workflow
+
+
+def fold_all(workflow: dict[str, Any], folds: Folds) -> list[dict[str, Any]]:
+    """Puts nodes into subgraphs and sets out what is in each and what is left; the groups around the latter."""
+    for fold in folds.subgraphs:
+        by_title = {node["title"]: node for node in workflow["nodes"]}
+        x = 0
+        for column in fold.columns:
+            set_out_column([by_title[title] for title in column], x, 0)
+            x += WIDTH + 2 * GAP
+        folded(workflow, fold)
+    by_title = {node["title"]: node for node in workflow["nodes"]}
+    drawn = [
+        (Group(heading.title, heading.colour, 0, False), [list(column) for column in heading.columns])
+        for heading in folds.headings
+    ]
+    return set_out(drawn, by_title)
+
+
+def app_mode(workflow: dict[str, Any], draft: Draft) -> dict[str, Any]:
+    """What app mode shows of the workflow; it still opens as a graph."""
+    inputs, outputs = draft.app
+    ids = {node["title"]: node["id"] for node in workflow["nodes"]}
+    if not outputs:
+        return {}
+    return {
+        "linearData": {
+            "inputs": [[str(ids[title]), widget] for title, widget in inputs],
+            "outputs": [str(ids[title]) for title in outputs],
+        }
+    }
 
 
 def model(file: str) -> dict[str, str]:
@@ -130,6 +169,7 @@ def set_out_column(nodes: list[dict[str, Any]], x: int, top: int) -> int:
     y = top
     for node in nodes:
         node["pos"] = [x, y]
-        node["size"] = [WIDTH, max(node["size"][1], ROOM.get(node["type"], 0))]
+        height = ROOM.get(node["type"], ROOM.get(node["title"], 0))
+        node["size"] = [WIDTH, max(node["size"][1], height)]
         y += node["size"][1] + TITLE + GAP
     return y - TITLE - GAP - top

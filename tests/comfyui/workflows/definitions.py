@@ -6,16 +6,27 @@ from dataclasses import dataclass
 from ....withanyone_core.drawn_boxes import boxes_to_json
 from ....withanyone_core.layout import Box
 from . import parts
-from .draft import Draft, Node
+from .draft import Draft, Folds, Heading, Node
 from .notes import NOTES, PROMPTS
 from .parts import Canvas
+from .subgraphs import MEASURING, PEOPLE, SAMPLING, SUBGRAPHS
 
 
-def two_people() -> Draft:
+def two_people_long() -> Draft:
+    """Every node in sight."""
     draft = Draft(NOTES["two_people"])
     loaded, face_models = parts.models(draft), parts.face_models(draft)
     persons = parts.people(draft, face_models, 2)
+    draft.app = APP
     return a_pair(draft, loaded, face_models, persons, PROMPTS["two_people"], FULL)
+
+
+def two_people() -> Draft:
+    """The same graph in a dozen nodes."""
+    draft = two_people_long()
+    draft.folds = Folds(SUBGRAPHS, HEADINGS)
+    draft.app = APP_FOLDED
+    return draft
 
 
 def miniature() -> Draft:
@@ -53,6 +64,21 @@ def a_pair(
     picture = parts.result(draft, latent, loaded.vae)
     parts.measured(draft, picture, faces, face_models.analysis)
     return draft
+
+
+PHOTOS = (("Photo of person 1", "image"), ("Photo of person 2", "image"))
+RESEMBLING = ("Apply WithAnyone", "resemblance")
+APP = ((*PHOTOS, ("Prompt", "text"), RESEMBLING, ("Noise", "noise_seed")), ("Picture",))
+APP_FOLDED = ((*PHOTOS, (SAMPLING.title, "text"), RESEMBLING, (SAMPLING.title, "noise_seed")), ("Picture",))
+HEADINGS = (
+    Heading("Models", parts.BLUE, (("FLUX.1-dev", "Text encoders", "WithAnyone adapter", "Read me"),)),
+    Heading(
+        "People",
+        parts.ORANGE,
+        (("Photo of person 1", "Photo of person 2"), ("Canvas and places", PEOPLE.title)),
+    ),
+    Heading("Picture", parts.PURPLE, (("Apply WithAnyone", SAMPLING.title), ("Picture", MEASURING.title))),
+)
 
 
 def portrait() -> Draft:
@@ -294,6 +320,7 @@ WORKFLOWS: dict[str, Callable[[], Draft]] = {
     write.__name__: write
     for write in (
         two_people,
+        two_people_long,
         portrait,
         four_people,
         face_layout,

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from .folding import Fold
+
 Link = list  # [id of a node, number of its output]
 
 
@@ -31,12 +33,34 @@ class Group:
     columns: list[list[Node]] = field(default_factory=lambda: [[]])
 
 
+@dataclass(frozen=True)
+class Heading:
+    """A heading of the folded workflow, over columns of titles of nodes and subgraphs."""
+
+    title: str
+    colour: str
+    columns: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Folds:
+    """How a workflow opens whose nodes are folded into subgraphs: these, under these headings."""
+
+    subgraphs: tuple[Fold, ...]
+    headings: tuple[Heading, ...]
+
+
 @dataclass
 class Draft:
-    """Nodes are added to the last column, so they are numbered in the order of reading. `note` is Markdown."""
+    """Nodes are added to the last column, so they are numbered in the order of reading. `note` is Markdown.
+
+    app  what app mode shows: (title, widget) of each input and title of each output; outside, if nodes are folded
+    """
 
     note: str
     groups: list[Group] = field(default_factory=list)
+    folds: Folds | None = None
+    app: tuple[tuple[tuple[str, str], ...], tuple[str, ...]] = ((), ())
 
     def group(self, title: str, colour: str, row: int = 0, muted: bool = False) -> None:
         self.groups.append(Group(title, colour, row, muted))

@@ -1,10 +1,10 @@
 """Makes the shipped workflows: the graphs of definitions.py, through ComfyUI's own frontend, set out for the eye.
 
-    .testbed/venv/bin/python tests/comfyui/workflows/make.py [NAME...]
+    .testbed/venv/bin/python tests/comfyui/workflows/make.py [--no-pictures] [NAME...]
 
-Writes example_workflows/NAME.json and .jpg and tests/comfyui/api/NAME.json, for all of them or those named.
-NAME_unmuted.json is the graph with what is muted switched on. The miniature is run before its pictures are taken.
-two_people also gives docs/two_people.png, and with miniature docs/images/real_and_miniature.jpg.
+Writes example_workflows/NAME.json and .jpg, for all of them or those named. The miniature is run before its pictures
+are taken. two_people also gives the blueprints in subgraphs/, two_people_long docs/two_people.png, and with miniature
+docs/images/real_and_miniature.jpg.
 """
 
 import io
@@ -28,13 +28,14 @@ from withanyone_pack.tests.comfyui.server import ComfyServer
 from withanyone_pack.tests.comfyui.workflows.arrangement import GAP, finished
 from withanyone_pack.tests.comfyui.workflows.definitions import WORKFLOWS
 from withanyone_pack.tests.comfyui.workflows.draft import Draft
+from withanyone_pack.tests.comfyui.workflows.folding import blueprint
 
 WINDOW_PX = 2700, 2000
 THUMBNAIL_PX = 1000, 750
 PERSONS = (1_000_001, 1_000_002, 1_000_003, 1_000_005)
 SHOWN = {"face_layout": 2}  # the group that a thumbnail begins with, by its place; the second unless named
 RUN, RUN_SECONDS = {"miniature"}, 300  # what needs nothing but the pack is shown with its results
-TOGETHER, TOGETHER_PX = ("two_people", "miniature"), 1800  # one above the other, so wide
+TOGETHER, TOGETHER_PX = ("two_people_long", "miniature"), 1800  # one above the other, so wide
 EDGE = 3 * GAP  # above the graph, where the page keeps its menu button
 
 Region = tuple[float, float, float, float]  # x, y, width and height on the canvas
@@ -111,6 +112,15 @@ def middle(groups: list[dict[str, Any]], first: int) -> Region:
     return x - GAP, y - GAP, height * wide / high, height
 
 
+def write_files(names: list[str]) -> None:
+    """The workflows without their pictures."""
+    with ComfyServer() as server:
+        server.post("/settings/Comfy.TutorialCompleted", True)
+        with frontend(server.url, *WINDOW_PX) as page:
+            for name in names or WORKFLOWS:
+                write_workflow(page, name, WORKFLOWS[name]())
+
+
 def write(path: Path, content: Any) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -125,27 +135,32 @@ def one_above_the_other(pictures: list[Image.Image]) -> Image.Image:
     return Image.fromarray(np.concatenate([np.asarray(picture) for picture in shrunk]))
 
 
-def make(page: Page, server: ComfyServer, name: str, draft: Draft) -> Image.Image:
-    """Writes one workflow's files; returns its picture."""
+def write_workflow(page: Page, name: str, draft: Draft) -> dict[str, Any]:
     page.call("await app.loadApiJson(args[0], args[1])", draft.api_graph(), name)
     workflow = finished(name, draft, page.workflow())
-    page.load(workflow)
     write(ROOT / f"example_workflows/{name}.json", workflow)
-    write(ROOT / f"tests/comfyui/api/{name}.json", page.api_graph())
+    if draft.folds:
+        for fold in draft.folds.subgraphs:
+            write(ROOT / f"subgraphs/{fold.title}.json", blueprint(workflow, fold.title))
+    return workflow
+
+
+def make(page: Page, server: ComfyServer, name: str, draft: Draft) -> Image.Image:
+    """Writes one workflow's files; returns its picture."""
+    workflow = write_workflow(page, name, draft)
+    page.load(workflow)
     if name in RUN:
         run(page, server)
     part = screenshot(page, middle(workflow["groups"], SHOWN.get(name, 1)))
     thumbnail = part.resize(THUMBNAIL_PX, Image.Resampling.LANCZOS)
     thumbnail.save(ROOT / f"example_workflows/{name}.jpg", quality=80, optimize=True)
-    picture = screenshot(page, whole(workflow["groups"]))
-    if any(group.muted for group in draft.groups):
-        page.unmute()
-        write(ROOT / f"tests/comfyui/api/{name}_unmuted.json", page.api_graph())
-    return picture
+    return screenshot(page, whole(workflow["groups"]))
 
 
 def main(names: list[str], pictures: Path | None = None) -> None:
     """Makes the named workflows, or all; pictures of all of each go to a folder, if one is given."""
+    if "--no-pictures" in names:
+        return write_files([name for name in names if not name.startswith("--")])
     made = {}
     with ComfyServer() as server:
         draw_pictures(server.base / "input")
@@ -157,8 +172,8 @@ def main(names: list[str], pictures: Path | None = None) -> None:
                 made[name] = make(page, server, name, WORKFLOWS[name]())
             if pictures:
                 made[name].save(pictures / f"{name}.png")
-    if "two_people" in made:
-        made["two_people"].save(ROOT / "docs/two_people.png", optimize=True)
+    if "two_people_long" in made:
+        made["two_people_long"].save(ROOT / "docs/two_people.png", optimize=True)
     if made.keys() >= set(TOGETHER):
         picture = one_above_the_other([made[name] for name in TOGETHER])
         picture.save(ROOT / "docs/images/real_and_miniature.jpg", quality=82, optimize=True)
