@@ -14,6 +14,7 @@ from .timing import ALWAYS, Window
 from .tolerance import PLACES_PX, SLACK
 
 LOGGER = logging.getLogger("withanyone")
+ASPECT_TOLERANCE = 0.02
 CELL_PX = 16  # one image token covers 16 x 16 pixels: 8 by the VAE, 2 by Flux's patches
 
 
@@ -153,6 +154,17 @@ class PlacedFace:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.weight) and self.weight >= 0):
             raise ValueError(f"The weight of {self.identity.name} is {self.weight}; expected a number of 0 or more.")
+
+
+def stretching(faces: Iterable[PlacedFace], width_px: int, height_px: int) -> str | None:
+    """What is to be said where a picture has other proportions than the layout of the faces; None where all is well."""
+    layout = next((face.layout for face in faces if face.layout is not None), None)
+    if layout is None or abs(width_px * layout.height_px / (height_px * layout.width_px) - 1) <= ASPECT_TOLERANCE:
+        return None
+    return (
+        f"{width_px} x {height_px} pixels, of other proportions than the layout "
+        f"({layout.width_px} x {layout.height_px}); its boxes are stretched over"
+    )
 
 
 def check_canvas(width_px: int, height_px: int) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from ..faces.portrait import FaceAnalysis
 from ..identity import Face, Identity
-from ..layout import Box, Mask, PlacedFace
+from ..layout import Box, Mask, PlacedFace, stretching
 from ..metrics.cache import photo_key
 from ..metrics.case import BoxPx, Case, CaseScores, FaceVectors, JudgeInfo
 from ..metrics.judges import read_card, shipped_cards
@@ -17,7 +17,6 @@ from ..tolerance import SLACK
 
 Photo = np.ndarray
 CROP_MARGIN = 0.25  # of the crop's side, on each side: detectors miss a face that fills its picture
-ASPECT_TOLERANCE = 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,14 +172,9 @@ class Meter:
         return together, tuple(boxes)
 
     def _aspect_notes(self, pictures: Sequence[Photo], input_name: str) -> list[str]:
-        layout = next((face.layout for face in self._placed if face.layout is not None), None)
         height_px, width_px = pictures[0].shape[:2]
-        if layout is None or abs(width_px * layout.height_px / (height_px * layout.width_px) - 1) <= ASPECT_TOLERANCE:
-            return []
-        return [
-            f"{input_name} are {width_px} x {height_px} pixels, of other proportions than the layout "
-            f"({layout.width_px} x {layout.height_px}); its boxes are stretched over them."
-        ]
+        words = stretching(self._placed, width_px, height_px)
+        return [f"{input_name} are {words} them."] if words else []
 
 
 def judge_of(analysis: FaceAnalysis) -> JudgeInfo:

@@ -2,6 +2,7 @@
 
 import logging
 
+import pytest
 import torch
 from withanyone_pack.tests.pack import add_comfyui
 
@@ -22,7 +23,7 @@ from withanyone_pack.tests.comfyui.sampling import (
 )
 from withanyone_pack.withanyone_core.adapter.shape import Branch
 from withanyone_pack.withanyone_core.injection.comfyui.injection import UNKNOWN_PART
-from withanyone_pack.withanyone_core.layout import Box, Mask, PlacedFace
+from withanyone_pack.withanyone_core.layout import Box, Layout, Mask, PlacedFace, place_in_box
 
 
 def test_swapped_boxes_swap_the_people(base, adapter):
@@ -50,6 +51,30 @@ def test_a_person_who_gets_no_cell_is_reported_once(base, adapter, caplog):
         sample(applied(base, adapter, faces))
     assert [record.getMessage() for record in caplog.records].count(caplog.records[0].getMessage()) == 1
     assert "“Ada” covers no 16-pixel cell" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("size", "latent", "stretched"),
+    [
+        ((160, 160), "160 x 128", True),
+        ((128, 160), "160 x 128", True),
+        ((320, 256), "", False),
+        ((162, 128), "", False),
+    ],
+)
+def test_a_layout_of_other_proportions_is_reported_once(base, adapter, caplog, size, latent, stretched):
+    layout = Layout((LEFT, RIGHT), *size)
+    faces = place_in_box(person(2), layout, earlier=place_in_box(person(1), layout))
+    with caplog.at_level(logging.WARNING, "withanyone"):
+        sample(applied(base, adapter, faces))
+    said = f"The latent is {latent} pixels, of other proportions than the layout ({size[0]} x {size[1]})"
+    assert [record.getMessage().startswith(said) for record in caplog.records] == [True] * stretched
+
+
+def test_a_mask_has_no_proportions(base, adapter, caplog):
+    with caplog.at_level(logging.WARNING, "withanyone"):
+        sample(applied(base, adapter, (PlacedFace(person(1), Mask(torch.ones(160, 160))),)))
+    assert caplog.records == []
 
 
 def test_an_area_prompt_maps_the_boxes_into_its_crop(base, adapter, caplog):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...adapter.shape import Branch
 from ...cells import CellGroup, Grid, cell_groups
-from ...layout import PlacedFace
+from ...layout import PlacedFace, stretching
 from ...timing import ALWAYS, CONSTANT, Curve, Window
 from .canvas import bind, chunks
 from .compiling import compiler_mark
@@ -209,6 +209,7 @@ class Injection:
             groups = cell_groups([self.faces[person].region for person in people], grid, self.truncates_boxes)
             if grid.is_whole:
                 self._warn_of_absent(groups, people)
+                self._warn_of_stretching(grid)
             cells = torch.cat([group.cells for group in groups]) if groups else torch.empty(0, dtype=torch.int64)
             self.run.coverages[key] = Coverage(
                 cells.to(device),
@@ -216,6 +217,13 @@ class Injection:
                 tuple(tuple(people[index] for index in group.people) for group in groups),
             )
         return self.run.coverages[key]
+
+    def _warn_of_stretching(self, grid: Grid) -> None:
+        words = stretching(self.faces, grid.canvas_width_px, grid.canvas_height_px)
+        if words:
+            self.run.warn(
+                f"The latent is {words} it, and faces with them. Give the latent the layout's width and height."
+            )
 
     def _warn_of_absent(self, groups: Sequence[CellGroup], people: People) -> None:
         present = {people[index] for group in groups for index in group.people}
