@@ -65,7 +65,7 @@ ENVIRONMENTS = {
         ("insightface==1.0",),
     ),
     # the newest of everything
-    "new": Environment((*COMFYUI, "opencv-contrib-python-headless>=5", "insightface>=2.1")),
+    "new": Environment((*COMFYUI, "opencv-python>=5", "insightface>=2.1")),
 }
 
 

@@ -10,6 +10,7 @@ from withanyone_pack.tests.comfyui.layout_page import (
     CONTROL,
     RENDERERS,
     SHIFT,
+    WIDGET,
     LayoutPage,
     choose_renderer,
     fractions,
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.browser
 
 RED, GREEN, BLUE = (220, 30, 30), (30, 200, 30), (40, 60, 230)
 MARKUP = "<img src=x onerror=document.title='broken'>"
-WEIGHTS = (1 + number / 20 for number in range(10))
+WEIGHTS = (1 + number / 20 for number in range(30))
 WARNING = (255, 200, 61)
 BACKDROP = (0x20, 0x40, 0x60)
 BOXES = [[96, 96, 304, 400], [512, 128, 768, 448]]
@@ -209,6 +210,23 @@ def test_people_their_crops_and_the_backdrop_are_shown_after_a_run(layout, peopl
     assert layout.status() == f"Box 2 of 3 · {MARKUP} · 16 x 20 cells at 34, 6"
     assert layout.page.call("return document.querySelectorAll('.withanyone-face-layout img').length") == 0
     assert layout.page.call("return document.title") != "broken"
+
+
+@pytest.mark.parametrize("inside", [[1], [1, 30], [30, 31]], ids=["layout", "layout and first person", "people"])
+def test_people_are_known_across_the_ends_of_subgraphs(layout, people, inside):
+    text = fractions([[96, 96, 352, 416], [544, 96, 800, 416]], 1024, 768)
+    layout.load_graph(group_graph(text, people[:2], next(WEIGHTS)))
+    layout.page.call(
+        "app.rootGraph.convertToSubgraph(new Set(args[0].map(id => app.rootGraph.getNodeById(id))))", inside
+    )
+    layout.queue()
+    known = f"""
+        const {{placedPeople}} = await import('{WIDGET}/graph.js')
+        const graphs = [app.rootGraph, ...app.rootGraph.subgraphs.values()]
+        const node = graphs.flatMap(graph => graph.nodes).find(node => node.comfyClass === 'WithAnyoneFaceLayout')
+        return placedPeople(app, node).map(({{name, box}}) => [name, box])
+    """
+    layout.until(lambda: sorted(layout.page.call(known)) == [[MARKUP, 2], ["Ada", 1]])
 
 
 def test_more_people_than_boxes_is_said_in_words_and_fewer_is_fine(layout, served, people):

@@ -108,3 +108,41 @@ def test_history_goes_back_and_forth_and_forgets_what_was_undone(module):
     assert forth == {"past": [1, 2], "present": 3, "future": []}
     assert other == {"past": [1, 2], "present": 4, "future": []}
     assert kept == 200
+
+
+def test_people_are_found_across_the_ends_of_subgraphs(module):
+    """The layout is used twice, once in a muted node, and its link leaves two subgraphs, one in the other."""
+    names = module(
+        "graph",
+        """
+        const place = (id) => ({
+          id, mode: 0, comfyClass: "WithAnyonePlaceFace", inputs: [{ name: "identity" }, { name: "layout" }],
+        });
+        const graph = (id, nodes, links, more = {}) => Object.assign(
+          { id, nodes, links, outputNode: { id: -20 }, getNodeById: (wanted) => nodes.find((n) => n.id === wanted) },
+          more,
+        );
+        const layout = { id: 1, mode: 0, outputs: [{ links: [1] }] };
+        const inner = graph("inner", [layout], { 1: { target_id: -20, target_slot: 0 } });
+        const nested = { id: 5, mode: 0, subgraph: inner, outputs: [{ links: [2] }] };
+        const outer = graph("outer", [nested, place(7)], {
+          2: { target_id: -20, target_slot: 1 },
+        });
+        const shown = { id: 9, mode: 0, subgraph: outer, outputs: [{ links: [] }, { links: [3] }] };
+        const muted = { id: 10, mode: 2, subgraph: outer, outputs: [{ links: [] }, { links: [4] }] };
+        const root = graph("root", [shown, muted, place(11), place(12)], {
+          3: { target_id: 11, target_slot: 1 }, 4: { target_id: 12, target_slot: 1 },
+        }, { subgraphs: new Map([["inner", inner], ["outer", outer]]), outputNode: undefined });
+        for (const one of [root, inner, outer]) {
+          one.rootGraph = root;
+          for (const node of one.nodes) node.graph = one;
+        }
+        const told = (name, box) => ({ withanyone_placed: [{ name, box, crop: {} }] });
+        const app = {
+          nodeOutputs: { 11: told("Ada", 1), 12: told("Cleo", 2), "outer:7": told("Eve", 3) },
+          api: { apiURL: String },
+        };
+        return module.placedPeople(app, layout).map(({ name, box }) => [name, box]);
+        """,
+    )
+    assert names == [["Ada", 1]]

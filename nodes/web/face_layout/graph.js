@@ -36,7 +36,7 @@ export function placedPeople(app, node) {
     .map(({ name, box, crop }) => ({ name: String(name), box, crop: addressOf(app, crop) }));
 }
 
-/** Place Face nodes that get their layout from the node's first output, also through reroutes and into subgraphs. */
+/** Place Face nodes that get their layout from the node, through reroutes and the ends of subgraphs too. */
 function placeFaceNodes(node) {
   return receivers(node.graph, node.outputs?.[0]?.links).flatMap(({ target, slot }) => {
     if (target.mode !== ALWAYS) {
@@ -52,6 +52,9 @@ function placeFaceNodes(node) {
 function receivers(graph, linkIds) {
   return [...(linkIds ?? [])].flatMap((id) => {
     const link = graph?.getLink?.(id) ?? graph?.links?.[id];
+    if (link && link.target_id === graph.outputNode?.id) {
+      return shownAs(graph).flatMap((node) => receivers(node.graph, node.outputs?.[link.target_slot]?.links));
+    }
     const target = link && graph.getNodeById(link.target_id);
     if (!target) {
       return [];
@@ -59,6 +62,14 @@ function receivers(graph, linkIds) {
     const inner = target.subgraph;
     return inner ? receivers(inner, inner.inputs?.[link.target_slot]?.linkIds) : [{ target, slot: link.target_slot }];
   });
+}
+
+/** The nodes that stand for a subgraph, one for each time it is used. */
+function shownAs(subgraph) {
+  const root = subgraph.rootGraph;
+  return [root, ...(root?.subgraphs?.values() ?? [])]
+    .flatMap((graph) => graph?.nodes ?? [])
+    .filter((node) => node.subgraph === subgraph && node.mode === ALWAYS);
 }
 
 /** What a node reported in its last run; nodes in a subgraph are known by that subgraph's id too. */
