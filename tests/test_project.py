@@ -14,6 +14,7 @@ FOREIGN = {"comfy", "comfy_api", "comfy_extras", "folder_paths", "diffusers", "t
 CORE = sorted((ROOT / "withanyone_core").rglob("*.py"))
 INJECTION = ROOT / "withanyone_core/injection"
 SOCKETS = INJECTION / "comfyui", INJECTION / "diffusers.py", INJECTION / "placing.py"
+REQUIREMENTS = (ROOT / "requirements.txt").read_text()
 IMPORTED_AS = {"Pillow": "PIL", "PyYAML": "yaml"}
 # Of several builds, or not to be had without one of them: withanyone_core/faces/installation.py. google: onnx's own.
 BY_FACE_LIBRARY = {"insightface", "onnxruntime", "cv2", "google"}
@@ -28,14 +29,14 @@ def test_requirements_are_the_dependencies_without_the_frontend():
 
 
 def test_the_packs_own_requirements_replace_nothing():
-    """No version, and nothing that asks for another build of what other packs have: see tests/environments.py."""
+    """No upper version, and nothing that asks for another build of what other packs have: see tests/environments.py."""
     names = (ROOT / "requirements.txt").read_text().split()
-    assert all(re.fullmatch(r"[\w-]+", name) for name in names)
+    assert all(re.fullmatch(r"[\w-]+(>=[\d.]+)?", name) for name in names)
     assert not [name for name in names if re.match("torch|onnxruntime|opencv|insightface", name)]
 
 
 def test_what_the_core_imports_is_declared():
-    declared = {IMPORTED_AS.get(name, name.lower()) for name in (ROOT / "requirements.txt").read_text().split()}
+    declared = {IMPORTED_AS.get(name, name.lower()) for name in re.findall(r"^[\w-]+", REQUIREMENTS, re.MULTILINE)}
     for path in CORE:
         if not any(path.is_relative_to(socket) for socket in SOCKETS):
             undeclared = foreign_imports(path) - declared - BY_FACE_LIBRARY - {"torch"}
