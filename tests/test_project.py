@@ -16,8 +16,8 @@ INJECTION = ROOT / "withanyone_core/injection"
 SOCKETS = INJECTION / "comfyui", INJECTION / "diffusers.py", INJECTION / "placing.py"
 REQUIREMENTS = (ROOT / "requirements.txt").read_text()
 IMPORTED_AS = {"Pillow": "PIL", "PyYAML": "yaml"}
-# Of several builds, or not to be had without one of them: withanyone_core/faces/installation.py. google: onnx's own.
-BY_FACE_LIBRARY = {"insightface", "onnxruntime", "cv2", "google"}
+# Of several builds, or not to be had without another NumPy: withanyone_core/faces/installation.py. google: onnx's own.
+BY_FACE_LIBRARY = {"insightface", "onnxruntime", "cv2", "onnx", "google"}
 
 
 def test_requirements_are_the_dependencies_without_the_frontend():
@@ -32,7 +32,7 @@ def test_the_packs_own_requirements_replace_nothing():
     """No upper version, and nothing that asks for another build of what other packs have: see tests/environments.py."""
     names = (ROOT / "requirements.txt").read_text().split()
     assert all(re.fullmatch(r"[\w-]+(>=[\d.]+)?", name) for name in names)
-    assert not [name for name in names if re.match("torch|onnxruntime|opencv|insightface", name)]
+    assert not [name for name in names if re.match("torch|onnx|opencv|insightface", name)]
 
 
 def test_what_the_core_imports_is_declared():
