@@ -31,7 +31,9 @@ BUILD = ("cython<3.1", "setuptools<81", "wheel")
 TESTS = ("tests/faces", "tests/metrics", "tests/test_project.py", "tests/test_guide.py")
 # Need the whole test bed, and a scipy newer than the core does.
 LEFT_OUT = ("--ignore=tests/metrics/test_real_photos.py", "--ignore=tests/metrics/test_summary.py")
-WITHOUT = "not test_siglip and not torchvision"  # needs ComfyUI
+# Need ComfyUI; and OpenCV 4 takes positions in steps of 1/32 pixel, where the 1e-5 pixel of insightface's own rounding
+# moves one value in a thousand by up to 7 levels.
+WITHOUT = "not test_siglip and not torchvision and not equals_insightface"
 BUILDS = ("onnxruntime", "opencv")
 
 
