@@ -41,8 +41,8 @@ def _run(options: argparse.Namespace) -> int:
         from training.planning.visit import visit
     except ImportError as error:
         raise RuntimeError(
-            f"{error}. Training needs packages that the nodes do not: run `python -m pip install '.[faces,training]'` in "
-            "this folder."
+            f"{error}. Training needs packages that the nodes do not: run `python -m pip install '.[faces,training]'` "
+            "in this folder."
         ) from error
     is_well = visit(settings, options.card, not options.no_steps, sys.stdout)
     return 0 if is_well else 1

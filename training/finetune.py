@@ -73,8 +73,8 @@ def _run(options: argparse.Namespace) -> int:
         from training.loop.train import loss_in_words, memory_in_words, train
     except ImportError as error:
         raise RuntimeError(
-            f"{error}. Training needs packages that the nodes do not: run `python -m pip install '.[faces,training]'` in "
-            "this folder."
+            f"{error}. Training needs packages that the nodes do not: run `python -m pip install '.[faces,training]'` "
+            "in this folder."
         ) from error
     with memory_in_words(settings):
         session = open_session(settings)

@@ -44,8 +44,8 @@ def _run(options: argparse.Namespace) -> int:
         from training.preparing.preparing import prepare
     except ImportError as error:
         raise RuntimeError(
-            f"{error}. Preparing needs packages that the nodes do not: run `python -m pip install '.[faces,training]'` in "
-            "this folder."
+            f"{error}. Preparing needs packages that the nodes do not: run `python -m pip install '.[faces,training]'` "
+            "in this folder."
         ) from error
     done = prepare(settings, lambda: load_instruments(settings))
     cache, risk = done.cache, done.findings.risk
