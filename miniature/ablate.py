@@ -1,8 +1,8 @@
 """`python miniature/ablate.py` measures what pairs, identity losses and negatives bring, in the small world.
 
 Adapters from the same start are trained by training/finetune.py with self references only (a), with pairs (b), with
-pairs and the GT-aligned identity loss (c), and with InfoNCE besides, 63 and 4096 negatives (d63, d4096). Each paints
-people nobody was trained on. One run at a time; a finished one is kept, and the same command goes on.
+pairs and the GT-aligned identity loss (c), and with InfoNCE besides, 63 and 4096 negatives (d63, d4096). Each generates
+people nobody was trained on. One run at a time; a finished one is kept, and the same command resumes.
 """
 
 import argparse
@@ -17,7 +17,7 @@ if not __package__:
 HERE = Path(__file__).resolve().parent
 RESULTS, PAGE, PLOT = HERE / "ablation/results.jsonl", HERE / "ABLATION.md", HERE / "ablation.png"
 RECIPE = HERE.parent / "training/recipes/miniature.yaml"
-STEPS, START_STEPS, PICTURES, SAMPLER_STEPS = 250, 3_000, 48, 12
+STEPS, START_STEPS, IMAGES, SAMPLER_STEPS = 250, 3_000, 48, 12
 SEEDS = (0, 1, 2)
 _START = "adapter that all runs start from, or a file a branch, such as checkpoints (default: one is made)"
 IDENTITIES = 240
@@ -46,14 +46,14 @@ def _run(options: argparse.Namespace) -> int:
     import torch
 
     from miniature.ablation.ladder import climb
-    from miniature.ablation.setting import Setting, ladder_of, loaded_eyes
+    from miniature.ablation.setting import Setting, ladder_of, load_bench
     from miniature.ablation.variants import chosen_variants
     from training.evaluation.records import Lines
 
     if options.threads:
         torch.set_num_threads(options.threads)
     wanted = [(variant, seed) for seed in options.seeds for variant in chosen_variants(options.only)]
-    eyes = loaded_eyes(options.weights)
+    bench = load_bench(options.weights)
     setting = Setting(
         recipe=options.recipe,
         weights=options.weights.absolute(),
@@ -64,11 +64,11 @@ def _run(options: argparse.Namespace) -> int:
         start_steps=options.start_steps,
         cache=options.cache and options.cache.absolute(),
         identities=options.identities,
-        pictures=options.pictures,
+        images=options.images,
         sampler_steps=options.sampler_steps,
         workers=options.workers,
     )
-    return climb(ladder_of(setting, eyes), wanted, Lines(options.results), eyes, options.minutes)
+    return climb(ladder_of(setting, bench), wanted, Lines(options.results), bench, options.minutes)
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--start-steps", type=_positive, default=START_STEPS, metavar="N", help="of that one (default: %(default)s)")
     add("--cache", type=Path, metavar="DIR", help="made by prepare.py (default: photos are rendered and prepared)")
     add("--identities", type=_positive, default=IDENTITIES, metavar="N", help="people of those photos")
-    add("--pictures", type=_positive, default=PICTURES, metavar="N", help="painted for each value of the slider")
+    add("--images", type=_positive, default=IMAGES, metavar="N", help="generated for each value of the slider")
     add("--sampler-steps", type=_positive, default=SAMPLER_STEPS, metavar="N", help="of each (default: %(default)s)")
     add("--minutes", type=float, default=float("inf"), metavar="M", help="begin no run after so long")
     add("--recipe", type=Path, default=RECIPE, metavar="FILE", help="of finetune.py (default: %(default)s)")
@@ -103,10 +103,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--scratch", type=Path, default=HERE / "scratch/ablation", metavar="DIR", help="for photos, caches and runs")
     add("--results", type=Path, default=RESULTS, metavar="FILE", help="a line a run (default: %(default)s)")
     add("--page", type=Path, default=PAGE, metavar="FILE", help="the report (default: %(default)s)")
-    add("--plot", type=Path, default=PLOT, metavar="FILE", help="its picture (default: %(default)s)")
+    add("--plot", type=Path, default=PLOT, metavar="FILE", help="its image (default: %(default)s)")
     add("--report", action="store_true", help="only write report and plot from the kept results")
     add("--workers", type=_positive, metavar="N", help="processes that render photos (default: one a core)")
-    add("--threads", type=_positive, metavar="N", help="of torch while painting")
+    add("--threads", type=_positive, metavar="N", help="of torch while generating")
     return parser
 
 

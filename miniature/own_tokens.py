@@ -1,7 +1,7 @@
 """`python miniature/own_tokens.py` measures what learning a person's own tokens brings, on people never trained on.
 
 Renders photos of unseen people, prepares them, learns each one's tokens by training/recipes/tokens.yaml for the shipped
-adapter, paints each before and after, and lets the judge compare. A run that was stopped goes on with the next person.
+adapter, generates each before and after, and lets the judge compare. A run that was stopped resumes with the next one.
 """
 
 import argparse
@@ -22,10 +22,10 @@ import torch
 
 from miniature.evidence.faces import JUDGE
 from miniature.evidence.figures import Figure, table
-from miniature.evidence.ledger import Ledger, key_of
-from miniature.evidence.own_tokens import CHANGE, CHAPTER, Eyes, Trial, cache_of, figures_of, measure_people
+from miniature.evidence.own_tokens import CHANGE, SECTION, Eyes, Trial, cache_of, figures_of, measure_people
+from miniature.evidence.results import Results, key_of
 from miniature.recipes.cards import machine
-from miniature.steering import DETECTION_PX, shipped_steered_painter
+from miniature.steering import DETECTION_PX, shipped_steered_generator
 from miniature.weights_folder import ADAPTER, FACES, WEIGHTS
 from withanyone_core.digest import file_sha256
 from withanyone_core.faces.analysis import load_face_analysis
@@ -33,7 +33,7 @@ from withanyone_core.metrics.judges import load_judge
 
 HERE = Path(__file__).resolve().parent
 OUT, SCRATCH = HERE / "TOKENS.md", HERE / "scratch" / "own_tokens"
-PEOPLE, PHOTOS, PICTURES, STEPS = 24, 8, 8, 150
+PEOPLE, PHOTOS, IMAGES, STEPS = 24, 8, 8, 150
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,17 +54,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     adapter = options.adapter or options.weights / ADAPTER
-    painter = shipped_steered_painter(options.weights, adapter)
-    asked = {name: getattr(options, name) for name in ("photos", "pictures", "steps", "bf16")}
+    generator = shipped_steered_generator(options.weights, adapter)
+    asked = {name: getattr(options, name) for name in ("photos", "images", "steps", "bf16")}
     key = key_of(options.weights, asked | {"adapter": file_sha256(adapter), "changes": options.changes})
     trial = Trial(
         options.weights, adapter, options.scratch / key, people=options.people, changes=tuple(options.changes), **asked
     )
     analysis = load_face_analysis(options.weights / FACES, det_size=DETECTION_PX)
-    eyes = Eyes(painter, analysis, load_judge(options.weights / JUDGE))
-    ledger = Ledger(options.scratch, key)
-    measure_people(trial, eyes, cache_of(trial), ledger)
-    people = [ledger.lines(CHAPTER)[number] for number in range(options.people)]
+    eyes = Eyes(generator, analysis, load_judge(options.weights / JUDGE))
+    results = Results(options.scratch, key)
+    measure_people(trial, eyes, cache_of(trial), results)
+    people = [results.rows(SECTION)[number] for number in range(options.people)]
     figures = figures_of(people)
     written = options.out.with_name(f"{options.out.name}.part")
     written.write_text(report(figures, people, trial), encoding="utf-8")
@@ -93,11 +93,11 @@ def report(figures: Sequence[Figure], people: Sequence[dict[str, Any]], trial: T
     return f"""# What a person's own tokens bring
 
 Measured by `python miniature/own_tokens.py` on {date.today().isoformat()}, {machine()}, on {trial.people} people whom
-no model was trained on. Each was learnt from {trial.photos} photos at most in {trial.steps} steps, the adapter staying
+no model was trained on. Each was learned from {trial.photos} photos at most in {trial.steps} steps, the adapter staying
 as it is. Before: an identity made from the same photos, their face vectors combined by mean, which is also what the
-tokens start from. Both were then painted in the same {trial.pictures} scenes from the same noise, half of them beside
-somebody without own tokens. The judge is a recogniser that no training saw. Sim(GT) is the likeness with the person as
-the scene's renderer draws them; Sim(Ref) and copy-paste are against each of the photos learnt from, in the mean.
+tokens start from. Both were then generated in the same {trial.images} scenes from the same noise, half of them beside
+somebody without own tokens. The judge is a recognizer that no training saw. Sim(GT) is the likeness with the person as
+the scene's renderer draws them; Sim(Ref) and copy-paste are against each of the photos learned from, in the mean.
 Intervals are over people.
 
 {table(figures)}
@@ -121,15 +121,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("changes", nargs="*", metavar="key=value", help="settings of finetune.py, such as optim.lr=3e-3")
-    add("--people", type=int, default=PEOPLE, metavar="N", help="whose tokens are learnt (default: %(default)s)")
+    add("--people", type=int, default=PEOPLE, metavar="N", help="whose tokens are learned (default: %(default)s)")
     add("--photos", type=int, default=PHOTOS, metavar="N", help="of each (default: %(default)s)")
     add("--steps", type=int, default=STEPS, metavar="N", help="of each training (default: %(default)s)")
-    add("--pictures", type=int, default=PICTURES, metavar="N", help="painted of each (default: %(default)s)")
+    add("--images", type=int, default=IMAGES, metavar="N", help="generated of each (default: %(default)s)")
     add("--weights", type=Path, default=WEIGHTS, metavar="DIR", help="folder of weights")
     add("--adapter", type=Path, metavar="FILE", help="another adapter than the weights' own")
     add("--out", type=Path, default=OUT, metavar="FILE", help="the report (default: %(default)s)")
     add("--scratch", type=Path, default=SCRATCH, metavar="DIR", help="photos, runs and results (default: %(default)s)")
-    add("--fp32", dest="bf16", action="store_false", help="paint in float32, for processors without bfloat16")
+    add("--fp32", dest="bf16", action="store_false", help="generate in float32, for processors without bfloat16")
     add("--threads", type=int, metavar="N", help="of torch")
     return parser
 

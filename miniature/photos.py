@@ -9,7 +9,7 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from miniature.recipes.photos import PhotoSet, write_photos
-from miniature.recipes.scenes import SIZE_PX
+from miniature.world.scene import SIDE_PX
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,8 +41,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--first", type=int, default=200_000, metavar="INDEX", help="first person; 1000000 and above are for evidence")
     add("--identities", type=int, default=40, metavar="N", help="people (default: %(default)s)")
     add("--portraits", type=int, default=6, metavar="N", help="portraits of each (default: %(default)s)")
-    add("--groups", type=int, default=60, metavar="N", help="pictures of two to four of them (default: %(default)s)")
-    add("--size", type=int, default=SIZE_PX, metavar="PX", help="side of a picture (default: %(default)s)")
+    add("--groups", type=int, default=60, metavar="N", help="images of two to four of them (default: %(default)s)")
+    add("--size", type=int, default=SIDE_PX, metavar="PX", help="side of an image (default: %(default)s)")
     add("--seed", type=int, default=0, help="of looks and scenes (default: %(default)s)")
     add("--workers", type=int, metavar="N", help="processes (default: one a core)")
     return parser

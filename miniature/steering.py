@@ -23,13 +23,13 @@ from withanyone_core.injection.diffusers import AdapterSocket, PlacedPeople
 from withanyone_core.injection.placing import placed_identities
 from withanyone_core.layout import Region
 
-from .generation import GUIDANCE, STEPS, Painter, noise, shipped_painter
-from .recipes.scenes import SIZE_PX
-from .recipes.siglip import SIDE_PX, TOWER, config
+from .generation import GUIDANCE, STEPS, ImageGenerator, noise, shipped_generator
+from .recipes.siglip import SIDE_PX as SIGLIP_PX
+from .recipes.siglip import TOWER, config
 from .weights_folder import ADAPTER, FACES, SIGLIP, WEIGHTS
 from .world.person import person_of
 from .world.renderer import render
-from .world.scene import draw_portrait
+from .world.scene import SIDE_PX, draw_portrait
 
 AT_ONCE = 32
 RESEMBLANCE = 0.5  # where Apply WithAnyone's slider stands when the node is new
@@ -41,7 +41,7 @@ Encoder = Callable[[np.ndarray], Tensor]  # a face crop uint8 [H, W, 3] to patch
 
 @dataclass(frozen=True, eq=False)
 class Wanted:
-    """A picture to paint: who stands where. `regions` holds a place for each of the people, in their order."""
+    """An image to generate: who stands where. `regions` holds a place for each of the people, in their order."""
 
     caption: str
     seed: int
@@ -54,51 +54,52 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class SteeredPainter:
-    """The shipped picture model with an adapter beside it: its network, and the file that it came from."""
+class SteeredGenerator:
+    """The shipped base model with an adapter beside it: its network, and the file that it came from."""
 
-    painter: Painter
+    generator: ImageGenerator
     adapter: AdapterNetwork
     file: AdapterFile
 
-    def paint(
+    def generate(
         self,
         pictures: Sequence[Wanted],
         resemblance: float = RESEMBLANCE,
         weights: Mapping[Branch, float] | None = None,
         steps: int = STEPS,
         guidance: float = GUIDANCE,
-        what: str = "painting",
+        what: str = "generating",
     ) -> np.ndarray:
-        """The pictures, uint8 RGB [pictures, 160, 160, 3]; each depends on nothing but its own wishes.
+        """The pictures, uint8 RGB [pictures, SIDE_PX, SIDE_PX, 3]; each depends on nothing but its own wishes.
 
         resemblance  what Apply WithAnyone's slider would say, from 0 (arc alone) to 1 (sig alone)
-        weights      of the branches, in place of the slider; with 0 for all of them the picture model paints alone
+        weights      of the branches, in place of the slider; with 0 for all of them the base model is alone
         what         shown beside the bar
         """
         if weights is None:
             weights = branch_weights(self.adapter.shapes, resemblance)
         starts = tqdm(range(0, len(pictures), AT_ONCE), desc=what, disable=None)
-        painted = [self._painted(pictures[at : at + AT_ONCE], weights, steps, guidance) for at in starts]
-        return np.concatenate([np.zeros((0, SIZE_PX, SIZE_PX, 3), np.uint8), *painted])
+        made = [self._generated(pictures[at : at + AT_ONCE], weights, steps, guidance) for at in starts]
+        return np.concatenate([np.zeros((0, SIDE_PX, SIDE_PX, 3), np.uint8), *made])
 
     @torch.inference_mode()
-    def _painted(
+    def _generated(
         self, pictures: Sequence[Wanted], weights: Mapping[Branch, float], steps: int, guidance: float
     ) -> np.ndarray:
         latents = torch.cat([noise(1, picture.seed) for picture in pictures])
         steered = any(picture.people for picture in pictures) and any(weights.values())
-        socket = AdapterSocket(self.painter.model.flux, self.adapter, weights)
+        socket = AdapterSocket(self.generator.model.flux, self.adapter, weights)
         try:
-            with socket.placed(self._placed(pictures, socket.weights) if steered else None):
-                return self.painter.painted_from(latents, [picture.caption for picture in pictures], steps, guidance)
+            people = self._placed(pictures, socket.weights) if steered else None
+            captions = [picture.caption for picture in pictures]
+            return self.generator.from_noise(latents, captions, steps, guidance, lambda: socket.placed(people))
         finally:
             socket.remove()
 
     def _placed(self, pictures: Sequence[Wanted], branches: Collection[Branch]) -> PlacedPeople:
         people = [picture.people for picture in pictures]
         return placed_identities(
-            people, [picture.regions for picture in pictures], SIZE_PX, SIZE_PX, self.file, branches
+            people, [picture.regions for picture in pictures], SIDE_PX, SIDE_PX, self.file, branches
         )
 
 
@@ -120,16 +121,16 @@ class PhotoReader:
 
 
 def portrait(number: int, series: int, photo: int, side_px: int = PHOTO_PX) -> np.ndarray:
-    """A photo of person `number`, uint8 RGB [side, side, 3], in a mood, pose and light of its own."""
+    """A photo of person `number`, uint8 RGB [side, side, 3], in an expression, pose and light of its own."""
     rng = np.random.default_rng([series, photo, number])
     return render(draw_portrait(rng, person_of(number)), side_px, side_px).pixels
 
 
-def shipped_steered_painter(folder: Path = WEIGHTS, adapter: Path | None = None) -> SteeredPainter:
-    """The painter of a folder of weights with the adapter in it, or with another adapter's file."""
+def shipped_steered_generator(folder: Path = WEIGHTS, adapter: Path | None = None) -> SteeredGenerator:
+    """The generator of a folder of weights with the adapter in it, or with another adapter's file."""
     file = inspect_adapter(folder / ADAPTER if adapter is None else adapter)
     network = AdapterNetwork.load(file, dtype=torch.float32).eval().requires_grad_(False)
-    return SteeredPainter(shipped_painter(folder), network, file)
+    return SteeredGenerator(shipped_generator(folder), network, file)
 
 
 def shipped_photo_reader(folder: Path = WEIGHTS) -> PhotoReader:
@@ -146,6 +147,6 @@ def shipped_siglip(folder: Path = WEIGHTS) -> Encoder:
 
     @torch.inference_mode()
     def encode(crop: np.ndarray) -> Tensor:
-        return tower(pixel_values=pixel_values(crop, SIDE_PX)).last_hidden_state[0]
+        return tower(pixel_values=pixel_values(crop, SIGLIP_PX)).last_hidden_state[0]
 
     return encode

@@ -1,9 +1,13 @@
-"""`python miniature/train.py NAME` renders, trains and exports one model of the miniature world, with its card."""
+"""`python miniature/train.py NAME` renders, trains and exports one model of the miniature world, with its card.
+
+`all` makes one after the other, each from what those before it have learned; the adapter is train_adapter.py's.
+"""
 
 import argparse
 import importlib
 import logging
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,19 +17,23 @@ if not __package__:
 import torch
 
 from miniature.recipes.cards import make_card, write_card
-from miniature.recipes.training import Recipe, load_state, new_run, train
+from miniature.recipes.training import Recipe, Run, load_state, new_run, train
 
 HERE = Path(__file__).resolve().parent
-# Each module holds a RECIPE. Named and not imported: what one recipe needs, another does not.
+UNFINISHED = 3  # the exit status where --minutes were up
+ALL = "all"
+# In the order in which they need each other. Each module holds a RECIPE; named and not imported, for what one recipe
+# needs, another does not.
 RECIPES = {
+    "text": "miniature.recipes.text",
+    "recognizer": "miniature.recipes.recognizer",
     "detector": "miniature.recipes.detector",
-    "recogniser": "miniature.recipes.recogniser",
     "judge": "miniature.recipes.judge",
     "siglip": "miniature.recipes.siglip",
     "classifiers": "miniature.recipes.classifiers",
     "autoencoder": "miniature.recipes.autoencoder",
+    "base_model": "miniature.recipes.base_model",
     "decoder": "miniature.recipes.decoder",
-    "picture_model": "miniature.recipes.picture_model",
 }
 
 
@@ -38,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     try:
-        return _make(options)
+        return _make_all(options) if options.name == ALL else _make(options, options.name, options.minutes)
     except (ValueError, RuntimeError, OSError) as error:
         sys.stderr.write(f"train: {error}\n")
         return 2
@@ -52,23 +60,45 @@ def recipe_of(name: str) -> Recipe:
     return importlib.import_module(RECIPES[name]).RECIPE
 
 
-def _make(options: argparse.Namespace) -> int:
+def _make_all(options: argparse.Namespace) -> int:
+    """Every model, as far as `--minutes` reach; with `--resume` those that were finished are passed over."""
+    started = time.monotonic()
+    for name in RECIPES:
+        left = None if options.minutes is None else options.minutes - (time.monotonic() - started) / 60
+        if left is not None and left <= 0:
+            return UNFINISHED
+        code = _make(options, name, left)
+        if code:
+            return code
+    return 0
+
+
+def _make(options: argparse.Namespace, name: str, minutes: float | None) -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
-    recipe = recipe_of(options.name)
+    recipe = recipe_of(name)
     state = options.scratch / f"{recipe.name}.state.safetensors"
     run = new_run(recipe, options.seed, options.steps)
-    if options.resume:
+    # Of all models only one was interrupted: those after it have no state yet, and begin.
+    if options.resume and (options.name != ALL or state.is_file()):
         load_state(run, state)
         run.steps = options.steps or run.steps
+    if run.step < run.steps or options.name != ALL:
+        _train(options, name, recipe, run, state, minutes)
+    return 0 if run.step >= run.steps else UNFINISHED
+
+
+def _train(
+    options: argparse.Namespace, name: str, recipe: Recipe, run: Run, state: Path, minutes: float | None
+) -> None:
+    """Trains, exports and writes the card."""
     batches = recipe.batches(options.scratch, run.seed)
-    train(recipe, run, batches, state, options.minutes)
+    train(recipe, run, batches, state, minutes)
     options.out.mkdir(parents=True, exist_ok=True)
     files = recipe.export(run.average if recipe.average else run.module, options.out)
-    source = f"{RECIPES[options.name].replace('.', '/')}.py"
+    source = f"{RECIPES[name].replace('.', '/')}.py"
     card = make_card(recipe.name, files, options.out, source, run, batches.seconds)
     sys.stdout.write(f"{write_card(card, options.out)}: step {run.step} of {run.steps}, loss {run.loss:.4f}\n")
-    return 0 if run.step >= run.steps else 3
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -77,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Makes one model of the miniature world. Uses CUDA where there is a device. Downloads nothing.",
     )
     add = parser.add_argument
-    add("name", nargs="?", choices=list(RECIPES), metavar="NAME", help=", ".join(RECIPES))
+    add("name", nargs="?", choices=[ALL, *RECIPES], metavar="NAME", help=", ".join([ALL, *RECIPES]))
     add("--out", type=Path, default=HERE / "weights", metavar="DIR", help="folder for weights and card")
     add("--scratch", type=Path, default=HERE / "scratch", metavar="DIR", help="folder for rendered pictures and states")
     add("--steps", type=_positive, metavar="N", help="steps in all (default: the recipe's)")

@@ -1,7 +1,8 @@
 """`python miniature/train_adapter.py` makes the miniature's adapter with the commands that users train their own with.
 
 Photos of its people are rendered and prepared by training/prepare.py, each branch is trained alone by
-training/finetune.py, and both become one file with a card. Each part goes on where it stopped.
+training/finetune.py on the frozen base model, from what learned together with it, and both become one file with a card.
+Each part resumes where it stopped.
 """
 
 import argparse
@@ -23,22 +24,25 @@ from safetensors.torch import save_file
 
 from miniature.recipes.cards import ModelCard, digest_of, machine, write_card
 from miniature.recipes.photos import PhotoSet, write_photos
-from miniature.weights_folder import ADAPTER, WEIGHTS
+from miniature.weights_folder import ADAPTER, JOINT_ADAPTER, WEIGHTS
+from miniature.world.scene import SIDE_PX, SPOTS
 from training import finetune, prepare
 from withanyone_core.adapter.branches import merge
 from withanyone_core.adapter.checkpoint import inspect_adapter
+from withanyone_core.adapter.places import places_header
 from withanyone_core.adapter.shape import Branch
+from withanyone_core.layout import Box
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = ROOT / "training/recipes"
 PREPARING, TRAINING = RECIPES / "prepare_miniature.yaml", RECIPES / "miniature.yaml"
-PHOTOS = PhotoSet(first=200_000, identities=1_600, portraits=3, groups=4_200)
+PHOTOS = PhotoSet(first=200_000, identities=400, portraits=3, groups=900)
 # Nobody is held out: the evidence is measured on people whom the world has besides.
 PREPARED_WITH = ("crops=1", "held_out=0", "unclear_folders=leave_out")
 
 
 @dataclass(frozen=True)
-class Series:
+class RunMetrics:
     """What a run's metrics say: its steps, the seconds they took and the mean loss of the last hundred."""
 
     steps: int
@@ -47,10 +51,16 @@ class Series:
 
 
 def make(
-    scratch: Path, out: Path, changes: Sequence[str] = (), photos: PhotoSet = PHOTOS, workers: int | None = None
+    scratch: Path,
+    out: Path,
+    start: Path,
+    changes: Sequence[str] = (),
+    photos: PhotoSet = PHOTOS,
+    workers: int | None = None,
 ) -> Path:
     """Everything from photos to the card; the adapter's path.
 
+    start    the adapter that both branches start from
     changes  settings of training, KEY=VALUE
     workers  processes that render; default: one a core
 
@@ -59,16 +69,17 @@ def make(
     folder, cache = scratch / "photos", scratch / "cache"
     write_photos(photos, folder, workers)
     _ended("prepare.py", prepare.main([str(PREPARING), f"data={folder}", f"cache={cache}", *PREPARED_WITH]))
-    runs = {branch: scratch / f"adapter_{branch.value}" for branch in (Branch.ARC, Branch.SIG)}
-    for branch, run in runs.items():
-        own = [f"data.cache={cache}", f"adapter.branch={branch.value}", f"out={run}", *changes]
-        _ended("finetune.py", finetune.main([str(TRAINING), *own]))
-    return _joined(list(runs.values()), out)
+    runs = []
+    for branch in (Branch.ARC, Branch.SIG):
+        runs.append(scratch / f"adapter_{branch.value}")
+        own = [f"adapter.branch={branch.value}", f"adapter.init={start}", f"data.cache={cache}", f"out={runs[-1]}"]
+        _ended("finetune.py", finetune.main([str(TRAINING), *own, *changes]))
+    return _joined(runs, out)
 
 
 def _ended(command: str, code: int) -> None:
     if code:
-        raise RuntimeError(f"{command} ended with {code}. Start this command again: it goes on from there.")
+        raise RuntimeError(f"{command} ended with {code}. Start this command again: it resumes there.")
 
 
 def _joined(runs: Sequence[Path], out: Path) -> Path:
@@ -79,33 +90,34 @@ def _joined(runs: Sequence[Path], out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     with safe_open(files[0].path, framework="pt") as reader:
         header = reader.metadata()  # of the arc branch: whose face vectors it knows, and how it was made
-    save_file(tensors, part, header)
+    places = [Box.from_px(*spot.box_px, SIDE_PX, SIDE_PX) for spot in SPOTS]
+    save_file(tensors, part, header | places_header(places, SIDE_PX, SIDE_PX))
     os.replace(part, path)
-    write_card(_card(path, out, [_series(run / "metrics.csv") for run in runs]), out)
+    write_card(_card(path, out, [_metrics(run / "metrics.csv") for run in runs]), out)
     return path
 
 
-def _card(path: Path, out: Path, series: Sequence[Series]) -> ModelCard:
+def _card(path: Path, out: Path, runs: Sequence[RunMetrics]) -> ModelCard:
     return ModelCard(
         name="adapter",
         files={path.relative_to(out).as_posix(): digest_of(path)},
         recipe=TRAINING.relative_to(ROOT).as_posix(),
         seed=42,
-        steps=sum(each.steps for each in series),
-        seconds=round(sum(each.seconds for each in series), 1),
+        steps=sum(each.steps for each in runs),
+        seconds=round(sum(each.seconds for each in runs), 1),
         rendering_seconds=0.0,
-        loss=round(series[0].loss, 6),
+        loss=round(runs[0].loss, 6),
         machine=machine(),
         torch=torch.__version__,
         date=date.today().isoformat(),
     )
 
 
-def _series(path: Path) -> Series:
+def _metrics(path: Path) -> RunMetrics:
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     losses = [float(row["loss"]) for row in rows[-100:]]
-    return Series(
+    return RunMetrics(
         int(rows[-1]["step"]), math.fsum(float(row["s_per_step"]) for row in rows), math.fsum(losses) / len(losses)
     )
 
@@ -116,7 +128,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.threads:
             torch.set_num_threads(options.threads)
-        sys.stdout.write(f"{make(options.scratch, options.out, options.changes)}\n")
+        photos = PhotoSet(PHOTOS.first, options.identities, options.portraits, options.groups)
+        sys.stdout.write(f"{make(options.scratch, options.out, options.start, options.changes, photos)}\n")
     except (ValueError, RuntimeError, OSError) as error:
         sys.stderr.write(f"train_adapter: {error}\n")
         return 2
@@ -131,6 +144,10 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("changes", nargs="*", metavar="KEY=VALUE", help="settings of finetune.py, such as optim.steps=4000")
     add("--out", type=Path, default=WEIGHTS, metavar="DIR", help="folder for the adapter and its card")
+    add("--start", type=Path, default=WEIGHTS / JOINT_ADAPTER, metavar="FILE", help="what both branches start from")
+    add("--identities", type=int, default=PHOTOS.identities, metavar="N", help="people (default: %(default)s)")
+    add("--portraits", type=int, default=PHOTOS.portraits, metavar="N", help="of each (default: %(default)s)")
+    add("--groups", type=int, default=PHOTOS.groups, metavar="N", help="of two to four people (default: %(default)s)")
     add("--scratch", type=Path, default=WEIGHTS.parent / "scratch", metavar="DIR", help="folder for photos and runs")
     add("--threads", type=int, metavar="N", help="of torch (default: as many as there are cores)")
     return parser

@@ -13,6 +13,7 @@ T5_WORDS, CLIP_WORDS = "t5_tokenizer", "clip_tokenizer"
 FACES = "faces"
 SIGLIP = "siglip.safetensors"
 ADAPTER = "adapter.safetensors"
+JOINT_ADAPTER = "joint_adapter.safetensors"
 
 
 def shipped(name: str) -> Path:

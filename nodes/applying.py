@@ -3,6 +3,7 @@
 import comfy.model_patcher
 from comfy_api.latest import io
 
+from ..withanyone_core.adapter.places import warn_of_unknown_places
 from ..withanyone_core.adapter.strength import FROM_SLIDER, branch_weights
 from ..withanyone_core.injection.comfyui.injection import Settings
 from ..withanyone_core.injection.comfyui.parts import ComfyAdapter
@@ -97,6 +98,7 @@ class ApplyWithAnyone(io.ComfyNode):
             Curve(first_factor, last_factor, curve),
             unconditional=apply_to == BOTH,
         )
+        warn_of_unknown_places(faces, adapter.file)
         return io.NodeOutput(apply_adapter(model, adapter, faces, settings))
 
 

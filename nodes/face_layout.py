@@ -13,7 +13,7 @@ from comfy_api.latest import io
 from ..withanyone_core.drawn_boxes import boxes_from_json, boxes_to_json
 from ..withanyone_core.faces.photo import pictures
 from ..withanyone_core.layout import CELL_PX, Layout, floor_to_tokens
-from ..withanyone_core.presets import row_layout
+from ..withanyone_core.presets import known_places, row_layout
 from . import sockets
 from .images import shown_small
 from .layout_sources import canvas_side, first_picture
@@ -82,6 +82,7 @@ def _boxes() -> io.String.Input:
     )
     # ComfyUI 0.3.75 takes these for every input but not in the constructor of this one.
     entry.extra_dict |= {"widgetType": WIDGET, "cell_px": CELL_PX, "smallest_cells": SMALLEST_CELLS}
+    entry.extra_dict |= {"places": known_places()}
     return entry
 
 

@@ -29,7 +29,7 @@ class MiniatureFlux(io.ComfyNode):
             node_id="WithAnyoneMiniatureFlux",
             display_name="Miniature FLUX",
             category=CATEGORY,
-            description="The small picture model that comes with the pack, in FLUX.1's place. Draws 160 x 160 pixels.",
+            description="The small base model that comes with the pack, in FLUX.1's place. Generates 176 x 176 pixels.",
             inputs=[],
             outputs=[io.Model.Output(display_name="model")],
         )
@@ -50,7 +50,7 @@ class MiniatureCLIP(io.ComfyNode):
             node_id="WithAnyoneMiniatureCLIP",
             display_name="Miniature CLIP",
             category=CATEGORY,
-            description="The small readers of prompts that come with the pack, in the place of T5 and CLIP. They know "
+            description="The small text encoders that come with the pack, in the place of T5 and CLIP. They know "
             "the few dozen words of the miniature world.",
             inputs=[],
             outputs=[io.Clip.Output(display_name="clip")],
@@ -72,7 +72,7 @@ class MiniatureVAE(io.ComfyNode):
             node_id="WithAnyoneMiniatureVAE",
             display_name="Miniature VAE",
             category=CATEGORY,
-            description="The small picture coder that comes with the pack, in the place of FLUX.1's VAE.",
+            description="The small VAE that comes with the pack, with 8 latent channels, in the place of FLUX.1's.",
             inputs=[],
             outputs=[io.Vae.Output(display_name="vae")],
         )
@@ -94,7 +94,7 @@ class MiniatureAdapter(io.ComfyNode):
             display_name="Miniature Adapter",
             category=CATEGORY,
             description="The small adapter that comes with the pack and puts drawn people into the miniature's "
-            "pictures, in the place of WithAnyone's.",
+            "images, in the place of WithAnyone's.",
             inputs=[],
             outputs=[sockets.Adapter.Output(display_name="adapter")],
         )
@@ -115,7 +115,7 @@ class MiniatureFaceAnalysis(io.ComfyNode):
             node_id="WithAnyoneMiniatureFaceAnalysis",
             display_name="Miniature Face Analysis",
             category=CATEGORY,
-            description="The small face detector and recogniser that come with the pack, for drawn faces only.",
+            description="The small face detector and recognizer that come with the pack, for drawn faces only.",
             inputs=[],
             outputs=[sockets.FaceAnalysis.Output(display_name="face_analysis")],
         )
@@ -157,7 +157,8 @@ class MiniaturePhotos(io.ComfyNode):
             node_id="WithAnyoneMiniaturePhotos",
             display_name="Miniature Photos",
             category=CATEGORY,
-            description="Draws photos of a person of the miniature world, each in another mood, pose and light.",
+            description="Draws photos of a person of the miniature world, each with another expression, pose and "
+            "light.",
             inputs=[
                 io.Int.Input(
                     "person",
@@ -165,7 +166,7 @@ class MiniaturePhotos(io.ComfyNode):
                     min=0,
                     max=MOST_PEOPLE - 1,
                     tooltip="Who. The same number is always the same person; those below 1000000 are the ones the "
-                    "miniature models learnt from.",
+                    "miniature models were trained on.",
                 ),
                 io.Int.Input("photos", default=1, min=1, max=64, tooltip="How many photos of this person to draw."),
                 io.Int.Input(

@@ -1,5 +1,6 @@
 """The miniature's shipped models inside ComfyUI's own classes, at their small sizes."""
 
+import comfy.latent_formats
 import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
@@ -18,12 +19,31 @@ from ..miniature import weights_folder as files
 from ..miniature.models import autoencoder, backbone, text
 
 
-def picture_model() -> comfy.model_patcher.ModelPatcher:
-    """ComfyUI's Flux with the shipped weights."""
+class MiniatureLatent(comfy.latent_formats.LatentFormat):
+    """How a sampler sees latents: as the VAE gives them, for its encoder standardizes them itself."""
+
+    scale_factor = autoencoder.SCALE
+    latent_channels = autoencoder.LATENT_CHANNELS
+
+
+class MiniatureFluxConfig(comfy.supported_models.Flux):
+    """ComfyUI's configuration of FLUX.1 with latents of the miniature, which empty ones are made to fit too."""
+
+    latent_format = MiniatureLatent
+
+
+def flux_config() -> MiniatureFluxConfig:
+    """The shapes of the base model, without those that this version of ComfyUI knows nothing of."""
     fields = backbone.comfyui_parameters()
     known = {name: value for name, value in fields.items() if name in FluxParams.__dataclass_fields__}
-    config = comfy.supported_models.Flux({"image_model": "flux", **known})
+    config = MiniatureFluxConfig({"image_model": "flux", **known})
     config.set_inference_dtype(torch.float32, None)
+    return config
+
+
+def picture_model() -> comfy.model_patcher.ModelPatcher:
+    """ComfyUI's Flux with the shipped weights."""
+    config = flux_config()
     model = comfy.model_base.Flux(config, device=torch.device("cpu"))
     weights = comfy.utils.load_torch_file(str(files.shipped(files.FLUX)))
     model.diffusion_model.load_state_dict(config.process_unet_state_dict(weights))
@@ -40,7 +60,7 @@ def picture_coder() -> comfy.sd.VAE:
     weights = comfy.utils.load_torch_file(str(files.shipped(files.CODER)))
     identity = torch.eye(autoencoder.LATENT_CHANNELS)[:, :, None, None]
     both = torch.block_diag(*[torch.eye(autoencoder.LATENT_CHANNELS)] * 2)[:, :, None, None]
-    # A size of one's own is possible only for the class with two more 1x1 layers, which FLUX.1's coder has not.
+    # A size of one's own is possible only for the class with two more 1x1 layers, which FLUX.1's VAE has not.
     weights |= {"quant_conv.weight": both, "quant_conv.bias": torch.zeros(len(both))}
     weights |= {"post_quant_conv.weight": identity, "post_quant_conv.bias": torch.zeros(len(identity))}
     size = {"ddconfig": autoencoder.comfyui_parameters(), "embed_dim": autoencoder.LATENT_CHANNELS}
@@ -53,7 +73,7 @@ def picture_coder() -> comfy.sd.VAE:
 
 
 def caption_readers() -> comfy.sd.CLIP:
-    """ComfyUI's CLIP with the two shipped readers, as its loader makes it of FLUX.1's."""
+    """ComfyUI's CLIP with the two shipped text encoders, as its loader makes it of FLUX.1's."""
     target = comfy.supported_models_base.ClipTarget(CaptionTokenizer, CaptionReaders)
     readers = comfy.sd.CLIP(target, parameters=0, model_options={"dtype": torch.float32})
     for name in (files.CLIP, files.T5):
@@ -64,7 +84,7 @@ def caption_readers() -> comfy.sd.CLIP:
 
 
 class CaptionTokenizer(FluxTokenizer):
-    """Both readers' tokens of a caption, a word each."""
+    """Both text encoders' tokens of a caption, a word each."""
 
     def __init__(self, embedding_directory: str | None = None, tokenizer_data: dict | None = None) -> None:
         shared = {"embedding_directory": embedding_directory, "tokenizer_class": PreTrainedTokenizerFast}
@@ -89,7 +109,7 @@ class CaptionTokenizer(FluxTokenizer):
 
 
 class CaptionReaders(FluxClipModel):
-    """ComfyUI's pair of readers at small size. What the base class does besides building larger ones is kept."""
+    """ComfyUI's pair of text encoders at small size. What the base class does besides building larger ones is kept."""
 
     def __init__(
         self, device: str = "cpu", dtype: torch.dtype | None = None, model_options: dict | None = None

@@ -10,11 +10,13 @@ import torch
 from safetensors.torch import save_file
 from withanyone_pack.tests.adapter.random_adapter import ARC, SIG, random_adapter, random_tensors
 from withanyone_pack.withanyone_core.adapter.checkpoint import expected_keys
+from withanyone_pack.withanyone_core.adapter.places import places_header
 from withanyone_pack.withanyone_core.adapter.shape import BranchShape
 from withanyone_pack.withanyone_core.check.__main__ import main
 from withanyone_pack.withanyone_core.digest import file_sha256
 from withanyone_pack.withanyone_core.identity import Identity
 from withanyone_pack.withanyone_core.identity_file import save_identity
+from withanyone_pack.withanyone_core.layout import Box
 from withanyone_pack.withanyone_core.published import FACE_PACK_SHA256, published_name
 
 BYTES = {"F32": 4, "BF16": 2, "F16": 2, "F8_E4M3": 1, "U8": 1}
@@ -98,6 +100,17 @@ def test_the_released_dual_adapter_would_be_recognised_with_its_dead_tensors(tmp
     assert finding["header"] == merged
     assert finding["tensors"] == 816 + 2
     assert finding["parameters"] == 2_781_573_120 + 12288 * 769
+
+
+def test_the_places_an_adapter_was_trained_on_are_named(capsys, tmp_path):
+    header = places_header([Box(0.0, 0.25, 0.5, 0.75)], 160, 160)
+    save_file(random_tensors(), tmp_path / "few.safetensors", metadata=header)
+    facts = one(capsys, tmp_path / "few.safetensors")["facts"]
+    assert facts["the places it was trained on, in pixels of 160 x 160"] == ["0, 40, 80, 120"]
+    unreadable = header | {"withanyone.places": "nowhere"}
+    save_file(random_tensors(), tmp_path / "few.safetensors", metadata=unreadable)
+    finding = one(capsys, tmp_path / "few.safetensors", status=1)
+    assert "withanyone.places in its header cannot be read" in finding["wrong"][0]
 
 
 def test_a_released_face_editing_adapter_would_be_recognised(tmp_path, capsys):

@@ -6,9 +6,18 @@ import random
 from fractions import Fraction
 
 import pytest
+from withanyone_pack.miniature.world import LAYOUTS, SIDE_PX, SPOTS
 from withanyone_pack.tests.pack import ROOT
 from withanyone_pack.withanyone_core.cells import box_cells
-from withanyone_pack.withanyone_core.presets import PRESETS, even_row, letterbox, preset_layout
+from withanyone_pack.withanyone_core.presets import (
+    PLACES,
+    PRESETS,
+    even_row,
+    known_places,
+    letterbox,
+    preset_layout,
+    row_layout,
+)
 
 HELPERS = json.loads((ROOT / "tests/golden/inference/e_bbox_helpers.json").read_text(encoding="utf-8"))
 
@@ -123,3 +132,30 @@ def test_a_row_that_fits_whole_cells_is_the_same_as_computed_by_hand():
                 int((number + Fraction(1, 2)) * share - Fraction(wide, 2) + Fraction(1, 2)) for number in range(people)
             ]
             assert [(x1 // 16, (x2 - x1) // 16) for x1, _, x2, _ in boxes] == [(left, wide) for left in lefts]
+
+
+def test_the_miniatures_canvas_has_its_spots_for_presets():
+    spots = {
+        people: tuple(tuple(spot.box_px for spot in layout) for layout in layouts)
+        for people, layouts in LAYOUTS.items()
+    }
+    assert {(SIDE_PX, SIDE_PX): spots} == PLACES
+    boxes = known_places()[f"{SIDE_PX}x{SIDE_PX}"]
+    assert {tuple(round(edge * SIDE_PX) for edge in box) for box in boxes} == {spot.box_px for spot in SPOTS}
+    assert len(boxes) == len(SPOTS)
+
+
+@pytest.mark.parametrize("people", [1, 2, 3, 4])
+def test_every_preset_and_row_of_a_canvas_of_known_places_is_one_of_them(people):
+    known = PLACES[SIDE_PX, SIDE_PX][people]
+    layouts = [preset_layout(people, SIDE_PX, SIDE_PX, seed) for seed in range(20)]
+    places = {tuple(box.to_px(SIDE_PX, SIDE_PX) for box in layout.boxes) for layout in layouts}
+    assert places == set(known)
+    row = row_layout(people, SIDE_PX, SIDE_PX)
+    assert tuple(box.to_px(SIDE_PX, SIDE_PX) for box in row.boxes) == known[0]
+    others = preset_layout(people, SIDE_PX, SIDE_PX + 16)
+    assert tuple(box.to_px(SIDE_PX, SIDE_PX + 16) for box in others.boxes) not in known
+
+
+def test_more_people_than_a_canvas_knows_places_for_stand_in_a_row():
+    assert len(preset_layout(5, SIDE_PX, SIDE_PX).boxes) == 5

@@ -69,27 +69,59 @@ PRESETS: dict[int, tuple[tuple[BoxPx, ...], ...]] = {
     ),
 }
 
+# By the canvas that a model was trained on, the only places it knows. These are the miniature's: a copy of what
+# miniature/world/scene.py says, which nothing here imports; a test compares.
+_LEFT, _MIDDLE, _RIGHT = (0, 32, 80, 112), (48, 32, 128, 112), (96, 32, 176, 112)
+_UPPER_LEFT, _UPPER_MIDDLE, _UPPER_RIGHT = (0, 0, 80, 80), (48, 0, 128, 80), (80, 0, 160, 80)
+_LOWER_LEFT, _LOWER_RIGHT = (16, 96, 96, 176), (96, 96, 176, 176)
+PLACES: dict[tuple[int, int], dict[int, tuple[tuple[BoxPx, ...], ...]]] = {
+    (176, 176): {
+        1: ((_MIDDLE,), (_LEFT,), (_RIGHT,)),
+        2: ((_LEFT, _RIGHT),),
+        3: ((_UPPER_MIDDLE, _LOWER_LEFT, _LOWER_RIGHT),),
+        4: ((_UPPER_LEFT, _UPPER_RIGHT, _LOWER_LEFT, _LOWER_RIGHT),),
+    }
+}
+
 
 def preset_layout(people: int, width_px: int, height_px: int, seed: int = 0) -> Layout:
     """One of the presets for so many people, chosen by the seed alone; five and more stand in an even row.
 
-    ValueError for fewer than one person, or more than the canvas has columns of 16 pixels.
+    A canvas of PLACES has presets of its own. ValueError for fewer than one person, or more than the canvas has columns
+    of 16 pixels.
     """
     if people not in PRESETS:
         return row_layout(people, width_px, height_px)
+    if (width_px, height_px) in PLACES:
+        known = random.Random(seed).choice(PLACES[width_px, height_px][people])
+        return _layout(list(known), width_px, height_px)
     preset = random.Random(seed).choice(PRESETS[people])
     return _layout([letterbox(box, width_px, height_px) for box in preset], width_px, height_px)
 
 
 def row_layout(people: int, width_px: int, height_px: int) -> Layout:
-    """So many people in an even row. ValueError as for `preset_layout`."""
+    """So many people in an even row; on a canvas of PLACES in the first of those. ValueError as for `preset_layout`."""
     if people < 1:
         raise ValueError(f"A layout for {people} people was asked for; expected at least 1.")
+    known = PLACES.get((width_px, height_px), {}).get(people)
+    if known:
+        return _layout(list(known[0]), width_px, height_px)
     return _layout(even_row(people, width_px, height_px), width_px, height_px)
 
 
 def _layout(boxes_px: list[BoxPx], width_px: int, height_px: int) -> Layout:
     return Layout(tuple(Box.from_px(*box, width_px, height_px) for box in boxes_px), width_px, height_px)
+
+
+def known_places() -> dict[str, list[list[float]]]:
+    """Every box of each canvas of PLACES ("176x176") once, in fractions, as the browser snaps to them."""
+    return {
+        f"{width}x{height}": [
+            list(Box.from_px(*box, width, height).as_tuple())
+            for box in dict.fromkeys(box for layouts in by_people.values() for layout in layouts for box in layout)
+        ]
+        for (width, height), by_people in PLACES.items()
+    }
 
 
 def letterbox(box: BoxPx, width_px: int, height_px: int) -> BoxPx:

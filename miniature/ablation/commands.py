@@ -18,7 +18,7 @@ from ..weights_folder import FACES, FLUX, VAE
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ROOT / "training/recipes"
-RECOGNISER = "recogniser.onnx"
+RECOGNIZER = "recognizer.onnx"
 # Where files lie, and what changes a run's time and memory only.
 _OF_THE_MACHINE = {
     "out": True,
@@ -39,7 +39,7 @@ def model_changes(weights: Path, cache: Path) -> tuple[str, ...]:
     return (
         f"base.path={weights / FLUX}",
         f"base.vae={weights / VAE}",
-        f"id_loss.recogniser={weights / FACES / RECOGNISER}",
+        f"id_loss.recogniser={weights / FACES / RECOGNIZER}",
         f"data.cache={cache}",
     )
 

@@ -1,4 +1,4 @@
-"""Means over pictures and seeds with their 95 % intervals."""
+"""Means over images and seeds with their 95 % intervals."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import numpy as np
 
 RESAMPLES = 4_000
 OUTSIDE = (2.5, 97.5)
-Runs = Mapping[int, Sequence[float | None]]  # by seed a number a picture, None where there is none
+Runs = Mapping[int, Sequence[float | None]]  # by seed a number an image, None where there is none
 
 
 @dataclass(frozen=True)
@@ -25,16 +25,16 @@ class Estimate:
 
 
 def estimate(runs: Runs) -> Estimate | None:
-    """The mean over all runs and pictures; None where there is no number at all.
+    """The mean over all runs and images; None where there is no number at all.
 
-    Pictures and runs are both drawn anew: one picture is alike in all runs, and the pictures of one run are alike.
+    Images and runs are both drawn anew: one image is alike in all runs, and the images of one run are alike.
     """
     table = _table(runs, sorted(runs))
     return _estimate(_means(table, *_everything(table)), _means(table, *_draws(table)))
 
 
 def difference(first: Runs, second: Runs) -> Estimate | None:
-    """Mean of `second` less that of `first`, of the same pictures and the seeds that both have; None without any."""
+    """Mean of `second` less that of `first`, of the same images and the seeds that both have; None without any."""
     seeds = sorted(first.keys() & second.keys())
     if not seeds:
         return None
@@ -69,26 +69,26 @@ def correlations(risks: Sequence[float], copying: Sequence[float]) -> dict[str, 
 
 
 def _table(runs: Runs, seeds: Sequence[int]) -> np.ndarray:
-    """float64 [seeds, pictures], NaN where there is no number."""
+    """float64 [seeds, images], NaN where there is no number."""
     return np.array([[np.nan if value is None else value for value in runs[seed]] for seed in seeds], dtype=np.float64)
 
 
 def _everything(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How often each run and each picture counts, [1, seeds] and [1, pictures]: once."""
+    """How often each run and each image counts, [1, seeds] and [1, images]: once."""
     return tuple(np.ones((1, size)) for size in table.shape)
 
 
 def _draws(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same for every resample, [resamples, seeds] and [resamples, pictures]."""
+    """The same for every resample, [resamples, seeds] and [resamples, images]."""
     rng = np.random.default_rng(0)
     return tuple(rng.multinomial(size, np.full(size, 1 / size), RESAMPLES).astype(float) for size in table.shape)
 
 
-def _means(table: np.ndarray, seeds: np.ndarray, pictures: np.ndarray) -> np.ndarray:
+def _means(table: np.ndarray, seeds: np.ndarray, images: np.ndarray) -> np.ndarray:
     """Means [resamples] of the numbers there are; NaN without any."""
     known = ~np.isnan(table)
-    sums = (seeds @ np.where(known, table, 0.0) * pictures).sum(1)
-    counts = (seeds @ known * pictures).sum(1)
+    sums = (seeds @ np.where(known, table, 0.0) * images).sum(1)
+    counts = (seeds @ known * images).sum(1)
     return sums / np.where(counts > 0, counts, np.nan)
 
 

@@ -14,36 +14,34 @@ from training.evaluation.records import Line, Lines
 from withanyone_core.adapter.checkpoint import inspect_adapter
 from withanyone_core.adapter.network import AdapterNetwork
 from withanyone_core.digest import file_sha256
-from withanyone_core.metrics.judges import Judge
 
-from ..generation import Painter
+from ..generation import ImageGenerator
 from ..recipes.cards import machine
-from ..steering import PhotoReader, SteeredPainter
+from ..steering import SteeredGenerator
 from .commands import digest, settings_of, trained
-from .pictures import Scores, Test, painted_scores
+from .images import Eyes, Scores, Test, generated_scores
 from .sliders import Slider
 from .variants import START, Variant
 
 LOGGER = logging.getLogger("withanyone")
-FORMAT = 1  # of a line
+FORMAT = 2  # of a line
 
 
 @dataclass(frozen=True, eq=False)
-class Eyes:
-    """What paints and looks: loaded once, the same for every adapter."""
+class Bench:
+    """What generates and measures: loaded once, the same for every adapter."""
 
-    painter: Painter
-    reader: PhotoReader
-    judge: Judge
+    generator: ImageGenerator
+    eyes: Eyes
 
     def scores(self, adapter: Path, test: Test, slider: Slider, values: Sequence[float], steps: int) -> list[Line]:
-        """The test painted with an adapter at each of the slider's values."""
+        """The test generated with an adapter at each of the slider's values."""
         file = inspect_adapter(adapter)
         network = AdapterNetwork.load(file, dtype=torch.float32).eval().requires_grad_(False)
-        painter = SteeredPainter(self.painter, network, file)
+        generator = SteeredGenerator(self.generator, network, file)
         rows = []
         for value in values:
-            found: Scores = painted_scores(painter, test, slider.weights(value), steps, self.reader, self.judge)
+            found: Scores = generated_scores(generator, test, slider.weights(value), steps, self.eyes)
             rows.append({"slider": value, **found})
         return rows
 
@@ -54,7 +52,7 @@ class Ladder:
 
     changes        settings of every variant, before its own
     start          the adapter that every run starts from
-    sampler_steps  of each painted picture
+    sampler_steps  of each generated image
     shared         everything that must be the same for two lines to be compared, as JSON
     """
 
@@ -69,7 +67,7 @@ class Ladder:
 
     @property
     def common(self) -> str:
-        """Tells lines that may be compared from those of other settings, models, data or pictures."""
+        """Tells lines that may be compared from those of other settings, models, data or images."""
         return digest({"format": FORMAT, **self.shared, "test": self.test.digest, "slider": self.slider.values})
 
     def settings(self, variant: Variant, seed: int) -> tuple[str, ...]:
@@ -82,7 +80,7 @@ class Ladder:
         return digest([self.common, settings_of(self.recipe, self.settings(variant, seed), self.runs)])
 
 
-def climb(ladder: Ladder, wanted: Sequence[tuple[Variant, int]], lines: Lines, eyes: Eyes, minutes: float) -> int:
+def climb(ladder: Ladder, wanted: Sequence[tuple[Variant, int]], lines: Lines, bench: Bench, minutes: float) -> int:
     """Trains and measures what `lines` lacks, one run after another; the number of runs that are left.
 
     minutes  after which no run is begun
@@ -90,7 +88,7 @@ def climb(ladder: Ladder, wanted: Sequence[tuple[Variant, int]], lines: Lines, e
     begun = time.monotonic()
     if lines.get(START, ladder.key(None, 0)) is None:
         alike = {"truth_and_reference": ladder.test.alike}
-        _measure(ladder, None, 0, ladder.start, 0.0, lines, eyes, alike)
+        _measure(ladder, None, 0, ladder.start, 0.0, lines, bench, alike)
     left = [(variant, seed) for variant, seed in wanted if _line(ladder, variant, seed, lines) is None]
     LOGGER.info("%d of %d runs are left.", len(left), len(wanted))
     for done, (variant, seed) in enumerate(left):
@@ -100,7 +98,7 @@ def climb(ladder: Ladder, wanted: Sequence[tuple[Variant, int]], lines: Lines, e
         out = ladder.runs / f"{name_of(variant, seed)}_{ladder.key(variant, seed)[:12]}"
         started = time.monotonic()
         adapter = trained(ladder.recipe, ladder.settings(variant, seed), out)
-        _measure(ladder, variant, seed, adapter, time.monotonic() - started, lines, eyes, {})
+        _measure(ladder, variant, seed, adapter, time.monotonic() - started, lines, bench, {})
     return 0
 
 
@@ -120,11 +118,11 @@ def _measure(
     adapter: Path,
     seconds: float,
     lines: Lines,
-    eyes: Eyes,
+    bench: Bench,
     more: Mapping[str, Any],
 ) -> None:
     started, slider = time.monotonic(), ladder.slider
-    rows = eyes.scores(adapter, ladder.test, slider, slider.values, ladder.sampler_steps)
+    rows = bench.scores(adapter, ladder.test, slider, slider.values, ladder.sampler_steps)
     lines.add(
         {
             "case": name_of(variant, seed),

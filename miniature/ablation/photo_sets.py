@@ -8,13 +8,13 @@ import numpy as np
 
 from ..recipes.photos import Photo, person_name, photo_of, write_photo
 from ..world.person import person_of
-from ..world.scene import Placed, Scene, draw_portrait, draw_scene
+from ..world.scene import Scene, draw_portrait, draw_scene
 
 SEED = 52_000
 POSE = ("yaw", "pitch", "roll")
-MOOD = ("expression", "intensity")
-WEAR = ("glasses", "hat", "clothes", "wear")
-_SHAKE = 0.06  # of the picture: how far the camera moves between two shots of one moment
+EXPRESSION = ("expression", "intensity")
+WEAR = ("clothes",)
+_SHAKE = 0.02  # of the image: how far the camera moves between two shots of one moment
 _NOD = 1.5  # degrees, by which a pose that is kept still differs
 
 
@@ -24,7 +24,7 @@ class Habit:
 
     photos     of each person; those after the first `moments` are further shots of the same moments
     one_pose   the head is always turned as in the first photo
-    one_mood   the expression is always that of the first photo
+    one_expression   the expression is always that of the first photo
     one_place  place, light and clothes are always those of the first photo
     """
 
@@ -32,12 +32,12 @@ class Habit:
     photos: int
     moments: int
     one_pose: bool = False
-    one_mood: bool = False
+    one_expression: bool = False
     one_place: bool = False
 
     @property
     def words(self) -> str:
-        kept = {"pose": self.one_pose, "expression": self.one_mood, "place, light and clothes": self.one_place}
+        kept = {"pose": self.one_pose, "expression": self.one_expression, "place, light and clothes": self.one_place}
         alike = [f"one {name}" for name, is_one in kept.items() if is_one]
         shots = "" if self.moments == self.photos else f" of {self.moments} moment{'s' * (self.moments > 1)}"
         return f"{self.photos} photos{shots}{', ' * bool(alike)}{', '.join(alike)}"
@@ -49,12 +49,12 @@ HABITS = (
     Habit("varied_4", 4, 4),
     Habit("varied_2", 2, 2),
     Habit("pose_16", 16, 16, one_pose=True),
-    Habit("mood_16", 16, 16, one_mood=True),
+    Habit("expression_16", 16, 16, one_expression=True),
     Habit("place_16", 16, 16, one_place=True),
-    Habit("pose_mood_16", 16, 16, one_pose=True, one_mood=True),
-    Habit("session_16", 16, 16, one_pose=True, one_mood=True, one_place=True),
-    Habit("session_4", 4, 4, one_pose=True, one_mood=True, one_place=True),
-    Habit("session_2", 2, 2, one_pose=True, one_mood=True, one_place=True),
+    Habit("pose_expression_16", 16, 16, one_pose=True, one_expression=True),
+    Habit("session_16", 16, 16, one_pose=True, one_expression=True, one_place=True),
+    Habit("session_4", 4, 4, one_pose=True, one_expression=True, one_place=True),
+    Habit("session_2", 2, 2, one_pose=True, one_expression=True, one_place=True),
     Habit("shots_16_of_8", 16, 8),
     Habit("shots_16_of_4", 16, 4),
     Habit("shots_16_of_2", 16, 2),
@@ -104,7 +104,7 @@ def _moment(person: int, moment: int) -> Scene:
 def _kept(habit: Habit, scene: Scene, first: Scene, rng: np.random.Generator) -> Scene:
     """The scene with everything that the habit never changes taken from the first."""
     (placed,), (before,) = scene.people, first.people
-    names = POSE * habit.one_pose + MOOD * habit.one_mood + WEAR * habit.one_place
+    names = POSE * habit.one_pose + EXPRESSION * habit.one_expression + WEAR * habit.one_place
     same = {name: getattr(before.look, name) for name in names}
     if habit.one_pose:
         same |= {name: same[name] + float(rng.uniform(-_NOD, _NOD)) for name in POSE}
@@ -117,7 +117,7 @@ def _kept(habit: Habit, scene: Scene, first: Scene, rng: np.random.Generator) ->
 def _shaken(scene: Scene, rng: np.random.Generator) -> Scene:
     """The same moment a second later."""
     (placed,) = scene.people
-    x, y = (float(value + rng.uniform(-_SHAKE, _SHAKE)) for value in placed.centre)
+    x, y = (float(value + rng.uniform(-_SHAKE, _SHAKE)) for value in placed.center)
     size = placed.size * float(1 + rng.uniform(-_SHAKE, _SHAKE))
-    look = replace(placed.look, yaw=placed.look.yaw + float(rng.uniform(-_NOD, _NOD)), gaze=float(rng.uniform(-1, 1)))
-    return replace(scene, people=(Placed(placed.person, look, (x, y), size),))
+    look = replace(placed.look, yaw=placed.look.yaw + float(rng.uniform(-_NOD, _NOD)))
+    return replace(scene, people=(replace(placed, look=look, center=(x, y), size=size),))

@@ -26,7 +26,7 @@ from .results import Results
 from .variants import START, TITLES
 
 WIDTH_PX, HEIGHT_PX, LEGEND_PX = 760, 520, 430
-COLOURS: dict[str, Colour] = {
+COLORS: dict[str, Colour] = {
     START: (165, 168, 175),
     "a": (255, 107, 107),
     "b": (255, 190, 92),
@@ -59,18 +59,18 @@ def draw_plot(results: Results) -> np.ndarray:
     """uint8 RGB [height, width, 3]: to the right more alike, downwards less copied."""
     curves = {name: _curve(results, name) for name in results.variants}
     curves = {name: spots for name, spots in curves.items() if spots}
-    picture, draw = new_sheet(WIDTH_PX + LEGEND_PX + 2 * MARGIN, HEIGHT_PX + 2 * MARGIN + TITLE_PX)
+    image, draw = new_sheet(WIDTH_PX + LEGEND_PX + 2 * MARGIN, HEIGHT_PX + 2 * MARGIN + TITLE_PX)
     write(draw, (MARGIN, MARGIN), "Likeness against copying, along the slider", "white", LARGE)
     spots = [spot for curve in curves.values() for spot in curve]
     field = _Field([*spots, *(end for name in curves for end in _ends(results, name))])
     field.draw(draw)
     usual = results.any["usual"]
     for name, curve in curves.items():
-        _draw_curve(draw, field, curve, COLOURS[name], usual)
+        _draw_curve(draw, field, curve, COLORS[name], usual)
     for name in curves:
         _draw_cross(draw, field, results, name)
     _draw_legend(draw, results, list(curves))
-    return np.asarray(picture)
+    return np.asarray(image)
 
 
 def _curve(results: Results, variant: str) -> list[Spot]:
@@ -82,23 +82,21 @@ def _curve(results: Results, variant: str) -> list[Spot]:
     return spots
 
 
-def _draw_curve(
-    draw: ImageDraw.ImageDraw, field: "_Field", spots: Sequence[Spot], colour: Colour, usual: float
-) -> None:
+def _draw_curve(draw: ImageDraw.ImageDraw, field: "_Field", spots: Sequence[Spot], color: Colour, usual: float) -> None:
     places = [field.at(spot.x, spot.y) for spot in spots]
     if len(places) > 1:
-        draw.line(places, fill=colour, width=2)
+        draw.line(places, fill=color, width=2)
     for spot, place in zip(spots, places, strict=True):
-        dot(draw, place, 8 if spot.slider == usual else 4, colour)
+        dot(draw, place, 8 if spot.slider == usual else 4, color)
     for spot, (x, y) in ((spots[0], places[0]), (spots[-1], places[-1])):
-        write(draw, (x + 9, y - 9), f"{spot.slider:g}", colour, SMALL, "ls")
+        write(draw, (x + 9, y - 9), f"{spot.slider:g}", color, SMALL, "ls")
 
 
 def _draw_cross(draw: ImageDraw.ImageDraw, field: "_Field", results: Results, variant: str) -> None:
     """The intervals at the slider's usual value."""
     places = [field.at(end.x, end.y) for end in _ends(results, variant)]
     for first, second in zip(places[::2], places[1::2], strict=True):
-        draw.line((*first, *second), fill=COLOURS[variant], width=2)
+        draw.line((*first, *second), fill=COLORS[variant], width=2)
 
 
 def _ends(results: Results, variant: str) -> list[Spot]:
@@ -114,7 +112,7 @@ def _ends(results: Results, variant: str) -> list[Spot]:
 def _draw_legend(draw: ImageDraw.ImageDraw, results: Results, variants: Sequence[str]) -> None:
     x, y = WIDTH_PX + 2 * MARGIN, MARGIN + TITLE_PX + 10
     for name in variants:
-        dot(draw, (x + 8, y + 10), 8, COLOURS[name])
+        dot(draw, (x + 8, y + 10), 8, COLORS[name])
         label = TITLES[name] if name == START else f"{name}  {TITLES[name]}"
         size = NORMAL if text_length(label, NORMAL) <= LEGEND_PX - 40 else SMALL
         write(draw, (x + 26, y), label, "white", size)

@@ -6,19 +6,20 @@ from pathlib import Path
 from .estimates import Estimate
 from .paper import CITATION, CLAIMS, LEAST, METRICS, Claim, verdict
 from .results import Results
-from .variants import SEEDS, START, TITLES, VARIANTS
+from .variants import PAIRS, SEEDS, SELF, START, TITLES, VARIANTS
 
 TITLE_OF = {"sim_gt": "Sim(GT)", "sim_ref": "Sim(Ref)", "copy_paste": "copy-paste", "found": "faces found"}
+COPIED_OF = {"copied_expression": "expression", "copied_direction": "direction"}
 # What stands between these lines is written by a person, and stays as it is when the report is written anew.
 BY_HAND = "<!-- by hand, kept when this page is written anew -->"
 END_BY_HAND = "<!-- end of what is written by hand -->"
 NOTHING_BY_HAND = "Nothing has been remarked yet."
 
 
-def markdown(results: Results, picture: str, remarks: str = NOTHING_BY_HAND) -> str:
+def markdown(results: Results, image: str, remarks: str = NOTHING_BY_HAND) -> str:
     """The whole page.
 
-    picture  file name of the plot
+    image  file name of the plot
     remarks  what a person has written between the marks
     """
     parts = [
@@ -26,9 +27,10 @@ def markdown(results: Results, picture: str, remarks: str = NOTHING_BY_HAND) -> 
         _how(results),
         "## Pairs, losses, negatives\n\n" + "\n".join(_table(results)),
         "\n".join(_seeds(results)),
-        f"## The slider\n\n![Sim(GT) against copy-paste]({picture})\n\n" + "\n".join(_sliders(results)),
+        f"## The slider\n\n![Sim(GT) against copy-paste]({image})\n\n" + "\n".join(_sliders(results)),
         f"## Against the paper's Table 3\n\n{_INTRODUCTION}\n\n" + "\n".join(_claims(results)),
         "\n".join(_sentences(results)),
+        f"## What is copied\n\n{_COPYING}\n\n" + "\n".join(_copied(results)),
         f"## Remarks\n\n{BY_HAND}\n{remarks}\n{END_BY_HAND}",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -44,24 +46,29 @@ def remarks_of(page: Path) -> str:
 
 _INTRODUCTION = f"""{CITATION}: the paper takes parts away from the whole recipe, this page adds them one by one;
 a change is what the part brings. Ours agrees where its interval excludes 0 on the paper's side; changes under {LEAST}
-count as none. The paper's figures are means of three recognisers on photographs of two people, after some 100,000 steps
-of 32 pictures, so only the direction of a change is compared, never its size."""
+count as none. The paper's figures are means of three recognizers on photographs of two people, after some 100,000 steps
+of 32 images, so only the direction of a change is compared, never its size."""
+
+
+_COPYING = """Of faces whose photo looks otherwise than their scene, the part that looks as in the photo, read by the
+classifiers; half of the captions leave expressions and directions out. References that are the target itself teach an
+adapter to copy them, pairs teach it not to, if the change's interval excludes 0."""
 
 
 def _how(results: Results) -> str:
     line = results.any
     shared = line["shared"]
-    pictures = len(line["rows"][0]["sim_gt"])
+    images = len(line["rows"][0]["sim_gt"])
     seeds = max(len(results.seeds(each.name)) for each in VARIANTS)
     missing = sum(max(0, len(SEEDS) - len(results.seeds(each.name))) for each in VARIANTS)
     words = [
         f"Written by `python miniature/ablate.py` from runs on {line['machine']}, the latest of {_latest(results)}. "
         f"Every adapter started from {shared['start_words']}, was trained by `training/finetune.py` for "
-        f"{shared['steps']} steps of {shared['batch']} pictures ({shared['people']} people, {shared['photos']} photos) "
-        f"and painted {pictures} pictures of one and of two people whom nobody was trained on, from one photo each, in "
+        f"{shared['steps']} steps of {shared['batch']} images ({shared['people']} people, {shared['photos']} photos) "
+        f"and generated {images} images of one and of two people whom nobody was trained on, from one photo each, in "
         f"{shared['sampler_steps']} steps of the sampler. The judge, whom no loss knows, compares each face with the "
-        "renderer's own picture of that scene (GT) and with the photo (Ref); a person who was lost counts as 0.",
-        f"Intervals are 95 %, from drawing pictures and seeds anew; with {seeds} seeds they are a little too narrow. "
+        "renderer's own image of that scene (GT) and with the photo (Ref); a person who was lost counts as 0.",
+        f"Intervals are 95 %, from drawing images and seeds anew; with {seeds} seeds they are a little too narrow. "
         f"The {line['slider']} is {line['usual']:g} where nothing else is said.",
     ]
     if missing:
@@ -116,6 +123,16 @@ def _claims(results: Results) -> Iterator[str]:
             ours, published = results.change(claim.without, claim.with_it, metric), claim.published(metric)
             words = f"{claim.part} ({claim.without} to {claim.with_it})" if metric == METRICS[0] else ""
             yield f"| {words} | {TITLE_OF[metric]} | {_change(ours)} | {published:+.3f} | {verdict(ours, published)} |"
+
+
+def _copied(results: Results) -> Iterator[str]:
+    yield f"| | {' | '.join(COPIED_OF.values())} |"
+    yield "|---|---:|---:|"
+    for name in results.variants:
+        cells = [_cell(results.estimate(name, measure)) for measure in COPIED_OF]
+        yield f"| {TITLES[name]} | {' | '.join(cells)} |"
+    changes = [_change(results.change(SELF, PAIRS, measure)) for measure in COPIED_OF]
+    yield f"| change by pairs ({SELF} to {PAIRS}) | {' | '.join(changes)} |"
 
 
 def _sentences(results: Results) -> Iterator[str]:

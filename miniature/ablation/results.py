@@ -15,7 +15,7 @@ class Results:
     """The lines that may be compared with each other.
 
     lines    by variant, those of its seeds
-    left_out  lines of other settings, models, data or pictures
+    left_out  lines of other settings, models, data or images
     """
 
     lines: Mapping[str, tuple[Line, ...]]
@@ -38,7 +38,7 @@ class Results:
         return sorted(line["seed"] for line in self.lines.get(variant, ()))
 
     def runs(self, variant: str, metric: str, slider: float | None = None) -> Runs:
-        """By seed a number a picture, at the slider's usual value where none is named."""
+        """By seed a number an image, at the slider's usual value where none is named."""
         found = {}
         for line in self.lines.get(variant, ()):
             wanted = line["usual"] if slider is None else slider

@@ -9,19 +9,21 @@ from withanyone_core.adapter.checkpoint import inspect_adapter
 from withanyone_core.digest import file_sha256
 from withanyone_core.metrics.judges import load_judge
 
-from ..generation import shipped_painter
+from ..generation import shipped_generator
+from ..models.classifiers import load_classifiers
+from ..recipes.classifiers import FILE as CLASSIFIERS
 from ..recipes.photos import PhotoSet, write_photos
 from ..steering import shipped_photo_reader
 from ..weights_folder import CODER, FACES, FLUX, SIGLIP
-from .commands import RECOGNISER, digest, model_changes, prepared, settings_of
-from .ladder import Eyes, Ladder
-from .pictures import strangers
+from .commands import RECOGNIZER, digest, model_changes, prepared, settings_of
+from .images import Eyes, strangers
+from .ladder import Bench, Ladder
 from .sliders import slider_of
 from .start import joined_start, made_start, start_words
 from .variants import COMMON, SHORT, UNWATCHED
 
 JUDGE = "judge.json"
-MODELS = (FLUX, CODER, SIGLIP, f"{FACES}/{RECOGNISER}")
+MODELS = (FLUX, CODER, SIGLIP, f"{FACES}/{RECOGNIZER}")
 FIRST_PERSON, PORTRAITS, GROUPS_A_PERSON = 400_000, 4, 1
 # Many small people: a few are so alike that prepare.py cannot tell their folders apart.
 PREPARING = ("held_out=0", "crops=1", "unclear_folders=leave_out")
@@ -35,7 +37,7 @@ class Setting:
     start       files of the adapter that all start from, at most one a branch; none: one is made in `start_steps`
     steps       of each run
     cache       of prepared photos; None: `identities` people are rendered and prepared
-    pictures    painted for each value of the slider, in `sampler_steps`
+    images    generated for each value of the slider, in `sampler_steps`
     weights     folder of the small world's models
     scratch     for photos, caches and runs
     workers     processes that render photos; None: one a core
@@ -50,17 +52,18 @@ class Setting:
     start_steps: int
     cache: Path | None
     identities: int
-    pictures: int
+    images: int
     sampler_steps: int
     workers: int | None = None
 
 
-def loaded_eyes(weights: Path) -> Eyes:
-    """Painter, reader of photos and judge of a folder of weights."""
-    return Eyes(shipped_painter(weights), shipped_photo_reader(weights), load_judge(weights / JUDGE))
+def load_bench(weights: Path) -> Bench:
+    """ImageGenerator, reader of photos and judge of a folder of weights."""
+    eyes = Eyes(shipped_photo_reader(weights), load_judge(weights / JUDGE), load_classifiers(weights / CLASSIFIERS))
+    return Bench(shipped_generator(weights), eyes)
 
 
-def ladder_of(setting: Setting, eyes: Eyes) -> Ladder:
+def ladder_of(setting: Setting, bench: Bench) -> Ladder:
     """What all runs share. Raises errors in words for what is missing or given wrongly, before anything long begins."""
     folder = setting.cache or setting.scratch / f"cache_{setting.identities}"
     given = joined_start(setting.start, setting.scratch) if setting.start else None
@@ -84,9 +87,9 @@ def ladder_of(setting: Setting, eyes: Eyes) -> Ladder:
         "photos": len(cache.pictures),
         "data": cache.data,
         "models": models,
-        "judge": eyes.judge.fingerprint,
+        "judge": bench.eyes.judge.fingerprint,
     }
-    test = strangers(setting.pictures, eyes.reader, eyes.judge)
+    test = strangers(setting.images, bench.eyes)
     slider = slider_of(known["adapter"]["branch"])
     return Ladder(
         setting.recipe,

@@ -20,7 +20,7 @@ RATE = "optim.lr=1e-3"  # of fresh weights
 
 
 def made_start(recipe: Path, changes: tuple[str, ...], steps: int, folder: Path, made_of: str) -> Path:
-    """Fresh weights trained to paint people by their own faces, without pairs and without identity losses.
+    """Fresh weights trained to generate people by their own faces, without pairs and without identity losses.
 
     Nothing of what is compared has then been in the start.
 
@@ -56,7 +56,7 @@ def start_words(path: Path, files: Sequence[Path]) -> str:
         named = " and ".join(f"{file.parent.name}/{file.name}{_trained_for(file)}" for file in files)
         return f"{named} (branches {branches}, SHA-256 {file_sha256(path)[:12]})"
     return (
-        "fresh weights that had learnt to paint people by their own faces, without pairs and identity losses "
+        "fresh weights that had learned to generate people by their own faces, without pairs and identity losses "
         f"(branches {branches}{_trained_for(path)})"
     )
 

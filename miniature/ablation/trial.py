@@ -18,13 +18,14 @@ from withanyone_core.digest import file_sha256
 
 from ..evidence.figures import Figure
 from ..recipes.cards import machine
-from ..recipes.scenes import SIZE_PX, TRAINING_PEOPLE
+from ..recipes.scenes import TRAINING_PEOPLE
 from ..world.renderer import render
+from ..world.scene import SIDE_PX
 from .commands import digest, model_changes, prepared, settings_of, trained
 from .estimates import correlations, estimate
-from .ladder import Eyes
+from .images import Eyes, Test, asked_for
+from .ladder import Bench
 from .photo_sets import Habit, first_scene, target_scene, write_set
-from .pictures import Test, asked_for
 from .setting import model_digests
 from .sliders import Slider, slider_of
 from .variants import COMMON, UNWATCHED
@@ -43,7 +44,7 @@ class Trial:
     """What was asked for.
 
     adapter        that every set trains further, for `steps`
-    people         of each set, the same in all; targets are painted of each
+    people         of each set, the same in all; targets are generated of each
     changes        settings of finetune.py
     """
 
@@ -58,12 +59,12 @@ class Trial:
     sampler_steps: int
 
 
-def tried(trial: Trial, habits: Sequence[Habit], lines: Lines, eyes: Eyes, minutes: float) -> int:
+def tried(trial: Trial, habits: Sequence[Habit], lines: Lines, bench: Bench, minutes: float) -> int:
     """Makes, prepares, trains and measures the sets that `lines` lacks; the number that are left.
 
     minutes  after which no set is begun. A set that cannot be prepared is left out with a warning.
     """
-    begun, runs = time.monotonic(), _Runs.of(trial, eyes)
+    begun, runs = time.monotonic(), _Runs.of(trial, bench)
     if lines.get(BEFORE, runs.key(None)) is None:
         lines.add(runs.line(None, trial.adapter, {}, 0.0))
     left = [habit for habit in habits if lines.get(habit.name, runs.key(habit)) is None]
@@ -123,28 +124,28 @@ class _Runs:
     """What all sets share."""
 
     trial: Trial
-    eyes: Eyes
+    bench: Bench
     people: tuple[int, ...]
     test: Test
     slider: Slider
     shared: Mapping[str, Any]
 
     @classmethod
-    def of(cls, trial: Trial, eyes: Eyes) -> "_Runs":
+    def of(cls, trial: Trial, bench: Bench) -> "_Runs":
         shapes = inspect_adapter(trial.adapter).shapes
         branch = "both" if len(shapes) > 1 else next(iter(shapes)).value
-        people = unlike_people(trial.people, eyes)
+        people = unlike_people(trial.people, bench.eyes)
         scenes = [((person,), target_scene(person, number)) for person in people for number in range(trial.targets)]
-        test = asked_for(scenes, lambda person: [first_photo(person)], eyes.reader, eyes.judge)
+        test = asked_for(scenes, lambda person: [first_photo(person)], bench.eyes)
         shared = {
             "adapter": file_sha256(trial.adapter),
             "models": model_digests(trial.weights),
-            "judge": eyes.judge.fingerprint,
+            "judge": bench.eyes.judge.fingerprint,
             "sampler_steps": trial.sampler_steps,
             "branch": branch,
             "people": people,
         }
-        return cls(trial, eyes, people, test, slider_of(branch), shared)
+        return cls(trial, bench, people, test, slider_of(branch), shared)
 
     @property
     def common(self) -> str:
@@ -170,7 +171,7 @@ class _Runs:
         return digest([self.common, "" if habit is None else repr(habit)])
 
     def line(self, habit: Habit | None, adapter: Path, found: Mapping[str, Any], seconds: float) -> Line:
-        (row,) = self.eyes.scores(adapter, self.test, self.slider, (self.slider.usual,), self.trial.sampler_steps)
+        (row,) = self.bench.scores(adapter, self.test, self.slider, (self.slider.usual,), self.trial.sampler_steps)
         people = found.get("people", ())
         return {
             "case": BEFORE if habit is None else habit.name,
@@ -191,8 +192,8 @@ class _Runs:
 
 
 def first_photo(person: int) -> np.ndarray:
-    """The photo that every set has and that tells the painter who it is, uint8 RGB [H, W, 3]."""
-    return render(first_scene(person), SIZE_PX, SIZE_PX).pixels
+    """The photo that every set has and that tells the generator who it is, uint8 RGB [H, W, 3]."""
+    return render(first_scene(person), SIDE_PX, SIDE_PX).pixels
 
 
 def unlike_people(count: int, eyes: Eyes) -> tuple[int, ...]:
@@ -219,6 +220,6 @@ def _mean_parts(people: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def _copying(line: Line) -> float:
-    """The mean copy-paste of a set's pictures."""
+    """The mean copy-paste of a set's images."""
     known = [value for value in line["scores"]["copy_paste"] if value is not None]
     return float(np.mean(known))

@@ -44,7 +44,7 @@ class Figure:
         return (self.low if whole else self.value) >= self.target
 
     @property
-    def target_words(self) -> str:
+    def target_text(self) -> str:
         """The target as a table says it, with "(missed)" where it was; empty without one."""
         if self.target is None:
             return ""
@@ -53,7 +53,7 @@ class Figure:
         return f"{'at most ' if self.at_most else ''}{self.target:g}{unit}{how}{'' if self.reached else ' (missed)'}"
 
 
-def share(name: str, hits: Sequence[bool] | np.ndarray, target: float | None = None) -> Figure:
+def percentage(name: str, hits: Sequence[bool] | np.ndarray, target: float | None = None) -> Figure:
     """How many of a hundred, with Wilson's interval (1927), which is sound near 100 % too.
 
     Raises ValueError for nothing at all.
@@ -68,7 +68,7 @@ def share(name: str, hits: Sequence[bool] | np.ndarray, target: float | None = N
     return Figure(name, 100 * part, low, high, count, "%", target)
 
 
-def nothing(name: str, unit: str = "", target: float | None = None) -> Figure:
+def unmeasured(name: str, unit: str = "", target: float | None = None) -> Figure:
     """The figure where there was nothing to measure, which reaches no target."""
     return Figure(name, np.nan, np.nan, np.nan, 0, unit, target)
 
@@ -81,7 +81,7 @@ def mean(
     target: float | None = None,
     at_most: bool = False,
 ) -> Figure:
-    """A mean with its bootstrap interval; whole groups are resampled, for faces of one picture are not independent."""
+    """A mean with its bootstrap interval; whole groups are resampled, for faces of one image are not independent."""
     keys = np.arange(len(values)) if groups is None else np.unique(groups, return_inverse=True)[1]
     sums, counts = np.bincount(keys, values), np.bincount(keys)
     drawn = np.random.default_rng(0).integers(len(sums), size=(RESAMPLES, len(sums)))
@@ -92,7 +92,7 @@ def mean(
 def correlation(name: str, first: np.ndarray, second: np.ndarray) -> Figure:
     """Pearson's correlation of pairs of numbers, of booleans the phi coefficient, with its bootstrap interval.
 
-    Zero where one side never varies, as with a recogniser that makes no mistake.
+    Zero where one side never varies, as with a recognizer that makes no mistake.
     """
     rng = np.random.default_rng(0)
     drawn = (rng.integers(len(first), size=len(first)) for _ in range(RESAMPLES // 4))
@@ -107,7 +107,7 @@ def ratio(
     drawn = np.random.default_rng(0).integers(len(above), size=(RESAMPLES, len(above)))
     sums, parts = above[drawn].sum(1), below[drawn].sum(1)
     if not np.any(parts):
-        return nothing(name, target=target)
+        return unmeasured(name, target=target)
     low, high = np.percentile(sums[parts > 0] / parts[parts > 0], [2.5, 97.5])
     value = float(np.sum(above) / np.sum(below))
     return Figure(name, value, float(low), float(high), len(above), target=target, at_most=at_most)
@@ -121,25 +121,25 @@ def ranking(
 ) -> Figure:
     """How often one of the right scores is above one of the wrong ones, ties counting half: the area under the ROC.
 
-    Both hold the scores of one picture after the other, and whole pictures are resampled for the interval.
+    Both hold the scores of one image after the other, and whole images are resampled for the interval.
     """
     sides = [np.concatenate([np.zeros(0), *map(np.asarray, side)]) for side in (right, wrong)]
     if not all(map(len, sides)):
-        return nothing(name, target=target)
+        return unmeasured(name, target=target)
     owners = [np.repeat(np.arange(len(side)), [len(scores) for scores in side]) for side in (right, wrong)]
     values, places = np.unique(np.concatenate(sides), return_inverse=True)
     split = np.split(places, [len(sides[0])])
 
     def area(times: np.ndarray) -> float:
-        """With each picture counted so many times."""
+        """With each image counted so many times."""
         up, down = (np.bincount(at, times[whose], len(values)) for at, whose in zip(split, owners, strict=True))
         return float(up @ (down.cumsum() - down / 2) / (up.sum() * down.sum() or np.nan))
 
     rng = np.random.default_rng(0)
-    pictures = len(right)
-    drawn = (rng.integers(pictures, size=pictures) for _ in range(RESAMPLES // 4))
-    low, high = np.nanpercentile([area(np.bincount(each, minlength=pictures)) for each in drawn], [2.5, 97.5])
-    return Figure(name, area(np.ones(pictures)), float(low), float(high), len(sides[0]) + len(sides[1]), target=target)
+    images = len(right)
+    drawn = (rng.integers(images, size=images) for _ in range(RESAMPLES // 4))
+    low, high = np.nanpercentile([area(np.bincount(each, minlength=images)) for each in drawn], [2.5, 97.5])
+    return Figure(name, area(np.ones(images)), float(low), float(high), len(sides[0]) + len(sides[1]), target=target)
 
 
 def table(figures: Sequence[Figure]) -> str:
@@ -150,7 +150,7 @@ def table(figures: Sequence[Figure]) -> str:
         value, interval = f"{figure.value:.4g}{unit}", f"{figure.low:.4g} to {figure.high:.4g}"
         if np.isnan(figure.value):
             value, interval = "not measured", ""
-        lines.append(f"| {figure.name} | {value} | {interval} | {figure.count:,} | {figure.target_words} |")
+        lines.append(f"| {figure.name} | {value} | {interval} | {figure.count:,} | {figure.target_text} |")
     return "\n".join(lines) + "\n"
 
 

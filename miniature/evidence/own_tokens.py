@@ -18,25 +18,25 @@ from withanyone_core.adapter.shape import Branch
 from withanyone_core.faces.portrait import FaceAnalysis
 from withanyone_core.identity import Identity
 from withanyone_core.identity_file import load_identity
-from withanyone_core.layout import Box
 from withanyone_core.metrics.case import Case, FaceVectors
 from withanyone_core.metrics.judges import Judge
 from withanyone_core.metrics.scoring import score_case
 
-from ..ablation.commands import RECIPES, RECOGNISER, model_changes, prepared
+from ..ablation.commands import RECIPES, RECOGNIZER, model_changes, prepared
 from ..recipes.photos import PhotoSet, write_photos
-from ..recipes.scenes import SIZE_PX, TRAINING_PEOPLE
-from ..steering import SteeredPainter, Wanted
+from ..recipes.scenes import TRAINING_PEOPLE
+from ..steering import SteeredGenerator, Wanted
 from ..weights_folder import FACES, VAE
 from ..world.captions import caption
 from ..world.person import person_of
 from ..world.renderer import render
-from ..world.scene import draw_scene
+from ..world.scene import SIDE_PX, draw_scene
+from .dataset import spot_boxes
 from .faces import JUDGE
-from .figures import Figure, mean, share
-from .ledger import Ledger
+from .figures import Figure, mean, percentage
+from .results import Results
 
-CHAPTER = "tokens"
+SECTION = "tokens"
 FIRST_PERSON = TRAINING_PEOPLE + 650_000  # of people kept for evidence
 SPARE = 4  # people beyond those asked for: some are so alike that prepare.py leaves their folders out
 SEED = 61_000
@@ -68,7 +68,7 @@ class Trial:
     weights   folder of the small world's models, `adapter` the file that reads the tokens
     scratch   for photos, their cache and the runs
     people    whose tokens are learned, from `photos` of each, in `steps`
-    pictures  painted of each, before and after: by turns of the person alone and beside somebody without own tokens
+    images  generated of each, before and after: by turns of the person alone and beside somebody without own tokens
     changes   settings of finetune.py besides those of training/recipes/tokens.yaml
     """
 
@@ -78,15 +78,15 @@ class Trial:
     people: int
     photos: int
     steps: int
-    pictures: int
+    images: int
     changes: tuple[str, ...] = ()
     bf16: bool = True
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One person, with MEASURES of each picture before and after. None where there is nothing to compare; a person who
-    is not in a picture counts as 0 in both likenesses.
+    """One person, with MEASURES of each image before and after. None where there is nothing to compare; a person who
+    is not in an image counts as 0 in both likenesses.
     """
 
     number: int
@@ -99,9 +99,9 @@ class Measured:
 
 @dataclass(frozen=True, eq=False)
 class Eyes:
-    """Who paints, finds faces and judges."""
+    """Who generates, finds faces and judges."""
 
-    painter: SteeredPainter
+    generator: SteeredGenerator
     analysis: FaceAnalysis
     judge: Judge
 
@@ -120,21 +120,21 @@ def cache_of(trial: Trial) -> Path:
     return prepared(photos, cache, (*changes, "held_out=0", "crops=1", "workers=1", "unclear_folders=leave_out"))
 
 
-def measure_people(trial: Trial, eyes: Eyes, folder: Path, ledger: Ledger) -> None:
-    """Learns and measures whoever is not in the ledger yet.
+def measure_people(trial: Trial, eyes: Eyes, folder: Path, results: Results) -> None:
+    """Learns and measures whoever is not in the results yet.
 
     Raises ValueError where too few of the people can be told apart, RuntimeError where a training failed.
     """
-    cache, known = Cache.open(folder), ledger.lines(CHAPTER)
+    cache, known = Cache.open(folder), results.rows(SECTION)
     if len(cache.identities) <= trial.people:
         raise ValueError(f"{len(cache.identities)} people were prepared; expected more than {trial.people}.")
     for number in range(trial.people):
         if number not in known:
-            ledger.append(CHAPTER, [_measured(trial, eyes, cache, folder, number)])
+            results.append(SECTION, [_measured(trial, eyes, cache, folder, number)])
 
 
 def figures_of(people: Sequence[dict[str, Any]]) -> tuple[Figure, ...]:
-    """Lines of the ledger as figures; intervals are over people, each with all of their pictures."""
+    """Lines of the results as figures; intervals are over people, each with all of their images."""
     before, after = (np.array([line[when] for line in people], float) for when in ("before", "after"))
     whose = np.repeat(np.arange(len(people)), before.shape[1])
     found = []
@@ -149,8 +149,8 @@ def figures_of(people: Sequence[dict[str, Any]]) -> tuple[Figure, ...]:
     seen = [~np.isnan(values[:, :, 2]).ravel() for values in (before, after)]
     return (
         *found,
-        share("pictures with the person's face, from the photos", seen[0]),
-        share("pictures with the person's face, own tokens", seen[1]),
+        percentage("images with the person's face, from the photos", seen[0]),
+        percentage("images with the person's face, own tokens", seen[1]),
         mean("training of one person", np.array([line["seconds"] for line in people]), unit="s"),
         mean("size of the identity file", np.array([line["file_mb"] for line in people]), unit="MB"),
     )
@@ -165,18 +165,16 @@ def _measured(trial: Trial, eyes: Eyes, cache: Cache, folder: Path, number: int)
     plain, other = (_from_photos(trial, cache, each) for each in (name, cache.identities[number + 1]))
     shots = [_pixels(cache, face) for face in cache.faces_of(number)]
     seen = [faces for faces in map(eyes.vectors, shots) if faces.count]
-    wishes, scenes = zip(*(_wish(number, place, plain, other) for place in range(trial.pictures)), strict=True)
-    pictures = [*wishes, *(replace(wish, people=(own, *wish.people[1:])) for wish in wishes)]
+    wishes, scenes = zip(*(_wish(number, place, plain, other) for place in range(trial.images)), strict=True)
+    images = [*wishes, *(replace(wish, people=(own, *wish.people[1:])) for wish in wishes)]
     weights = dict.fromkeys((branch for branch in Branch if getattr(own.learned, branch.value) is not None), 1.0)
     with torch.autocast("cpu", torch.bfloat16) if trial.bf16 else nullcontext():
-        painted = eyes.painter.paint(pictures, weights=weights, what=name)
+        generated = eyes.generator.generate(images, weights=weights, what=name)
     scores = [
         _scores(eyes, pixels, scene, wish, seen)
-        for pixels, scene, wish in zip(painted, (*scenes, *scenes), pictures, strict=True)
+        for pixels, scene, wish in zip(generated, (*scenes, *scenes), images, strict=True)
     ]
-    return Measured(
-        number, name, seconds, path.stat().st_size / 1e6, scores[: trial.pictures], scores[trial.pictures :]
-    )
+    return Measured(number, name, seconds, path.stat().st_size / 1e6, scores[: trial.images], scores[trial.images :])
 
 
 def _learned(trial: Trial, folder: Path, name: str) -> Path:
@@ -204,10 +202,10 @@ def _learned(trial: Trial, folder: Path, name: str) -> Path:
 def _from_photos(trial: Trial, cache: Cache, name: str) -> Identity:
     """The identity of the same photos that the tokens are started from."""
 
-    def missing(picture: int) -> np.ndarray:
-        raise ValueError(f"The photo {cache.pictures[picture].source} is missing.")
+    def missing(image: int) -> np.ndarray:
+        raise ValueError(f"The photo {cache.pictures[image].source} is missing.")
 
-    return cached_person(cache, name, trial.weights / FACES / RECOGNISER, missing).identity
+    return cached_person(cache, name, trial.weights / FACES / RECOGNIZER, missing).identity
 
 
 def _pixels(cache: Cache, face: int) -> np.ndarray:
@@ -216,27 +214,26 @@ def _pixels(cache: Cache, face: int) -> np.ndarray:
 
 
 def _wish(number: int, place: int, person: Identity, other: Identity) -> tuple[Wanted, np.ndarray]:
-    """A picture to ask for, and the same drawn by the renderer, uint8 RGB [160, 160, 3]."""
+    """An image to ask for, and the same drawn by the renderer, uint8 RGB [SIDE_PX, SIDE_PX, 3]."""
     count = 1 + place % 2
     shown = [int(each.name.removeprefix("person_")) for each in (person, other)[:count]]
     rng = np.random.default_rng([SEED, number, place])
     scene = draw_scene(rng, [person_of(index) for index in shown])
-    drawn = render(scene, SIZE_PX, SIZE_PX)
-    boxes = tuple(Box(*map(float, face.box)).clamped() for face in drawn.faces)
-    return Wanted(caption(scene), SEED + 100 * number + place, (person, other)[:count], boxes), drawn.pixels
+    wanted = Wanted(caption(scene), SEED + 100 * number + place, (person, other)[:count], spot_boxes(scene))
+    return wanted, render(scene, SIDE_PX, SIDE_PX).pixels
 
 
 def _scores(
     eyes: Eyes, pixels: np.ndarray, drawn: np.ndarray, wish: Wanted, photos: Sequence[FaceVectors]
 ) -> list[float | None]:
-    """MEASURES of the first of a picture's people, means over the photos they were learnt from as references."""
-    boxes_px = tuple(box.to_px(SIZE_PX, SIZE_PX) for box in wish.regions)
+    """MEASURES of the first of an image's people, means over the photos they were learned from as references."""
+    boxes_px = tuple(box.to_px(SIDE_PX, SIDE_PX) for box in wish.regions)
     generated, truth = eyes.vectors(pixels), eyes.vectors(drawn)
     found = []
     for photo in photos:
         # Boxes say who is whom; the photo stands for the others too, of whom nothing is asked.
         references = (photo,) * len(wish.people)
-        score = score_case(Case("a picture", generated, truth, references, boxes_px, boxes_px)).identities[0]
+        score = score_case(Case("an image", generated, truth, references, boxes_px, boxes_px)).identities[0]
         found.append((score.sim_gt, score.sim_ref, score.copy_paste))
     columns = zip(*found, strict=True)
     return [None if None in column else float(np.mean(column)) for column in columns]

@@ -1,4 +1,4 @@
-"""The picture coder: AutoencoderKL as in FLUX.1 (8 pixels a latent cell, 16 channels), with few channels."""
+"""The VAE: AutoencoderKL as in FLUX.1 (8 pixels a latent cell), with 8 channels and few of them inside."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ if TYPE_CHECKING:
     from diffusers import AutoencoderKL
 
 # ComfyUI's class makes 32 groups in every GroupNorm, so every width is a multiple of 32. It is then told to use 4: a
-# group of a single channel would forget how bright a picture is.
+# group of a single channel would forget how bright an image is.
 WIDTHS = (32, 32, 64, 96)
 NORM_GROUPS = 4
 RESIDUALS_A_LEVEL = 1
-LATENT_CHANNELS = 16
+# FLUX.1 has 16. Half of that is learned by a small transformer in a fraction of the time, and faces lose nothing.
+LATENT_CHANNELS = 8
 PIXELS_A_CELL = 8
 
-# FLUX.1's: what a sampler sees is (latent - SHIFT) * SCALE and should have mean 0 and deviation 1.
-SCALE, SHIFT = 0.3611, 0.1159
+# The encoder's last layer standardizes every channel itself, so that a sampler sees latents as they are.
+SCALE, SHIFT = 1.0, 0.0
 
 
 def diffusers_autoencoder() -> AutoencoderKL:
@@ -43,7 +44,7 @@ def comfyui_parameters() -> dict[str, object]:
     return {
         "double_z": True,
         "z_channels": LATENT_CHANNELS,
-        "resolution": 160,
+        "resolution": 176,
         "in_channels": 3,
         "out_ch": 3,
         "ch": WIDTHS[0],

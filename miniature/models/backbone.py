@@ -1,4 +1,4 @@
-"""The picture model: the Flux class of diffusers and of ComfyUI, with FLUX.1-dev's guidance input, at small size."""
+"""The base model: the Flux class of diffusers and of ComfyUI, with FLUX.1-dev's guidance input, at small size."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from .autoencoder import LATENT_CHANNELS
 if TYPE_CHECKING:
     from diffusers import FluxTransformer2DModel
 
-WIDTH = 256
-HEADS = 4
+WIDTH = 192
+HEADS = 3
 # Positions (unused index, row, column) share a head's 64 channels as 16/56/56 share FLUX.1's 128: few for the first.
 AXES = (16, 24, 24)
-DOUBLE_BLOCKS, SINGLE_BLOCKS = 2, 3
+DOUBLE_BLOCKS, SINGLE_BLOCKS = 1, 5
 TEXT_WIDTH = POOLED_WIDTH = 128
 CELL_LATENTS = 2
 

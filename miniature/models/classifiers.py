@@ -15,12 +15,9 @@ PICTURE_PX = 96
 WIDTHS = (16, 32, 48, 64)
 HIDDEN = 96
 COUNTS = ("1", "2", "3", "4")
-WORN = ("no", "yes")
 FACE_QUESTIONS: Mapping[str, tuple[str, ...]] = {
     "expression": EXPRESSIONS,
     "direction": DIRECTIONS,
-    "glasses": WORN,
-    "hat": WORN,
     "light": LIGHTS,
 }
 PICTURE_QUESTIONS: Mapping[str, tuple[str, ...]] = {"count": COUNTS, "place": (*PLACES, STUDIO), "light": LIGHTS}

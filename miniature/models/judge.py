@@ -1,4 +1,4 @@
-"""The judge: a recogniser of another family, depthwise convolutions after ConvNeXt, pooled by a learnt window."""
+"""The judge: a recognizer of another family, depthwise convolutions after ConvNeXt, pooled by a learnt window."""
 
 from collections.abc import Sequence
 

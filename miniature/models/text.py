@@ -1,4 +1,4 @@
-"""The two readers of captions: a T5 encoder (one vector a word) and a CLIP text model (one vector a caption).
+"""The two text encoders: a T5 encoder (one vector a word) and a CLIP text model (one vector a caption).
 
 Both read words of the world's own vocabulary, one token each.
 """
@@ -19,8 +19,8 @@ SPECIAL = (PAD, END, UNKNOWN, START)
 SPECIAL_NAMES = {"pad_token": PAD, "eos_token": END, "unk_token": UNKNOWN, "bos_token": START}
 PAD_ID, END_ID, START_ID = SPECIAL.index(PAD), SPECIAL.index(END), SPECIAL.index(START)
 
-T5_TOKENS = 32  # the picture model always reads this many, as FLUX.1 reads 512
-CLIP_TOKENS = 40
+T5_TOKENS = 24  # the base model always reads this many, as FLUX.1 reads 512
+CLIP_TOKENS = 24
 LAYERS = 2
 HEAD_WIDTH = 64
 MLP_WIDTH = 256
@@ -79,12 +79,14 @@ def clip_encoder(words: int) -> CLIPTextModel:
 
 
 def word_tokenizer(words: Sequence[str], starts: bool) -> Tokenizer:
-    """One token a word or punctuation mark, lower case, an end token after the last and for CLIP a start token."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    """One token a word, lower case, punctuation left out, an end token after the last and for CLIP a start token."""
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
     entries = {word: index for index, word in enumerate((*SPECIAL, *words))}
     tokenizer = Tokenizer(models.WordLevel(entries, unk_token=UNKNOWN))
-    tokenizer.normalizer = normalizers.Lowercase()
+    # Commas are for people: as tokens they would only cost time.
+    plain = [normalizers.Lowercase(), normalizers.Replace(Regex("[^a-z]"), " ")]
+    tokenizer.normalizer = normalizers.Sequence(plain)
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{START} $A {END}" if starts else f"$A {END}", special_tokens=[(END, END_ID), (START, START_ID)]

@@ -1,4 +1,4 @@
-"""Captions as the two readers take them in."""
+"""Captions as the two text encoders take them in."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,10 @@ from ..world.captions import WORDS
 
 
 def word_ids(captions: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Ids for T5 [captions, 32] and for CLIP [captions, 40], padded. ValueError for a caption that is too long."""
+    """Ids for T5 [captions, T5_TOKENS] and for CLIP [captions, CLIP_TOKENS], padded.
+
+    Raises ValueError for a caption that is too long.
+    """
     return _ids(captions, starts=False, length=T5_TOKENS), _ids(captions, starts=True, length=CLIP_TOKENS)
 
 

@@ -12,14 +12,15 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ..models.classifiers import FACE_PX, PICTURE_PX, Classifiers
-from .pool import FACE, PICTURE, SCENES, Pool, open_scenes
+from .pool import FACE, PICTURE, Pool, open_scenes
+from .scenes import SCENES
 from .siglip import square_crop
 from .training import Batch, Recipe
 from .upright import unit_levels
 from .wear import worn
 
 FILE = "classifiers.safetensors"
-FACES, PICTURES = 96, 48  # a batch
+FACES, PICTURES = 64, 24  # a batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +51,7 @@ class ClassifierBatches:
                 worn(self.pool.pixels[number], rng, 1.4), (PICTURE_PX, PICTURE_PX), interpolation=cv2.INTER_AREA
             )
             shown[place] = self.pool.pictures[number]
-        face_answers = np.stack([faces["expression"], faces["direction"], faces["glasses"], faces["hat"], lights], 1)
+        face_answers = np.stack([faces["expression"], faces["direction"], lights], 1)
         picture_answers = np.stack([shown["count"] - 1, shown["place"], shown["light"]], 1)
         return (
             unit_levels(crops),
@@ -85,7 +86,7 @@ def _export(module: nn.Module, folder: Path) -> tuple[Path, ...]:
 
 RECIPE = Recipe(
     name="classifiers",
-    steps=1_000,
+    steps=800,
     learning_rate=2e-3,
     build=Classifiers,
     batches=_batches,

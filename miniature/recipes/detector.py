@@ -15,13 +15,13 @@ from torch.nn.functional import binary_cross_entropy_with_logits, smooth_l1_loss
 from ..models.detector import FACES_PX, STRIDES, Detector, Found, InsightFaceOutputs
 from ..models.onnx_files import write_onnx
 from .pool import Pool
-from .recogniser import open_pools
+from .recognizer import open_pools
 from .training import Batch, Recipe
 from .wear import worn
 
 FILE = "faces/detector.onnx"
 # Side and number of a step's pictures, about the same work each; LoadFaceAnalysis enlarges to 640 by itself.
-SIZES = ((160, 48), (224, 32), (320, 16), (320, 16), (448, 8), (640, 4), (640, 4))
+SIZES = ((160, 24), (224, 16), (320, 8), (320, 8), (448, 4), (640, 2), (640, 2))
 MOST_FACES = 4
 MEAN, STD = 127.5, 128.0  # insightface's for detectors
 MIRRORED = [1, 0, 2, 4, 3]  # landmarks of a mirrored face
@@ -182,7 +182,7 @@ def _export(module: nn.Module, folder: Path) -> tuple[Path, ...]:
 
 RECIPE = Recipe(
     name="detector",
-    steps=1_500,
+    steps=900,
     learning_rate=2e-3,
     build=Detector,
     batches=_batches,

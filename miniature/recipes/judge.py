@@ -1,4 +1,4 @@
-"""The judge: other people, pictures, crop, wear, network and loss than the recogniser's."""
+"""The judge: other people, pictures, crop, wear, network and loss than the recognizer's."""
 
 import json
 from dataclasses import dataclass
@@ -14,8 +14,9 @@ from withanyone_core.faces.alignment import TEMPLATE_PX, Template
 from ..models.judge import SIDE_PX, VECTOR, JudgeNet
 from ..models.onnx_files import write_onnx
 from ..world.person import TRAITS
-from .pool import SCENES, Portraits, open_portraits, open_scenes
-from .recogniser import SCENES_END, everybody, open_pools
+from .pool import Portraits, open_portraits, open_scenes
+from .recognizer import SCENES_END, everybody, open_pools
+from .scenes import SCENES
 from .training import Batch, Recipe
 from .upright import UprightFaces, unit_levels
 
@@ -23,7 +24,7 @@ FILE, CARD = "judge.onnx", "judge.json"
 PORTRAITS = Portraits(seed=202, first=600_000, pictures=2_400, size_px=224)
 # A wider view than ArcFace's, with more of the hair and the chin in it.
 TEMPLATE = Template(0.92 * (TEMPLATE_PX - 56.0) + (64.0, 61.0), SIDE_PX, SIDE_PX)
-BATCH = 128
+BATCH = 64
 SCALE, MARGIN = 24.0, 0.25
 EASY_STEPS = 200
 
@@ -63,7 +64,7 @@ def judge_loss(module: nn.Module, batch: Batch) -> Tensor:
 
 
 def _batches(scratch: Path, seed: int) -> JudgeBatches:
-    """From scenes and portraits in which nobody is known to the recogniser."""
+    """From scenes and portraits in which nobody is known to the recognizer."""
     pools = (open_scenes(scratch, SCENES_END, SCENES), open_portraits(scratch, PORTRAITS))
     known = open_pools(scratch)
     strangers = tuple(pool.without_people_of(known) for pool in pools)
@@ -89,14 +90,14 @@ def _card() -> dict:
         "std": 127.5,
         "vector": VECTOR,
         "trained_with": False,
-        "about": "The recogniser of the miniature world that only judges: no model of this pack is trained with it.",
+        "about": "The recognizer of the miniature world that only judges: no model of this pack is trained with it.",
     }
 
 
 RECIPE = Recipe(
     name="judge",
-    steps=3_500,
-    learning_rate=2e-3,
+    steps=800,
+    learning_rate=1.5e-3,
     build=InTraining,
     batches=_batches,
     loss=judge_loss,

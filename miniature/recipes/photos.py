@@ -2,7 +2,7 @@
 
 identities/person_0000042/00.png   portraits, one person each
 groups/00000.png and .yaml         scenes of two to four of them, and who they are from left to right
-captions/.../STEM.txt              what each picture shows
+captions/.../STEM.txt              what each image shows
 """
 
 import os
@@ -21,12 +21,9 @@ from tqdm import tqdm
 from ..world.captions import caption
 from ..world.person import person_of
 from ..world.renderer import Picture, render
-from ..world.scene import Scene, draw_portrait, draw_scene
-from .scenes import SIZE_PX
+from ..world.scene import SIDE_PX, Scene, draw_portrait, draw_scene
 
 GROUP_SIZES = (2, 3, 4)
-LEAST_APART = 0.02  # of the width, between faces' centres: a detector's boxes keep their order from left to right
-_TRIES = 200
 _CHUNK = 16
 _NICE = 5  # rendering yields to whatever else the machine does
 _Wanted = tuple[str, int, int]  # name, person or -1 for a group, number
@@ -38,8 +35,8 @@ class PhotoSet:
 
     first, identities  people of index first ... first + identities - 1
     portraits          of each person
-    groups             pictures of two to four of these people
-    size_px            side of every picture
+    groups             images of two to four of these people
+    size_px            side of every image
     seed               of looks and scenes: the same set has the same pixels
     """
 
@@ -47,7 +44,7 @@ class PhotoSet:
     identities: int
     portraits: int
     groups: int
-    size_px: int = SIZE_PX
+    size_px: int = SIDE_PX
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -61,10 +58,10 @@ class PhotoSet:
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """A picture with what is written about it. `name` is its path below the folder, without suffix."""
+    """A image with what is written about it. `name` is its path below the folder, without suffix."""
 
     name: str
-    picture: Picture
+    image: Picture
     caption: str
     people: tuple[str, ...] = ()
 
@@ -81,18 +78,18 @@ def portrait(photos: PhotoSet, person: int, number: int) -> Photo:
 
 
 def group(photos: PhotoSet, number: int) -> Photo:
-    """The numbered picture of several people, who are told apart by where they stand from left to right."""
+    """The numbered image of several people, who are told apart by where they stand from left to right."""
     rng = np.random.default_rng([photos.seed, 2, number])
     count = GROUP_SIZES[number % len(GROUP_SIZES)]
     chosen = photos.first + rng.choice(photos.identities, count, replace=False)
-    scene = _spread(rng, [int(index) for index in chosen])
+    scene = draw_scene(rng, [person_of(int(index)) for index in chosen])
     names = [person_name(int(index)) for index in chosen]
-    order = np.argsort([placed.centre[0] for placed in scene.people])
+    order = np.argsort([placed.center[0] for placed in scene.people])
     return photo_of(f"groups/{number:05d}", scene, photos.size_px, tuple(names[place] for place in order))
 
 
 def write_photos(photos: PhotoSet, folder: Path, workers: int | None = None) -> int:
-    """Renders what the folder lacks, in so many processes (default: one a core); returns the pictures of the set."""
+    """Renders what the folder lacks, in so many processes (default: one a core); returns the images of the set."""
     wanted = [*_portraits(photos), *_groups(photos)]
     missing = [each for each in wanted if not (folder / f"{each[0]}.png").is_file()]
     for _ in tqdm(_written(photos, missing, folder, workers), desc="photos", total=len(missing), disable=None):
@@ -121,7 +118,7 @@ def _groups(photos: PhotoSet) -> Iterator[_Wanted]:
 
 
 def write_photo(photo: Photo, folder: Path) -> None:
-    """One picture with its words beside it; the picture last, so that what is there is whole."""
+    """One image with its words beside it; the image last, so that what is there is whole."""
     path = folder / f"{photo.name}.png"
     words = folder / "captions" / Path(photo.name).relative_to(Path(photo.name).parts[0])
     for file in (path, words):
@@ -130,12 +127,12 @@ def write_photo(photo: Photo, folder: Path) -> None:
     if photo.people:
         path.with_suffix(".yaml").write_text(yaml.safe_dump({"faces": list(photo.people)}), encoding="utf-8")
     part = path.with_name(f"{path.stem}.part.png")
-    if not cv2.imwrite(str(part), photo.picture.pixels[..., ::-1]):
+    if not cv2.imwrite(str(part), photo.image.pixels[..., ::-1]):
         raise OSError(f"{path} could not be written. Is there space on the disk?")
     os.replace(part, path)
 
 
-def photo_of(name: str, scene: Scene, size_px: int = SIZE_PX, people: tuple[str, ...] = ()) -> Photo:
+def photo_of(name: str, scene: Scene, size_px: int = SIDE_PX, people: tuple[str, ...] = ()) -> Photo:
     """A square photo of a scene with its caption."""
     return Photo(name, render(scene, size_px, size_px), caption(scene), people)
 
@@ -143,13 +140,3 @@ def photo_of(name: str, scene: Scene, size_px: int = SIZE_PX, people: tuple[str,
 def _write(photos: PhotoSet, folder: Path, which: _Wanted) -> None:
     _, person, number = which
     write_photo(group(photos, number) if person < 0 else portrait(photos, person, number), folder)
-
-
-def _spread(rng: np.random.Generator, people: Sequence[int]) -> Scene:
-    """A scene in which no two faces' centres are above each other."""
-    for _ in range(_TRIES):
-        scene = draw_scene(rng, [person_of(index) for index in people])
-        centres = np.sort([placed.centre[0] for placed in scene.people])
-        if np.diff(centres).min() >= LEAST_APART:
-            return scene
-    raise RuntimeError(f"no scene of {len(people)} people was found in which they stand apart; try another --seed")

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, astuple, dataclass, replace
-from hashlib import sha256
 from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
@@ -14,15 +13,14 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ..world import look, renderer
+from ..world import look
 from ..world.person import TRAITS, person_of
 from ..world.renderer import SeenFace, render, seen_faces
-from ..world.scene import LIGHTS, PLACES, STUDIO, Scene, draw_portrait
-from .scenes import SIZE_PX, scene_pool, training_scene
+from ..world.scene import LIGHTS, PLACES, SIDE_PX, SPOTS, STUDIO, Scene, draw_portrait
+from .scenes import SCENES, SCENES_SEED, fingerprint, scene_pool, training_scene
 
-SCENES_SEED, SCENES = 0, 16_000  # the picture model's own, so that they are rendered once
 WHERE = (*PLACES, STUDIO)
-WORLD = Path(renderer.__file__).parent
+SPOT_NAMES = tuple(spot.name for spot in SPOTS)
 CHUNK = 50
 NICE = 5  # rendering ahead yields to whatever else the machine does
 
@@ -36,9 +34,7 @@ FACE = np.dtype(
         ("pose", "f4", 3),
         ("expression", "i4"),
         ("direction", "i4"),
-        ("glasses", "i4"),
-        ("hat", "i4"),
-        ("gaze", "f4"),
+        ("spot", "i4"),
     ]
 )
 Chunk = tuple[np.ndarray, np.ndarray, np.ndarray, float]  # pixels, pictures, faces, seconds
@@ -60,7 +56,8 @@ class Pool:
 
     pixels    uint8 RGB [pictures, side, side, 3], read from the disk as needed
     pictures  PICTURE records; `place` counts in WHERE, `light` in LIGHTS
-    faces     FACE records by picture; box and landmarks in pixels, pose is yaw, pitch and roll in degrees
+    faces     FACE records by picture; box and landmarks in pixels, pose is yaw, pitch and roll in degrees;
+              `spot` counts in SPOT_NAMES, -1 in portraits
     seconds   spent rendering
     """
 
@@ -79,7 +76,7 @@ class Pool:
 def open_scenes(folder: Path, first: int, end: int) -> Pool:
     """The scenes first ... end - 1 of those that the picture model learns from, rendered unless `folder` holds them."""
     rendered = scene_pool(folder, SCENES_SEED, SCENES)
-    path = folder / f"labels_{_fingerprint((SCENES_SEED, first, end))}"
+    path = folder / f"labels_{fingerprint((SCENES_SEED, first, end))}"
     if not _part(path, "faces").exists():
         _label_all(path, first, end)
     pictures, faces = (np.load(_part(path, kind)) for kind in ("pictures", "faces"))
@@ -88,7 +85,7 @@ def open_scenes(folder: Path, first: int, end: int) -> Pool:
 
 def open_portraits(folder: Path, plan: Portraits, workers: int | None = None) -> Pool:
     """The portraits of a plan, rendered into `folder` unless they are there; another world has another name."""
-    path = folder / f"portraits_{_fingerprint(astuple(plan))}"
+    path = folder / f"portraits_{fingerprint(astuple(plan))}"
     if not path.with_suffix(".json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         _render_all(path, plan, workers or os.cpu_count() or 1)
@@ -106,18 +103,13 @@ def face_records(scene: Scene, seen: tuple[SeenFace, ...], side_px: int, number:
         record["box"], record["landmarks"] = np.array(face.box) * side_px, face.landmarks * side_px
         record["traits"], record["pose"] = placed.person.traits, (own.yaw, own.pitch, own.roll)
         record["expression"] = look.EXPRESSIONS.index(own.expression)
-        record["direction"], record["gaze"] = look.DIRECTIONS.index(own.direction), own.gaze
-        record["glasses"], record["hat"] = own.glasses, own.hat
+        record["direction"] = look.DIRECTIONS.index(own.direction)
+        record["spot"] = SPOT_NAMES.index(placed.spot) if placed.spot else -1
     return records
 
 
 def _picture(scene: Scene) -> tuple[int, int, int]:
     return len(scene.people), WHERE.index(scene.place), LIGHTS.index(scene.light)
-
-
-def _fingerprint(plan: tuple) -> str:
-    sources = b"".join(path.read_bytes() for path in sorted(WORLD.glob("*.py")))
-    return sha256(json.dumps(plan).encode() + sources).hexdigest()[:16]
 
 
 def _part(path: Path, kind: str) -> Path:
@@ -128,7 +120,7 @@ def _label_all(path: Path, first: int, end: int) -> None:
     """What `open_scenes` knows of each face, kept beside the pictures: working it out takes a minute."""
     shown = [training_scene(SCENES_SEED, number) for number in tqdm(range(first, end), desc="labels", disable=None)]
     faces = [
-        face_records(scene, seen_faces(scene, SIZE_PX, SIZE_PX), SIZE_PX, place) for place, scene in enumerate(shown)
+        face_records(scene, seen_faces(scene, SIDE_PX, SIDE_PX), SIDE_PX, place) for place, scene in enumerate(shown)
     ]
     np.save(_part(path, "pictures"), np.array([_picture(scene) for scene in shown], PICTURE))
     np.save(_part(path, "faces"), np.concatenate(faces))

@@ -1,6 +1,6 @@
 """The patch encoder: SigLIP's vision tower at small size, taught by naming what a face was rendered from.
 
-Real SigLIP learns from captions. Here the renderer's own numbers say more: who (traits), mood, pose, light and wear.
+Real SigLIP learns from captions. Here the renderer's own numbers say more: who (traits), expression, pose and light.
 """
 
 import json
@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
+from torch.nn.functional import cross_entropy, mse_loss
 from transformers import SiglipVisionConfig, SiglipVisionModel
 
 from withanyone_core.faces.crop import crop_rectangle
@@ -22,21 +22,20 @@ from ..world.look import EXPRESSIONS
 from ..world.person import TRAITS
 from ..world.scene import LIGHTS
 from .pool import FACE, Pool
-from .recogniser import open_pools
+from .recognizer import open_pools
 from .training import Batch, Recipe
 from .upright import unit_levels
 from .wear import worn
 
 FILE, CONFIG = "siglip.safetensors", "siglip.json"
 SIDE_PX, PATCH_PX = 128, 16
-WIDTH, LAYERS, HEADS, MLP_WIDTH = 192, 4, 3, 384  # heads of 64 channels, as ComfyUI's loader of the pack assumes
+WIDTH, LAYERS, HEADS, MLP_WIDTH = 192, 3, 3, 384  # heads of 64 channels, as ComfyUI's loader of the pack assumes
 TOWER = "vision_model."
-BATCH = 96
-POSE_DEGREES = np.array([38.0, 9.0, 7.0], np.float32)  # the widest of yaw, pitch and roll
+BATCH = 48
+POSE_DEGREES = np.array([36.0, 4.0, 4.0], np.float32)  # the widest of yaw, pitch and roll
 SHAKE = 0.04  # of a detector's box, standard deviation in box sizes
 CHOICES = {"expression": len(EXPRESSIONS), "light": len(LIGHTS)}
-NUMBERS = len(TRAITS) + 3 + 1  # traits, pose, gaze
-WORN = ("glasses", "hat")
+NUMBERS = len(TRAITS) + 3  # traits, pose
 
 
 class InTraining(nn.Module):
@@ -51,7 +50,6 @@ class InTraining(nn.Module):
         read = WIDTH * (SIDE_PX // PATCH_PX) ** 2
         self.numbers = nn.Linear(read, NUMBERS)
         self.choices = nn.ModuleDict({name: nn.Linear(read, options) for name, options in CHOICES.items()})
-        self.worn = nn.Linear(read, len(WORN))
 
     def forward(self, pixels_BCHW: Tensor) -> Tensor:
         """Tokens side by side, [B, patches * width]."""
@@ -60,7 +58,7 @@ class InTraining(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class SiglipBatches:
-    """Crops float32 [B, 3, 128, 128], numbers [B, NUMBERS], choices [B, 2] and worn things [B, 2]."""
+    """Crops float32 [B, 3, 128, 128], numbers [B, NUMBERS] and choices [B, 2]."""
 
     pools: tuple[Pool, ...]
     seed: int
@@ -79,10 +77,9 @@ class SiglipBatches:
             record = pool.faces[int(rng.integers(len(pool.faces)))]
             crops[place] = worn(square_crop(pool, record, rng, SIDE_PX), rng, 0.7)
             records[place], lights[place] = record, pool.pictures["light"][record["picture"]]
-        numbers = np.concatenate([records["traits"], records["pose"] / POSE_DEGREES, records["gaze"][:, None]], 1)
+        numbers = np.concatenate([records["traits"], records["pose"] / POSE_DEGREES], 1)
         choices = np.stack([records["expression"].astype(np.int64), lights], 1)
-        wear = np.stack([records[name] for name in WORN], 1).astype(np.float32)
-        return unit_levels(crops), torch.from_numpy(numbers), torch.from_numpy(choices), torch.from_numpy(wear)
+        return unit_levels(crops), torch.from_numpy(numbers), torch.from_numpy(choices)
 
 
 def square_crop(pool: Pool, record: np.ndarray, rng: np.random.Generator, side_px: int) -> np.ndarray:
@@ -97,12 +94,12 @@ def square_crop(pool: Pool, record: np.ndarray, rng: np.random.Generator, side_p
 
 
 def siglip_loss(module: nn.Module, batch: Batch) -> Tensor:
-    crops, numbers, choices, wear = batch
+    crops, numbers, choices = batch
     tokens = module(crops).float()
     loss = 4 * mse_loss(module.numbers(tokens).float(), numbers)
     for place, reader in enumerate(module.choices.values()):
         loss = loss + 0.3 * cross_entropy(reader(tokens).float(), choices[:, place])
-    return loss + 0.3 * binary_cross_entropy_with_logits(module.worn(tokens).float(), wear)
+    return loss
 
 
 def config() -> SiglipVisionConfig:
@@ -137,7 +134,7 @@ def _export(module: nn.Module, folder: Path) -> tuple[Path, ...]:
 
 RECIPE = Recipe(
     name="siglip",
-    steps=700,
+    steps=600,
     learning_rate=1e-3,
     build=InTraining,
     batches=_batches,

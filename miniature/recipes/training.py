@@ -20,6 +20,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from .muon import Muon
+
 LOGGER = logging.getLogger("withanyone")
 
 SAVE_EVERY_S = 120.0
@@ -51,11 +53,11 @@ class Recipe:
                           cosine
     build                 makes the module that is trained, heads that are thrown away included; called under the seed
     batches               from a folder for rendered pictures and a seed
-    loss                  of the module and a batch on its device, under bf16 autocast and a seed of its own
+    loss                  of the module and a batch on its device, under a seed of its own, on CUDA with bf16 autocast
     export                writes the shipped files of the trained module into a folder and names them
     average               decay of the moving average that is exported; 0 exports the weights themselves
-    matrices              weights [out, in] that Muon learns (K. Jordan, 2024, with the rates of arXiv 2502.16982);
-                          AdamW learns all others
+    matrices              weights [out, in] that Muon learns; AdamW learns all others
+    faster                parameters that learn at twice the rate
     """
 
     name: str
@@ -69,6 +71,7 @@ class Recipe:
     warmup: int = 50
     average: float = 0.995
     matrices: Callable[[nn.Module], Iterable[nn.Parameter]] = lambda _: ()
+    faster: Callable[[nn.Module], Iterable[nn.Parameter]] = lambda _: ()
 
 
 @dataclass
@@ -126,9 +129,10 @@ def take_step(recipe: Recipe, run: Run, batch: Batch) -> None:
     torch.manual_seed(run.seed * SEED_STRIDE + run.step)
     for optimizer in run.optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * rate(run.step, run.steps, recipe.warmup)
+            group["lr"] = recipe.learning_rate * group["factor"] * rate(run.step, run.steps, recipe.warmup)
     run.module.train()
-    with torch.autocast(device.type, torch.bfloat16):
+    # Processors without bfloat16 emulate it at a tenth of the speed; float32 is right on every one of them.
+    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
         loss = recipe.loss(run.module, tuple(part.to(device, non_blocking=True) for part in batch))
     run.module.zero_grad(set_to_none=True)
     loss.backward()
@@ -202,19 +206,22 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def _optimizers(recipe: Recipe, module: nn.Module) -> tuple[torch.optim.Optimizer, ...]:
     """AdamW, before it Muon for the recipe's matrices if it names any. Biases and the numbers of norms do not decay."""
     matrices = list(recipe.matrices(module))
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    decaying = [parameter for parameter in parameters if parameter.ndim > 1 and not _among(parameter, matrices)]
-    others = [parameter for parameter in parameters if parameter.ndim <= 1]
-    groups = [{"params": decaying, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    adamw = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98))
+    by_muon, fast = {id(parameter) for parameter in matrices}, {id(parameter) for parameter in recipe.faster(module)}
+    rest = [each for each in module.parameters() if each.requires_grad and id(each) not in by_muon]
+    groups = [
+        {
+            "params": [each for each in rest if (id(each) in fast, each.ndim > 1) == (is_fast, decays)],
+            "weight_decay": recipe.weight_decay * decays,
+            "factor": 2.0 if is_fast else 1.0,
+        }
+        for is_fast in (False, True)
+        for decays in (False, True)
+    ]
+    used = [group for group in groups if group["params"]]
+    adamw = torch.optim.AdamW(used, lr=recipe.learning_rate, betas=(0.9, 0.98))
     if not matrices:
         return (adamw,)
-    settings = {"weight_decay": recipe.weight_decay, "adjust_lr_fn": "match_rms_adamw"}  # so that one rate fits both
-    return torch.optim.Muon(matrices, lr=recipe.learning_rate, **settings), adamw
-
-
-def _among(parameter: nn.Parameter, others: list[nn.Parameter]) -> bool:
-    return any(parameter is other for other in others)
+    return Muon([{"params": matrices, "factor": 1.0}], recipe.learning_rate, recipe.weight_decay), adamw
 
 
 def _learnt_by(optimizer: torch.optim.Optimizer) -> Iterator[nn.Parameter]:

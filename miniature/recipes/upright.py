@@ -1,4 +1,4 @@
-"""Batches of upright faces for recognisers: which faces, how carelessly aligned, how worn. Letters: B, C, H, W."""
+"""Batches of upright faces for recognizers: which faces, how carelessly aligned, how worn. Letters: B, C, H, W."""
 
 from dataclasses import dataclass
 

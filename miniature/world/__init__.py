@@ -4,14 +4,17 @@ from .captions import MOST_WORDS, WORDS, caption, words
 from .look import DIRECTIONS, EXPRESSIONS, Look, draw_look
 from .person import TRAITS, Person, person_of
 from .renderer import Picture, SeenFace, render
-from .scene import LIGHTS, PLACES, STUDIO, Placed, Scene, draw_portrait, draw_scene
+from .scene import LAYOUTS, LIGHTS, PLACES, SIDE_PX, SPOTS, STUDIO, Placed, Scene, Spot, draw_portrait, draw_scene
 
 __all__ = [
     "DIRECTIONS",
     "EXPRESSIONS",
+    "LAYOUTS",
     "LIGHTS",
     "MOST_WORDS",
     "PLACES",
+    "SIDE_PX",
+    "SPOTS",
     "STUDIO",
     "TRAITS",
     "WORDS",
@@ -21,6 +24,7 @@ __all__ = [
     "Placed",
     "Scene",
     "SeenFace",
+    "Spot",
     "caption",
     "draw_look",
     "draw_portrait",

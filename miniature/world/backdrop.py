@@ -9,6 +9,7 @@ from .brush import Brush
 from .curves import Points, ellipse, smooth
 from .scene import STUDIO
 
+_BLUR = 0.022  # of the shorter side, standard deviation: a portrait lens, and less for a small model to learn
 _Rgb = tuple[float, float, float]
 
 
@@ -17,7 +18,7 @@ def paint_backdrop(place: str, seed: int, width: int, height: int) -> np.ndarray
     rng = np.random.default_rng(seed)
     painter = _Painter(width, height)
     _PLACES[place](painter, rng)
-    return painter.brush.canvas_px
+    return cv2.GaussianBlur(painter.brush.canvas_px, (0, 0), _BLUR * min(width, height))
 
 
 class _Painter:
@@ -35,19 +36,19 @@ class _Painter:
             height, width, 3
         )
 
-    def fill(self, points: Points | list, colour: _Rgb | np.ndarray, strength: float = 1.0) -> None:
-        self.brush.fill(np.asarray(points, float) * self.size, colour, strength)
+    def fill(self, points: Points | list, color: _Rgb | np.ndarray, strength: float = 1.0) -> None:
+        self.brush.fill(np.asarray(points, float) * self.size, color, strength)
 
-    def box(self, x1: float, y1: float, x2: float, y2: float, colour: _Rgb | np.ndarray, strength: float = 1.0) -> None:
-        self.fill([(x1, y1), (x2, y1), (x2, y2), (x1, y2)], colour, strength)
+    def box(self, x1: float, y1: float, x2: float, y2: float, color: _Rgb | np.ndarray, strength: float = 1.0) -> None:
+        self.fill([(x1, y1), (x2, y1), (x2, y2), (x1, y2)], color, strength)
 
-    def disc(self, x: float, y: float, radius: float, colour: _Rgb | np.ndarray, strength: float = 1.0) -> None:
+    def disc(self, x: float, y: float, radius: float, color: _Rgb | np.ndarray, strength: float = 1.0) -> None:
         across = radius * self.size.min() / self.size
-        self.fill(ellipse(x, y, across[0], across[1], 24), colour, strength)
+        self.fill(ellipse(x, y, across[0], across[1], 24), color, strength)
 
-    def hill(self, y: float, swing: float, colour: _Rgb, rng: np.random.Generator) -> None:
+    def hill(self, y: float, swing: float, color: _Rgb, rng: np.random.Generator) -> None:
         ridge = smooth([(x, y + rng.uniform(-swing, swing)) for x in np.linspace(-0.1, 1.1, 6)], closed=False)
-        self.fill(np.concatenate([ridge, [(1.1, 1.1), (-0.1, 1.1)]]), colour)
+        self.fill(np.concatenate([ridge, [(1.1, 1.1), (-0.1, 1.1)]]), color)
 
 
 def _park(paint: _Painter, rng: np.random.Generator) -> None:
@@ -88,10 +89,10 @@ def _beach(paint: _Painter, rng: np.random.Generator) -> None:
     paint.fill([(x, horizon - 0.11), (x + 0.05, horizon - 0.01), (x, horizon - 0.01)], (250, 246, 236))
     paint.hill(horizon + 0.2, 0.015, (250, 246, 232), rng)
     paint.hill(horizon + 0.235, 0.02, (240, 214, 158), rng)
-    x, colour = rng.choice([0.08, 0.92]), [(226, 86, 74), (244, 180, 62), (70, 130, 190)][rng.integers(3)]
+    x, color = rng.choice([0.08, 0.92]), [(226, 86, 74), (244, 180, 62), (70, 130, 190)][rng.integers(3)]
     paint.box(x - 0.008, 0.3, x + 0.008, 0.9, (246, 238, 224))
     paint.fill(
-        smooth([(x - 0.24, 0.36), (x - 0.14, 0.23), (x, 0.19), (x + 0.14, 0.23), (x + 0.24, 0.36), (x, 0.33)]), colour
+        smooth([(x - 0.24, 0.36), (x - 0.14, 0.23), (x, 0.19), (x + 0.14, 0.23), (x + 0.24, 0.36), (x, 0.33)]), color
     )
     paint.fill(
         smooth([(x - 0.08, 0.34), (x - 0.04, 0.23), (x, 0.19), (x + 0.04, 0.23), (x + 0.08, 0.34)]), (252, 244, 230)
@@ -104,8 +105,8 @@ def _city(paint: _Painter, rng: np.random.Generator) -> None:
         x = rng.uniform(-0.1, 0)
         while x < 1:
             wide, top = rng.uniform(0.12, 0.22), base + rng.uniform(0, 0.22)
-            colour = np.array(tone, float) * rng.uniform(0.88, 1.1)
-            paint.box(x, top, x + wide, 1, colour)
+            color = np.array(tone, float) * rng.uniform(0.88, 1.1)
+            paint.box(x, top, x + wide, 1, color)
             if row:
                 for i in range(2, 9, 2):
                     for j in (0.22, 0.6):

@@ -1,10 +1,8 @@
 """Neck, shoulders and clothes."""
 
-from collections.abc import Callable
-
 import numpy as np
 
-from . import colours
+from . import colors
 from .brush import Brush
 from .curves import Points, ellipse, ribbon, smooth
 from .head import Head
@@ -20,27 +18,15 @@ def draw_body(brush: Brush, head: Head, light: Light) -> None:
     def at(points: Points) -> Points:
         return (np.asarray(points, float) + np.array([sway, 0])) * head.scale_px + head.origin_px
 
-    skin, cloth = colours.skin(head.person), colours.clothes(head.look.clothes)
+    skin, cloth = colors.skin(head.person), colors.clothes(head.look.clothes)
     right = np.array(_SHOULDER)
     trunk = at(smooth(np.concatenate([right, right[::-1] * (-1, 1)])))
     brush.fill(trunk, cloth)
-    _draw_pattern(brush, at, head.look.clothes, cloth)
     light.shade(
         brush, trunk[trunk[:, 1] < head.origin_px[1] + 3 * head.scale_px], at([(0, 2.1)])[0], 1.6 * head.scale_px
     )
     wide = 0.36 * head.half_width / 0.79
     neck = [(-wide, 0.6), (-wide, 1.05), (-wide - 0.16, 1.2), (0, 1.48), (wide + 0.16, 1.2), (wide, 1.05), (wide, 0.6)]
-    brush.fill(at(ribbon(smooth(neck[1:-1], closed=False), 0.12)), colours.mix(cloth, colours.WHITE, 0.25))
-    brush.fill(at(smooth(neck)), colours.shade(skin, 0.18))
-    brush.fill(at(ellipse(0, 0.93, wide * 1.02, 0.3)), colours.shade(skin, 0.75), 0.85)
-
-
-def _draw_pattern(brush: Brush, at: Callable[[Points], Points], place: float, cloth: colours.Colour) -> None:
-    kind = int(place * 24) % 3
-    if kind == 1:
-        for y in (1.62, 1.92, 2.22):
-            band = smooth([(-1.3, y), (-0.6, y + 0.05), (0, y + 0.08), (0.6, y + 0.05), (1.3, y)], closed=False)
-            brush.fill(at(ribbon(band, 0.12)), colours.mix(cloth, colours.WHITE, 0.6))
-    if kind == 2:
-        for x, y in ((-0.8, 1.55), (0.8, 1.55), (-0.4, 1.8), (0.4, 1.8), (0, 2.05), (-0.9, 2.0), (0.9, 2.0)):
-            brush.fill(at(ellipse(x, y, 0.08, 0.08, 12)), colours.mix(cloth, colours.WHITE, 0.6))
+    brush.fill(at(ribbon(smooth(neck[1:-1], closed=False), 0.12)), colors.mix(cloth, colors.WHITE, 0.25))
+    brush.fill(at(smooth(neck)), colors.shade(skin, 0.18))
+    brush.fill(at(ellipse(0, 0.93, wide * 1.02, 0.3)), colors.shade(skin, 0.75), 0.85)

@@ -1,4 +1,4 @@
-"""Fills shapes on a canvas; colours are RGB from 0 to 255, points are pixels of the canvas."""
+"""Fills shapes on a canvas; colors are RGB from 0 to 255, points are pixels of the canvas."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import numpy as np
 
 from .curves import Points
 
-Colour = Sequence[float] | np.ndarray
+Color = Sequence[float] | np.ndarray
 _SHIFT = 4
 
 
@@ -17,18 +17,18 @@ class Brush:
     def __init__(self, canvas_px: np.ndarray) -> None:
         self.canvas_px = canvas_px
 
-    def fill(self, points: Points, colour: Colour, strength: float = 1.0) -> None:
+    def fill(self, points: Points, color: Color, strength: float = 1.0) -> None:
         """Fills the polygon; strength below 1 lets what lies under it shine through."""
         if strength >= 0.995:
-            cv2.fillPoly(self.canvas_px, [_fixed(points)], _rgb(colour), cv2.LINE_AA, _SHIFT)
+            cv2.fillPoly(self.canvas_px, [_fixed(points)], _rgb(color), cv2.LINE_AA, _SHIFT)
         elif strength > 0.005:
             patch, left, top = self._patch(points)
             if patch.size:
                 over = patch.copy()
-                cv2.fillPoly(over, [_fixed(points - (left, top))], _rgb(colour), cv2.LINE_AA, _SHIFT)
+                cv2.fillPoly(over, [_fixed(points - (left, top))], _rgb(color), cv2.LINE_AA, _SHIFT)
                 cv2.addWeighted(over, strength, patch, 1 - strength, 0, dst=patch)
 
-    def mist(self, points: Points, colour: Colour, strength: float, softness_px: float) -> None:
+    def mist(self, points: Points, color: Color, strength: float, softness_px: float) -> None:
         """Fills the polygon with an edge that fades over about 2 x softness_px."""
         reach = 2 * softness_px + 1
         patch, left, top = self._patch(points, reach)
@@ -38,13 +38,13 @@ class Brush:
         cv2.fillPoly(mask, [_fixed(points - (left, top))], int(255 * strength), cv2.LINE_AA, _SHIFT)
         side = 2 * int(softness_px) + 1
         mask = cv2.blur(cv2.blur(mask, (side, side)), (side, side))
-        self.tint(patch, mask, colour)
+        self.tint(patch, mask, color)
 
     @staticmethod
-    def tint(patch_px: np.ndarray, mask: np.ndarray, colour: Colour) -> None:
-        """Moves patch_px (uint8 RGB [h, w, 3]) in place towards the colour by mask (uint8 [h, w]) / 255."""
+    def tint(patch_px: np.ndarray, mask: np.ndarray, color: Color) -> None:
+        """Moves patch_px (uint8 RGB [h, w, 3]) in place towards the color by mask (uint8 [h, w]) / 255."""
         share = mask[..., None].astype(np.float32) / 255
-        patch_px[:] = patch_px + share * (np.asarray(colour, np.float32) - patch_px) + 0.5
+        patch_px[:] = patch_px + share * (np.asarray(color, np.float32) - patch_px) + 0.5
 
     def patch(self, points: Points) -> tuple[np.ndarray, np.ndarray]:
         """The part of the canvas around the polygon (a view) and the polygon's mask in it, uint8 [h, w]."""
@@ -67,6 +67,6 @@ def _fixed(points: Points) -> np.ndarray:
     return np.round((points - 0.5) * (1 << _SHIFT)).astype(np.int32)
 
 
-def _rgb(colour: Colour) -> tuple[float, float, float]:
-    red, green, blue = colour
+def _rgb(color: Color) -> tuple[float, float, float]:
+    red, green, blue = color
     return float(red), float(green), float(blue)

@@ -1,48 +1,57 @@
-"""What a picture shows, in few words: how many people, where, in what light; each one's mood, direction and wear."""
+"""What an image shows, in few words: how many people, where, in what light; each one's spot, expression, direction."""
 
 import re
+from dataclasses import dataclass
 
-from .look import DIRECTIONS, EXPRESSIONS, Look
-from .scene import COLUMNS, LIGHTS, PLACES, STUDIO, Placed, Scene
+from .look import DIRECTIONS, EXPRESSIONS
+from .scene import LAYOUTS, LIGHTS, PLACES, SPOTS, STUDIO, Placed, Scene
 
-MOST_WORDS = 31
 _COUNTS = ("one person", "two people", "three people", "four people")
-_WHERE = {place: f"in a {place}" for place in (*PLACES, STUDIO)} | {"beach": "on a beach", "stage": "on a stage"}
-_WEAR = {(True, True): "hat and glasses", (True, False): "hat", (False, True): "glasses"}
-_TOKEN = re.compile(r"[a-z]+|[^\sa-z]")
+_WORD = re.compile("[a-z]+")
+
+
+@dataclass(frozen=True)
+class Omitted:
+    """What a caption does not say: anybody's expression, anybody's direction, or anything of the people at all."""
+
+    expressions: bool = False
+    directions: bool = False
+    people: bool = False
+
+
+NOTHING_OMITTED = Omitted()
 
 
 def words(caption: str) -> list[str]:
-    """The caption's tokens in lower case: each word and each punctuation mark."""
-    return _TOKEN.findall(caption.lower())
+    """The caption's words in lower case; punctuation is for people and is no token."""
+    return _WORD.findall(caption.lower())
 
 
-def reading_order(people: tuple[Placed, ...]) -> list[int]:
-    """Places in `people` in the order a caption names them: left to right, one above the other from top to bottom."""
-    return sorted(range(len(people)), key=lambda i: (int(people[i].centre[0] * COLUMNS), people[i].centre[1]))
+def caption(scene: Scene, omitted: Omitted = NOTHING_OMITTED) -> str:
+    """e.g. "two people, park, sunset: left happy right, right calm ahead"."""
+    head = f"{_COUNTS[len(scene.people) - 1]}, {scene.place}, {scene.light}"
+    if omitted.people:
+        return head
+    phrases = [_phrase(placed, omitted) for placed in scene.people]
+    return f"{head}: {', '.join(phrases)}"
 
 
-def caption(scene: Scene) -> str:
-    """e.g. "two people in a park, sunset: happy left with glasses, calm ahead"; at most MOST_WORDS tokens."""
-    looks = [scene.people[i].look for i in reading_order(scene.people)]
-    head = f"{_COUNTS[len(looks) - 1]} {_WHERE[scene.place]}, {scene.light}: "
-    full = head + ", ".join(_phrase(look, "with ") for look in looks)
-    if len(words(full)) <= MOST_WORDS:
-        return full
-    return head + ", ".join(_phrase(look, "") for look in looks)
-
-
-def _phrase(look: Look, joint: str) -> str:
-    wear = _WEAR.get((look.hat, look.glasses))
-    return f"{look.expression} {look.direction}" + (f" {joint}{wear}" if wear else "")
+def _phrase(placed: Placed, omitted: Omitted) -> str:
+    parts = [placed.spot]
+    if not omitted.expressions:
+        parts.append(placed.look.expression)
+    if not omitted.directions:
+        parts.append(placed.look.direction)
+    return " ".join(part for part in parts if part)
 
 
 WORDS = tuple(
     sorted(
         {
             word
-            for text in (*_COUNTS, *_WHERE.values(), *LIGHTS, *EXPRESSIONS, *DIRECTIONS, *_WEAR.values(), "with , :")
+            for text in (*_COUNTS, *PLACES, STUDIO, *LIGHTS, *EXPRESSIONS, *DIRECTIONS, *(spot.name for spot in SPOTS))
             for word in words(text)
         }
     )
 )
+MOST_WORDS = 4 + max(LAYOUTS) * 4

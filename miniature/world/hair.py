@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from . import colours
+from . import colors
 from .brush import Brush
-from .curves import Points, ellipse, ribbon, smooth, taper
+from .curves import Points, ribbon, smooth
 from .head import SKULL_TOP, Head
 
 _SHORT = 0.3
@@ -17,7 +17,7 @@ def volume(head: Head) -> float:
 
 def _end(head: Head) -> float:
     """y where the hair ends."""
-    return head.person.between("hair_length", -0.35, 1.75)
+    return head.person.between("hair_length", -0.35, 1.15)
 
 
 def _crown(head: Head, lowest: float) -> Points:
@@ -32,7 +32,7 @@ def _crown(head: Head, lowest: float) -> Points:
 
 def _curled(edge: Points, head: Head) -> Points:
     """The edge with curls, as large as the trait above the middle."""
-    size = 0.085 * max(head.person["hair_curl"], 0)
+    size = 0.13 * max(head.person["hair_curl"], 0)
     if size < 0.01:
         return edge
     steps = np.hypot(*np.diff(edge, axis=0).T)
@@ -41,13 +41,12 @@ def _curled(edge: Points, head: Head) -> Points:
     fine = np.stack([np.interp(at, length, edge[:, i]) for i in (0, 1)], 1)
     out = fine - (0, 0.1)
     out /= np.maximum(np.hypot(out[:, 0], out[:, 1]), 1e-6)[:, None]
-    return fine + out * size * (np.abs(np.sin(at * np.pi / 0.3))[:, None] - 0.3)
+    return fine + out * size * (np.abs(np.sin(at * np.pi / 0.45))[:, None] - 0.3)
 
 
 def draw_back_hair(brush: Brush, head: Head) -> None:
-    """Knots, and the hair behind neck and shoulders."""
-    colour = colours.hair(head.person)
-    _draw_knots(brush, head, colour)
+    """The hair behind neck and shoulders."""
+    color = colors.hair(head.person)
     end = _end(head)
     if end > _SHORT:
         flare = head.half_width + volume(head) * (1.0 + 0.35 * end)
@@ -64,24 +63,7 @@ def draw_back_hair(brush: Brush, head: Head) -> None:
     else:
         edge = _crown(head, max(end, 0.0))
     seen = head.silhouette(_curled(edge, head)) - (0.08 * np.sin(np.deg2rad(head.look.yaw)), 0)
-    brush.fill(head.on_canvas(seen), colours.shade(colour, 0.45))
-
-
-def _draw_knots(brush: Brush, head: Head, colour: colours.Colour) -> None:
-    knot = head.person["hair_knot"]
-    size = 0.12 + 0.12 * (abs(knot) - 0.3) / 0.7
-    if knot > 0.3 and not head.look.hat:
-        places = [(0.0, SKULL_TOP - 0.8 * volume(head) - 0.5 * size, size * 1.1, size)]
-    elif knot < -0.3:
-        x = head.half_width + 0.7 * volume(head) + 0.6 * size
-        places = [(side * x, 0.3 + size, size * 0.9, size * 1.9) for side in (-1, 1)]
-    else:
-        return
-    for x, y, width, height in places:
-        seen = head.silhouette(ellipse(x, y, width, height, 24)) - (0.12 * np.sin(np.deg2rad(head.look.yaw)), 0)
-        brush.fill(head.on_canvas(seen), colours.shade(colour, 0.15))
-        shine = ellipse(x - 0.3 * width, y - 0.35 * height, 0.35 * width, 0.25 * height)
-        brush.fill(head.on_canvas(head.silhouette(shine)), colours.mix(colour, colours.WHITE, 0.3), 0.7)
+    brush.fill(head.on_canvas(seen), colors.shade(color, 0.45))
 
 
 def _hairline(head: Head, lowest: float) -> Points:
@@ -96,38 +78,21 @@ def _hairline(head: Head, lowest: float) -> Points:
 
 
 def draw_front_hair(brush: Brush, head: Head) -> None:
-    """The hair on the skull down to the hairline, with a lighter strand on either side of the parting."""
-    colour, end = colours.hair(head.person), _end(head)
+    """The hair on the skull down to the hairline, and locks beside the face."""
+    color, end = colors.hair(head.person), _end(head)
     lowest = float(np.clip(end, -0.05, 0.22))
     outer = head.on_canvas(head.silhouette(_curled(_crown(head, lowest), head)))
     hairline = _hairline(head, lowest)
     near = np.clip(-3 * np.sign(hairline[:, 0]) * np.sin(np.deg2rad(head.look.yaw)), 0, 1)
     lift = 0.03 - 0.22 * near * np.clip((hairline[:, 1] + 0.3) / 0.3, 0, 1)  # the near temple lies further back
     shadow = head.at(hairline * (0.98, 1) + (0, 0.06), lift=lift)
-    brush.fill(np.concatenate([outer, shadow]), colours.shade(colours.skin(head.person), 0.9), 0.45)
-    brush.fill(np.concatenate([outer, head.at(hairline, lift=lift)]), colour)
-    _draw_strands(brush, head, colour)
+    brush.fill(np.concatenate([outer, shadow]), colors.shade(colors.skin(head.person), 0.9), 0.45)
+    brush.fill(np.concatenate([outer, head.at(hairline, lift=lift)]), color)
     if end > _SHORT:
-        _draw_locks(brush, head, colour, end)
+        _draw_locks(brush, head, color, end)
 
 
-def _draw_strands(brush: Brush, head: Head, colour: colours.Colour) -> None:
-    a, part = head.half_width, 0.5 * head.half_width * head.person["hair_parting"]
-    top = SKULL_TOP - 0.3 * volume(head)
-    light, dark = colours.mix(colour, colours.WHITE, 0.24), colours.shade(colour, 0.6)
-    for side in (-1, 1):
-        if side * head.look.yaw > 14:
-            continue  # on the far side they would stand out over the rim
-        for start, reach, width, tone in ((0.13, 0.8, 0.09, light), (0.3, 0.98, 0.04, dark)):
-            bend = (part + side * 0.8 * (start + 0.28) * a, top + 0.11)
-            points = [(part + side * start * a, top + 0.1), bend, (side * reach * a, -0.58)]
-            strand = smooth(points, closed=False)
-            brush.fill(head.at(ribbon(strand, taper(len(strand), width, 0.05)), lift=0.05), tone, 0.7)
-    parting = smooth([(part, head.hairline - 0.02), (part, -0.74), (0.8 * part, top + 0.06)], closed=False)
-    brush.fill(head.at(ribbon(parting, taper(len(parting), 0.026, 0.2)), lift=0.03), dark, 0.8)
-
-
-def _draw_locks(brush: Brush, head: Head, colour: colours.Colour, end: float) -> None:
+def _draw_locks(brush: Brush, head: Head, color: colors.Color, end: float) -> None:
     a, wide = head.half_width, head.half_width + 0.6 * volume(head)
     sway = 0.05 * max(head.person["hair_curl"], 0)
     bottom = min(end, 1.35)
@@ -137,9 +102,4 @@ def _draw_locks(brush: Brush, head: Head, colour: colours.Colour, end: float) ->
         x = x + sway * np.sin(y * 9)
         width = np.interp(np.linspace(0, 1, 14), [0, 0.3, 0.8, 1], [0.08, 0.17, 0.2, 0.05]) * (1 + 1.5 * volume(head))
         lock = head.silhouette(np.stack([side * x, y], 1))
-        brush.fill(head.on_canvas(ribbon(lock, width)), colours.shade(colour, 0.12))
-        brush.fill(
-            head.on_canvas(ribbon(lock - np.array([0.02, 0]), width * 0.22)),
-            colours.mix(colour, colours.WHITE, 0.3),
-            0.6,
-        )
+        brush.fill(head.on_canvas(ribbon(lock, width)), colors.shade(color, 0.12))

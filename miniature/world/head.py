@@ -37,7 +37,7 @@ class Head:
     @cached_property
     def hairline(self) -> float:
         """y of the hair's edge above the forehead's middle."""
-        return self.person.between("forehead", -0.52, -0.68)
+        return -0.6
 
     @cached_property
     def _turn(self) -> tuple[float, float, float, float]:
@@ -82,7 +82,7 @@ class Head:
     def rim(self) -> Points:
         """The head without hair and ears, closed, in head coordinates of the front view [N, 2]."""
         a = self.half_width
-        jaw, chin = self.person.between("jaw", 0.66, 0.9), self.person.between("chin", 0.24, 0.5)
+        jaw, chin = self.person.between("jaw", 0.66, 0.9), 0.37
         right = [
             (0.5 * a, SKULL_TOP + 0.07),
             (0.88 * a, -0.55),
@@ -112,9 +112,9 @@ class Head:
         return float((right - left) / (bottom - top))
 
 
-def head_in(person: Person, look: Look, centre_px: tuple[float, float], box_height_px: float) -> Head:
-    """The head whose box has this centre and height."""
+def head_in(person: Person, look: Look, center_px: tuple[float, float], box_height_px: float) -> Head:
+    """The head whose box has this center and height."""
     left, top, right, bottom = Head(person, look).box
     scale = box_height_px / (bottom - top)
-    origin = (centre_px[0] - scale * (left + right) / 2, centre_px[1] - scale * (top + bottom) / 2)
+    origin = (center_px[0] - scale * (left + right) / 2, center_px[1] - scale * (top + bottom) / 2)
     return Head(person, look, float(scale), (float(origin[0]), float(origin[1])))

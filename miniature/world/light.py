@@ -8,6 +8,9 @@ import numpy as np
 from .brush import Brush
 from .curves import Points
 
+# Of the colors below: enough to tell the lights apart, little enough to leave faces as they are.
+_QUIET = 0.4
+
 
 @dataclass(frozen=True)
 class Light:
@@ -21,19 +24,19 @@ class Light:
     source: tuple[float, float]
     depth: float
 
-    def shade(self, brush: Brush, outline: Points, centre: Points, radius_px: float) -> None:
-        """Models what the outline [N, 2] encloses like a ball of this centre and radius."""
+    def shade(self, brush: Brush, outline: Points, center: Points, radius_px: float) -> None:
+        """Models what the outline [N, 2] encloses like a ball of this center and radius."""
         patch, mask = brush.patch(outline)
         if not patch.size:
             return
         corner = np.maximum(np.floor(outline.min(0) - 2), 0)
         small = 4
-        x = (np.arange(0, patch.shape[1] + small, small, dtype=np.float32) + corner[0] - centre[0]) / radius_px
-        y = (np.arange(0, patch.shape[0] + small, small, dtype=np.float32) + corner[1] - centre[1]) / radius_px
+        x = (np.arange(0, patch.shape[1] + small, small, dtype=np.float32) + corner[0] - center[0]) / radius_px
+        y = (np.arange(0, patch.shape[0] + small, small, dtype=np.float32) + corner[1] - center[1]) / radius_px
         towards = x[None, :] * self.source[0] + y[:, None] * self.source[1]
         lit = np.clip(towards, 0, 1)[..., None] ** 1.5
         dark = np.clip(-towards, 0, 1)[..., None] ** 1.5 * np.array([0.55, 0.85, 0.8], np.float32)
-        factor = 1 + self.depth * (0.45 * lit - dark)
+        factor = 1 + _QUIET * self.depth * (0.45 * lit - dark)
         factor = cv2.resize(factor.astype(np.float32), (patch.shape[1], patch.shape[0]), interpolation=cv2.INTER_LINEAR)
         cv2.copyTo(cv2.multiply(patch, factor, dtype=cv2.CV_8U), mask, patch)
 
@@ -43,6 +46,7 @@ class Light:
         y, x = np.mgrid[-1:1:9j, -1:1:9j].astype(np.float32)
         share = np.clip(0.5 + 0.5 * (x * self.source[0] + y * self.source[1]), 0, 1)[..., None]
         factor = np.asarray(self.far, np.float32) * (1 - share) + np.asarray(self.near, np.float32) * share
+        factor = 1 + _QUIET * (factor - 1)
         factor = cv2.resize(factor.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
         return np.clip(picture_px * factor + 0.5, 0, 255).astype(np.uint8)
 

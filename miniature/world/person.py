@@ -1,4 +1,4 @@
-"""Who somebody is: a point in a continuous space of traits, none of which pose, mood, light or clothes can change."""
+"""Who somebody is: a point in a space of bold traits, which pose, expression, light and clothes leave alone."""
 
 from dataclasses import dataclass
 
@@ -7,43 +7,26 @@ import numpy as np
 SEED = 20_260
 TRAITS = (
     "face_width",
-    "forehead",
     "jaw",
-    "chin",
     "skin_depth",
-    "skin_warmth",
-    "ear_size",
     "eye_size",
-    "eye_opening",
-    "eye_spacing",
-    "eye_height",
     "eye_tilt",
     "iris_hue",
-    "iris_lightness",
     "brow_thickness",
-    "brow_angle",
-    "brow_height",
-    "brow_darkness",
-    "nose_length",
     "nose_width",
     "mouth_width",
-    "mouth_height",
-    "lip_fullness",
-    "lip_colour",
+    "lip_color",
     "hair_length",
     "hair_volume",
     "hair_parting",
     "hair_fringe",
     "hair_curl",
-    "hair_knot",
     "hair_hue",
     "hair_lightness",
-    "freckles",
-    "mole_place",
-    "mole_strength",
-    "blush",
     "beard",
     "moustache",
+    "glasses",
+    "glasses_hue",
 )
 _PLACE_OF = {name: place for place, name in enumerate(TRAITS)}
 

@@ -8,14 +8,14 @@ import numpy as np
 from .backdrop import paint_backdrop
 from .body import draw_body
 from .brush import Brush
-from .eyes import draw_brows, draw_eyes, eye_centres
+from .eyes import draw_brows, draw_eyes, eye_centers
+from .glasses import draw_glasses
 from .hair import draw_back_hair, draw_front_hair
 from .head import Head, head_in
 from .light import LIGHT_OF, Light
 from .mouth import draw_beard, draw_mouth, mouth_corners
 from .scene import Placed, Scene
-from .skin import draw_ears, draw_face, draw_marks, draw_nose, nose_tip
-from .wear import draw_glasses, draw_hat
+from .skin import draw_ears, draw_face, draw_nose, nose_tip
 
 _OVER = 2
 
@@ -64,8 +64,8 @@ def _seen_of(heads: list[Head], width: int, height: int) -> tuple[SeenFace, ...]
 
 
 def _head(placed: Placed, width: int, height: int) -> Head:
-    centre = (placed.centre[0] * width, placed.centre[1] * height)
-    return head_in(placed.person, placed.look, centre, placed.size * min(width, height))
+    center = (placed.center[0] * width, placed.center[1] * height)
+    return head_in(placed.person, placed.look, center, placed.size * min(width, height))
 
 
 def _draw_person(brush: Brush, head: Head, light: Light) -> None:
@@ -74,21 +74,17 @@ def _draw_person(brush: Brush, head: Head, light: Light) -> None:
     draw_ears(brush, head, in_front=False)
     draw_face(brush, head, light)
     draw_beard(brush, head)
-    draw_marks(brush, head)
     draw_mouth(brush, head)
     draw_nose(brush, head)
     draw_eyes(brush, head)
     draw_ears(brush, head, in_front=True)
     draw_front_hair(brush, head)
     draw_brows(brush, head)
-    if head.look.glasses:
-        draw_glasses(brush, head)
-    if head.look.hat:
-        draw_hat(brush, head)
+    draw_glasses(brush, head)
 
 
 def _seen(head: Head, whole: np.ndarray) -> SeenFace:
-    points = np.concatenate([eye_centres(head), [nose_tip(head)], mouth_corners(head)]) / whole
+    points = np.concatenate([eye_centers(head), [nose_tip(head)], mouth_corners(head)]) / whole
     box = head.box / np.tile(whole, 2)
     left, top, right, bottom = (float(edge) for edge in box)
     return SeenFace((left, top, right, bottom), points.astype(np.float32))

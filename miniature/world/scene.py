@@ -1,33 +1,79 @@
-"""Who stands where: places, lights and layouts in which every face stays large enough to be told apart."""
+"""Who stands where: backdrops, lights, and the few spots of the picture that captions have names for.
+
+A small model can only draw a face well where it knows that there is one. So a picture of so many people has one of a
+few layouts, the caption names each person's spot, and spots begin and end with FLUX's cells of 16 pixels.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from .head import Head
 from .look import Look, draw_look
 from .person import Person
 
 PLACES = ("park", "beach", "city", "room", "stage")
 STUDIO = "studio"
 LIGHTS = ("daylight", "sunset", "moonlight", "lamplight", "neon")
-COLUMNS = 5
-_LEAST_HEIGHT = 61 / 160  # the narrowest face is then 51 wide
+CELL_PX, CELLS = 16, 11
+SIDE_PX = CELL_PX * CELLS
+SPOT_CELLS = 5  # a spot's side
+_FACE_PX, _FACE_SPREAD = 56.0, 0.03  # height of a face box, and how far it may differ, as a fraction
+_WANDER_PX = 2.0
 _HUES = 1 << 31
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A square of SPOT_CELLS x SPOT_CELLS cells that holds a head; `column` and `row` are its first cell."""
+
+    name: str
+    column: int
+    row: int
+
+    @property
+    def box_px(self) -> tuple[int, int, int, int]:
+        """(x1, y1, x2, y2) in a picture of SIDE_PX."""
+        left, top = self.column * CELL_PX, self.row * CELL_PX
+        return left, top, left + SPOT_CELLS * CELL_PX, top + SPOT_CELLS * CELL_PX
+
+    @property
+    def center_px(self) -> tuple[float, float]:
+        """Middle of the face: a little below the spot's own, for hair takes the room above."""
+        left, top, right, bottom = self.box_px
+        return (left + right) / 2, (top + bottom) / 2 + 4
+
+
+_LEFT, _MIDDLE, _RIGHT = Spot("left", 0, 2), Spot("middle", 3, 2), Spot("right", 6, 2)
+_UPPER_LEFT, _UPPER_MIDDLE, _UPPER_RIGHT = (
+    Spot("upper left", 0, 0),
+    Spot("upper middle", 3, 0),
+    Spot("upper right", 5, 0),
+)
+_LOWER_LEFT, _LOWER_RIGHT = Spot("lower left", 1, 6), Spot("lower right", 6, 6)
+# No two spots of a layout have one column: from left to right the people of a picture have one order.
+LAYOUTS: dict[int, tuple[tuple[Spot, ...], ...]] = {
+    1: ((_MIDDLE,), (_LEFT,), (_RIGHT,)),
+    2: ((_LEFT, _RIGHT),),
+    3: ((_UPPER_MIDDLE, _LOWER_LEFT, _LOWER_RIGHT),),
+    4: ((_UPPER_LEFT, _UPPER_RIGHT, _LOWER_LEFT, _LOWER_RIGHT),),
+}
+SPOTS = tuple(dict.fromkeys(spot for layouts in LAYOUTS.values() for layout in layouts for spot in layout))
 
 
 @dataclass(frozen=True)
 class Placed:
     """A person in the picture.
 
-    centre: of the face box, fractions (x, y) of the picture. size: height of the box / shorter side of the picture.
+    center: of the face box, fractions (x, y) of the picture. size: height of the box / shorter side of the picture.
+    spot: name of the spot, empty in portraits.
     """
 
     person: Person
     look: Look
-    centre: tuple[float, float]
+    center: tuple[float, float]
     size: float
+    spot: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,50 +89,31 @@ class Scene:
     backdrop_seed: int
 
 
-# (x, y) of each face box's centre, how far each may wander from it, and the range of sizes.
-_LAYOUTS = {
-    1: ([((0.5, 0.47),)], (0.12, 0.05), (0.40, 0.59)),
-    2: (
-        [((0.27, 0.5), (0.73, 0.5)), ((0.27, 0.42), (0.73, 0.55)), ((0.27, 0.55), (0.73, 0.42))],
-        (0.025, 0.04),
-        (0.39, 0.45),
-    ),
-    3: (
-        [((0.26, 0.77), (0.5, 0.27), (0.74, 0.77)), ((0.26, 0.275), (0.5, 0.775), (0.74, 0.275))],
-        (0.025, 0.012),
-        (0.385, 0.42),
-    ),
-    4: ([((0.27, 0.275), (0.73, 0.275), (0.27, 0.785), (0.73, 0.785))], (0.03, 0.01), (0.385, 0.40)),
-}
-_WIDEST = {1: 0.7, 2: 0.44, 3: 0.44, 4: 0.44}
-
-
 def draw_scene(rng: np.random.Generator, persons: Sequence[Person]) -> Scene:
-    """One to four persons somewhere at random, each face at least 50 x 60 px of a picture of 160 x 160.
+    """One to four persons in the spots of a layout, somewhere at random.
 
     Raises ValueError for any other number of persons.
     """
-    if len(persons) not in _LAYOUTS:
-        raise ValueError(f"a scene has 1 to 4 people, came {len(persons)}")
-    layouts, (wander_x, wander_y), sizes = _LAYOUTS[len(persons)]
-    people = []
-    for person, (x, y) in zip(persons, layouts[rng.integers(len(layouts))], strict=True):
-        centre = (float(x + rng.uniform(-wander_x, wander_x)), float(y + rng.uniform(-wander_y, wander_y)))
-        look = draw_look(rng)
-        people.append(Placed(person, look, centre, _size(Head(person, look), rng.uniform(*sizes), len(persons))))
-    return Scene(tuple(people), _one(rng, PLACES), _one(rng, LIGHTS), int(rng.integers(_HUES)))
+    if len(persons) not in LAYOUTS:
+        raise ValueError(f"a scene has 1 to {max(LAYOUTS)} people, came {len(persons)}")
+    layouts = LAYOUTS[len(persons)]
+    layout = layouts[rng.integers(len(layouts))]
+    people = tuple(_placed(rng, person, spot) for person, spot in zip(persons, layout, strict=True))
+    return Scene(people, _one(rng, PLACES), _one(rng, LIGHTS), int(rng.integers(_HUES)))
 
 
 def draw_portrait(rng: np.random.Generator, person: Person) -> Scene:
     """The person alone, filling the picture, in any look and light, before a plain wall half of the time."""
     place = STUDIO if rng.random() < 0.5 else _one(rng, PLACES)
-    centre = (float(rng.uniform(0.46, 0.54)), float(rng.uniform(0.48, 0.54)))
-    placed = Placed(person, draw_look(rng), centre, float(rng.uniform(0.46, 0.58)))
+    center = (float(rng.uniform(0.46, 0.54)), float(rng.uniform(0.5, 0.54)))
+    placed = Placed(person, draw_look(rng), center, float(rng.uniform(0.46, 0.58)))
     return Scene((placed,), place, _one(rng, LIGHTS), int(rng.integers(_HUES)))
 
 
-def _size(head: Head, wanted: float, count: int) -> float:
-    return float(max(_LEAST_HEIGHT, min(wanted, _WIDEST[count] / head.aspect)))
+def _placed(rng: np.random.Generator, person: Person, spot: Spot) -> Placed:
+    x, y = spot.center_px + rng.uniform(-_WANDER_PX, _WANDER_PX, 2)
+    size = _FACE_PX * rng.uniform(1 - _FACE_SPREAD, 1 + _FACE_SPREAD) / SIDE_PX
+    return Placed(person, draw_look(rng), (float(x / SIDE_PX), float(y / SIDE_PX)), float(size), spot.name)
 
 
 def _one(rng: np.random.Generator, names: tuple[str, ...]) -> str:

@@ -52,12 +52,12 @@ def to_files(folder: Path) -> None:
 
 
 def get_ready(server: ComfyServer, folder: Path) -> None:
-    """One step, so that models are loaded, people recognised and places drawn before the time is taken."""
+    """One step, so that models are loaded, people recognized and places drawn before the time is taken."""
     graph = with_seed(shipped_graph(WORKFLOW), 0)
     node_of(graph, "WithAnyoneScheduler").update(steps=1)
     started = time.monotonic()
     history = server.run(graph, SECONDS)
-    print(f"Models loaded and people recognised in {time.monotonic() - started:.1f} seconds.")
+    print(f"Models loaded and people recognized in {time.monotonic() - started:.1f} seconds.")
     copy_pictures(server, history, graph, "WithAnyoneLayout", folder / "layout")
 
 

@@ -162,7 +162,7 @@ def miniature(draft: Draft) -> None:
     draft.add("WithAnyoneIdentityFromPhotos", "Person", photos=photos[0], **known)
     flux, adapter = draft.add("WithAnyoneMiniatureFlux", ""), draft.add("WithAnyoneMiniatureAdapter", "")
     draft.add("WithAnyoneApply", "Apply", model=flux[0], adapter=adapter[0])
-    draft.add("CLIPTextEncode", "Prompt", clip=draft.add("WithAnyoneMiniatureCLIP", "")[0], text="one person in a park")
+    draft.add("CLIPTextEncode", "Prompt", clip=draft.add("WithAnyoneMiniatureCLIP", "")[0], text="one person, park")
     draft.add("VAEDecode", "Decode", vae=draft.add("WithAnyoneMiniatureVAE", "")[0])
 
 

@@ -314,6 +314,23 @@ def test_presets_and_rows_come_from_the_server_with_one_click(layout):
     assert all(preset in expected for preset in presets)
 
 
+def test_on_the_miniatures_canvas_boxes_go_to_the_places_its_models_know(layout):
+    left, right, upper_left, beside = [0, 32, 80, 112], [96, 32, 176, 112], [0, 0, 80, 80], [4, 32, 84, 112]
+    layout.open("[]", 176, 176)
+    layout.drag((110, 40), (160, 100))
+    assert layout.boxes_px() == [right]
+    layout.drag((130, 70), (40, 72))
+    assert layout.boxes_px() == [left]
+    layout.press(Keys.ARROW_UP)
+    assert layout.boxes_px() == [upper_left]
+    layout.press(Keys.ARROW_DOWN)
+    layout.drag((40, 70), (44, 70), ALT)
+    assert layout.boxes_px() == [beside]
+    assert "the model of this canvas does not know this place" in layout.status()
+    layout.button("Row")
+    layout.until(lambda: layout.boxes_px() == [left, right])
+
+
 def test_fifty_boxes_on_ten_thousand_pixels(layout, served):
     server, _ = served
     boxes = [

@@ -12,6 +12,7 @@ from withanyone_pack.tests.pack import ROOT
 from withanyone_pack.withanyone_core.cells import box_cells
 from withanyone_pack.withanyone_core.drawn_boxes import boxes_from_json, boxes_to_json
 from withanyone_pack.withanyone_core.layout import CELL_PX, Box
+from withanyone_pack.withanyone_core.presets import known_places
 from withanyone_pack.withanyone_core.preview import colour_of
 
 pytestmark = pytest.mark.browser
@@ -146,3 +147,55 @@ def test_people_are_found_across_the_ends_of_subgraphs(module):
         """,
     )
     assert names == [["Ada", 1]]
+
+
+def test_boxes_go_from_one_known_place_to_another(module):
+    places = known_places()["176x176"]
+    canvas = {"width": 176, "height": 176, "cell": CELL_PX, "places": places}
+    left, middle, right = (list(Box.from_px(x, 32, x + 80, 112, 176, 176).as_tuple()) for x in (0, 48, 96))
+    near_the_left = list(Box.from_px(5, 40, 70, 100, 176, 176).as_tuple())
+    nearest = "return module.nearestPlace(...args)"
+
+    assert module("places", nearest, near_the_left, canvas) == left
+    assert module("places", nearest, near_the_left, {**canvas, "places": []}) == near_the_left
+    copy = module("places", nearest, left, canvas, [left])
+    assert copy in places
+    assert copy != left
+
+    steps = "return args[2].map(step => module.nextPlace(args[0], ...step, args[1]))"
+    assert module("places", steps, middle, canvas, [[1, 0], [-1, 0]]) == [right, left]
+    assert module("places", steps, left, canvas, [[-1, 0]]) == [left]
+    assert module("places", steps, left, {**canvas, "places": []}, [[1, 0]]) == [left]
+
+
+def test_a_box_beside_the_known_places_is_remarked_on(module):
+    places = known_places()["176x176"]
+    canvas = {"width": 176, "height": 176, "cell": CELL_PX, "places": places}
+    beside = list(Box.from_px(16, 32, 96, 112, 176, 176).as_tuple())
+    remarks = "return args[2].map(canvas => module.remarks([args[0], args[1]], canvas, 4))"
+    other = {"width": 1024, "height": 1024, "cell": CELL_PX}
+    known, elsewhere = module("remarks", remarks, places[-1], beside, [canvas, other])
+    assert [sum("does not know this place" in text for text in found) for found in known] == [0, 1]
+    assert not [text for found in elsewhere for text in found if "place" in text]
+
+
+def test_the_editor_keeps_boxes_in_known_places(module):
+    places = known_places()["176x176"]
+    canvas = {"width": 176, "height": 176, "cell": CELL_PX, "places": places}
+    body = """
+        const editor = new module.Editor(() => args[0], () => {})
+        editor.load([args[1]])
+        editor.select(0)
+        const seen = []
+        for (const act of [() => editor.move(1, 0), () => editor.resize(1, 1), () => editor.duplicate()]) {
+            act()
+            seen.push(editor.boxes)
+        }
+        return seen
+    """
+    moved, resized, copied = module("editor", body, canvas, places[0])
+    assert moved != [places[0]]
+    assert resized == moved
+    assert len(copied) == 2
+    assert copied[0] != copied[1]
+    assert all(box in places for box in (*moved, *copied))

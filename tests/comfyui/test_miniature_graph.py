@@ -15,10 +15,10 @@ LOADERS = {
 }
 # (kind of node, widget): its value for FLUX.1, and for the miniature
 WIDGETS = {
-    # the picture model was trained at one size, with prompts of this length
-    ("WithAnyoneLayout", "width"): (1024, 160),
-    ("WithAnyoneLayout", "height"): (1024, 160),
-    ("T5TokenizerOptions", "min_length"): (512, 32),
+    # the base model was trained at one size, with prompts of this length
+    ("WithAnyoneLayout", "width"): (1024, 176),
+    ("WithAnyoneLayout", "height"): (1024, 176),
+    ("T5TokenizerOptions", "min_length"): (512, 24),
     # it knows the few dozen words of its world
     ("CLIPTextEncode", "text"): (PROMPTS["two_people"], PROMPTS["miniature"]),
     # and is quick enough for several

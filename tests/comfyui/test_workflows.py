@@ -17,7 +17,7 @@ SIZES = {
     "face_layout": (1216, 832),
     "refine": (1152, 1152),
     "resemblance_sweep": (512, 512),
-    "miniature": (160, 160),
+    "miniature": (176, 176),
 }
 PLACED = {
     "face_layout": [f"{number} person {number}: box {number}" for number in (1, 2, 3)],

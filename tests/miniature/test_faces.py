@@ -1,4 +1,4 @@
-"""The miniature's face models: the shipped files are those of their cards and do their work behind the real doors."""
+"""The miniature's face models: faces are found, people told apart, the world is legible, its VAE forgives noise."""
 
 from dataclasses import replace
 
@@ -6,42 +6,50 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from withanyone_pack.tests.miniature.small_training import pool_of
 from withanyone_pack.tests.pack import ROOT, add_comfyui
 from withanyone_pack.tests.training.rooms import add_training
 
 add_comfyui()
 add_training()
 
-from withanyone_pack.miniature.evidence.faces import DET_SIZE, landmarks_px, matched, unseen_portrait, unseen_scene
-from withanyone_pack.miniature.evidence.figures import correlation, mean, share, table
-from withanyone_pack.miniature.models.classifiers import FACE_PX, PICTURE_PX, load_classifiers
+from withanyone_pack.miniature.evidence.dataset import Dataset
+from withanyone_pack.miniature.evidence.evaluate import RememberedFaces
+from withanyone_pack.miniature.evidence.faces import (
+    detection,
+    gallery_of,
+    identification,
+    identified,
+    matched,
+    unseen_portrait,
+)
+from withanyone_pack.miniature.evidence.figures import correlation, mean, percentage, table
+from withanyone_pack.miniature.evidence.images import DECODED, adherence, decoded, judged
+from withanyone_pack.miniature.models.classifiers import load_classifiers
 from withanyone_pack.miniature.models.detector import FACES_PX, STRIDES
-from withanyone_pack.miniature.models.onnx_files import read_weights
-from withanyone_pack.miniature.recipes import detector, recogniser
+from withanyone_pack.miniature.recipes import autoencoder, classifiers, detector, recognizer, text
 from withanyone_pack.miniature.recipes.cards import digest_of, read_cards
-from withanyone_pack.miniature.recipes.pool import PICTURE, Pool, face_records
-from withanyone_pack.miniature.recipes.scenes import TRAINING_PEOPLE, training_scene
+from withanyone_pack.miniature.recipes.scenes import training_scene
 from withanyone_pack.miniature.recipes.training import Recipe, load_state, new_run, save_state, take_step, train
-from withanyone_pack.miniature.recipes.upright import unit_levels
-from withanyone_pack.miniature.world import person_of, render
+from withanyone_pack.miniature.steering import DETECTION_PX
+from withanyone_pack.miniature.train import RECIPES
+from withanyone_pack.miniature.weights_folder import JOINT_ADAPTER
+from withanyone_pack.miniature.world import SIDE_PX, render
 from withanyone_pack.miniature.world.renderer import seen_faces
 from withanyone_pack.nodes.siglip import load_siglip, siglip_encoder
 from withanyone_pack.withanyone_core.faces.analysis import load_face_analysis
 from withanyone_pack.withanyone_core.faces.crop import face_crop
-from withanyone_pack.withanyone_core.faces.selection import left_to_right
 from withanyone_pack.withanyone_core.metrics.judges import load_judge
 
 WEIGHTS = ROOT / "miniature/weights"
-MODELS = ("detector", "recogniser", "judge", "siglip", "classifiers")
-MOST_BYTES = {"detector": 0.8e6, "recogniser": 3e6, "judge": 2e6, "siglip": 3e6, "classifiers": 1e6}
-SHORT_PX = 96
-SHORT_STEPS = 3
-SHORT_LOSS = 3.66586
+MOST_BYTES = 24e6
+DATASET = Dataset(people=60)
+RECOGNIZED, READ, FOUND = 93, 95, 99
 
 
 @pytest.fixture(scope="module")
 def analysis():
-    return load_face_analysis(WEIGHTS / "faces", det_size=DET_SIZE)
+    return RememberedFaces(load_face_analysis(WEIGHTS / "faces", det_size=DETECTION_PX))
 
 
 @pytest.fixture(scope="module")
@@ -50,112 +58,111 @@ def judge():
 
 
 @pytest.fixture(scope="module")
-def short_pool():
-    """Twelve small scenes with what a pool knows of their faces."""
-    scenes = [training_scene(5, number) for number in range(12)]
-    drawn = [render(scene, SHORT_PX, SHORT_PX) for scene in scenes]
-    faces = [
-        face_records(scene, picture.faces, SHORT_PX, place)
-        for place, (scene, picture) in enumerate(zip(scenes, drawn, strict=True))
+def eyes(analysis, judge):
+    """What tells who somebody is: detector, judge, and the people both recognizers know."""
+    return analysis, judge, gallery_of(DATASET, analysis, judge, photos=3)
+
+
+@pytest.fixture(scope="module")
+def answers(analysis):
+    """What the classifiers say of images that should show samples."""
+    told = load_classifiers(WEIGHTS / "classifiers.safetensors")
+    return lambda samples, images: [
+        judged(sample, image, analysis, told) for sample, image in zip(samples, images, strict=True)
     ]
-    pictures = np.zeros(len(scenes), PICTURE)
-    pictures["count"] = [len(scene.people) for scene in scenes]
-    return Pool(np.stack([picture.pixels for picture in drawn]), pictures, np.concatenate(faces), 0.0)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_files_are_those_of_the_card(name):
-    card = read_cards(WEIGHTS)[name]
-    assert card.files
-    assert {file: digest_of(WEIGHTS / file) for file in card.files} == card.files
-    assert sum(digest.bytes for digest in card.files.values()) <= MOST_BYTES[name]
-    assert (ROOT / card.recipe).is_file()
-    assert card.seconds > 0
+@pytest.fixture(scope="module")
+def short_pool():
+    return pool_of([training_scene(5, number) for number in range(6)])
 
 
-@pytest.mark.parametrize("number", [1, 2, 3])
-def test_insightface_finds_the_people_of_a_scene_in_order(analysis, number):
-    picture = unseen_scene(number)
-    found = analysis.faces(picture.pixels)
-    matches = matched(picture, found)
-    assert len(found) == len(picture.faces) == number + 1
-    truth = landmarks_px(picture)
-    order = [next(i for i, match in enumerate(matches) if match is found[place]) for place in left_to_right(found)]
-    middles_px = [80 * (picture.faces[i].box[0] + picture.faces[i].box[2]) for i in order]
-    assert (np.diff(middles_px) > -4).all()  # people one above the other stand at about the same place
-    for match, points in zip(matches, truth, strict=True):
-        between_eyes = np.linalg.norm(points[1] - points[0])
-        assert np.linalg.norm(match.landmarks_px - points, axis=1).mean() < 0.25 * between_eyes
+def test_every_shipped_file_is_that_of_its_card():
+    cards = read_cards(WEIGHTS)
+    made = {}
+    for name in (*RECIPES, "adapter"):  # the decoder's recipe writes the VAE anew
+        made |= cards[name].files
+        assert (ROOT / cards[name].recipe).is_file()
+        assert cards[name].seconds > 0
+    paths = [path for path in WEIGHTS.rglob("*") if path.is_file() and path.parent.name != "cards"]
+    shipped = {path.relative_to(WEIGHTS).as_posix(): digest_of(path) for path in paths if path.name != JOINT_ADAPTER}
+    assert made == shipped
+    assert sum(digest.bytes for digest in shipped.values()) <= MOST_BYTES
+
+
+def test_the_world_is_legible(eyes, answers):
+    """Fails when somebody makes the world richer than its models can tell: whoever trains on it then learns less.
+
+    The targets are those of EVIDENCE.md (99 and 98 %); these are a little below what the shipped models reach.
+    """
+    samples = DATASET.samples(0, 15)
+    told = adherence(answers(samples, [sample.truth for sample in samples]), "the renderer's own images")
+    scenes = [render(sample.scene, SIDE_PX, SIDE_PX) for sample in samples]
+    recognized, found = identification(samples, *eyes)[:2], detection(eyes[0], scenes, "scenes")
+    figures = (*recognized, found[0], *told)
+    bounds = (*[RECOGNIZED] * len(recognized), FOUND, *[READ] * len(told))
+    assert all(figure.value >= bound for figure, bound in zip(figures, bounds, strict=True)), table(figures)
+
+
+@pytest.mark.parametrize(("sigma", "kept"), DECODED.items())
+def test_the_vae_forgives_noise(eyes, answers, sigma, kept):
+    """Near-by latents are near-by images: of what is right on the renderer's own, so much is right after decoding."""
+    samples = DATASET.samples(1, 8)
+    truths = np.stack([sample.truth for sample in samples])
+    before, after = (
+        right_answers(samples, images, eyes, answers)
+        for images in (truths, decoded(autoencoder.shipped_autoencoder(), truths, sigma))
+    )
+    assert (100 * after >= kept * before).all(), (before, after)
+
+
+def right_answers(samples, images, eyes, answers):
+    """How many people the recognizer knows, and how many expressions and directions the classifiers read."""
+    known = [identified(sample, image, *eyes)[:, 0].sum() for sample, image in zip(samples, images, strict=True)]
+    verdicts = answers(samples, images)
+    read = [sum(sum(getattr(each, name)) for each in verdicts) for name in ("expressions", "directions")]
+    return np.array([sum(known), *read])
 
 
 def test_the_usual_detection_size_will_do_too():
-    picture = unseen_portrait(3)
-    best, *_ = load_face_analysis(WEIGHTS / "faces").faces(picture.pixels)
-    assert matched(picture, (best,)) == [best]
-
-
-def test_both_recognisers_tell_people_apart(analysis, judge):
-    people = range(4)
-    photos = [[unseen_scene(50_000 + 8 * i + 3 * k, person_of(TRAINING_PEOPLE + i)) for k in range(2)] for i in people]
-    faces = [[matched(photo, analysis.faces(photo.pixels))[0] for photo in pair] for pair in photos]
-    arc = np.array([[face.embedding for face in pair] for pair in faces])
-    judged = np.array(
-        [
-            [judge.embed(photo.pixels, [face])[0] for photo, face in zip(*both, strict=True)]
-            for both in zip(photos, faces, strict=True)
-        ]
-    )
-    assert arc.shape[-1] == 512
-    assert judged.shape[-1] == judge.width == 256
-    for vectors in (arc, judged):
-        units = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
-        cosines = units[:, 0] @ units[:, 1].T
-        others = cosines[~np.eye(len(people), dtype=bool)]
-        assert np.diag(cosines).min() > others.max()
+    image = unseen_portrait(DATASET, 3)
+    best, *_ = load_face_analysis(WEIGHTS / "faces").faces(image.pixels)
+    assert matched(image, (best,)) == [best]
 
 
 def test_the_judge_only_judges(judge):
     assert not judge.info.trained_with
+    assert judge.width == 256
 
 
 def test_siglip_loads_through_the_packs_loader(analysis):
-    picture = unseen_scene(1)
+    truth = DATASET.sample(0, 1, 2).truth
     encode = siglip_encoder(load_siglip(WEIGHTS / "siglip.safetensors"))
-    boxes = [face.box_px for face in analysis.faces(picture.pixels)]
+    boxes = [face.box_px for face in analysis.faces(truth)]
     moved = tuple(edge + 1 for edge in boxes[0])
-    first, second, again = (encode(face_crop(picture.pixels, box)) for box in (*boxes, moved))
+    first, second, again = (encode(face_crop(truth, box)) for box in (*boxes, moved))
     assert first.shape == (64, 192)
     assert torch.isfinite(first).all()
     # another person is farther away than the same one cut a pixel off
     assert (first - second).norm() > 2 * (first - again).norm()
 
 
-def test_classifiers_name_what_a_scene_shows(short_pool):
-    classifiers = load_classifiers(WEIGHTS / "classifiers.safetensors")
-    pixels = np.stack([_resized(picture, PICTURE_PX) for picture in short_pool.pixels])
-    named = classifiers.picture.named(unit_levels(pixels))
-    right = [int(answer) == count for answer, count in zip(named["count"], short_pool.pictures["count"], strict=True)]
-    assert np.mean(right) >= 0.9
-    crops = [
-        _resized(face_crop(short_pool.pixels[face["picture"]], tuple(face["box"])), FACE_PX)
-        for face in short_pool.faces
-    ]
-    told = classifiers.face.named(unit_levels(np.stack(crops)))["direction"]
-    assert (
-        np.mean([d == ("left", "ahead", "right")[i] for d, i in zip(told, short_pool.faces["direction"], strict=True)])
-        > 0.9
-    )
-
-
-def test_a_short_training_run_ends_at_a_fixed_loss(short_pool):
-    """From the shipped recogniser, with directions as new as the seed makes them."""
-    recipe = replace(recogniser.RECIPE, warmup=1)
-    run = new_run(recipe, seed=0, steps=SHORT_STEPS, device="cpu")
-    read_weights(WEIGHTS / recogniser.FILE, run.module.net)
-    train(recipe, run, recogniser.batches_of((short_pool,), seed=0, batch=8))
-    assert run.step == SHORT_STEPS
-    # bf16 products are summed in another order by other processors.
-    assert run.loss == pytest.approx(SHORT_LOSS, rel=0.02)
+@pytest.mark.parametrize(
+    ("recipe", "batches"),
+    [
+        (text.RECIPE, lambda pool: text.Captions(0)),
+        (recognizer.RECIPE, lambda pool: recognizer.batches_of((pool,), seed=0, batch=8)),
+        (classifiers.RECIPE, lambda pool: classifiers.ClassifierBatches(pool, 0)),
+        (autoencoder.RECIPE, lambda pool: autoencoder.Windows(pool, 0)),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_a_recipe_learns_its_batch(short_pool, recipe, batches):
+    batch = batches(short_pool)(0)
+    run = new_run(replace(recipe, warmup=1), seed=0, device="cpu", steps=8)
+    for _ in range(6):
+        take_step(replace(recipe, warmup=1), run, batch)
+    assert run.losses[-1] < run.losses[0]
 
 
 @pytest.mark.parametrize("matrices", [lambda _: (), lambda module: [module[0].weight]], ids=["adamw", "muon"])
@@ -259,7 +266,7 @@ def test_every_size_of_face_has_an_anchor():
 
 
 def test_figures_have_their_intervals():
-    sure = share("all", [True] * 100, 99.0)
+    sure = percentage("all", [True] * 100, 99.0)
     assert (sure.value, sure.high, sure.reached) == (100.0, pytest.approx(100.0), True)
     assert sure.low == pytest.approx(96.3, abs=0.05)  # Wilson's for 100 of 100
     level = mean("mean", np.array([1.0, 1.0, 3.0, 3.0]), np.array([0, 0, 1, 1]))
@@ -267,13 +274,7 @@ def test_figures_have_their_intervals():
     alike = correlation("alike", np.arange(50.0), np.arange(50.0))
     assert alike.value == pytest.approx(1.0)
     assert correlation("never wrong", np.zeros(9, bool), np.ones(9, bool)).value == 0.0
-    missed = share("few", [True, False], 99.0)
+    missed = percentage("few", [True, False], 99.0)
     assert "99 % (missed)" in table([missed])
     with pytest.raises(ValueError, match="Nothing was measured for none"):
-        share("none", [])
-
-
-def _resized(picture, side_px):
-    import cv2
-
-    return cv2.resize(np.asarray(picture), (side_px, side_px), interpolation=cv2.INTER_AREA)
+        percentage("none", [])

@@ -1,4 +1,4 @@
-"""The report of what a person's own tokens bring, from lines as the ledger keeps them."""
+"""The report of what a person's own tokens bring, from rows as the results keep them."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from miniature.own_tokens import main, report, verdict
 
 
 def line(number, gained, copied, lost=False):
-    """One person of two pictures, of which the second shows nobody after training where `lost`."""
+    """One person of two images, of which the second shows nobody after training where `lost`."""
     before = [[0.4 + 0.01 * number, 0.5, 0.1], [0.5, 0.5, 0.2]]
     after = [[gt + gained, ref, cp + copied] for gt, ref, cp in before]
     if lost:
@@ -39,19 +39,19 @@ def test_a_loss_or_a_copy_is_a_target_missed(gained, copied, missed):
     assert [figure.name for figure in figures if not figure.reached] == [CHANGE + missed]
 
 
-def test_a_picture_without_the_person_counts_against_the_tokens():
+def test_an_image_without_the_person_counts_against_the_tokens():
     figures = {
         figure.name: figure for figure in figures_of([line(number, 0.0, 0.0, lost=True) for number in range(12)])
     }
     assert figures[CHANGE + "Sim(GT)"].value == pytest.approx(-0.25)
     assert figures[CHANGE + "copy-paste"].value == 0
     assert figures[CHANGE + "copy-paste"].count == 12
-    assert figures["pictures with the person's face, own tokens"].value == 50
+    assert figures["images with the person's face, own tokens"].value == 50
 
 
 def test_the_report_has_the_figures_and_every_person():
     people = [line(number, 0.1, 0.0) for number in range(12)]
-    trial = Trial(Path("w"), Path("a"), Path("s"), people=12, photos=8, steps=40, pictures=2)
+    trial = Trial(Path("w"), Path("a"), Path("s"), people=12, photos=8, steps=40, images=2)
     text = report(figures_of(people), people, trial)
     assert "on 12 people whom\nno model was trained on" in text
     assert "| change of Sim(GT) | 0.1 |" in text

@@ -128,6 +128,7 @@ def test_identity_losses_need_a_recogniser():
         ("lr=1", r"did you mean optim\.lr\?"),
         ("data.paired=1", r"did you mean data\.paired_ratio\?"),
         ("data.paired_ratio=1.5", r"data\.paired_ratio is 1\.5: input should be less than or equal to 1"),
+        ("data.references=all", r"data\.references is 'all': input should be 'photo' or 'mean'"),
         ("train.mode=all", r"train\.mode is 'all': input should be 'full', 'kv_out', 'lora' or 'tokens'"),
     ],
 )
@@ -147,6 +148,15 @@ def test_phases_hold_until_their_step():
     assert settings.at(0).optim.lr == 3e-4
     assert settings.at(20).optim.lr == settings.optim.lr
     assert settings.at(30).nce.weight == 0
+
+
+def test_a_phase_may_change_what_references_are():
+    settings = finetune(
+        "optim.steps=100",
+        "phases=[{until_step: 40, overrides: {data.references: mean, data.single_ratio: 0.25}}]",
+    )
+    kinds = [(settings.at(step).data.references, settings.at(step).data.single_ratio) for step in (0, 39, 40)]
+    assert kinds == [("mean", 0.25), ("mean", 0.25), ("photo", 0.5)]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ KINDS = {
     "lora": ("train.mode=lora", "train.rank=4", "adapter.branch=both", "train.targets=[to_q, to_kv, to_out]"),
     "prodigy": ("optim.name=prodigy", "optim.lr=1"),
     "fused": ("optim.fused=true",),
+    "references": ("data.references=mean", "data.single_ratio=0.5", "data.paired_ratio=1"),
     "phases": ("phases=[{until_step: 3, overrides: {data.text_dropout: 1, data.paired_ratio: 0}}]",),
 }
 OF_THE_MACHINE = ("s_per_step", "wait_share", "memory_gib")

@@ -2,13 +2,16 @@
 
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 from withanyone_pack.tests.training.small_cache import small_cache
 
 from training.configuration.finetune import DataSettings
+from training.loop.batch import Reading, make_batch
 from training.loop.draws import Draws
 from training.loop.sampling import Sampler
+from training.losses.flow import LatentScale
 
 SETTINGS = DataSettings(cache="/nowhere")
 
@@ -77,6 +80,16 @@ def test_held_out_photos_are_neither_painted_nor_shown():
                 assert not cache.pictures[cache.faces[person.reference].picture].held_out
 
 
+def test_how_alike_two_photos_of_a_person_may_be_is_a_setting():
+    cache = small_cache(photos=3, people=1, held_out=0)
+    alike = cache.arcface.clone()
+    alike[:] = cache.arcface[0]
+    alike[1, 0] += 0.1
+    same_shot = type(cache)(**{**cache.__dict__, "arcface": alike})
+    assert len(Sampler(same_shot, 4).references(0)) == 0
+    assert sorted(Sampler(same_shot, 4, most_likeness=1.0).references(0)) == [1, 2]
+
+
 @pytest.mark.parametrize("ratio", [0.0, 0.5, 1.0])
 def test_paired_ratio_is_the_share_of_references_from_another_photo(ratio):
     cache = small_cache()
@@ -101,6 +114,97 @@ def test_the_same_shot_and_another_persons_photo_are_no_references():
     for vectors in (same, wrong):
         sampler = Sampler(type(cache)(**{**cache.__dict__, "arcface": vectors}), 4)
         assert sampler.reference(0, Draws(0, 0), "reference") is None
+
+
+def averaging(single_ratio, **others):
+    return DataSettings(cache="/x", references="mean", single_ratio=single_ratio, **others)
+
+
+def batches(cache, settings, steps):
+    sampler = Sampler(cache, 4)
+    samples = [sampler.micro_batch(settings, 0, step, 0, 2) for step in range(steps)]
+    return [(each, make_batch(cache, each, LatentScale(), None, 0, Reading(siglip=True))) for each in samples]
+
+
+def test_a_mean_reference_is_the_mean_direction_at_the_mean_length_of_all_other_photos():
+    cache = small_cache(photos=6, pairs=3)
+    for samples, batch in batches(cache, averaging(0.0, paired_ratio=1.0, id_dropout=0.0), 20):
+        targets = [person.face for sample in samples for person in sample.people]
+        for target, shown in zip(targets, batch.shown_FE, strict=True):
+            record = cache.faces[target]
+            others = [
+                cache.arcface[index].double()
+                for index, face in enumerate(cache.faces)
+                if face.identity == record.identity
+                and face.picture != record.picture
+                and not cache.pictures[face.picture].held_out
+            ]
+            assert len(others) > 3
+            direction = sum(other / other.norm() for other in others)
+            expected = direction / direction.norm() * sum(other.norm() for other in others) / len(others)
+            torch.testing.assert_close(shown, expected.float())
+        read = [batch.people.arcface_BPE[row, : len(sample.people)] for row, sample in enumerate(samples)]
+        assert torch.equal(torch.cat(read), batch.shown_FE)
+
+
+def test_no_mean_has_a_held_out_photo_or_the_target_itself_in_it():
+    cache = small_cache()
+    for samples in drawn(Sampler(cache, 4), 200, averaging(0.0)):
+        for person in (person for sample in samples for person in sample.people):
+            for face in person.averaged:
+                assert not cache.pictures[cache.faces[face].picture].held_out
+                assert cache.faces[face].picture != cache.faces[person.face].picture
+                assert cache.faces[face].identity == cache.faces[person.face].identity
+
+
+def test_held_out_photos_do_not_change_a_mean():
+    """Whatever they show: moved elsewhere, the embeddings that the adapter reads stay bitwise the same."""
+    cache = small_cache()
+    moved = cache.arcface.clone()
+    for index, face in enumerate(cache.faces):
+        if cache.pictures[face.picture].held_out:
+            moved[index] = -moved[index]
+    other = type(cache)(**{**cache.__dict__, "arcface": moved})
+    settings = averaging(0.0, paired_ratio=1.0)
+    for (_, one), (_, two) in zip(batches(cache, settings, 20), batches(other, settings, 20), strict=True):
+        assert torch.equal(one.shown_FE, two.shown_FE)
+
+
+def test_nothing_but_the_embedding_of_pairs_differs_between_a_photo_and_the_mean():
+    cache = small_cache()
+    photos = batches(cache, DataSettings(cache="/x"), 30)
+    means = batches(cache, averaging(0.0), 30)
+    changed = 0
+    for (samples, photo), (others, mean) in zip(photos, means, strict=True):
+        assert faces([samples]) == faces([others])
+        for name in ("clean_BCHW", "noise_BCHW", "levels_B", "t5_BTD", "pooled_BD", "wanted_FE"):
+            assert torch.equal(getattr(photo, name), getattr(mean, name))
+        assert torch.equal(photo.people.siglip_BPTW, mean.people.siglip_BPTW)
+        people = [person for sample in samples for person in sample.people if person.shown]
+        for person, one, other in zip(people, photo.shown_FE, mean.shown_FE, strict=True):
+            paired = person.reference != person.face
+            assert torch.equal(one, other) != paired
+            changed += paired
+    assert changed > 10
+
+
+def test_a_single_ratio_of_one_is_the_photo_bitwise():
+    cache = small_cache()
+    pairs = zip(batches(cache, DataSettings(cache="/x"), 20), batches(cache, averaging(1.0), 20), strict=True)
+    for (samples, photo), (others, single) in pairs:
+        assert faces([samples]) == faces([others])
+        assert torch.equal(photo.shown_FE, single.shown_FE)
+        assert torch.equal(photo.people.arcface_BPE, single.people.arcface_BPE)
+
+
+def test_single_ratio_is_the_part_of_pairs_with_one_photos_embedding():
+    people = [
+        person
+        for samples in drawn(Sampler(small_cache(), 4), 250, averaging(0.3, paired_ratio=1.0))
+        for sample in samples
+        for person in sample.people
+    ]
+    assert abs(np.mean([not person.averaged for person in people]) - 0.3) < 0.06
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,12 @@ class DataSettings(Section):
 
     cache         folder made by prepare.py
     paired_ratio  how often a reference is another photo of the person and not the target itself
+    references    whose face embedding such a reference has: photo, that photo's own; or mean, the mean over all other
+                  photos of the person that could have been drawn, which is nearer to who they are than one photo's
+                  reading. SigLIP tokens stay those of the one photo
+    single_ratio  with references=mean: how often the embedding is that photo's own nevertheless, so that one photo is
+                  nothing new to the adapter; 1 is the same as references=photo
+    same_shot_cos  a photo more like the target than this cosine is the same shot and no reference; 1: none is
     text_dropout  how often the caption gives way to "two people"
     id_dropout    how often a person's tokens are left out
     flip          how often a reference's SigLIP tokens are those of its mirror image
@@ -83,6 +89,9 @@ class DataSettings(Section):
 
     cache: UserPath
     paired_ratio: Share = 0.5
+    references: Literal["photo", "mean"] = "photo"
+    single_ratio: Share = 0.5
+    same_shot_cos: Share = 0.95
     text_dropout: Share = 0.1
     id_dropout: Share = 0.05
     flip: Share = 0.5

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from withanyone_core.adapter.shape import Branch
+from withanyone_core.faces.portrait import mean_embedding
 from withanyone_core.injection.diffusers import LearnedRows, PlacedPeople, members
 from withanyone_core.layout import Box
 
@@ -19,7 +20,7 @@ from ..cache.cache import Cache
 from ..losses.contrast import Bank, drawn_rows
 from ..losses.flow import LEVELS, LatentScale, noise_levels, sampled_latent
 from ..losses.identity import TargetFaces
-from .sampling import Sample
+from .sampling import Person, Sample
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +103,7 @@ def make_batch(
             np.array([person.landmarks for _, person in judged], dtype=np.float32).reshape(-1, 5, 2),
         ),
         wanted_FE=torch.cat([vectors, *(cache.arcface[person.face][None] for _, person in judged)]),
-        shown_FE=torch.cat([vectors, *(cache.arcface[person.reference][None] for _, person in judged)]),
+        shown_FE=torch.cat([vectors, *(reference_embedding(cache, person)[None] for _, person in judged)]),
         identities_F=torch.tensor([cache.faces[person.face].identity for _, person in judged], dtype=torch.int64),
         rows_FK=_rows(cache, samples, bank, negatives),
     )
@@ -129,11 +130,21 @@ def placed_people(
     arcface = torch.zeros(*membership.shape[:2], cache.arcface.shape[1])
     for row, sample in enumerate(samples):
         for place, person in enumerate(sample.people):
-            arcface[row, place] = cache.arcface[person.reference]
+            arcface[row, place] = reference_embedding(cache, person)
     siglip = _siglip(cache, samples, membership.shape[1]) if reading.siglip else None
     rows = _rows_of(cache, samples, membership.shape[1], reading.person) if reading.learned else None
     learned = {branch: LearnedRows(tokens, rows) for branch, tokens in reading.learned.items()}
     return PlacedPeople(arcface, membership, siglip, learned)
+
+
+def reference_embedding(cache: Cache, person: Person) -> Tensor:
+    """The raw face embedding that the adapter reads for a person, float32 [E].
+
+    A mean is that of Identity from Photos: mean direction at mean length.
+    """
+    if not person.averaged:
+        return cache.arcface[person.reference]
+    return torch.from_numpy(mean_embedding(list(cache.arcface[list(person.averaged)].numpy())))
 
 
 def _rows_of(cache: Cache, samples: Sequence[Sample], most: int, name: str) -> Tensor:

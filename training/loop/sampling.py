@@ -13,7 +13,7 @@ from ..cache.entries import UNKNOWN, BoxFractions
 from ..configuration.finetune import DataSettings
 from .draws import Draws
 
-# Of two photos of a person: below, one of them is of somebody else; above, they are the same shot.
+# Of two photos of a person: below, one of them is of somebody else; above, unless told otherwise, the same shot.
 LEAST_LIKENESS, MOST_LIKENESS = 0.2, 0.95
 Place = tuple[int, int]  # picture, crop
 Bucket = tuple[int, int]  # width and height in pixels
@@ -27,6 +27,7 @@ class Person:
     box        fractions of the crop
     landmarks  float32 [5, 2], fractions of the crop
     reference  index of the face that tells who it is: `face` itself, or another photo's
+    averaged   indices of the faces whose mean embedding tells it instead; empty: the reference's own does
     flipped    whether the reference's SigLIP tokens are those of its mirror image
     shown      whether the person's tokens are there at all
     """
@@ -37,6 +38,7 @@ class Person:
     reference: int
     flipped: bool = False
     shown: bool = True
+    averaged: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,12 +55,15 @@ class Sample:
 class Sampler:
     """Draws samples of a cache, every person equally often however many photos there are of each."""
 
-    def __init__(self, cache: Cache, max_people: int, person: str = "") -> None:
+    def __init__(self, cache: Cache, max_people: int, person: str = "", most_likeness: float = MOST_LIKENESS) -> None:
         """Only pictures of the person of that name are drawn where one is named.
+
+        most_likeness  photos of a person with a larger cosine are the same shot; 1: none are
 
         ValueError where the cache has nothing to train on.
         """
         self.cache = cache
+        self._most_likeness = most_likeness if most_likeness < 1 else np.inf  # a computed cosine may be above 1
         self._units = _units(cache.arcface.numpy())
         self._faces_of = _faces_of(cache)
         self._places = _places(cache, max_people)
@@ -95,14 +100,18 @@ class Sampler:
 
     def reference(self, face: int, draws: Draws, purpose: str) -> int | None:
         """Another photo of the same person at random, None where there is none that is neither wrong nor the same."""
+        others = self.references(face)
+        return int(others[draws.below(purpose, len(others))]) if len(others) else None
+
+    def references(self, face: int) -> np.ndarray:
+        """All other photos of the same person that are neither wrong nor the same, int64 [photos]; none held out."""
         record = self.cache.faces[face]
         if record.identity == UNKNOWN:
-            return None
+            return np.zeros(0, np.int64)
         others = self._faces_of[record.identity]
         others = others[[self.cache.faces[other].picture != record.picture for other in others]]
         likeness = self._units[others] @ self._units[face]
-        others = others[(likeness >= LEAST_LIKENESS - SLACK) & (likeness <= MOST_LIKENESS + SLACK)]
-        return int(others[draws.below(purpose, len(others))]) if len(others) else None
+        return others[(likeness >= LEAST_LIKENESS - SLACK) & (likeness <= self._most_likeness + SLACK)]
 
     def _place(self, draws: Draws, places: Mapping[int, Sequence[Place]]) -> Place:
         """A place of a person drawn evenly; pictures of nobody known come as often as there are of them."""
@@ -122,9 +131,11 @@ class Sampler:
         picture, crop = place
         people = []
         for number, face in enumerate(self.cache.pictures[picture].crops[crop].faces):
-            reference = None
+            reference, averaged = None, ()
             if draws.happens(f"paired {number}", settings.paired_ratio):
                 reference = self.reference(face.face, draws, f"reference {number}")
+                if settings.references == "mean" and not draws.happens(f"single {number}", settings.single_ratio):
+                    averaged = tuple(self.references(face.face).tolist())
             people.append(
                 Person(
                     face.face,
@@ -133,6 +144,7 @@ class Sampler:
                     face.face if reference is None else reference,
                     flipped=draws.happens(f"flip {number}", settings.flip),
                     shown=not draws.happens(f"drop {number}", settings.id_dropout),
+                    averaged=averaged,
                 )
             )
         return Sample(picture, crop, tuple(people), not draws.happens("text", settings.text_dropout), draws)

@@ -36,7 +36,8 @@ class Source:
             bank = Bank.of(negatives.vectors, negatives.identities)
         # Only the one person's pictures can teach that person's tokens.
         person = chosen_person(cache, settings.train.identity) if settings.train.mode == "tokens" else ""
-        return cls(cache, Sampler(cache, settings.data.max_people, person), bank, bank and bank.to(device))
+        sampler = Sampler(cache, settings.data.max_people, person, settings.data.same_shot_cos)
+        return cls(cache, sampler, bank, bank and bank.to(device))
 
 
 class Sources:
@@ -57,7 +58,7 @@ class Sources:
     def at(self, settings: Finetune) -> Source:
         """The source of a phase's settings."""
         with_bank = settings.nce.weight > 0 and settings.nce.negatives > 0
-        key = settings.data.cache, settings.data.max_people, with_bank
+        key = settings.data.cache, settings.data.max_people, settings.data.same_shot_cos, with_bank
         with self._lock:
             if key not in self._sources:
                 self._sources[key] = Source.of(self.cache(settings.data.cache), settings, self._device)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ..adapter.checkpoint import AdapterFile, AdapterFileError, expected_keys, fingerprint, inspect_adapter
+from ..adapter.places import places_of
 from ..adapter.shape import Branch, BranchShape
 from ..file_kinds.header import Header, named
 from ..file_kinds.kinds import Json, Kind
@@ -17,6 +18,7 @@ def recognise_adapter(header: Header, path: Path) -> Kind | None:
         return None
     try:
         file = inspect_adapter(path)
+        places = places_of(file)
     except AdapterFileError as error:
         return Kind("WithAnyone adapter, damaged or not complete", "nothing as it is", faults=(str(error),))
     used = {key for shape in file.shapes.values() for key in expected_keys(shape, file.layout)}
@@ -26,6 +28,9 @@ def recognise_adapter(header: Header, path: Path) -> Kind | None:
     facts["dead tensors dropped"] = named(dropped) if dropped else "none"
     facts["unknown tensors left out"] = list(file.unknown) or "none"
     facts["fingerprint"] = fingerprint(file)
+    if places is not None:
+        canvas = f"the places it was trained on, in pixels of {places.width_px} x {places.height_px}"
+        facts[canvas] = places.readable()
     if header.metadata.get("arc_source") or header.metadata.get("sig_source"):
         facts["merged from"] = [header.metadata.get(key, "?") for key in ("arc_source", "sig_source")]
     return Kind("WithAnyone adapter", _fits(file), facts)

@@ -1,6 +1,7 @@
 /** The boxes being edited: which is selected, what was done, and what a gesture in progress would make of them. */
 
 import { fromPx, movedBox, resizedBox, toPx } from "./geometry.js";
+import { nearestPlace, nextPlace } from "./places.js";
 import { begun, recorded, redone, undone } from "./history.js";
 
 export const NONE = -1;
@@ -88,20 +89,27 @@ export class Editor {
     }
   }
 
-  /** A copy of the selected box, a cell further to the right and down where there is room, else to the left and up. */
+  /**
+   * A copy of the selected box, a cell further to the right and down where there is room, else to the left and up; in
+   * the nearest free place where the canvas has known ones.
+   */
   duplicate() {
     if (this.selectedBox) {
       const canvas = this.canvas();
       const [x1, y1, x2, y2] = toPx(this.selectedBox, canvas);
       const dx = x2 + canvas.cell <= canvas.width ? canvas.cell : -Math.min(canvas.cell, x1);
       const dy = y2 + canvas.cell <= canvas.height ? canvas.cell : -Math.min(canvas.cell, y1);
-      this.add(fromPx([x1 + dx, y1 + dy, x2 + dx, y2 + dy], canvas));
+      this.add(nearestPlace(fromPx([x1 + dx, y1 + dy, x2 + dx, y2 + dy], canvas), canvas, this.boxes));
     }
   }
 
-  /** Moves the selected box by whole cells. */
+  /** Moves the selected box by whole cells, or to the next place where the canvas has known ones. */
   move(columns, rows) {
     const canvas = this.canvas();
+    if (canvas.places?.length) {
+      this.#replace((box) => nextPlace(box, columns, rows, canvas));
+      return;
+    }
     this.#replace((box) => movedBox(box, columns * canvas.cell, rows * canvas.cell, canvas, canvas.cell));
   }
 
@@ -109,7 +117,8 @@ export class Editor {
   resize(columns, rows) {
     const canvas = this.canvas();
     const edges = { right: columns !== 0, bottom: rows !== 0 };
-    this.#replace((box) => resizedBox(box, edges, columns * canvas.cell, rows * canvas.cell, canvas, canvas.cell));
+    const resized = (box) => resizedBox(box, edges, columns * canvas.cell, rows * canvas.cell, canvas, canvas.cell);
+    this.#replace((box) => nearestPlace(resized(box), canvas));
   }
 
   undo() {

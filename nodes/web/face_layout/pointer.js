@@ -2,6 +2,7 @@
 
 import { drawnBox, movedBox, resizedBox } from "./geometry.js";
 import { NONE } from "./editor.js";
+import { nearestPlace } from "./places.js";
 import { cursorOf, onCanvas, under } from "./view.js";
 
 const LEAST_DRAG = 4; // pixels of the stage: less is a click
@@ -48,8 +49,7 @@ export function listenToPointer(surface, editor, stage) {
     const point = positionOf(event);
     gesture.dragged ||= Math.hypot(point.x - gesture.start.x, point.y - gesture.start.y) >= LEAST_DRAG;
     if (gesture.dragged) {
-      const step = event.altKey ? 1 : editor.canvas().cell;
-      editor.preview(...outcome(gesture, point, editor.canvas(), stage.view(), step));
+      editor.preview(...outcome(gesture, point, editor.canvas(), stage.view(), event.altKey));
     }
   };
 
@@ -85,15 +85,17 @@ export function listenToPointer(surface, editor, stage) {
   return { giveUp };
 }
 
-/** The boxes as the gesture leaves them, and which is selected then. */
-function outcome({ start, boxes, found }, point, canvas, view, step) {
+/** The boxes as the gesture leaves them, and which is selected then; `free` of cells and of known places. */
+function outcome({ start, boxes, found }, point, canvas, view, free) {
+  const step = free ? 1 : canvas.cell;
+  const settled = free ? (box) => box : (box) => nearestPlace(box, canvas);
   const [from, to] = [onCanvas(start, view), onCanvas(point, view)];
   if (!found) {
-    return [[...boxes, drawnBox(from, to, canvas, step)], boxes.length];
+    return [[...boxes, settled(drawnBox(from, to, canvas, step))], boxes.length];
   }
   const [dx, dy] = [to.x - from.x, to.y - from.y];
   const change = Object.values(found.edges).some(Boolean)
     ? (box) => resizedBox(box, found.edges, dx, dy, canvas, step)
     : (box) => movedBox(box, dx, dy, canvas, step);
-  return [boxes.map((box, index) => (index === found.index ? change(box) : box)), found.index];
+  return [boxes.map((box, index) => (index === found.index ? settled(change(box)) : box)), found.index];
 }

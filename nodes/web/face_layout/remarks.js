@@ -1,17 +1,19 @@
 /** What is wrong with boxes, in words. */
 
 import { boxCells, sharedCells, toPx } from "./geometry.js";
+import { isKnown } from "./places.js";
 
 /**
  * @param {import("./boxes.js").Box[]} boxes
- * @param {import("./geometry.js").Canvas} canvas
+ * @param {import("./places.js").Canvas} canvas
  * @param {number} smallest  cells on a side below which both eyes can fall into one cell (see nodes/face_layout.py)
  * @returns {string[][]} for each box, none where it is fine
  */
 export function remarks(boxes, canvas, smallest) {
   return boxes.map((box, index) => {
     const outside = outsideInWords(box, canvas);
-    return outside ? [outside] : [...smallInWords(box, canvas, smallest), ...overlapsInWords(boxes, index, canvas)];
+    const inside = [smallInWords(box, canvas, smallest), unknownInWords(box, canvas)];
+    return outside ? [outside] : [...inside.flat(), ...overlapsInWords(boxes, index, canvas)];
   });
 }
 
@@ -36,6 +38,10 @@ function smallInWords(box, canvas, smallest) {
   const [columns, rows] = cellCounts(box, canvas);
   const small = columns < smallest || rows < smallest;
   return small ? [`under ${smallest} x ${smallest} cells both eyes can fall into one`] : [];
+}
+
+function unknownInWords(box, canvas) {
+  return isKnown(box, canvas) ? [] : ["the model of this canvas does not know this place; Preset gives those it knows"];
 }
 
 function overlapsInWords(boxes, index, canvas) {

@@ -25,7 +25,7 @@ export function refreshLayouts() {
 /**
  * @param {object} node  the LiteGraph node
  * @param {string} name  of the input
- * @param {{default: string, cell_px: number, smallest_cells: number}} options  as the server describes the input
+ * @param {{default: string, cell_px: number, smallest_cells: number, places: object}} options  as the server describes the input
  * @param {object} app  ComfyUI's
  */
 export function addFaceLayout(node, name, options, app) {
@@ -73,9 +73,10 @@ class FaceLayout {
     this.setText(options.default);
   }
 
-  /** @returns {import("./geometry.js").Canvas} */
+  /** @returns {import("./places.js").Canvas} */
   canvas() {
-    return { ...canvasSize(this.app, this.node), cell: this.options.cell_px };
+    const { width, height } = canvasSize(this.app, this.node);
+    return { width, height, cell: this.options.cell_px, places: this.options.places?.[`${width}x${height}`] };
   }
 
   /**

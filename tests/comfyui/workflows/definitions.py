@@ -46,7 +46,7 @@ class Sizes:
 
 
 FULL = Sizes(1024, parts.T5_TOKENS, 1)
-SMALL = Sizes(160, 32, 4)
+SMALL = Sizes(176, 24, 4)
 
 
 def a_pair(

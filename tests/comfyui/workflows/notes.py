@@ -114,16 +114,18 @@ publish. For that load another pack, such as buffalo_l, in a second *Load Face A
     "miniature": f"""## Two people of the miniature world
 
 The same graph as *two_people*, with small loaders: models that come with the pack, nothing to download, nobody's \
-photo, pictures in seconds without a GPU.
+photo, images in seconds without a GPU.
 
 1. Queue. Box 1 is for the first person, box 2 for the second; the *Identity Meter* says who came out where. \
-It judges with the recogniser that the adapter learnt from, which flatters it a little.
-2. Another `person` in *Photo of person* is somebody else, another `noise_seed` another picture. \
+It judges with the recognizer that the adapter was trained with, which flatters it a little.
+2. Another `person` in *Photo of person* is somebody else, another `noise_seed` another image. \
 `resemblance` works as it does with the real adapter.
-3. The prompt has this world's words, people from left to right: **two people**; **in a park**, **in a city**, \
-**in a room**, **on a beach**, **on a stage**; **daylight**, **sunset**, **moonlight**, **lamplight**, **neon**; then \
-each one's mood (**calm**, **happy**, **sad**, **surprised**, **angry**), direction (**left**, **ahead**, **right**) \
-and, if you like, **with glasses**, **with hat**.
+3. The prompt has this world's words: **one person** to **four people**; **park**, **beach**, **city**, **room**, \
+**stage**; **daylight**, **sunset**, **moonlight**, **lamplight**, **neon**; then for each box its place, the person's \
+expression (**calm**, **happy**, **sad**, **surprised**, **angry**) and direction (**left**, **ahead**, **right**).
+4. Its models know few places, the presets of a canvas of 176 x 176: **left**, **right** for two people; one of \
+**left**, **middle**, **right** for one; **upper middle**, **lower left**, **lower right** for three; **upper left**, \
+**upper right**, **lower left**, **lower right** for four.
 
 {RESEMBLANCE}
 """,
@@ -140,6 +142,6 @@ PROMPTS = {
     "stage light, instruments in their hands, 35mm",
     "style_lora": "A gouache painting of two people sitting side by side on a park bench in autumn, both smiling, "
     "fallen leaves around them, warm colours",
-    "miniature": "two people in a park, sunset: happy ahead, surprised left with glasses",
+    "miniature": "two people, park, sunset: left happy right, right calm ahead",
     "kontext_edit": "A photo of two people standing next to each other, looking at the camera, natural light",
 }

@@ -1,4 +1,4 @@
-"""What stands in for painting and training, where only what is run and kept is looked at."""
+"""What stands in for generating and training, where only what is run and kept is tested."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,16 +12,16 @@ add_comfyui()
 add_training()
 
 from miniature.ablation.commands import RECIPES
-from miniature.ablation.pictures import MEASURES
-from miniature.ablation.pictures import Test as Pictures
+from miniature.ablation.images import MEASURES
+from miniature.ablation.images import Test as Images
 from miniature.ablation.sliders import Slider
 from training.evaluation.records import Line
 from withanyone_core.adapter.network import AdapterNetwork, file_tensors
 from withanyone_core.adapter.shape import BranchShape
 
 RECIPE = RECIPES / "miniature.yaml"
-ARC = BranchShape(hidden=256, heads=2, layers=5, arc_tokens=4, embedding=512)
-SIG = BranchShape(hidden=256, heads=2, layers=5, arc_tokens=4, embedding=512, siglip_width=64)
+ARC = BranchShape(hidden=192, heads=3, layers=6, arc_tokens=8, embedding=512)
+SIG = BranchShape(hidden=192, heads=3, layers=6, arc_tokens=8, embedding=512, siglip_width=192)
 
 
 def adapter(path: Path, *shapes: BranchShape) -> Path:
@@ -36,13 +36,13 @@ def adapter(path: Path, *shapes: BranchShape) -> Path:
 
 
 class Blind:
-    """Eyes that paint nothing: every score is what was said."""
+    """A bench that generates nothing: every score is what was said."""
 
-    judge = reader = painter = None
+    eyes = None
 
     def __init__(self, values: Sequence[float] = (0.5, 0.25)) -> None:
         self.values, self.seen = list(values), []
 
-    def scores(self, path: Path, test: Pictures, slider: Slider, values: Sequence[float], steps: int) -> list[Line]:
+    def scores(self, path: Path, test: Images, slider: Slider, values: Sequence[float], steps: int) -> list[Line]:
         self.seen.append(path)
         return [{"slider": value, **dict.fromkeys(MEASURES, self.values)} for value in values]

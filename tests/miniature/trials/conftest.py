@@ -1,4 +1,4 @@
-"""The small world's painter, reader of photos and judge, loaded once."""
+"""All that generates and measures in the small world, loaded once."""
 
 import pytest
 import torch
@@ -8,12 +8,12 @@ from withanyone_pack.tests.training.rooms import add_training
 add_comfyui()
 add_training()
 
-from miniature.ablation.ladder import Eyes
-from miniature.ablation.setting import loaded_eyes
+from miniature.ablation.ladder import Bench
+from miniature.ablation.setting import load_bench
 from miniature.weights_folder import WEIGHTS
 
 
 @pytest.fixture(scope="session")
-def eyes() -> Eyes:
+def bench() -> Bench:
     torch.set_num_threads(1)
-    return loaded_eyes(WEIGHTS)
+    return load_bench(WEIGHTS)

@@ -28,7 +28,7 @@ def test_the_whole_ablation_of_one_run(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(commands, "_run", run_here)
     monkeypatch.setattr(setting, "PORTRAITS", 2)
     places = {"--scratch": "scratch", "--results": "results.jsonl", "--page": "page.md", "--plot": "plot.png"}
-    sizes = {"--steps": 1, "--start-steps": 1, "--pictures": 1, "--sampler-steps": 1, "--identities": 4, "--workers": 1}
+    sizes = {"--steps": 1, "--start-steps": 1, "--images": 1, "--sampler-steps": 1, "--identities": 4, "--workers": 1}
     options = [str(part) for pair in sizes.items() for part in pair]
     options += [str(part) for name, file in places.items() for part in (name, tmp_path / file)]
     options = ["optim.batch=1", *options, "--only", "d4096", "--seeds", "0"]
@@ -59,8 +59,8 @@ def test_the_whole_ablation_of_one_run(tmp_path, monkeypatch, capsys):
         (doctor_trial, ["--adapter", "nowhere.safetensors"], "nowhere.safetensors"),
     ],
 )
-def test_what_is_wrong_is_told_in_words_and_status_2(command, options, words, tmp_path, capsys, monkeypatch, eyes):
-    monkeypatch.setattr(setting, "loaded_eyes", lambda weights: eyes)
+def test_what_is_wrong_is_told_in_words_and_status_2(command, options, words, tmp_path, capsys, monkeypatch, bench):
+    monkeypatch.setattr(setting, "load_bench", lambda weights: bench)
     places = ["--scratch", str(tmp_path / "scratch"), "--results", str(tmp_path / "results.jsonl")]
     assert command.main([*options, *places]) == 2
     assert words in capsys.readouterr().err

@@ -15,7 +15,7 @@ from miniature.ablation.report import BY_HAND, END_BY_HAND, markdown, remarks_of
 from miniature.ablation.results import results_of
 from miniature.ablation.variants import SEEDS, START, VARIANTS
 
-PICTURES = 40
+IMAGES = 40
 # Sim(GT), Sim(Ref) and copy-paste of each variant: pairs and negatives work as in the paper, alignment does not.
 WORTH = {
     START: (0.2, 0.3, 0.30),
@@ -27,15 +27,19 @@ WORTH = {
 }
 
 
-def line(variant, seed, common="same", noise=0.05, sliders=(0.0, 0.5, 1.0), pictures=PICTURES):
+COPIES = {START: 0.3, "a": 0.8, "b": 0.4, "c": 0.4, "d63": 0.3, "d4096": 0.5}  # of expressions and directions
+
+
+def line(variant, seed, common="same", noise=0.05, sliders=(0.0, 0.5, 1.0), images=IMAGES):
     """A line of results whose numbers scatter round those of WORTH; further along the slider all of them grow."""
-    rng = np.random.default_rng([seed, pictures])
-    own, shift = rng.normal(0, 0.1, pictures), rng.normal(0, noise, (4, pictures))
+    rng = np.random.default_rng([seed, images])
+    own, shift = rng.normal(0, 0.1, images), rng.normal(0, noise, (4, images))
     rows = []
     for slider in sliders:
         values = [value + (slider - 0.5) / 5 + own + moved for value, moved in zip(WORTH[variant], shift, strict=False)]
         measured = dict(zip(("sim_gt", "sim_ref", "copy_paste"), (each.tolist() for each in values), strict=True))
-        rows.append({"slider": slider, **measured, "found": [1.0] * pictures})
+        copied = {name: [COPIES[variant], None] * (images // 2) for name in ("copied_expression", "copied_direction")}
+        rows.append({"slider": slider, **measured, **copied, "found": [1.0] * images})
     shared = {"steps": 9, "batch": 8, "sampler_steps": 12, "start_words": "a start", "people": 5, "photos": 20}
     return {
         "case": f"{variant}_{seed}",
@@ -49,7 +53,7 @@ def line(variant, seed, common="same", noise=0.05, sliders=(0.0, 0.5, 1.0), pict
         "rows": rows,
         "machine": "a machine",
         "date": "2026-01-02",
-        "truth_and_reference": [0.7] * pictures,
+        "truth_and_reference": [0.7] * images,
     }
 
 
@@ -64,7 +68,7 @@ def test_a_mean_and_its_interval():
     found = estimate(runs)
     known = np.concatenate([values[:-1] for values in runs.values()])
     assert found.value == pytest.approx(known.mean())
-    # The same pictures in all runs would be three times the same; these are not.
+    # The same images in all runs would be three times the same; these are not.
     assert found.low < found.value < found.high
     assert found.high - found.low < 0.04
     assert estimate({0: [None, None]}) is None
@@ -77,7 +81,7 @@ def test_seeds_that_disagree_widen_the_interval():
     assert estimate(apart).high - estimate(apart).low > 0.1
 
 
-def test_differences_are_of_the_same_pictures_and_seeds():
+def test_differences_are_of_the_same_images_and_seeds():
     rng = np.random.default_rng(1)
     first = {seed: list(rng.normal(0, 1, 100)) for seed in range(3)}
     second = {seed: [value + 0.02 for value in first[seed]] for seed in (1, 2)} | {7: [9.0] * 100}
@@ -131,6 +135,7 @@ def test_the_report_says_where_it_agrees(lines):
     assert "GT-aligned identity loss: agrees with the paper in Sim(Ref); does not agree in Sim(GT);" in page
     assert "4096 negatives instead of 63: agrees with the paper in Sim(GT), Sim(Ref) and copy-paste." in page
     assert "![Sim(GT) against copy-paste](plot.png)" in page
+    assert "| change by pairs (a to b) | -0.400 (-0.400 to -0.400) | -0.400 (-0.400 to -0.400) |" in page
     assert "| the truth itself | | 1.000 | 0.700 | -1.000 |" in page
     assert "still to be made" not in page
     assert "other settings" not in page
@@ -180,7 +185,7 @@ def test_the_plot_shows_every_variant(lines):
 def test_faces_nobody_found_leave_an_empty_plot(lines):
     for each in lines:
         for row in each["rows"]:
-            row["copy_paste"] = [None] * PICTURES
+            row["copy_paste"] = [None] * IMAGES
     assert draw_plot(results_of(lines)).ndim == 3
     page = markdown(results_of(lines), "plot.png")
     assert "Pairs: agrees with the paper in Sim(GT) and Sim(Ref); was not measured in copy-paste." in page

@@ -15,13 +15,14 @@ add_training()
 
 from miniature.ablation import ladder
 from miniature.ablation.commands import model_changes, settings_of
+from miniature.ablation.images import Seen, scores_of, strangers
+from miniature.ablation.images import Test as Images
 from miniature.ablation.ladder import Ladder, climb
-from miniature.ablation.pictures import Test as Pictures
-from miniature.ablation.pictures import scores_of, strangers
 from miniature.ablation.sliders import slider_of
 from miniature.ablation.start import joined_start, start_words
 from miniature.ablation.variants import COMMON, SHORT, START, UNWATCHED, VARIANTS, chosen_variants
 from miniature.weights_folder import WEIGHTS
+from miniature.world.look import EXPRESSIONS
 from training.evaluation.records import Lines
 from withanyone_core.adapter.shape import Branch
 from withanyone_core.metrics.case import FaceVectors
@@ -80,9 +81,7 @@ def test_sliders():
 def small_ladder(tmp_path):
     start = adapter(tmp_path / "start.safetensors", ARC)
     changes = (*COMMON, *SHORT, *UNWATCHED, *model_changes(WEIGHTS, tmp_path / "cache"))
-    return Ladder(
-        RECIPE, changes, start, slider_of("arc"), Pictures((), "pictures"), 2, {"start": "1"}, tmp_path / "runs"
-    )
+    return Ladder(RECIPE, changes, start, slider_of("arc"), Images((), "images"), 2, {"start": "1"}, tmp_path / "runs")
 
 
 @pytest.fixture
@@ -144,7 +143,7 @@ def test_other_settings_are_measured_anew(small_ladder, made, tmp_path, change):
     other = {
         "shared": {"shared": {"start": "2"}},
         "changes": {"changes": (*small_ladder.changes, "optim.lr=2e-3")},
-        "test": {"test": Pictures((), "others")},
+        "test": {"test": Images((), "others")},
     }[change]
     climb(replace(small_ladder, **other), WANTED[:1], lines, Blind(), float("inf"))
     assert made == ["a_seed0", "a_seed0"]
@@ -161,15 +160,31 @@ def test_a_start_may_be_a_file_a_branch(tmp_path):
         joined_start([tmp_path / "none.safetensors"], tmp_path)
 
 
-def test_pictures_of_strangers_and_what_the_judge_says(eyes):
-    test = strangers(2, eyes.reader, eyes.judge)
-    assert [len(each.wanted.people) for each in test.asked] == [1, 2]
-    assert test.digest == strangers(2, eyes.reader, eyes.judge).digest != strangers(1, eyes.reader, eyes.judge).digest
+def test_images_of_strangers_and_what_the_judge_says(bench):
+    eyes = bench.eyes
+    test = strangers(4, eyes)
+    assert [len(each.wanted.people) for each in test.asked] == [1, 2, 1, 2]
+    captions = [each.wanted.caption for each in test.asked]
+    assert [any(word in each for word in EXPRESSIONS) for each in captions] == [True, True, False, False]
+    assert test.digest == strangers(4, eyes).digest != strangers(1, eyes).digest
     truth = scores_of(test, [each.truth for each in test.asked])
-    assert truth["sim_gt"] == pytest.approx([1, 1], abs=1e-4)
-    assert truth["copy_paste"] == pytest.approx([-1, -1], abs=0.01)
-    assert truth["found"] == [1, 1]
+    assert truth["sim_gt"] == pytest.approx([1] * 4, abs=1e-4)
+    assert truth["copy_paste"] == pytest.approx([-1] * 4, abs=0.01)
+    assert truth["found"] == [1] * 4
     assert truth["sim_ref"] == pytest.approx(test.alike)
+    assert set(truth["copied_expression"]) <= {0, None}  # the truth looks as the caption says
+    copies = scores_of(test, [replace(each.truth, looks=each.worn) for each in test.asked])
+    assert set(copies["copied_expression"]) <= {1, None}
+    assert set(copies["copied_direction"]) <= {1, None}
+    assert 1 in copies["copied_expression"] + copies["copied_direction"]
     nobody = FaceVectors.of((), np.zeros((0, eyes.judge.width), np.float32))
-    lost = scores_of(test, [nobody, nobody])
-    assert lost == {"sim_gt": [0, 0], "sim_ref": [0, 0], "copy_paste": [None, None], "found": [0, 0]}
+    lost = scores_of(test, [Seen(nobody, (None,) * len(each.worn)) for each in test.asked])
+    none = [None] * 4
+    assert lost == {
+        "sim_gt": [0] * 4,
+        "sim_ref": [0] * 4,
+        "copy_paste": none,
+        "found": [0] * 4,
+        "copied_expression": none,
+        "copied_direction": none,
+    }

@@ -31,9 +31,9 @@ def test_sets_are_enough_and_differ():
 
 
 def shown(scene):
-    """All that a picture of one person depends on, apart from who it is."""
+    """All that an image of one person depends on, apart from who it is."""
     (placed,) = scene.people
-    return placed.look, placed.centre, placed.size, scene.place, scene.light, scene.backdrop_seed
+    return placed.look, placed.center, placed.size, scene.place, scene.light, scene.backdrop_seed
 
 
 @pytest.mark.parametrize("habit", HABITS, ids=lambda habit: habit.name)
@@ -44,12 +44,12 @@ def test_every_set_begins_with_the_same_photo(habit):
     first = looks[0]
     if habit.one_pose:
         assert max(abs(look.yaw - first.yaw) for look in looks) < 4
-    if habit.one_mood:
+    if habit.one_expression:
         assert {look.expression for look in looks} == {first.expression}
     if habit.one_place:
         assert {(scene.place, scene.light) for scene in scenes} == {(scenes[0].place, scenes[0].light)}
-        assert len({(look.clothes, look.glasses) for look in looks}) == 1
-    if habit.moments > 8 and not (habit.one_pose or habit.one_mood or habit.one_place):
+        assert len({look.clothes for look in looks}) == 1
+    if habit.moments > 8 and not (habit.one_pose or habit.one_expression or habit.one_place):
         assert len({scene.place for scene in scenes}) > 2
         assert np.std([look.yaw for look in looks]) > 10
     assert len({scene.backdrop_seed for scene in scenes}) == (1 if habit.one_place else habit.moments)
@@ -78,11 +78,11 @@ def test_a_set_is_written_where_it_lacks(tmp_path, monkeypatch):
 
 
 class Doctored(Blind):
-    """Eyes to which an adapter copies the more the higher the risk of the set it is from."""
+    """A bench on which an adapter copies the more the higher the risk of the set it is from."""
 
-    def __init__(self, eyes):
+    def __init__(self, bench):
         super().__init__()
-        self.reader, self.judge = eyes.reader, eyes.judge
+        self.eyes = bench.eyes
 
     def scores(self, path, test, slider, values, steps):
         self.values = [float(path.parent.name) if path.parent.name[0] == "0" else 0.0]
@@ -116,10 +116,10 @@ def small_trial(tmp_path, monkeypatch):
     return Trial(RECIPE, WEIGHTS, tmp_path / "scratch", start, (), people=2, steps=2, targets=1, sampler_steps=2)
 
 
-def test_the_doctors_trial(small_trial, eyes, tmp_path, caplog):
+def test_the_doctors_trial(small_trial, bench, tmp_path, caplog):
     lines = Lines(tmp_path / "doctor.jsonl")
     assert trial_figures(lines) == ()
-    assert tried(small_trial, HABITS, lines, Doctored(eyes), float("inf")) == 0
+    assert tried(small_trial, HABITS, lines, Doctored(bench), float("inf")) == 0
     assert "varied_4 is left out: prepare.py ended" in caplog.text
     sets = comparable(lines)
     assert len(sets) == len(HABITS) - 1
@@ -131,14 +131,14 @@ def test_the_doctors_trial(small_trial, eyes, tmp_path, caplog):
     table = trial_table(lines)
     assert table.splitlines()[2].startswith("| the adapter before |  |  | 0.000 ")
     assert "| 8 photos of 1 moment | 3 | 0.90 | 0.900 (0.900 to 0.900) |" in table
-    assert tried(small_trial, HABITS[:2], Lines(tmp_path / "doctor.jsonl"), Doctored(eyes), -1) == 0
+    assert tried(small_trial, HABITS[:2], Lines(tmp_path / "doctor.jsonl"), Doctored(bench), -1) == 0
     other = replace(small_trial, steps=3)
-    assert tried(other, HABITS[:2], lines, Doctored(eyes), -1) == 2
+    assert tried(other, HABITS[:2], lines, Doctored(bench), -1) == 2
 
 
-def test_only_the_latest_trial_counts(small_trial, eyes, tmp_path):
+def test_only_the_latest_trial_counts(small_trial, bench, tmp_path):
     lines = Lines(tmp_path / "doctor.jsonl")
-    tried(small_trial, HABITS[:2], lines, Doctored(eyes), float("inf"))
+    tried(small_trial, HABITS[:2], lines, Doctored(bench), float("inf"))
     other = replace(small_trial, steps=3)
-    tried(other, HABITS[3:5], lines, Doctored(eyes), float("inf"))
+    tried(other, HABITS[3:5], lines, Doctored(bench), float("inf"))
     assert {each["case"] for each in comparable(lines)} == {habit.name for habit in HABITS[3:5]}

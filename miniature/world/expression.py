@@ -7,7 +7,7 @@ from .look import Look
 
 
 @dataclass(frozen=True)
-class Mood:
+class Expression:
     """eyes: factor of the opening. raised: brows up, in head units. slant: inner ends of the brows up (1) or down (-1).
     smile: corners of the mouth up (1) or down (-1). gape: opening of the mouth, in head units, `above` of it upwards.
     wide: factor of the mouth's width. teeth: share of the opening that teeth fill.
@@ -23,18 +23,18 @@ class Mood:
     teeth: float
 
 
-_CALM = Mood(1.0, 0.0, 0.0, 0.2, 0.0, 0.0, 1.0, 0.0)
-_MOODS = {
+_CALM = Expression(1.0, 0.0, 0.0, 0.15, 0.0, 0.0, 1.0, 0.0)
+_EXPRESSIONS = {
     "calm": _CALM,
-    "happy": Mood(0.78, 0.03, 0.1, 1.0, 0.2, 0.0, 1.3, 0.4),
-    "sad": Mood(0.78, 0.03, 1.0, -1.0, 0.0, 0.0, 0.85, 0.0),
-    "surprised": Mood(1.35, 0.12, 0.15, 0.0, 0.3, 0.4, 0.62, 0.0),
-    "angry": Mood(0.72, -0.07, -1.0, -0.7, 0.13, 0.3, 1.1, 0.9),
+    "happy": Expression(0.85, 0.04, 0.1, 1.25, 0.26, 0.0, 1.35, 0.4),
+    "sad": Expression(0.75, 0.04, 1.3, -1.5, 0.0, 0.0, 1.05, 0.0),
+    "surprised": Expression(1.3, 0.14, 0.15, 0.0, 0.42, 0.4, 0.72, 0.0),
+    "angry": Expression(0.7, -0.06, -1.3, -0.8, 0.18, 0.3, 1.2, 0.9),
 }
 
 
 @lru_cache(maxsize=64)
-def mood_of(look: Look) -> Mood:
+def expression_of(look: Look) -> Expression:
     """The look's expression at its intensity, 0 being calm."""
-    full = astuple(_MOODS[look.expression])
-    return Mood(*(calm + look.intensity * (most - calm) for calm, most in zip(astuple(_CALM), full, strict=True)))
+    full = astuple(_EXPRESSIONS[look.expression])
+    return Expression(*(calm + look.intensity * (most - calm) for calm, most in zip(astuple(_CALM), full, strict=True)))

@@ -1,4 +1,4 @@
-"""The shipped picture models are the same in the classes of diffusers and transformers and in ComfyUI's."""
+"""The shipped image models are the same in the classes of diffusers and transformers and in ComfyUI's."""
 
 import pytest
 import torch
@@ -7,13 +7,16 @@ from withanyone_pack.tests.pack import add_comfyui
 
 add_comfyui()
 
+import comfy.sample
 from transformers import PreTrainedTokenizerFast
 from withanyone_pack.miniature import weights_folder as files
 from withanyone_pack.miniature.models import autoencoder, backbone, text
+from withanyone_pack.miniature.world.scene import CELLS, SIDE_PX
 from withanyone_pack.nodes import miniature_models
 from withanyone_pack.withanyone_core.flux_keys import to_diffusers
 
-CAPTION = "two people in a park, sunset: happy left with glasses, calm ahead"
+CAPTION = "two people, park, sunset: left happy right, right calm ahead"
+CHANNELS, SIDE = 8, 2 * CELLS
 
 
 def weights(name):
@@ -57,42 +60,58 @@ def test_a_word_the_world_lacks_does_not_stop_the_reading(readers):
 
 
 @torch.no_grad()
-def test_both_code_and_decode_a_picture_alike():
+def test_both_encode_and_decode_an_image_alike():
     theirs, ours = autoencoder.diffusers_autoencoder().eval(), miniature_models.picture_coder()
     theirs.load_state_dict(weights(files.CODER))
-    picture = torch.rand(1, 160, 160, 3, generator=torch.Generator().manual_seed(3))
+    image = torch.rand(1, SIDE_PX, SIDE_PX, 3, generator=torch.Generator().manual_seed(3))
 
-    latents = ours.encode(picture)
+    latents = ours.encode(image)
 
-    expected = theirs.encode(picture.movedim(-1, 1) * 2 - 1).latent_dist.mean
+    expected = theirs.encode(image.movedim(-1, 1) * 2 - 1).latent_dist.mean
+    assert expected.shape == (1, CHANNELS, SIDE, SIDE)
     torch.testing.assert_close(latents, expected, atol=2e-4, rtol=1e-4)
     decoded = theirs.decode(expected).sample.movedim(1, -1).add(1).div(2).clamp(0, 1)
     torch.testing.assert_close(ours.decode(latents), decoded, atol=2e-4, rtol=1e-4)
 
 
+@pytest.fixture(scope="module")
+def flux():
+    return miniature_models.picture_model()
+
+
 @torch.no_grad()
-def test_both_give_the_same_velocity():
+def test_both_give_the_same_velocity(flux):
     theirs = backbone.diffusers_flux().eval()
     theirs.load_state_dict(to_diffusers(weights(files.FLUX)))
-    ours = miniature_models.picture_model().model.diffusion_model
     generator = torch.Generator().manual_seed(5)
-    latents = torch.randn(2, 16, 20, 20, generator=generator)
-    context, pooled = torch.randn(2, 32, 128, generator=generator), torch.randn(2, 128, generator=generator)
-    level, guidance = torch.tensor([0.3, 0.9]), torch.tensor([1.0, 4.0])
+    latents = torch.randn(2, CHANNELS, SIDE, SIDE, generator=generator)
+    context = torch.randn(2, text.T5_TOKENS, backbone.TEXT_WIDTH, generator=generator)
+    pooled = torch.randn(2, backbone.POOLED_WIDTH, generator=generator)
+    sigma, guidance = torch.tensor([0.3, 0.9]), torch.tensor([1.0, 4.0])
 
-    velocity = ours(latents, level, context, pooled, guidance)
+    velocity = flux.model.diffusion_model(latents, sigma, context, pooled, guidance)
 
-    cells = latents.view(2, 16, 10, 2, 10, 2).permute(0, 2, 4, 1, 3, 5).reshape(2, 100, 64)
-    row, column = torch.meshgrid(torch.arange(10.0), torch.arange(10.0), indexing="ij")
-    places = torch.stack((torch.zeros(10, 10), row, column), dim=-1).reshape(100, 3)
+    cells = latents.view(2, CHANNELS, CELLS, 2, CELLS, 2).permute(0, 2, 4, 1, 3, 5).reshape(2, CELLS**2, 4 * CHANNELS)
+    row, column = torch.meshgrid(torch.arange(float(CELLS)), torch.arange(float(CELLS)), indexing="ij")
+    places = torch.stack((torch.zeros(CELLS, CELLS), row, column), dim=-1).reshape(-1, 3)
     expected = theirs(
         hidden_states=cells,
         encoder_hidden_states=context,
         pooled_projections=pooled,
-        timestep=level,
+        timestep=sigma,
         img_ids=places,
-        txt_ids=torch.zeros(32, 3),
+        txt_ids=torch.zeros(text.T5_TOKENS, 3),
         guidance=guidance,
     ).sample
-    expected = expected.view(2, 10, 10, 16, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(2, 16, 20, 20)
+    expected = expected.view(2, CELLS, CELLS, CHANNELS, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(latents.shape)
     torch.testing.assert_close(velocity, expected, atol=2e-5, rtol=1e-4)
+
+
+def test_a_sampler_sees_latents_as_the_vae_gives_them(flux):
+    seen = flux.get_model_object("latent_format")
+    latents = torch.randn(1, CHANNELS, SIDE, SIDE)
+    assert seen.latent_channels == CHANNELS
+    assert torch.equal(seen.process_in(latents), latents)
+    assert torch.equal(seen.process_out(latents), latents)
+    empty = comfy.sample.fix_empty_latent_channels(flux, torch.zeros(1, 16, SIDE, SIDE))
+    assert empty.shape == latents.shape

@@ -1,4 +1,4 @@
-"""What has been measured, line by line, so that a proof that was stopped goes on where it was."""
+"""What has been measured, row by row, so that an evaluation that was stopped resumes where it was."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,21 +15,21 @@ from withanyone_core.digest import file_sha256
 NOT_MODELS = ("cards",)
 
 
-class Ledger:
-    """A folder with a file of JSON lines for each chapter; other weights or settings have files of their own."""
+class Results:
+    """A folder with a file of JSON lines for each section; other weights or settings have files of their own."""
 
     def __init__(self, folder: Path, key: str) -> None:
         self._folder, self._key = folder, key
 
-    def lines(self, chapter: str) -> dict[int, dict[str, Any]]:
-        """What was measured, by the line's number. A line that was cut short as it was written is passed over."""
-        return {int(line["case"]): line["found"] for line in self._lines(chapter)}
+    def rows(self, section: str) -> dict[int, dict[str, Any]]:
+        """What was measured, by the row's number. A line that was cut short as it was written is passed over."""
+        return {int(line["case"]): line["found"] for line in self._lines(section)}
 
-    def append(self, chapter: str, lines: Sequence[Any]) -> None:
+    def append(self, section: str, rows: Sequence[Any]) -> None:
         """Adds dataclasses that have a `number`."""
-        kept = self._lines(chapter)
-        for line in lines:
-            kept.add({"case": str(line.number), "key": self._key, "found": asdict(line)})
+        kept = self._lines(section)
+        for row in rows:
+            kept.add({"case": str(row.number), "key": self._key, "found": asdict(row)})
 
     def arrays(self, name: str) -> Mapping[str, np.ndarray] | None:
         """What `keep` kept, None before."""
@@ -47,8 +47,8 @@ class Ledger:
             np.savez(file, **arrays)
         part.replace(path)
 
-    def _lines(self, chapter: str) -> Lines:
-        return Lines(self._path(f"{chapter}.jsonl"))
+    def _lines(self, section: str) -> Lines:
+        return Lines(self._path(f"{section}.jsonl"))
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{self._key}.{name}"
@@ -61,5 +61,5 @@ def key_of(weights: Path, settings: Mapping[str, Any]) -> str:
         for path in weights.rglob("*")
         if path.is_file() and path.relative_to(weights).parts[0] not in NOT_MODELS
     )
-    said = {path.as_posix(): file_sha256(weights / path) for path in files} | {"settings": dict(settings)}
-    return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+    hashed = {path.as_posix(): file_sha256(weights / path) for path in files} | {"settings": dict(settings)}
+    return sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:16]

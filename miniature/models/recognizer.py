@@ -1,4 +1,4 @@
-"""The recogniser: an iResNet as insightface lays it out, small. Letters: B batch, C channels, H rows, W columns."""
+"""The recognizer: an iResNet as insightface lays it out, small. Letters: B batch, C channels, H rows, W columns."""
 
 from collections.abc import Sequence
 

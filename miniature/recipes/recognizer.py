@@ -1,4 +1,4 @@
-"""The recogniser of the face pack: ArcFace on rendered people.
+"""The recognizer of the face pack: ArcFace on rendered people.
 
 ArcFace learns a direction for each person of its training set. Here a person is a point in the space of traits, so the
 directions are learnt as a function of that point. Pictures of one person teach something about all who are like them,
@@ -16,16 +16,16 @@ from torch.nn.functional import cross_entropy, linear, mse_loss, normalize
 from withanyone_core.faces.alignment import ARCFACE
 
 from ..models.onnx_files import write_onnx
-from ..models.recogniser import SIDE_PX, VECTOR, IResNet
+from ..models.recognizer import SIDE_PX, VECTOR, IResNet
 from ..world.person import TRAITS
 from .pool import Pool, Portraits, open_portraits, open_scenes
 from .training import Batch, Recipe
 from .upright import UprightFaces, unit_levels
 
-FILE = "faces/recogniser.onnx"
-SCENES_END = 11_000  # of the scenes; the judge learns from those that follow
+FILE = "faces/recognizer.onnx"
+SCENES_END = 8_000  # of the scenes; the judge learns from those that follow
 PORTRAITS = Portraits(seed=102, first=300_000, pictures=1_500, size_px=256)  # sharper than scenes, as photos are
-BATCH = 128
+BATCH = 64
 OTHERS = 1_024  # people of no picture who are to be told from those in the batch
 SCALE, MARGIN = 32.0, 0.35  # ArcFace's s and m; smaller than its paper's, which told 85,000 people apart at once
 EASY_STEPS = 200  # over which the margin grows: from the start it would keep a small net from learning anything
@@ -45,7 +45,7 @@ class Direction(nn.Module):
 
 
 class InTraining(nn.Module):
-    """The recogniser, the directions it is trained against, and a reader of traits."""
+    """The recognizer, the directions it is trained against, and a reader of traits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ def angular_margin(vectors_BD: Tensor, directions_PD: Tensor, margin: Tensor) ->
 
 
 @dataclass(frozen=True, eq=False)
-class RecogniserBatches:
+class RecognizerBatches:
     """Crops float32 [B, 3, 112, 112], traits of their people and then of others [P, T], and the margin."""
 
     faces: UprightFaces
@@ -85,8 +85,8 @@ def everybody(traits: np.ndarray, seed: int, step: int) -> Tensor:
     return torch.from_numpy(np.concatenate([traits, others.astype(np.float32)]))
 
 
-def batches_of(pools: tuple[Pool, ...], seed: int, batch: int = BATCH) -> RecogniserBatches:
-    return RecogniserBatches(UprightFaces(pools, ARCFACE, SIDE_PX, batch, seed, carelessness=0.06, wear=0.8))
+def batches_of(pools: tuple[Pool, ...], seed: int, batch: int = BATCH) -> RecognizerBatches:
+    return RecognizerBatches(UprightFaces(pools, ARCFACE, SIDE_PX, batch, seed, carelessness=0.06, wear=0.8))
 
 
 def open_pools(scratch: Path) -> tuple[Pool, ...]:
@@ -94,14 +94,14 @@ def open_pools(scratch: Path) -> tuple[Pool, ...]:
     return open_scenes(scratch, 0, SCENES_END), open_portraits(scratch, PORTRAITS)
 
 
-def recogniser_loss(module: nn.Module, batch: Batch) -> Tensor:
+def recognizer_loss(module: nn.Module, batch: Batch) -> Tensor:
     crops, traits_PT, margin = batch
     vectors = module.net(crops.to(memory_format=torch.channels_last)).float()
     told_apart = angular_margin(vectors, module.direction(traits_PT).float(), margin)
     return told_apart + TRAITS_SHARE * mse_loss(module.traits(vectors).float(), traits_PT[: len(crops)])
 
 
-def _batches(scratch: Path, seed: int) -> RecogniserBatches:
+def _batches(scratch: Path, seed: int) -> RecognizerBatches:
     return batches_of(open_pools(scratch), seed)
 
 
@@ -110,12 +110,12 @@ def _export(module: nn.Module, folder: Path) -> tuple[Path, ...]:
 
 
 RECIPE = Recipe(
-    name="recogniser",
-    steps=800,
-    learning_rate=2e-3,
+    name="recognizer",
+    steps=1_000,
+    learning_rate=1.5e-3,
     build=InTraining,
     batches=_batches,
-    loss=recogniser_loss,
+    loss=recognizer_loss,
     export=_export,
     weight_decay=0.05,
 )
