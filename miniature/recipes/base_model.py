@@ -166,7 +166,7 @@ def shipped_base_model(folder: Path = WEIGHTS) -> CaptionedFlux:
 
 RECIPE = Recipe(
     name="base_model",
-    steps=3_000,
+    steps=2_650,
     learning_rate=1e-3,
     build=InTraining,
     batches=open_latents,

@@ -182,7 +182,7 @@ def _export(module: nn.Module, folder: Path) -> tuple[Path, ...]:
 
 RECIPE = Recipe(
     name="detector",
-    steps=900,
+    steps=2_000,
     learning_rate=2e-3,
     build=Detector,
     batches=_batches,

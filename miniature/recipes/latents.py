@@ -32,7 +32,7 @@ NO_CAPTION, NO_PERSON = 0.1, 0.15  # how often a caption or a person is left out
 NOISE_MIDDLE = 0.3  # of the logit-normal sigmas: somewhat nearer to noise than to images
 # FLUX.1-dev is distilled: how strongly the caption pulls is an input, 1 for not more than in nature. Ours learns that
 # from its own difference with and without caption ("model guidance", arXiv 2502.12154), once there is one to speak of.
-GUIDED, PLAIN_STEPS, LARGEST_GUIDANCE = 0.25, 2_200, 5.0
+GUIDED, PLAIN_STEPS, LARGEST_GUIDANCE = 0.25, 2_100, 5.0
 PX_A_CELL = 16
 
 
