@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from .faces.analysis import DETECTOR_FILE, RECOGNISER_FILE
+from .faces.licences import INSIGHTFACE
 from .faces.siglip import MODEL_NAME as SIGLIP_REPO
 
 FLUX_LICENCE = "FLUX.1 [dev] Non-Commercial License"
@@ -149,7 +150,7 @@ HUB_FILES = (
 
 FACE_PACK = "antelopev2"
 FACE_PACK_WHAT = "insightface's face detector and recogniser"
-FACE_PACK_LICENCE = "non-commercial research only (insightface's model packs)"
+FACE_PACK_LICENCE = INSIGHTFACE
 FACE_PACK_SIZE = 360_662_982  # of the zip
 FACE_PACK_SHA256 = {
     DETECTOR_FILE: "5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5b91",

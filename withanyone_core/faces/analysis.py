@@ -11,7 +11,9 @@ import numpy as np
 from ..first_bytes import no_onnx
 from ..identity import Face
 from .alignment import aligned_face, are_spread
+from .dlib_analysis import DLIB, DlibAnalysis, load_dlib
 from .installation import how_to_install
+from .opencv_analysis import OpenCvAnalysis, is_opencv_pack, load_opencv
 
 logger = logging.getLogger("withanyone")
 
@@ -36,13 +38,20 @@ class InsightFaceAnalysis:
     """A detector and a recogniser of insightface's model zoo behind one method."""
 
     def __init__(
-        self, detector: Any, recogniser: Any, det_size: int, det_threshold: float, model_name: str = ""
+        self,
+        detector: Any,
+        recogniser: Any,
+        det_size: int,
+        det_threshold: float,
+        model_name: str = "",
+        files: tuple[Path, ...] = (),
     ) -> None:
         """`detector` is insightface's SCRFD with landmarks, `recogniser` its ArcFaceONNX.
 
-        `model_name` says whose vectors these are.
+        `model_name` says whose vectors these are, `files` what they were loaded from.
         """
         self.model_name = model_name
+        self.files = files
         self._detector = detector
         self._recogniser = recogniser
         self._det_threshold = det_threshold
@@ -86,8 +95,11 @@ class InsightFaceAnalysis:
 
 def load_face_analysis(
     pack_dir: Path, provider: str = "CPU", det_size: int = 640, det_threshold: float = 0.5
-) -> InsightFaceAnalysis:
+) -> InsightFaceAnalysis | OpenCvAnalysis | DlibAnalysis:
     """The detector and recogniser of an insightface pack folder, usually models/insightface/models/antelopev2.
+
+    A folder with YuNet is read with OpenCV instead, and one that is called "dlib" and need not exist stands for the
+    models of pip's face_recognition_models. Neither needs insightface, and neither conditions the released adapter.
 
     provider       a key of PROVIDERS
     det_size       side in pixels of the square the photo is fitted into for detection; a multiple of 32
@@ -96,7 +108,12 @@ def load_face_analysis(
     Raises FileNotFoundError where the folder or one of the two files is missing, ValueError for a file that cannot be
     read, RuntimeError where insightface or the provider is not to be had; each says which file or package goes where.
     """
+    if pack_dir.name == DLIB and next(pack_dir.glob("*.onnx"), None) is None:
+        return load_dlib(det_threshold)
     folder = onnx_folder(pack_dir)
+    if is_opencv_pack(folder):
+        chosen = _provider(provider)
+        return load_opencv(folder, det_size, det_threshold, [chosen] if chosen == CPU else [chosen, CPU])
     model_zoo = face_library()
     provider_name = _provider(provider)
     detector_file, recogniser_file = _model_files(folder)
@@ -115,7 +132,9 @@ def load_face_analysis(
             f"of another version. Choose CPU in Load Face Analysis, or repair {provider}.{_repair(provider)}"
         )
     model_name = f"{pack_dir.name}/{recogniser_file.name}"
-    return InsightFaceAnalysis(detector, recogniser, det_size, det_threshold, model_name)
+    return InsightFaceAnalysis(
+        detector, recogniser, det_size, det_threshold, model_name, (detector_file, recogniser_file)
+    )
 
 
 def onnx_folder(pack_dir: Path) -> Path:

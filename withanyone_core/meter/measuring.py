@@ -179,6 +179,9 @@ class Meter:
 
 def judge_of(analysis: FaceAnalysis) -> JudgeInfo:
     """Who a face analysis is as a judge, by the name of its recogniser's file."""
+    known = getattr(analysis, "judge_name", "")
+    if known:
+        return JudgeInfo(known)
     name = getattr(analysis, "model_name", "")
     file = name.rsplit("/", 1)[-1]
     for path in shipped_cards().values():

@@ -99,7 +99,7 @@ def _truth_faces(case: Case, anchors: dict[int, np.ndarray]) -> tuple[dict[int, 
     if truth is None:
         return {}, ["There is no ground truth: Sim(GT), copy-paste and blending cannot be computed."]
     if case.truth_boxes_px is not None:
-        found = _in_boxes(case.truth_boxes_px, truth)
+        found = faces_in_boxes(case.truth_boxes_px, truth)
     else:
         found = _alike(anchors, truth, range(truth.count))
         found |= _left_to_right(case, truth, found)
@@ -119,7 +119,7 @@ def _generated_faces(
 ) -> tuple[dict[int, int], Method]:
     generated = case.generated
     if case.boxes_px is not None:
-        return _in_boxes(case.boxes_px, generated), "boxes"
+        return faces_in_boxes(case.boxes_px, generated), "boxes"
     known = {identity: case.truth.vectors[face] for identity, face in truths.items()} if case.truth else {}
     found = _alike(known, generated, range(generated.count))
     others = {identity: vector for identity, vector in anchors.items() if identity not in known}
@@ -153,7 +153,7 @@ def _left_to_right(
     return dict(zip(waiting, free, strict=False))
 
 
-def _in_boxes(boxes_px: Sequence[BoxPx], faces: FaceVectors) -> dict[int, int]:
+def faces_in_boxes(boxes_px: Sequence[BoxPx], faces: FaceVectors) -> dict[int, int]:
     """The face in each box: as many pairs as possible, then the largest overlap."""
     if not faces.count:
         return {}

@@ -1,6 +1,6 @@
 """Many pictures to a few numbers, made from the per-case lines and nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -127,8 +127,19 @@ def difference(
     else the two are resampled each for itself, and `n` counts the values of both.
     """
     values = [{score.name: (score.group, score.value(metric)) for score in scores} for scores in (first, second)]
+    return difference_of(*values, seed=seed, resamples=resamples)
+
+
+def difference_of(
+    first: Mapping[str, tuple[str, float | None]],
+    second: Mapping[str, tuple[str, float | None]],
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Statistic | None:
+    """`difference` of plain values: by name the group and the value of each picture."""
+    values = (first, second)
     known = [{name: item for name, item in each.items() if item[1] is not None} for each in values]
-    missing = sum(len(each) for each in (first, second)) - sum(map(len, known))
+    missing = sum(map(len, values)) - sum(map(len, known))
     if not all(known):
         return None
     if known[0].keys() == known[1].keys() and not missing:
