@@ -58,7 +58,7 @@ own_packages() {
 import sys, tomllib
 project = tomllib.load(open(sys.argv[1], "rb"))["project"]
 extras = project["optional-dependencies"]
-print(*project["dependencies"], *extras["training"], *extras["test"], sep="\n")
+print(*project["dependencies"], *extras["training"], *extras["test"], *extras["judge"], sep="\n")
 PYTHON
 }
 
