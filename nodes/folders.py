@@ -5,6 +5,7 @@ from pathlib import Path, PureWindowsPath
 import folder_paths
 
 from ..withanyone_core.digest import file_stamp, files_stamp
+from ..withanyone_core.faces.dlib_analysis import DLIB, is_dlib_installed
 
 ADAPTERS = "withanyone"
 ADAPTER_LORAS = "withanyone_loras"
@@ -20,9 +21,11 @@ def register_model_folders() -> None:
 
 
 def face_pack_names() -> list[str]:
-    """Folders of face models under any registered insightface folder, and antelopev2 whether it is there or not."""
+    """Folders of face models under any registered insightface folder, antelopev2 whether it is there or not, and dlib
+    where pip's packages of it are.
+    """
     found = {path.name for root in _pack_roots() if root.is_dir() for path in root.iterdir() if path.is_dir()}
-    return sorted(found | {DEFAULT_PACK})
+    return sorted(found | {DEFAULT_PACK} | ({DLIB} if is_dlib_installed() else set()))
 
 
 def face_pack_dir(name: str) -> Path:

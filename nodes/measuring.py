@@ -1,7 +1,7 @@
 """Nodes that measure what came out: who looks like whom, which pictures are best, and which of two batches."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import comfy.utils
@@ -12,8 +12,10 @@ from torch import Tensor
 
 from ..withanyone_core.faces.photo import pictures
 from ..withanyone_core.faces.portrait import FaceAnalysis
+from ..withanyone_core.identity import Identity
 from ..withanyone_core.layout import PlacedFace
 from ..withanyone_core.meter.comparing import compared
+from ..withanyone_core.meter.diagnosing import diagnosis_text
 from ..withanyone_core.meter.measuring import Meter
 from ..withanyone_core.meter.numbers import comparison_numbers, numbers, pick_numbers
 from ..withanyone_core.meter.picking import PICK_BY, picked
@@ -32,16 +34,24 @@ class IdentityMeter(io.ComfyNode):
             display_name="Identity Meter",
             category=sockets.CATEGORY,
             description="Measures how much the people in pictures look like those they should be, like each other's, "
-            "and, with a truth or second photos, how much was copied from the reference photo.",
+            "and, with a truth or second photos, how much was copied from the reference photo; says of each person "
+            "whether they were kept, drifted, swapped, dominated, blended, pasted or lost. For images of any program.",
             inputs=[
-                io.Image.Input("images", tooltip="The pictures to measure."),
-                *_who(),
+                io.Image.Input("images", tooltip="The pictures to measure, whatever made them."),
+                *_who(placed=False),
                 *_compared_with(),
+                *_anywhere(),
             ],
             outputs=[
                 io.Image.Output("table", display_name="table"),
                 io.Image.Output("plot", display_name="plot"),
                 io.String.Output("numbers", display_name="numbers", tooltip="Every number, as JSON."),
+                io.String.Output(
+                    "diagnosis",
+                    display_name="diagnosis",
+                    tooltip="A line for each picture and person: kept, drifted, swapped, dominated, blended, pasted, "
+                    "lost, extra person, or unclear.",
+                ),
             ],
             is_output_node=True,
         )
@@ -50,17 +60,23 @@ class IdentityMeter(io.ComfyNode):
     def execute(
         cls,
         images: Tensor,
-        faces: tuple[PlacedFace, ...],
         face_analysis: FaceAnalysis,
+        faces: tuple[PlacedFace, ...] = (),
         truth: Tensor | None = None,
         second_photos: Tensor | None = None,
+        identity: Identity | None = None,
+        identity_2: Identity | None = None,
+        identity_3: Identity | None = None,
+        identity_4: Identity | None = None,
     ) -> io.NodeOutput:
         photos = pictures(images, "images")
-        meter = _meter(faces, face_analysis, truth, second_photos, len(photos))
+        identities = [one for one in (identity, identity_2, identity_3, identity_4) if one is not None]
+        meter = _meter(faces, face_analysis, truth, second_photos, len(photos), identities)
         measured = meter.measure(photos)
-        table = as_images([draw_table(measured, photos, _crops(faces))])
+        table = as_images([draw_table(measured, photos, _crops(faces, identities))])
         plot = as_images([draw_plot(measured)])
-        return io.NodeOutput(table, plot, _json(numbers(measured)), ui=_shown(cls, table, plot))
+        told = _json(numbers(measured)), diagnosis_text(measured.checked)
+        return io.NodeOutput(table, plot, *told, ui=_shown(cls, table, plot))
 
 
 class PickBest(io.ComfyNode):
@@ -171,16 +187,32 @@ class Compare(io.ComfyNode):
         return io.NodeOutput(chart, _json(told), ui=_shown(cls, chart))
 
 
-def _who() -> list[io.Input]:
+def _who(placed: bool = True) -> list[io.Input]:
+    """`placed`: whether people have to be placed."""
+    where = "Who should be where: from the last Place Face of the chain that made the pictures."
     return [
         sockets.Faces.Input(
-            "faces", tooltip="Who should be where: from the last Place Face of the chain that made the pictures."
+            "faces",
+            optional=not placed,
+            tooltip=where if placed else f"{where} Or people without a place below.",
         ),
         sockets.FaceAnalysis.Input(
             "face_analysis",
             tooltip="The judge. antelopev2 took part in the adapter's training and flatters it; another pack, such as "
-            "buffalo_l, is the fairer judge. People are then compared by the faces of their crops.",
+            "buffalo_l, is the fairer judge. People are then compared by the faces of their crops. insightface's packs "
+            "are for non-commercial research; dlib, YuNet with SFace and AuraFace are free for any use.",
         ),
+    ]
+
+
+def _anywhere() -> list[io.Input]:
+    return [
+        sockets.Identity.Input(
+            name,
+            optional=True,
+            tooltip="Somebody who should be in the pictures, anywhere. Several photos make the verdict surer.",
+        )
+        for name in ("identity", "identity_2", "identity_3", "identity_4")
     ]
 
 
@@ -205,11 +237,12 @@ def _meter(
     truth: Tensor | None,
     second_photos: Tensor | None,
     count: int,
+    identities: Sequence[Identity] = (),
 ) -> Meter:
     """A meter that shows its progress over `count` pictures and what they are compared with."""
     truths = () if truth is None else pictures(truth, "truth")
     others = () if second_photos is None else pictures(second_photos, "second_photos")
-    return Meter(faces, analysis, truths, others, _progress(count + len(truths) + len(others)))
+    return Meter(faces, analysis, truths, others, _progress(count + len(truths) + len(others)), identities)
 
 
 def _progress(count: int) -> Callable[[], None]:
@@ -217,8 +250,8 @@ def _progress(count: int) -> Callable[[], None]:
     return lambda: bar.update(1)
 
 
-def _crops(faces: tuple[PlacedFace, ...]) -> list[np.ndarray]:
-    crops = [face.identity.crop for face in faces if face.weight > 0]
+def _crops(faces: tuple[PlacedFace, ...], identities: Sequence[Identity] = ()) -> list[np.ndarray]:
+    crops = [face.identity.crop for face in faces if face.weight > 0] + [one.crop for one in identities]
     return [(crop.detach().cpu() * 255.0).round().to(torch.uint8).numpy() for crop in crops]
 
 

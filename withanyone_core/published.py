@@ -10,6 +10,7 @@ from .faces.siglip import MODEL_NAME as SIGLIP_REPO
 FLUX_LICENCE = "FLUX.1 [dev] Non-Commercial License"
 ADAPTER_REPO = "WithAnyone/WithAnyone"
 ENCODERS_REPO = "comfyanonymous/flux_text_encoders"
+JUDGE_LICENCE = "Apache-2.0"
 # Revisions, sizes and hashes are those that several public projects name alike. Nobody here has asked the hub for them:
 # a download compares them with what the hub says and stops where the two differ.
 FLUX_REVISION = "0ef5fff789c832c5c7f4e127f94c8b54bbcced44"
@@ -22,11 +23,11 @@ class HubFile:
 
     name      what the user calls it on the command line
     what      one line for people
-    needs     the sets it belongs to: "base" or "kontext", or both
+    needs     the sets it belongs to: "base" or "kontext", or both; "judge" for those that judge and condition nothing
     repo      "owner/name"
     path      path in the repository; a pattern where the exact name is not known, matched against the whole path
     folder    ComfyUI's folder key
-    target    file name there; None keeps the name it has in the repository
+    target    path there; None keeps the name it has in the repository
     revision  commit, or None for the newest
     licence   in words
     gated     whether its page asks for consent first
@@ -145,6 +146,43 @@ HUB_FILES = (
         revision=ENCODERS_REVISION,
         size=246_144_152,
         sha256="660c6f5b1abae9dc498ac2d21e1347d2abdb0cf6c0c0c8576cd796491d9a6cdd",
+    ),
+    # The hash of YuNet is that in the publisher's own repository (opencv_zoo's note for Git LFS).
+    HubFile(
+        name="yunet",
+        what="YuNet, finds faces; free for any use",
+        needs=("judge",),
+        repo="opencv/face_detection_yunet",
+        path="face_detection_yunet_2023mar.onnx",
+        target="models/opencv/face_detection_yunet_2023mar.onnx",
+        folder="insightface",
+        licence="MIT",
+        size=232_589,
+        sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+    ),
+    HubFile(
+        name="sface",
+        what="SFace, tells faces apart; free for any use",
+        needs=("judge",),
+        repo="opencv/face_recognition_sface",
+        path="face_recognition_sface_2021dec.onnx",
+        target="models/opencv/face_recognition_sface_2021dec.onnx",
+        folder="insightface",
+        licence=JUDGE_LICENCE,
+        size=38_696_353,
+        sha256="0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79",
+    ),
+    HubFile(
+        name="auraface",
+        what="AuraFace, tells faces apart, better than SFace; free for any use, with YuNet",
+        needs=("judge",),
+        repo="fal/AuraFace-v1",
+        path="glintr100.onnx",
+        target="models/auraface/auraface_glintr100.onnx",
+        folder="insightface",
+        licence=JUDGE_LICENCE,
+        size=260_694_151,
+        sha256="a7933ea5330113b01c9b60351d8f4c33003f145d8470ac5f0e52ee2effe25c60",
     ),
 )
 

@@ -32,10 +32,13 @@ GOOD, SWAPPED, NOBODY = painted(ANN, BEN), painted(BEN, ANN), painted(0, 0)
 # Saved workflows keep widget values by position: these orders, types, defaults and limits may grow only at the end.
 WHO = [("faces", "WITHANYONE_FACES", {}), ("face_analysis", "WITHANYONE_FACE_ANALYSIS", {})]
 AGAINST = [("truth", "IMAGE", {"optional": True}), ("second_photos", "IMAGE", {"optional": True})]
+ANYWHERE = [
+    (name, "WITHANYONE_IDENTITY", {"optional": True}) for name in ("identity", "identity_2", "identity_3", "identity_4")
+]
 SOCKETS = {
     "WithAnyoneIdentityMeter": (
-        [("images", "IMAGE", {}), *WHO, *AGAINST],
-        [("IMAGE", "table"), ("IMAGE", "plot"), ("STRING", "numbers")],
+        [("images", "IMAGE", {}), ("faces", "WITHANYONE_FACES", {"optional": True}), WHO[1], *AGAINST, *ANYWHERE],
+        [("IMAGE", "table"), ("IMAGE", "plot"), ("STRING", "numbers"), ("STRING", "diagnosis")],
     ),
     "WithAnyonePickBest": (
         [
@@ -94,8 +97,8 @@ def analysis(**choices):
 
 def test_the_meter_gives_a_table_a_plot_and_numbers(temp):
     judge = analysis()
-    output = IdentityMeter.execute(batch(GOOD, SWAPPED, NOBODY), FACES, judge, truth=TRUTH)
-    table, plot, told = output.result
+    output = IdentityMeter.execute(batch(GOOD, SWAPPED, NOBODY), judge, FACES, truth=TRUTH)
+    table, plot, told, diagnosis = output.result
     assert table.shape[0] == plot.shape[0] == 1
     assert table.shape[3] == plot.shape[3] == 3
     assert table.dtype == torch.float32
@@ -108,15 +111,21 @@ def test_the_meter_gives_a_table_a_plot_and_numbers(temp):
     assert [score.copy_paste for score in scores] == [pytest.approx(1, abs=1e-3), pytest.approx(0, abs=1), None]
     assert told["likeness"][1]["face_of"]["1 Ann"]["2 Ben"] == pytest.approx(1, abs=1e-5)
     assert told["likeness"][2]["lost"] == ["1 Ann", "2 Ben"]
+    assert diagnosis.splitlines()[2:] == [
+        "picture 2, 1 Ann: swapped with 2 Ben",
+        "picture 2, 2 Ben: swapped with 1 Ann",
+        "picture 3, 1 Ann: lost",
+        "picture 3, 2 Ben: lost",
+    ]
     assert told["summary"]["detection_rate"] == pytest.approx(4 / 6)
 
 
 def test_the_meter_works_with_second_photos_and_without_anything():
     second = batch(painted(ANN_TRUE), painted(BEN_TRUE))
-    told = json.loads(IdentityMeter.execute(batch(GOOD), FACES, analysis(), second_photos=second).result[2])
+    told = json.loads(IdentityMeter.execute(batch(GOOD), analysis(), FACES, second_photos=second).result[2])
     assert told["compared_with"] == "second photos"
     assert told["pictures"][0]["means"]["copy_paste"] == pytest.approx(1, abs=1e-3)
-    told = json.loads(IdentityMeter.execute(batch(GOOD), FACES, analysis()).result[2])
+    told = json.loads(IdentityMeter.execute(batch(GOOD), analysis(), FACES).result[2])
     assert told["compared_with"] is None
     assert told["pictures"][0]["means"]["copy_paste"] is None
     assert (
@@ -125,11 +134,37 @@ def test_the_meter_works_with_second_photos_and_without_anything():
     )
 
 
+def test_people_without_a_place_are_found_anywhere():
+    people = {"identity": FACES[0].identity, "identity_2": FACES[1].identity}
+    twice = painted(ANN, ANN_TRUE)
+    output = IdentityMeter.execute(batch(SWAPPED, twice), analysis(), **people)
+    told = json.loads(output.result[2])
+    assert told["pictures"][0]["method"] == "references"
+    verdicts = [{each["person"]: each["name"] for each in line["findings"]} for line in told["diagnosis"]]
+    assert "swapped" not in verdicts[0].values()  # nobody has a place that somebody else could be in
+    assert verdicts[1]["2 Ben"] == "dominated"
+    assert output.result[3].splitlines()[-1] == "picture 2, 2 Ben: dominated by 1 Ann"
+    assert "1 Ann" in told["likeness"][0]["face_of"]
+
+
+def test_people_with_and_without_a_place_are_measured_together():
+    placed_ann = placed(FACES[0].identity, boxes=(LEFT,))
+    told = json.loads(IdentityMeter.execute(batch(GOOD), analysis(), placed_ann, identity=FACES[1].identity).result[2])
+    assert told["people"] == ["1 Ann", "2 Ben"]
+    assert [each["person"] for each in told["diagnosis"][0]["findings"]] == ["1 Ann", "2 Ben"]
+    assert told["summary"]["detection_rate"] == 1
+
+
+def test_nobody_expected_is_said():
+    with pytest.raises(ValueError, match="or people to identity"):
+        IdentityMeter.execute(batch(GOOD), analysis())
+
+
 def test_the_trainings_recogniser_is_marked():
     judge = analysis(model_name="antelopev2/glintr100.onnx")
-    told = json.loads(IdentityMeter.execute(batch(GOOD), FACES, judge).result[2])["judge"]
+    told = json.loads(IdentityMeter.execute(batch(GOOD), judge, FACES).result[2])["judge"]
     assert told == {"name": "ArcFace R100 (Glint360K)", "trained_with": True, "remark": TRAINED_WITH_WORDS}
-    assert not json.loads(IdentityMeter.execute(batch(GOOD), FACES, analysis()).result[2])["judge"]["remark"]
+    assert not json.loads(IdentityMeter.execute(batch(GOOD), analysis(), FACES).result[2])["judge"]["remark"]
 
 
 def test_pick_best_keeps_the_best_in_order():
@@ -206,9 +241,9 @@ def test_batches_of_unequal_length_and_one_picture_are_compared():
 def test_broken_pictures_to_compare_with_are_refused(name):
     broken = torch.full((2, 8, 8, 3), torch.nan)
     with pytest.raises(ValueError, match=f"{name}: photo 1 holds 192 values that are NaN"):
-        IdentityMeter.execute(batch(GOOD), FACES, analysis(), **{name: broken})
+        IdentityMeter.execute(batch(GOOD), analysis(), FACES, **{name: broken})
     with pytest.raises(ValueError, match=f"{name}: the IMAGE batch is empty"):
-        IdentityMeter.execute(batch(GOOD), FACES, analysis(), **{name: broken[:0]})
+        IdentityMeter.execute(batch(GOOD), analysis(), FACES, **{name: broken[:0]})
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +288,7 @@ def reference(photo, face, judge):
 def test_real_people_are_told_apart(photo, couple, remembered):
     picture = np.asarray(photo)
     strangers = np.roll(picture, picture.shape[1] // 3, axis=1)
-    told = json.loads(IdentityMeter.execute(batch(picture, strangers), couple, remembered).result[2])
+    told = json.loads(IdentityMeter.execute(batch(picture, strangers), remembered, couple).result[2])
     themselves, others = (CaseScores.from_json(line) for line in told["pictures"])
     assert (themselves.generated, themselves.found) == (6, 2)
     for index, row in enumerate(themselves.likeness_ref):
@@ -266,7 +301,7 @@ def test_real_people_are_told_apart(photo, couple, remembered):
 
 def test_a_real_picture_against_itself_copies_nothing(photo, couple, remembered):
     picture = batch(np.asarray(photo))
-    told = json.loads(IdentityMeter.execute(picture, couple, remembered, truth=picture).result[2])
+    told = json.loads(IdentityMeter.execute(picture, remembered, couple, truth=picture).result[2])
     (score,) = (CaseScores.from_json(line) for line in told["pictures"])
     assert score.sim_gt == pytest.approx(1, abs=1e-5)
     assert score.copy_paste == pytest.approx(-1, abs=0.02)
@@ -274,7 +309,7 @@ def test_a_real_picture_against_itself_copies_nothing(photo, couple, remembered)
 
 def test_one_person_on_one_picture():
     told = json.loads(
-        IdentityMeter.execute(batch(GOOD), placed(FACES[0].identity, boxes=(LEFT,)), analysis()).result[2]
+        IdentityMeter.execute(batch(GOOD), analysis(), placed(FACES[0].identity, boxes=(LEFT,))).result[2]
     )
     assert told["pictures"][0]["leakage"] is None
     assert told["summary"]["metrics"]["leakage"] is None

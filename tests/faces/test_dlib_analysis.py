@@ -12,7 +12,7 @@ from withanyone_pack.withanyone_core.faces.analysis import load_face_analysis
 from withanyone_pack.withanyone_core.faces.dlib_analysis import is_dlib_installed
 from withanyone_pack.withanyone_core.faces.licences import UNKNOWN, parts_of, text_of
 from withanyone_pack.withanyone_core.identity_check.__main__ import JSON, main
-from withanyone_pack.withanyone_core.meter.measuring import judge_of
+from withanyone_pack.withanyone_core.metrics.judges import judge_of
 
 GROUP = Path(importlib.util.find_spec("insightface").origin).parent / "data/images/t1.jpg"
 needs_dlib = pytest.mark.skipif(

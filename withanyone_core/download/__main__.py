@@ -11,7 +11,8 @@ from .face_pack import fetch_pack, pack_fault, pack_folders
 from .folders import EXTRA_PATHS, ModelFolders, find_comfyui, read_extra_folders
 from .hub import DownloadError, describe, fetch, is_same, partial_file
 
-SETS = ("base", "kontext")
+SETS = ("base", "kontext", "judge")
+ADAPTER_SETS = SETS[:2]
 INTERRUPTED = 130  # as shells report it
 
 
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str] | None = None, files: Sequence[HubFile] = HUB_
         for file in files:
             if _is_chosen(choices.only, file.name, file.needs):
                 faults += _attempt(file.name, partial(_hub_file, file, folders, revisions, choices))
-        if _is_chosen(choices.only, FACE_PACK, SETS):
+        if _is_chosen(choices.only, FACE_PACK, ADAPTER_SETS):
             faults += _attempt(FACE_PACK, partial(_face_pack, folders, choices.dry_run))
     except KeyboardInterrupt:
         _write("\nStopped. What has arrived is kept; run the same command again to go on from there.")
@@ -72,7 +73,7 @@ def _parser(files: Sequence[HubFile]) -> argparse.ArgumentParser:
 
 def _listed(files: Sequence[HubFile]) -> list[str]:
     rows = [(file.name, file.what, file.needs, file.size, file.licence) for file in files]
-    rows.append((FACE_PACK, FACE_PACK_WHAT, SETS, FACE_PACK_SIZE, FACE_PACK_LICENCE))
+    rows.append((FACE_PACK, FACE_PACK_WHAT, ADAPTER_SETS, FACE_PACK_SIZE, FACE_PACK_LICENCE))
     return [
         f"  {name:<13} {what}; set {', '.join(needs)}; {licence}{f'; {_size(size)}' if size else ''}"
         for name, what, needs, size, licence in rows

@@ -14,7 +14,7 @@ from ..identity import Face
 from .alignment import TEMPLATE_PX, are_spread, similarity
 from .dlib_centre import CENTRE
 
-DLIB = "dlib"
+DLIB, DLIB_JUDGE = "dlib", "dlib ResNet"
 LANDMARKS_FILE = "shape_predictor_5_face_landmarks.dat"
 RECOGNIZER_FILE = "dlib_face_recognition_resnet_model_v1.dat"
 INSTALL = "python -m pip install dlib-bin face_recognition_models"
@@ -34,7 +34,7 @@ class DlibAnalysis:
 
     def __init__(self, detector: Any, landmarks: Any, recognizer: Any, det_threshold: float) -> None:
         self.model_name = f"{DLIB}/{RECOGNIZER_FILE}"
-        self.judge_name = "dlib ResNet"
+        self.judge_name = DLIB_JUDGE
         self.files = model_files()
         self._detector, self._landmarks, self._recognizer = detector, landmarks, recognizer
         self._threshold = det_threshold
@@ -73,6 +73,8 @@ def load_dlib(det_threshold: float) -> DlibAnalysis:
         raise RuntimeError(
             f"dlib cannot be used: {error}. Run `{INSTALL}` with the Python that runs ComfyUI."
         ) from error
+    if find_spec("cv2") is None:
+        raise RuntimeError("dlib's judge needs OpenCV too. Run `python -m pip install opencv-python-headless`.")
     landmarks, recognizer = model_files()
     return DlibAnalysis(
         dlib.get_frontal_face_detector(),

@@ -13,7 +13,8 @@ import numpy as np
 from ..identity import Face
 from .alignment import SIDE_PX, aligned_face, are_spread
 
-YUNET, SFACE = "face_detection_yunet*.onnx", "face_recognition_sface*.onnx"
+YUNET, SFACE, AURAFACE = "face_detection_yunet*.onnx", "face_recognition_sface*.onnx", "auraface*.onnx"
+SHARED = "opencv"
 NMS_THRESHOLD = 0.3
 MOST_FACES = 5000
 EMBEDDING_SIZE = 512  # of a recognizer that was asked about nobody
@@ -71,7 +72,18 @@ class OpenCvAnalysis:
 
 
 def is_opencv_pack(folder: Path) -> bool:
-    return next(folder.glob(YUNET), None) is not None
+    """Whether YuNet is in the folder, or AuraFace, which takes YuNet from the folder `opencv` beside its own."""
+    return any(next(folder.glob(pattern), None) for pattern in (YUNET, AURAFACE))
+
+
+def _detector_file(folder: Path) -> Path:
+    found = sorted(folder.glob(YUNET)) or sorted((folder.parent / SHARED).glob(YUNET))
+    if not found:
+        raise FileNotFoundError(
+            f"{folder} holds no face detector. Put face_detection_yunet_2023mar.onnx into it or into "
+            f"{folder.parent / SHARED}: python -m withanyone_core.download --only judge"
+        )
+    return found[-1]
 
 
 def load_opencv(folder: Path, det_size: int, det_threshold: float, providers: Sequence[str]) -> OpenCvAnalysis:
@@ -84,7 +96,7 @@ def load_opencv(folder: Path, det_size: int, det_threshold: float, providers: Se
 
     if not hasattr(cv2, "FaceDetectorYN"):
         raise RuntimeError(f"OpenCV {cv2.__version__} has no YuNet. Run `python -m pip install -U opencv-python`.")
-    detector_file = sorted(folder.glob(YUNET))[-1]
+    detector_file = _detector_file(folder)
     detector = _created(
         cv2.FaceDetectorYN, detector_file, (det_size, det_size), det_threshold, NMS_THRESHOLD, MOST_FACES
     )

@@ -5,18 +5,18 @@ from hashlib import sha256
 from pathlib import Path
 
 from ..digest import file_sha256
-from ..faces.analysis import load_face_analysis, onnx_folder
-from ..faces.dlib_analysis import DLIB, is_dlib_installed, model_files
+from ..faces.analysis import load_face_analysis
+from ..faces.dlib_analysis import DLIB, DLIB_JUDGE, is_dlib_installed
 from ..faces.licences import parts_of
 from ..faces.portrait import FaceAnalysis
-from ..meter.measuring import judge_of
+from ..metrics.judges import judge_of
 from .calibration import Levels
 from .values import Recognizer
 
 DET_SIZE, DET_THRESHOLD = 640, 0.5
 # What two photos of one person, and of two people, come to on real photos; the people's own photos soon outweigh it.
 # dlib: seven photos of one person and nine people, tried here. ArcFace: as in `faces.selection.LEAST_LIKENESS`.
-KNOWN_LEVELS = {DLIB: Levels(same=0.78, same_sd=0.1, other=0.0, other_sd=0.18)}
+KNOWN_LEVELS = {DLIB_JUDGE: Levels(same=0.78, same_sd=0.1, other=0.0, other_sd=0.18)}
 NO_RECOGNIZER = (
     "No recognizer was given. Install the extra `judge` (`python -m pip install dlib-bin face_recognition_models`; "
     "free for any use), or give --recognizer DIR: a folder with YuNet and SFace, with YuNet and AuraFace, or a pack of "
@@ -45,13 +45,13 @@ def load_recognizer(
         raise ValueError(NO_RECOGNIZER)
     folder = Path(DLIB if name is None else name)
     analysis = load_face_analysis(folder, provider, det_size, det_threshold)
-    files = model_files() if name in (None, DLIB) else sorted(onnx_folder(folder).glob("*.onnx"))
+    files = analysis.files
     contents = [f"{file.name} {file_sha256(file)}" for file in files]
     settings = {"det_size": det_size, "det_threshold": det_threshold}
     judge = judge_of(analysis)
     return LoadedRecognizer(
         Recognizer(judge.name, parts_of(analysis), settings, judge.trained_with),
         analysis,
-        KNOWN_LEVELS.get(judge.name, KNOWN_LEVELS.get(folder.name, Levels())),
+        KNOWN_LEVELS.get(judge.name, Levels()),
         sha256(repr((contents, settings)).encode()).hexdigest(),
     )

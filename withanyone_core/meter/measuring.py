@@ -1,19 +1,22 @@
 """A batch of generated pictures, and who should be where in them, to scores."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
+from ..faces.licences import parts_of
 from ..faces.portrait import FaceAnalysis
 from ..identity import Face, Identity
+from ..identity_check.values import Checked
 from ..layout import Box, Mask, PlacedFace, stretching
 from ..metrics.cache import photo_key
 from ..metrics.case import BoxPx, Case, CaseScores, FaceVectors, JudgeInfo
-from ..metrics.judges import read_card, shipped_cards
+from ..metrics.judges import judge_of
 from ..metrics.scoring import score_case
 from ..tolerance import SLACK
+from .diagnosing import Diagnoser
 
 Photo = np.ndarray
 CROP_MARGIN = 0.25  # of the crop's side, on each side: detectors miss a face that fills its picture
@@ -29,6 +32,8 @@ class Measured:
     against    what Sim(GT) compares with, in words; empty where there is nothing
     boxes_px   [picture][identity] box of the face that was taken for somebody, None where there was none
     notes      about everything but single pictures, in words
+    checked    what became of each person, one a picture; empty where nobody could be compared
+    licences   the models that took part, each with its licence
     """
 
     scores: tuple[CaseScores, ...]
@@ -37,6 +42,8 @@ class Measured:
     against: str
     boxes_px: tuple[tuple[BoxPx | None, ...], ...]
     notes: tuple[str, ...] = ()
+    checked: tuple[Checked, ...] = ()
+    licences: Mapping[str, str] = field(default_factory=dict)
 
 
 class Meter:
@@ -49,43 +56,51 @@ class Meter:
         truth: Sequence[Photo] = (),
         second_photos: Sequence[Photo] = (),
         looked: Callable[[], None] = lambda: None,
+        identities: Sequence[Identity] = (),
     ) -> None:
         """Photos are RGB [H, W, 3] uint8.
 
         truth          one ground-truth picture for all, or one for each picture that will be measured
         second_photos  another photo of each person, in the order of the people, in place of a ground truth
         looked         called after each picture that was looked at
+        identities     people who may be anywhere, after those who are placed; with them everybody is told by likeness
 
         Raises ValueError where nobody is expected, or the photos are not as many as they should be.
         """
         self._placed = tuple(face for face in placed if face.weight > 0)
+        self._identities = (*(face.identity for face in self._placed), *identities)
+        self._is_placed = not identities
         self._analysis, self._looked = analysis, looked
         self._truth = tuple(truth)
         self._seen: dict[str, FaceVectors] = {}
         self._check(second_photos)
         self.judge = judge_of(analysis)
         self.people = tuple(
-            f"{number} {' '.join(face.identity.name.split())}".strip()
-            for number, face in enumerate(self._placed, start=1)
+            f"{number} {' '.join(identity.name.split())}".strip()
+            for number, identity in enumerate(self._identities, start=1)
         )
         self._notes: list[str] = []
-        self._references = tuple(self._reference(face.identity) for face in self._placed)
+        self._references = tuple(self._reference(identity) for identity in self._identities)
         self._second = self._one_picture_of(second_photos)
+        places = (*(_box_of(face) for face in self._placed), *(None for _ in identities))
+        vectors = [self._photos(*pair) for pair in zip(self._identities, self._references, strict=True)]
+        people = dict(zip(self.people, zip(vectors, places, strict=True), strict=True))
+        self._diagnoser = Diagnoser(people, self.judge.name)
 
     def _check(self, second_photos: Sequence[Photo]) -> None:
-        if not self._placed:
+        if not self._identities:
             raise ValueError(
                 "Nobody is expected: no face is placed, or all have the weight 0. Connect the faces of the last Place "
-                "Face of the chain."
+                "Face of the chain, or people to identity."
             )
         if self._truth and len(second_photos):
             raise ValueError(
                 "Both truth and second_photos are connected; a picture is compared with one of them. Connect truth "
                 "where a picture shows all of the people together, else second_photos."
             )
-        if len(second_photos) not in (0, len(self._placed)):
+        if len(second_photos) not in (0, len(self._identities)):
             raise ValueError(
-                f"second_photos holds {len(second_photos)} photos for {len(self._placed)} people; expected one of "
+                f"second_photos holds {len(second_photos)} photos for {len(self._identities)} people; expected one of "
                 "each, in the order in which the people are placed."
             )
 
@@ -104,7 +119,13 @@ class Meter:
         against = "truth" if self._truth else "second photos" if self._second else ""
         notes = (*self._notes, *self._aspect_notes(pictures, input_name))
         boxes_px = tuple(self._taken(score, picture) for score, picture in zip(scores, pictures, strict=True))
-        return Measured(scores, self.people, self.judge, against, boxes_px, notes)
+        checked = [self._checked(index, picture) for index, picture in enumerate(pictures)]
+        known = tuple(each for each in checked if each is not None)
+        return Measured(scores, self.people, self.judge, against, boxes_px, notes, known, parts_of(self._analysis))
+
+    def _checked(self, index: int, picture: Photo) -> Checked | None:
+        size_px = picture.shape[1], picture.shape[0]
+        return self._diagnoser.check(f"picture {index + 1}", self._faces(picture), size_px)
 
     def _case(self, index: int, picture: Photo) -> Case:
         truth, truth_boxes_px = (None, None) if self._second is None else self._second
@@ -115,10 +136,22 @@ class Meter:
             generated=self._faces(picture),
             truth=truth,
             references=self._references,
-            boxes_px=tuple(expected_box_px(face, picture.shape[1], picture.shape[0]) for face in self._placed),
+            boxes_px=self._boxes_px(picture),
             truth_boxes_px=truth_boxes_px,
-            people=tuple(face.identity.name for face in self._placed),
+            people=tuple(identity.name for identity in self._identities),
         )
+
+    def _boxes_px(self, picture: Photo) -> tuple[BoxPx, ...] | None:
+        if not self._is_placed:
+            return None
+        return tuple(expected_box_px(face, picture.shape[1], picture.shape[0]) for face in self._placed)
+
+    def _photos(self, identity: Identity, reference: FaceVectors) -> np.ndarray:
+        """The embeddings of all photos of a person where the judge made them, else of the one in their crop."""
+        own = getattr(self._analysis, "model_name", "")
+        if identity.embeddings is None or (own and identity.face_model and own != identity.face_model):
+            return reference.vectors
+        return identity.embeddings.detach().cpu().float().numpy()
 
     def _faces(self, photo: Photo) -> FaceVectors:
         key = photo_key(photo)
@@ -134,7 +167,7 @@ class Meter:
     @property
     def _width(self) -> int:
         """Length of a vector where a picture has no face to tell it."""
-        return len(self._placed[0].identity.arcface)
+        return len(self._identities[0].arcface)
 
     def _reference(self, identity: Identity) -> FaceVectors:
         """The vector the person came with, or, where another recogniser made it, that of the face in their crop."""
@@ -153,13 +186,13 @@ class Meter:
         if not len(photos):
             return None
         found, boxes = [], []
-        for index, (photo, face) in enumerate(zip(photos, self._placed, strict=True)):
+        for index, (photo, identity) in enumerate(zip(photos, self._identities, strict=True)):
             faces = self._faces(photo)
             boxes.append((2.0 * index, 0.0, 2.0 * index + 1, 1.0))
             if faces.count != 1:
                 used = "the highest score counts" if faces.count else "nothing can be compared with it"
                 self._notes.append(
-                    f"The second photo of {face.identity.name} shows {_counted(faces.count, 'face')}; {used}."
+                    f"The second photo of {identity.name} shows {_counted(faces.count, 'face')}; {used}."
                 )
             if faces.count:
                 best = int(faces.scores.argmax())
@@ -177,24 +210,13 @@ class Meter:
         return [f"{input_name} are {words} them."] if words else []
 
 
-def judge_of(analysis: FaceAnalysis) -> JudgeInfo:
-    """Who a face analysis is as a judge, by the name of its recogniser's file."""
-    known = getattr(analysis, "judge_name", "")
-    if known:
-        return JudgeInfo(known)
-    name = getattr(analysis, "model_name", "")
-    file = name.rsplit("/", 1)[-1]
-    for path in shipped_cards().values():
-        card = read_card(path)
-        if card.onnx == file:
-            return JudgeInfo(card.name, card.trained_with)
-    return JudgeInfo(name or "a recogniser without a name")
+def _box_of(face: PlacedFace) -> Box:
+    return _around(face.region) if isinstance(face.region, Mask) else face.region
 
 
 def expected_box_px(face: PlacedFace, width_px: int, height_px: int) -> BoxPx:
     """Where a placed face is expected in a picture of this size; of a mask, the box around what is painted."""
-    region = face.region
-    return (_around(region) if isinstance(region, Mask) else region).to_px(width_px, height_px)
+    return _box_of(face).to_px(width_px, height_px)
 
 
 def _around(mask: Mask) -> Box:

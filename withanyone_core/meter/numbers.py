@@ -36,6 +36,11 @@ def numbers(measured: Measured, seed: int = 0) -> dict[str, Any]:
             for score in measured.scores
         ],
         "summary": summarise(measured.scores, seed).to_json(),
+        "diagnosis": [
+            {"picture": each.image.name, "findings": [asdict(finding) for finding in each.findings]}
+            for each in measured.checked
+        ],
+        "models": dict(measured.licences),
         "notes": list(measured.notes),
     }
 

@@ -162,6 +162,20 @@ def card_of(onnx: Path) -> Path:
     )
 
 
+def judge_of(analysis: Any) -> JudgeInfo:
+    """Who a face analysis is as a judge: by the name it has itself, or by that of its recogniser's file."""
+    known = getattr(analysis, "judge_name", "")
+    if known:
+        return JudgeInfo(known)
+    name = getattr(analysis, "model_name", "")
+    file = name.rsplit("/", 1)[-1]
+    for path in shipped_cards().values():
+        card = read_card(path)
+        if card.onnx == file:
+            return JudgeInfo(card.name, card.trained_with)
+    return JudgeInfo(name or "a recogniser without a name")
+
+
 def read_card(path: Path) -> Card:
     """Raises FileNotFoundError, or ValueError naming the file and the key that is wrong."""
     if not path.is_file():

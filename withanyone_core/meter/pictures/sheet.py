@@ -3,6 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ...identity_check.values import Checked
 from ...metrics.case import JudgeInfo
 from ...preview import CANVAS
 from ..measuring import Measured
@@ -42,6 +43,12 @@ def draw_scale(draw: ImageDraw.ImageDraw, x: int, y: int, title: str) -> None:
 
 def footer_lines(measured: Measured) -> list[str]:
     lines = [judge_words(measured.judge)]
+    if measured.licences:
+        models = "; ".join(f"{name}: {licence}" for name, licence in measured.licences.items())
+        lines.append(f"Models and licences: {models}")
+    extra = [f"Picture {number}" for number, each in enumerate(measured.checked, 1) if _has_extra(each)]
+    if extra:
+        lines.append(f"Extra person: {', '.join(extra)}")
     hidden = len(measured.scores) - MOST_PICTURES
     if hidden > 0:
         lines.append(f"{hidden} more pictures are not shown; the numbers hold them all.")
@@ -53,6 +60,10 @@ def footer_lines(measured: Measured) -> list[str]:
         everywhere = len(where) == len(measured.scores)
         lines.append(note if everywhere else f"Picture {', '.join(where)}: {note}")
     return [*lines, *measured.notes]
+
+
+def _has_extra(checked: Checked) -> bool:
+    return any(finding.name == "extra person" for finding in checked.findings)
 
 
 def judge_words(judge: JudgeInfo) -> str:

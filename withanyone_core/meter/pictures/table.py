@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ...identity_check.values import Finding
 from ...metrics.case import BoxPx, CaseScores, IdentityScore
 from ...preview import GRID, colour_of
 from ..measuring import Measured
@@ -157,7 +158,13 @@ def _draw_row(
 ) -> None:
     middle, own = y + ROW_PX // 2, colour_of(index + 1)
     person = fitted(measured.people[index], NORMAL, PERSON_PX - 16)
-    write(draw, (lefts["person"] + 8, middle), person, own, NORMAL, "lm")
+    finding = _finding(measured, score, index)
+    write(draw, (lefts["person"] + 8, middle - (10 if finding else 0)), person, own, NORMAL, "lm")
+    if finding:
+        colour = PHOTO_SIDE if finding.name == "pasted" else RED if finding.is_fault else FAINT
+        write(
+            draw, (lefts["person"] + 8, middle + 13), fitted(finding.text, SMALL, PERSON_PX - 16), colour, SMALL, "lm"
+        )
     if box is None:
         write(draw, (lefts["face"] + 8, middle), "lost", RED, NORMAL, "lm")
     else:
@@ -172,6 +179,13 @@ def _draw_row(
     if "truth" in lefts:
         _draw_likeness(draw, lefts["truth"], y, None if item.lost else item.sim_gt, None)
         _draw_gauge(draw, lefts["gauge"], y, item.copy_paste)
+
+
+def _finding(measured: Measured, score: CaseScores, index: int) -> Finding | None:
+    """What became of that person in the picture of these scores, None where nobody could be compared."""
+    checked = next((each for each in measured.checked if each.image.name == score.name), None)
+    findings = () if checked is None else checked.findings
+    return next((each for each in findings if each.person == measured.people[index]), None)
 
 
 def _beaten(row: Sequence[float | None], index: int) -> bool:
