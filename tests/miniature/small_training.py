@@ -6,11 +6,12 @@ from functools import cache
 
 import numpy as np
 import torch
-from diffusers import FluxTransformer2DModel
 from torch import Tensor, nn
 from withanyone_pack.tests.training.rooms import add_training
 
 add_training()
+
+from diffusers import FluxTransformer2DModel
 
 from miniature.models.autoencoder import LATENT_CHANNELS
 from miniature.models.backbone import AXES, CELL_LATENTS, POOLED_WIDTH, TEXT_WIDTH

