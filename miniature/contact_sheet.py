@@ -1,7 +1,8 @@
 """`python miniature/contact_sheet.py --out FILE`
 
 Draws a sheet of the miniature world: people in rows over several looks, and scenes with one to four of them. With
---generated the models' own: forty images of each number of people nobody was trained on, none of them picked.
+--generated the models' own: forty images of each number of people nobody was trained on, none of them picked. With
+--beside a few of those, beside the photos of their people.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from miniature.world import SIDE_PX, draw_portrait, draw_scene, person_of, rende
 
 _FIRST = 1_000_000
 _GENERATED, _A_ROW, _SHEET_SERIES = 40, 10, 5
+_BESIDE = 8  # images that are shown beside the photos of their people
 
 
 def sheet(seed: int, people: int, looks: int, size_px: int) -> np.ndarray:
@@ -49,6 +51,26 @@ def generated_sheet(seed: int, first_person: int, weights: Path) -> np.ndarray:
     return _stacked([images[start : start + _A_ROW] for start in range(0, len(images), _A_ROW)])
 
 
+def beside_sheet(seed: int, first_person: int, weights: Path) -> np.ndarray:
+    """Each row twice the photos of two people and what was generated of them; uint8 RGB."""
+    from miniature.evidence.dataset import Dataset, References
+    from miniature.steering import shipped_photo_reader, shipped_steered_generator
+
+    dataset, reader = Dataset(seed, first_person), shipped_photo_reader(weights)
+    references = References(dataset, reader)
+    samples = [dataset.sample(_SHEET_SERIES, row, 2) for row in range(_BESIDE)]
+    images = shipped_steered_generator(weights).generate([references.wanted(sample) for sample in samples])
+    cells = [
+        [*(_small(dataset.reference_photo(place, reader.analysis)) for place in sample.people), image]
+        for sample, image in zip(samples, images, strict=True)
+    ]
+    return _stacked([[*cells[at], *cells[at + 1]] for at in range(0, _BESIDE, 2)])
+
+
+def _small(photo: np.ndarray) -> np.ndarray:
+    return cv2.resize(photo, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
+
+
 def _stacked(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
     joined = [_joined(row) for row in rows]
     gap = np.full((4, joined[0].shape[1], 3), 250, np.uint8)
@@ -69,13 +91,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--looks", type=int, default=7, help="images in a row")
     parser.add_argument("--size", type=int, default=SIDE_PX, help="pixels of an image's side")
     parser.add_argument("--generated", action="store_true", help="by the shipped models instead of the renderer")
+    parser.add_argument("--beside", action="store_true", help="generated images of two beside the people's photos")
     parser.add_argument("--first-person", type=int, default=_FIRST, help="of those generated")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the shipped models")
     options = parser.parse_args(arguments)
     if options.out is None:
         parser.print_help()
         return 0
-    if options.generated:
+    if options.beside:
+        image = beside_sheet(options.seed, options.first_person, options.weights)
+    elif options.generated:
         image = generated_sheet(options.seed, options.first_person, options.weights)
     else:
         image = sheet(options.seed, options.people, options.looks, options.size)
