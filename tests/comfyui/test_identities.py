@@ -15,6 +15,7 @@ from withanyone_pack.nodes.identities import IdentityFromPhotos
 from withanyone_pack.nodes.loading import LoadFaceAnalysis, LoadSigLIP
 from withanyone_pack.nodes.siglip import siglip_tower
 from withanyone_pack.tests.faces.small_pack import photo_with, write_pack
+from withanyone_pack.withanyone_core.faces.dlib_analysis import DLIB, is_dlib_installed
 
 CHOICES = {"name": "Ann", "which_face": "best score", "face_index": 1, "combine": "first", "no_face": "error"}
 STRONG, FAINT = (240, 0, 0), (160, 0, 0)
@@ -103,8 +104,13 @@ def test_no_face_and_nan_are_said_in_words(analysis):
         IdentityFromPhotos.execute(torch.full((1, 160, 160, 3), float("nan")), analysis, **CHOICES)
 
 
+def dlib_if_installed():
+    """dlib is offered like a folder; its models come with its package."""
+    return [DLIB] if is_dlib_installed() else []
+
+
 def test_missing_pack_says_which_files_go_where(models):
-    assert face_pack_names() == [DEFAULT_PACK]
+    assert face_pack_names() == [DEFAULT_PACK, *dlib_if_installed()]
     with pytest.raises(FileNotFoundError, match=r"does not exist. Put scrfd_10g_bnkps.onnx .* glintr100.onnx") as error:
         LoadFaceAnalysis.execute("antelopev2", "CPU", 640, 0.5)
     assert str(models / "insightface/models/antelopev2") in str(error.value)
@@ -142,7 +148,7 @@ def test_packs_of_every_registered_folder_are_offered(models, tmp_path):
     folder_paths.add_model_folder_path("insightface", str(tmp_path / "shared"))
     write_pack(tmp_path / "shared/models/buffalo_l")
     write_pack(tmp_path / "shared/models/antelopev2/antelopev2")
-    assert face_pack_names() == ["antelopev2", "buffalo_l"]
+    assert face_pack_names() == ["antelopev2", "buffalo_l", *dlib_if_installed()]
     assert face_pack_dir("antelopev2") == tmp_path / "shared/models/antelopev2"
     LoadFaceAnalysis.execute("antelopev2", "CPU", 160, 0.5)
 
