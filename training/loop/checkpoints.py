@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
+
+from withanyone_core.tensor_files import save_tensors
 
 from .soundness import counted, not_finite
 
@@ -75,8 +77,8 @@ def write_checkpoint(run: Path, checkpoint: Checkpoint) -> Path:
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        save_file(dict(checkpoint.adapter), partial / ADAPTER, dict(checkpoint.header))
-        save_file(dict(checkpoint.state), partial / STATE)
+        save_tensors(partial / ADAPTER, checkpoint.adapter, checkpoint.header)
+        save_tensors(partial / STATE, checkpoint.state)
         for name, text in (
             (NUMBERS, json.dumps(checkpoint.numbers, indent=1)),
             (CONFIG, checkpoint.config),

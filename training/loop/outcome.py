@@ -8,7 +8,7 @@ from shutil import copyfile
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from withanyone_core.adapter.branches import merge, split
@@ -16,6 +16,7 @@ from withanyone_core.adapter.checkpoint import AdapterFile, Change, inspect_adap
 from withanyone_core.adapter.face_model import METADATA_KEY
 from withanyone_core.adapter.lora import read_lora
 from withanyone_core.identity_file import KIND, load_identity
+from withanyone_core.tensor_files import save_tensors
 from withanyone_core.version import VERSION
 
 from .checkpoints import ADAPTER, NUMBERS
@@ -116,7 +117,7 @@ def write_result(path: Path, tensors: Mapping[str, Tensor], header: Header) -> P
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial.safetensors")
     try:
-        save_file(dict(tensors), partial, header)
+        save_tensors(partial, tensors, header)
         if not is_lora(tensors):
             inspect_adapter(partial)
         partial.replace(path)
