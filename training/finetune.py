@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 if not __package__:
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _terminable():
             return _run(options)
     except (ValueError, RuntimeError, OSError) as error:
-        sys.stderr.write(f"finetune: {error}\n")
+        sys.stderr.write(f"finetune: {_readable(error)}\n")
         return _ended(2)
     except Terminated:
         sys.stderr.write(
@@ -45,6 +45,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("\nfinetune: interrupted. The same command goes on from the latest checkpoint.\n")
         return _ended(130)
+
+
+def _readable(error: Exception) -> str:
+    """The error's text; of the disk's own errors, which file it was and what to do."""
+    if not isinstance(error, OSError) or error.errno is None:
+        return str(error)
+    return (
+        f"{error.filename or 'A file'} could not be read or written: {error.strerror}. Make it accessible or free some "
+        "space; the same command then goes on from the latest checkpoint."
+    )
 
 
 def _ended(status: int) -> int:
@@ -70,20 +80,23 @@ def _run(options: argparse.Namespace) -> int:
             return 0
         from training.loop.finishing import finish
         from training.loop.opening import open_session
+        from training.loop.run_folder import claimed
         from training.loop.train import loss_in_words, memory_in_words, train
     except ImportError as error:
         raise RuntimeError(
             f"{error}. Training needs packages that the nodes do not: run `python -m pip install '.[faces,training]'` "
             "in this folder."
         ) from error
-    with memory_in_words(settings):
-        session = open_session(settings)
-    try:
-        train(session)
-        with loss_in_words(session):
-            result = Path(session.processes.from_main(lambda: str(finish(session))))
-    finally:
-        session.close()
+    is_main = os.environ.get("RANK", "0") == "0"  # as launchers say it, before anything is started
+    with claimed(settings) if is_main else nullcontext():
+        with memory_in_words(settings):
+            session = open_session(settings)
+        try:
+            train(session)
+            with loss_in_words(session):
+                result = Path(session.processes.from_main(lambda: str(finish(session))))
+        finally:
+            session.close()
     if session.processes.is_main:
         sys.stdout.write(f"{result}\nRead {result.with_name('report.md')} before you use it.\n")
     session.accelerator.end_training()

@@ -1,14 +1,17 @@
 """What finetune.py does with a run's folder, and what a user can ask of a run while it goes on."""
 
+import json
 import os
+import socket
 
 import pytest
 import yaml
-from withanyone_pack.tests.training.small_session import GIVEN, small_session
+from withanyone_pack.tests.training.small_session import GIVEN, settings_of, small_session
 
 from training import finetune
 from training.loop import opening
-from training.loop.checkpoints import CONFIG, STATE, checkpoints, step_of
+from training.loop.checkpoints import ADAPTER, CONFIG, METRICS, NUMBERS, STATE, checkpoints, step_of
+from training.loop.run_folder import LOCK, claimed
 
 RUN = ("optim.steps=4", "eval.every=100", "save.every=100", "save.keep=9", "eval.prompts=1")
 LORA = ("train.mode=lora", "train.rank=2")
@@ -54,3 +57,58 @@ def test_files_of_a_run_have_the_mode_that_the_user_chose(tmp_path, start):
     files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
     assert {"adapter.safetensors", STATE, CONFIG} <= {path.name for path in files}
     assert {path.name: oct(path.stat().st_mode & 0o777) for path in files} == {path.name: "0o640" for path in files}
+
+
+def test_a_second_run_in_a_folder_is_refused_and_one_after_it_is_not(tmp_path, start, capsys):
+    with claimed(settings_of(tmp_path / "run")):
+        assert start() == 2
+        told = capsys.readouterr().err
+        assert f"Another run is in {tmp_path / 'run'}: process {os.getpid()} on {socket.gethostname()}." in told
+        assert not checkpoints(tmp_path / "run")
+    assert start() == 0
+
+
+def test_a_killed_runs_lock_holds_nobody_up_unless_it_was_taken_elsewhere(tmp_path, start, capsys):
+    lock = tmp_path / "run" / LOCK
+    lock.parent.mkdir()
+    lock.write_text(json.dumps({"pid": 7, "host": "another-machine"}))
+    assert start() == 2
+    told = capsys.readouterr().err
+    assert "process 7 on another-machine." in told
+    assert f"If that one has ended, delete {lock}." in told
+    lock.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+    assert start() == 0
+
+
+def test_what_a_killed_run_left_unfinished_is_removed_and_nothing_else(tmp_path, start, caplog):
+    run = tmp_path / "run"
+    (run / "ckpt-000003.partial").mkdir(parents=True)
+    (run / "ckpt-000003.partial" / STATE).write_bytes(bytes(1000))
+    (run / "adapter.safetensors.partial.safetensors").write_bytes(b"half")
+    (run / "notes.txt").write_text("mine")
+    assert start() == 0
+    assert not list(run.glob("*.partial*"))
+    assert (run / "notes.txt").read_text() == "mine"
+    assert "Removed ckpt-000003.partial, which an earlier run had not finished" in caplog.text
+
+
+def never():
+    raise AssertionError("models were loaded")
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_any_model_is_loaded(tmp_path, start, monkeypatch, capsys):
+    monkeypatch.setattr("withanyone_pack.tests.training.test_run_folder.small_session", lambda *_: never())
+    (tmp_path / "file").write_text("")
+    assert start(f"out={tmp_path}/file/run") == 2
+    assert f"folder {tmp_path}/file/run cannot be written (Not a directory)" in capsys.readouterr().err
+
+
+def test_a_disk_without_space_for_a_checkpoint_is_told_before_any_model_is_loaded(tmp_path, start, monkeypatch, capsys):
+    monkeypatch.setattr("withanyone_pack.tests.training.test_run_folder.small_session", lambda *_: never())
+    checkpoint = tmp_path / "run" / "ckpt-000001"
+    checkpoint.mkdir(parents=True)
+    for name in (ADAPTER, STATE, NUMBERS, CONFIG, METRICS):
+        (checkpoint / name).write_bytes(b"")
+    os.truncate(checkpoint / STATE, 2**43)  # a hole: it takes no space
+    assert start() == 2
+    assert "A checkpoint of this run needs 8192.00 GiB, and " in capsys.readouterr().err
