@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     from training.configuration.reading import read_tree
+    from training.loop.changed_settings import until
     from training.loop.checkpoints import CONFIG, step_of
     from training.loop.outcome import (
         checkpoint_numbers,
@@ -54,7 +55,15 @@ def _run(options: argparse.Namespace) -> int:
     init = options.init or (Path(known) if known else None)
     tensors = exported(options.checkpoint, init, options.merged)
     step = step_of(options.checkpoint.resolve())
-    header = header_of(settings, step, numbers["origin"]["data"], numbers["progress"]["measured"], is_lora(tensors))
+    progress = numbers["progress"]
+    header = header_of(
+        settings,
+        step,
+        numbers["origin"]["data"],
+        progress["measured"],
+        is_lora(tensors),
+        until(progress.get("changes", []), step),
+    )
     sys.stdout.write(f"{write_result(options.out, tensors, header)}\n")
     return 0
 

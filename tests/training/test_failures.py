@@ -143,10 +143,17 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
         small_session(tmp_path, *RUN)
 
 
-@pytest.mark.parametrize("change", ["train.mode=kv_out", "adapter.heads=2"])
-def test_going_on_with_other_parameters_is_refused(tmp_path, change):
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("adapter.heads=2", r"other parameters than this configuration trains.*out="),
+        ("train.mode=kv_out", r"train\.mode was full and is now kv_out.*out="),
+        ("base.precision=bf16", r"base\.precision was fp32 and is now bf16.*out="),
+    ],
+)
+def test_going_on_with_other_parameters_is_refused(tmp_path, change, told):
     train(small_session(tmp_path, *RUN))
-    with pytest.raises(ValueError, match=r"other parameters than this configuration trains.*out="):
+    with pytest.raises(ValueError, match=told):
         small_session(tmp_path, *RUN, change)
 
 

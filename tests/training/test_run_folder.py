@@ -6,6 +6,7 @@ import socket
 
 import pytest
 import yaml
+from safetensors import safe_open
 from withanyone_pack.tests.training.small_session import GIVEN, settings_of, small_session
 
 from training import finetune
@@ -112,3 +113,24 @@ def test_a_disk_without_space_for_a_checkpoint_is_told_before_any_model_is_loade
     os.truncate(checkpoint / STATE, 2**43)  # a hole: it takes no space
     assert start() == 2
     assert "A checkpoint of this run needs 8192.00 GiB, and " in capsys.readouterr().err
+
+
+def test_another_alpha_is_refused_where_a_run_goes_on(start, tmp_path, capsys):
+    assert start(*LORA, "train.alpha=64") == 0
+    assert start(*LORA, "train.alpha=1", "optim.steps=5") == 2
+    assert "train.alpha was 64.0 and is now 1.0" in capsys.readouterr().err
+    assert steps(tmp_path / "run") == [4]
+
+
+def test_every_other_changed_setting_is_logged_and_stands_in_header_and_report(tmp_path, start, caplog):
+    assert start() == 0
+    assert "A setting has changed" not in caplog.text
+    assert start("optim.steps=6", "optim.lr=1e-5", "data.cache=cache") == 0
+    assert "A setting has changed since the last checkpoint: optim.lr from 0.001 to 1e-05." in caplog.text
+    run = tmp_path / "run"
+    with safe_open(run / "adapter.safetensors", "pt") as reader:
+        header = reader.metadata()
+    changes = json.loads(header["withanyone.changes"])
+    assert {"step": 4, "key": "optim.lr", "before": 0.001, "now": 1e-5} in changes
+    assert {"step": 4, "key": "optim.steps", "before": 4, "now": 6} in changes
+    assert "After step 4 the run was resumed with optim.lr from 0.001 to 1e-05." in (run / "report.md").read_text()

@@ -4,11 +4,13 @@ Faces are found by the test bed's detector and recogniser, which are no ONNX fil
 """
 
 import json
+from shutil import copyfile
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 from withanyone_pack.tests.pack import add_comfyui
 from withanyone_pack.tests.training import coded_faces, people, small_models
 from withanyone_pack.tests.training.photo_changes import changed
@@ -158,6 +160,15 @@ def test_a_lora_is_trained_and_added(place, cache, run):
     assert exporting.main([str(checkpoint), "--out", str(merged), "--merged"]) == 0
     assert inspect_adapter(merged).shapes.keys() == {Branch.ARC}
     assert torch.allclose(sampled(place, merged, cache), added, atol=1e-4)
+
+
+def test_a_run_goes_on_with_its_base_model_wherever_that_is_and_with_no_other(place, run, tmp_path, capsys):
+    base = place / "models/flux.safetensors"
+    copyfile(base, tmp_path / "moved.safetensors")
+    assert finetune.main([str(place / "finetune.yaml"), f"base.path={tmp_path}/moved.safetensors"]) == 0
+    written(tmp_path / "other.safetensors", {name: value + 0.01 for name, value in load_file(base).items()})
+    assert finetune.main([str(place / "finetune.yaml"), f"base.path={tmp_path}/other.safetensors"]) == 2
+    assert "were trained on another base model than base.path now names" in capsys.readouterr().err
 
 
 def test_a_finished_run_repeated_changes_nothing(place, run):

@@ -3,7 +3,9 @@
 import re
 from pathlib import Path
 
-from .checkpoints import checkpoints, step_of
+from ..configuration.reading import read_tree
+from .changed_settings import until
+from .checkpoints import CONFIG, checkpoints, step_of
 from .outcome import exported, header_of, is_lora, write_identity, write_result
 from .report import write_report
 from .session import Session
@@ -32,9 +34,10 @@ def finish(session: Session) -> Path:
         return result
     tensors = exported(kept[step], session.settings.adapter.init)
     lora = is_lora(tensors)
-    header = header_of(
-        session.settings.model_dump(mode="json"), step, session.origin["data"], session.progress.measured, lora
-    )
+    progress = session.progress
+    settings = {**read_tree(kept[step] / CONFIG), "out": str(session.run)}
+    changes = until(progress.changes, step)
+    header = header_of(settings, step, session.origin["data"], progress.measured, lora, changes)
     result = write_result(session.run / (LORA_RESULT if lora else RESULT), tensors, header)
     write_report(session, result, step, verdict.reason)
     return result

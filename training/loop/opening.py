@@ -11,7 +11,7 @@ from withanyone_core.digest import file_sha256
 from withanyone_core.metrics.judges import card_of, read_card
 
 from ..base.base import load_base
-from ..base.files import fingerprint, model_folder
+from ..base.files import fingerprint, model_folder, sampled_fingerprint
 from ..cache.cache import Cache
 from ..configuration.finetune import Finetune
 from ..evaluation.instruments import load_instruments
@@ -58,7 +58,10 @@ def open_session(settings: Finetune) -> Session:
     person = person_of(settings, cache, frozen)
     trained = load_trained(settings.adapter, settings.train, sizes, accelerator.device, dtype, settings.seed, person)
     optimiser = make_optimiser(settings.optim, trained.parameters)
-    origin = {"adapter": _origin(trained), "data": cache.data} | ({"person": person.identity.name} if person else {})
+    base = sampled_fingerprint(model_folder(settings.base.path, "transformer"))
+    origin = {"adapter": _origin(trained), "data": cache.data, "base": base} | (
+        {"person": person.identity.name} if person else {}
+    )
     settings.out.mkdir(parents=True, exist_ok=True)
     session = Session(settings, accelerator, frozen, trained, sources, optimiser, instruments, origin)
     session.resume()

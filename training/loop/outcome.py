@@ -81,9 +81,18 @@ def write_identity(path: Path, checkpoint: Path) -> Path:
 
 
 def header_of(
-    settings: Mapping[str, Any], step: int, data: str, measured: list[Mapping[str, Any]], lora: bool
+    settings: Mapping[str, Any],
+    step: int,
+    data: str,
+    measured: list[Mapping[str, Any]],
+    lora: bool,
+    changes: Sequence[Mapping[str, Any]] = (),
 ) -> Header:
-    """The file's header: modelspec's fields, the recipe without this machine's paths, the data, and what it brought."""
+    """The file's header: modelspec's fields, the recipe without this machine's paths, the data, and what it brought.
+
+    settings  those that the checkpoint was made with
+    changes   what was another in them before, by the step after which it was changed
+    """
     before, after = _at(measured, 0), _at(measured, step)
     people = {"before": before, "after": after}
     return {
@@ -98,6 +107,7 @@ def header_of(
         "withanyone.version": VERSION,
         "withanyone.step": str(step),
         "withanyone.recipe": json.dumps(_without_paths(dict(settings))),
+        **({"withanyone.changes": json.dumps(_without_paths(list(changes)))} if changes else {}),
         "withanyone.data": data,
         "withanyone.numbers": json.dumps(people),
     }

@@ -16,6 +16,7 @@ class Progress:
     looks           what the stopping rule reads
     measured        by look, for the report: means with intervals, and the validation losses
     row             the latest step's numbers
+    changes         settings that were changed when the run was resumed, as `changed` lists them
     """
 
     step: int = 0
@@ -24,6 +25,7 @@ class Progress:
     looks: list[Look] = field(default_factory=list)
     measured: list[dict[str, Any]] = field(default_factory=list)
     row: dict[str, float | None] = field(default_factory=dict)
+    changes: list[dict[str, Any]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..evaluation.records import write_text
+from .changed_settings import readable, until
 from .curves import curves_svg, smoothed
 from .looking import PREVIEWS
 from .records import read_rows
@@ -39,7 +40,7 @@ def write_report(session: Session, result: Path, step: int, stopped: str) -> Pat
         f"{result.name} is {what} after {step} of {session.settings.optim.steps} steps"
         + (f". The run stopped at step {session.progress.step}: {stopped}." if stopped else "."),
         *_table(first, chosen),
-        *_remarks(session, first, chosen),
+        *_remarks(session, first, chosen, step),
         f"## Curves\n\n![losses and likeness by step]({CURVES})",
         *_pictures(session, step),
         f"## What the words say\n\n{_LEGEND}",
@@ -68,7 +69,7 @@ def _number(value: Mapping[str, Any] | None) -> str:
     return f"{value['mean']:.3f}{interval}"
 
 
-def _remarks(session: Session, first: Mapping[str, Any], chosen: Mapping[str, Any]) -> list[str]:
+def _remarks(session: Session, first: Mapping[str, Any], chosen: Mapping[str, Any], step: int) -> list[str]:
     remarks = []
     if session.instruments is None:
         remarks.append("No judge was named (eval.judges), so likeness and copying were not measured.")
@@ -79,6 +80,8 @@ def _remarks(session: Session, first: Mapping[str, Any], chosen: Mapping[str, An
             remarks.append(f"Training did not help: Sim(GT) changed by {gained:+.3f}. Use {instead}.")
     if session.progress.skipped:
         remarks.append(f"{session.progress.skipped} steps were skipped because their loss was no number.")
+    for change in until(session.progress.changes, step):
+        remarks.append(f"After step {change['step']} the run was resumed with {readable(change)}.")
     return [f"* {remark}" for remark in remarks]
 
 

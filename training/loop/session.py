@@ -18,11 +18,14 @@ from withanyone_core.adapter.shape import Branch
 from withanyone_core.injection.diffusers import AdapterSocket
 
 from ..configuration.finetune import Finetune
+from ..configuration.reading import read_tree
 from ..configuration.writing import settings_text
 from ..evaluation.measuring import Instruments
 from .ahead import Ahead, Turn
 from .batch import Batch, Reading, make_batch
+from .changed_settings import changed, readable
 from .checkpoints import (
+    CONFIG,
     Checkpoint,
     checkpoints,
     folder_of,
@@ -193,7 +196,11 @@ class Session:
                 "folder (out=...), or set resume=auto to go on."
             )
         if found:
+            lines = changed(read_tree(found[-1] / CONFIG), self.settings.model_dump(mode="json"), step_of(found[-1]))
             self._restore(*(state or read_checkpoint(found[-1])))
+            self.progress.changes += lines
+            for line in lines:
+                LOGGER.warning("A setting has changed since the last checkpoint: %s.", readable(line))
             LOGGER.info("Going on from step %d.", self.progress.step)
         self.processes.check_alike(
             {**self.origin, "checkpoint at step": self.progress.step, "seed": self.settings.seed}
@@ -294,8 +301,8 @@ class Session:
         goes_on = f"goes on from step {step_of(kept[-1])}" if kept else "starts anew"
         return (
             f"Lower optim.lr (it is {self.settings.at(step).optim.lr:g}), or raise optim.warmup; the same command then "
-            f"{goes_on}.{aside} Where it happens from the first step, run in a wider type (base.precision=fp32) to see "
-            "whether the base model overflows."
+            f"{goes_on}.{aside} Where it happens from the first step, run in a wider type (base.precision=fp32) and "
+            "another folder (out=...) to see whether the base model overflows."
         )
 
     def _restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
@@ -312,6 +319,11 @@ def _check_origin(saved: Mapping[str, str], now: Mapping[str, str]) -> None:
         raise ValueError(
             f"The run's checkpoints started from another adapter ({saved['adapter']}) than adapter.init now names "
             f"({now['adapter']}). Set it back, or give the run another folder (out=...)."
+        )
+    if "base" in saved and "base" in now and saved["base"] != now["base"]:
+        raise ValueError(
+            "The run's checkpoints were trained on another base model than base.path now names. Set it back, or give "
+            "the run another folder (out=...)."
         )
     if saved.get("person") != now.get("person"):
         raise ValueError(

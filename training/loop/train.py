@@ -67,7 +67,8 @@ def memory_in_words(settings: Finetune) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise RuntimeError(
             f"The device ran out of memory. {_advice(settings)} The run goes on from its last checkpoint when it is "
-            f"started again. ({str(error).splitlines()[0]})"
+            f"started again; with another base.precision or train.mode it needs another folder (out=...). "
+            f"({str(error).splitlines()[0]})"
         ) from error
 
 
