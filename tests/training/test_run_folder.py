@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 
 import pytest
@@ -12,6 +13,7 @@ from withanyone_pack.tests.training.small_session import GIVEN, settings_of, sma
 from training import finetune
 from training.loop import opening
 from training.loop.checkpoints import ADAPTER, CONFIG, METRICS, NUMBERS, STATE, checkpoints, step_of
+from training.loop.records import read_rows
 from training.loop.run_folder import LOCK, claimed
 
 RUN = ("optim.steps=4", "eval.every=100", "save.every=100", "save.keep=9", "eval.prompts=1")
@@ -134,3 +136,58 @@ def test_every_other_changed_setting_is_logged_and_stands_in_header_and_report(t
     assert {"step": 4, "key": "optim.lr", "before": 0.001, "now": 1e-5} in changes
     assert {"step": 4, "key": "optim.steps", "before": 4, "now": 6} in changes
     assert "After step 4 the run was resumed with optim.lr from 0.001 to 1e-05." in (run / "report.md").read_text()
+
+
+@pytest.fixture
+def interruptible():
+    """Ctrl-C as a terminal has it, also where the tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_told_to_end_writes_a_checkpoint_of_the_step_at_hand(tmp_path, start, interruptible, number, status):
+    assert start(at={2: lambda: signal.raise_signal(number)}) == status
+    assert steps(tmp_path / "run") == [2]
+    assert start() == 0
+    assert [row["step"] for row in read_rows(tmp_path / "run" / "metrics.csv")] == ["1", "2", "3", "4"]
+
+
+def test_told_twice_it_ends_at_once(tmp_path, start, interruptible):
+    def twice():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    assert start(at={2: twice}) == 130
+    assert steps(tmp_path / "run") == []
+    assert len(read_rows(tmp_path / "run" / "metrics.csv")) == 1
+
+
+def test_files_in_the_folder_ask_for_a_checkpoint_and_a_validation(tmp_path, start):
+    run = tmp_path / "run"
+    assert start(at={2: (run / "save").touch, 3: (run / "validate").touch}) == 0
+    assert steps(run) == [2, 3, 4]
+    assert [row["step"] for row in read_rows(run / "looks.csv")] == ["0", "3", "4"]
+    assert not (run / "save").exists()
+    assert not (run / "validate").exists()
+
+
+def test_a_log_has_a_line_for_steps_and_one_for_each_validation(start, caplog, capsys):
+    assert start() == 0
+    for step in range(1, 5):
+        assert f"Step {step} of 4: loss " in caplog.text
+    for step in (0, 4):
+        assert f"Validation at step {step}: loss " in caplog.text
+    assert "it/s" not in capsys.readouterr().err
+
+
+def test_a_disks_own_error_is_told_with_its_file_and_what_to_do(tmp_path, start, capsys):
+    assert start() == 0
+    (tmp_path / "run" / "report.md").unlink()
+    (tmp_path / "run" / "report.md").mkdir()
+    assert start() == 2
+    told = capsys.readouterr().err
+    assert "report.md" in told
+    assert "could not be read or written: " in told
+    assert "goes on from the latest checkpoint" in told

@@ -78,6 +78,13 @@ class Looking:
         return self._truths
 
 
+def summary(found: Mapping[str, Any]) -> str:
+    """What `judged` found, on one line."""
+    losses = found["validation"]
+    means = [f"{name} {found[name]['mean']:.3f}" for name in MEASURES if found[name]]
+    return ", ".join([f"loss {sum(losses) / len(losses):.4f}", *means])
+
+
 def _write_truths(folder: Path, chosen: tuple[Scene, ...], truths: list[Truth]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for scene, truth in zip(chosen, truths, strict=True):

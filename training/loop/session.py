@@ -37,7 +37,7 @@ from .checkpoints import (
     write_checkpoint,
 )
 from .judging import look_of
-from .looking import Looking
+from .looking import Looking, summary
 from .optimiser import Average, learning_rate
 from .painting import scenes
 from .processes import Processes
@@ -150,6 +150,7 @@ class Session:
         found = self.processes.from_main(lambda: self._judged(*losses_and_pictures))
         self.progress.looks.append(look_of(self.progress.step, found))
         self.progress.measured.append({"step": self.progress.step, **found})
+        LOGGER.info("Validation at step %d: %s.", self.progress.step, summary(found))
 
     def save(self) -> None:
         """A checkpoint of this moment; the latest few and the best one are kept.

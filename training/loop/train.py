@@ -1,6 +1,8 @@
 """The training loop."""
 
 import logging
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,40 +12,29 @@ from tqdm import tqdm
 from ..configuration.finetune import Finetune
 from .checkpoints import checkpoints
 from .processes import is_loss
+from .requests import SAVE, VALIDATE, Stop, asked, stops
 from .session import Session
 
 LOGGER = logging.getLogger("withanyone")
+_LINES, _MOST_STEPS_A_LINE = 100, 50  # of a log
 _MORE_BLOCKS = 8  # of FLUX.1-dev in fp8: about 1.5 GiB
 
 
 def train(session: Session) -> None:
     """Steps, looks and checkpoints until the run is over; where a run was stopped, it goes on.
 
+    Ctrl-C and SIGTERM end it after the step at hand with a checkpoint, and then do what they do otherwise.
+
     Raises RuntimeError where memory runs out, the loss stays no number or another process has gone, OSError where a
     checkpoint cannot be written.
     """
     settings, progress = session.settings, session.progress
-    last, look, save = settings.optim.steps, settings.eval.every, settings.save.every
-    if not progress.looks:
-        with memory_in_words(settings), loss_in_words(session):
+    with stops(session.processes.count == 1) as stop, memory_in_words(settings), loss_in_words(session):
+        if not progress.looks:
             session.look()  # the adapter as it came: what all later looks are compared with
-    silent = None if session.processes.is_main else True
-    bars = tqdm(total=last, initial=progress.step, unit="step", disable=silent)
-    with bars as bar, memory_in_words(settings), loss_in_words(session):
-        while not session.is_over:
-            session.step()
-            bar.update()
-            bar.set_postfix(_shown(session), refresh=False)
-            is_last = progress.step == last
-            looks = progress.step % look == 0 or is_last
-            saves = looks or progress.step % save == 0
-            if saves and progress.skipped_in_row:
-                LOGGER.warning("Nothing is validated or saved at step %d, which was skipped.", progress.step)
-                continue
-            if looks:
-                session.look()
-            if saves:
-                session.save()
+        _steps(session, stop)
+    if stop.signal is not None:
+        signal.raise_signal(stop.signal)
     if progress.skipped_in_row:
         LOGGER.warning(
             "The last %d steps were skipped: the result is that of an earlier one. If it is no good, lower optim.lr.",
@@ -51,6 +42,40 @@ def train(session: Session) -> None:
         )
     if session.verdict.stop:
         LOGGER.warning("Stopped at step %d: %s.", progress.step, session.verdict.reason)
+
+
+def _steps(session: Session, stop: Stop) -> None:
+    settings, progress = session.settings, session.progress
+    last, look, save = settings.optim.steps, settings.eval.every, settings.save.every
+    on_terminal = sys.stderr.isatty()
+    silent = not (session.processes.is_main and on_terminal)
+    with tqdm(total=last, initial=progress.step, unit="step", disable=silent) as bar:
+        is_ending = stop.signal is not None
+        while not session.is_over and not is_ending:
+            session.step()
+            bar.update()
+            bar.set_postfix(_shown(session), refresh=False)
+            if not on_terminal:
+                _log_step(session)
+            wishes = session.processes.from_main(lambda: asked(session.run))
+            looks = progress.step % look == 0 or progress.step == last or VALIDATE in wishes
+            is_ending = stop.signal is not None
+            saves = looks or progress.step % save == 0 or SAVE in wishes or is_ending
+            if saves and progress.skipped_in_row:
+                LOGGER.warning("Nothing is validated or saved at step %d, which was skipped.", progress.step)
+                continue
+            if looks:
+                session.look()
+            if saves:
+                session.save()
+
+
+def _log_step(session: Session) -> None:
+    """A line a hundredth of the run, but at least every 50 steps: for logs, where a bar would be one endless line."""
+    step, last = session.progress.step, session.settings.optim.steps
+    if step % min(_MOST_STEPS_A_LINE, max(1, last // _LINES)) == 0 or step == last:
+        numbers = ", ".join(f"{name} {value}" for name, value in _shown(session).items())
+        LOGGER.info("Step %d of %d: %s.", step, last, numbers)
 
 
 def _shown(session: Session) -> dict[str, str]:
