@@ -148,9 +148,10 @@ def test_comfyui_samples_with_the_trained_adapter(place, cache, run):
         assert not torch.allclose(trained, sampled(place, other, cache), atol=1e-3)
 
 
-def test_a_lora_is_trained_and_added(place, cache, run):
+def test_a_lora_is_trained_and_added(place, cache, run, caplog):
     changes = ["out=" + str(place / "lora"), "train.mode=lora", "train.rank=2", "optim.steps=2", "eval.judges=[]"]
     assert finetune.main([str(place / "finetune.yaml"), *changes]) == 0
+    assert "no likeness, no measure of copying, no early stop and no best checkpoint" in caplog.text
     init = place / "models/withanyone.safetensors"
     lora = place / "lora/lora.safetensors"
     added = sampled(place, init, cache, [lora])

@@ -29,6 +29,10 @@ from .step import Frozen
 from .trained import Sizes, Trained, load_trained
 
 LOGGER = logging.getLogger("withanyone")
+NO_JUDGE = (
+    "No judge is named (eval.judges). This run will have previews and the loss on held-out photos, but no likeness, no "
+    "measure of copying, no early stop and no best checkpoint: its result is the last step's."
+)
 
 
 def open_session(settings: Finetune) -> Session:
@@ -83,7 +87,7 @@ def _warn(session: Session) -> None:
     if not session.scenes and session.settings.eval.prompts:
         LOGGER.warning("The cache holds no held-out photos, so nothing is painted or judged while training.")
     elif session.instruments is None:
-        LOGGER.warning("No judge is named (eval.judges): copying is not measured, and the run does not stop for it.")
+        LOGGER.warning(NO_JUDGE)
 
 
 def device_name(settings: Finetune) -> str:
