@@ -13,6 +13,8 @@ from pathlib import Path
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from training.disk_errors import readable
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 where the run can be started, 1 where it would fail or not fit, 2 for anything given wrongly."""
@@ -25,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(options)
     except (ValueError, RuntimeError, OSError) as error:
-        sys.stderr.write(f"doctor: {error}\n")
+        sys.stderr.write(f"doctor: {readable(error)}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("\ndoctor: interrupted.\n")

@@ -15,6 +15,7 @@ if not __package__:
 
 from tqdm import tqdm
 
+from training.disk_errors import readable
 from training.evaluation.cases import CaseFiles, read_cases
 from training.evaluation.comparison import KEY, Key, write_comparison
 from training.evaluation.instruments import load_instruments
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(options)
     except (ValueError, RuntimeError, OSError) as error:
-        sys.stderr.write(f"evaluate: {error}\n")
+        sys.stderr.write(f"evaluate: {readable(error)}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("\nevaluate: interrupted. The same command goes on where it stopped.\n")

@@ -12,6 +12,8 @@ from pathlib import Path
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from training.disk_errors import readable
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 for a written file, 2 for anything given wrongly."""
@@ -24,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(options)
     except (ValueError, RuntimeError, OSError) as error:
-        sys.stderr.write(f"export: {error}\n")
+        sys.stderr.write(f"export: {readable(error)}\n")
         return 2
 
 

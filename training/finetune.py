@@ -16,6 +16,8 @@ from pathlib import Path
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from training.disk_errors import readable
+
 
 class Terminated(KeyboardInterrupt):
     """The process was told to end."""
@@ -34,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _terminable():
             return _run(options)
     except (ValueError, RuntimeError, OSError) as error:
-        sys.stderr.write(f"finetune: {_readable(error)}\n")
+        sys.stderr.write(f"finetune: {readable(error)}\n")
         return _ended(2)
     except Terminated:
         sys.stderr.write(
@@ -45,16 +47,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("\nfinetune: interrupted. The same command goes on from the latest checkpoint.\n")
         return _ended(130)
-
-
-def _readable(error: Exception) -> str:
-    """The error's text; of the disk's own errors, which file it was and what to do."""
-    if not isinstance(error, OSError) or error.errno is None:
-        return str(error)
-    return (
-        f"{error.filename or 'A file'} could not be read or written: {error.strerror}. Make it accessible or free some "
-        "space; the same command then goes on from the latest checkpoint."
-    )
 
 
 def _ended(status: int) -> int:

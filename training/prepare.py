@@ -14,6 +14,8 @@ from pathlib import Path
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from training.disk_errors import readable
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 for a finished cache, 2 for anything given wrongly, 130 where it was interrupted."""
@@ -26,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(options)
     except (ValueError, RuntimeError, OSError) as error:
-        sys.stderr.write(f"prepare: {error}\n")
+        sys.stderr.write(f"prepare: {readable(error)}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("\nprepare: interrupted. The same command goes on where it stopped.\n")

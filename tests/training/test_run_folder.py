@@ -11,6 +11,7 @@ from safetensors import safe_open
 from withanyone_pack.tests.training.small_session import GIVEN, settings_of, small_session
 
 from training import finetune
+from training.export import main as export
 from training.loop import opening
 from training.loop.checkpoints import ADAPTER, CONFIG, METRICS, NUMBERS, STATE, checkpoints, step_of
 from training.loop.records import read_rows
@@ -190,4 +191,8 @@ def test_a_disks_own_error_is_told_with_its_file_and_what_to_do(tmp_path, start,
     told = capsys.readouterr().err
     assert "report.md" in told
     assert "could not be read or written: " in told
-    assert "goes on from the latest checkpoint" in told
+    assert "run the same command again" in told
+    checkpoint = str(checkpoints(tmp_path / "run")[-1])
+    (tmp_path / "file").write_text("")
+    assert export([checkpoint, "--out", str(tmp_path / "file/run/adapter.safetensors")]) == 2
+    assert f"{tmp_path}/file/run could not be read or written: Not a directory." in capsys.readouterr().err
