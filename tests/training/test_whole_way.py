@@ -185,7 +185,7 @@ def test_a_finished_run_repeated_changes_nothing(place, run):
         (["data.cache=nowhere"], "holds no finished cache"),
         (["base.path=nowhere.safetensors"], "nowhere.safetensors"),
         (["adapter.init=nowhere.safetensors"], "There is no adapter file"),
-        (["adapter.init={place}/models/flux.safetensors"], "holds weights of FLUX itself"),
+        (["adapter.init={place}/models/flux.safetensors"], "is not a WithAnyone adapter"),
         (["base.vae={place}/models/other_vae.safetensors"], "The cache was made with other models: the VAE"),
         (["id_loss.recogniser={place}/models/small.onnx"], "The cache was made with other models: the recogniser"),
         (["eval.judges=[{place}/models/seen.json]"], "is the recogniser of the identity loss"),
