@@ -111,7 +111,8 @@ class Latents:
 
     def draw_faces(self, rng: np.random.Generator, count: int) -> tuple[int, np.ndarray]:
         """A spot, and so many faces that are there."""
-        spot = int(rng.integers(len(SPOTS)))
+        taken = [spot for spot, faces in enumerate(self._faces_of_spot) if len(faces)]
+        spot = taken[rng.integers(len(taken))]
         return spot, rng.choice(self._faces_of_spot[spot], count)
 
     def windows_of(self, rng: np.random.Generator, faces: np.ndarray, spot: int, guided: float = 0.0) -> LatentBatch:

@@ -30,7 +30,7 @@ from withanyone_core.adapter.network import AdapterNetwork
 from withanyone_core.adapter.shape import Branch
 
 WIDTH, SINGLE_BLOCKS = 64, 3
-SCENES, STEPS, WINDOWS = 300, 400, 32
+SCENES, STEPS, WINDOWS = 300, 700, 32
 SPOT = next(number for number, spot in enumerate(SPOTS) if spot.name == "middle")
 SAMPLER_STEPS, GUIDANCE = 12, 2.5
 _LATENTS = CELL_LATENTS * SPOT_CELLS
@@ -81,7 +81,7 @@ def one_person(scene_of: Callable[[int, int, int], Scene], number: int) -> Scene
 
 def trained(steps: int = STEPS) -> Run:
     """The recipe's own steps on little data."""
-    recipe = replace(RECIPE, build=Small, steps=steps, learning_rate=2e-3, warmup=20, average=0.98)
+    recipe = replace(RECIPE, build=Small, steps=steps, learning_rate=4e-3, warmup=20, average=0.95)
     run = new_run(recipe, seed=0, device="cpu")
     train(recipe, run, little_data(steps))
     return run

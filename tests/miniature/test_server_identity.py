@@ -4,9 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from safetensors import safe_open
-from safetensors.torch import save_file
-from withanyone_pack.miniature.weights_folder import ADAPTER, shipped
 from withanyone_pack.miniature.world.scene import SIDE_PX
 from withanyone_pack.tests.comfyui.server import ComfyServer
 from withanyone_pack.tests.comfyui.small_graphs import id_of, pixels
@@ -16,8 +13,6 @@ pytestmark = pytest.mark.server
 
 BOUND = 0.5  # one in 24 is right by chance
 SECONDS = 300
-EXCHANGED = "branches_exchanged.safetensors"
-BRANCHES = ("_arc.", "_sig.")
 
 
 def swapped(boxes_px):
@@ -38,23 +33,6 @@ def cut(corner):
     return [int(value / CELL_PX) * CELL_PX for value in corner]
 
 
-def with_exchanged_branches(graph):
-    """The workflow with an adapter file in which each branch has the other's weights."""
-    loader = graph[id_of(graph, "WithAnyoneMiniatureAdapter")]
-    loader |= {"class_type": "WithAnyoneLoadAdapter", "inputs": {"adapter_name": EXCHANGED, "dtype": "as stored"}}
-    return graph
-
-
-def write_exchanged(path):
-    """The shipped adapter with the weights of its branches exchanged where both have them."""
-    with safe_open(shipped(ADAPTER), framework="pt") as file:
-        tensors, header = {key: file.get_tensor(key) for key in [*file.keys()]}, file.metadata()
-    one, other = BRANCHES
-    twins = {key: key.replace(one, other) for key in tensors if one in key}
-    twins |= {twin: key for key, twin in twins.items()}
-    save_file({key: tensors[twins.get(key, key)] for key in tensors}, path, header)
-
-
 def unchanged(value):
     return value
 
@@ -63,7 +41,6 @@ FAULTS = {  # what is changed of the boxes, and of the graphs
     "boxes swapped": (swapped, unchanged),
     "no mask": (everywhere, unchanged),
     "boxes rounded inwards": (rounded_inwards, unchanged),
-    "branches exchanged": (unchanged, with_exchanged_branches),
 }
 
 
@@ -71,7 +48,6 @@ FAULTS = {  # what is changed of the boxes, and of the graphs
 def reached():
     """How often box k shows person k, for a change of the boxes and one of the graphs."""
     with ComfyServer() as server:
-        write_exchanged(server.base / "models/withanyone" / EXCHANGED)
 
         def generated(graph):
             history = server.run(graph, SECONDS)
