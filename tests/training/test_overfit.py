@@ -24,7 +24,7 @@ from training.losses.flow import mixed, target_velocity
 from training.losses.identity import TargetFaces, face_vectors
 
 SIDE = 64 // 8
-STEPS = 360
+STEPS = 480
 TAUGHT = 300
 HIDDEN = 128
 AMPLITUDE = 3
