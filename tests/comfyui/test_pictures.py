@@ -37,7 +37,7 @@ NODES = {
     PrepareFaceEdit: lambda image: PrepareFaceEdit.execute(image, OneFace(), "", 0),
     PreviewFaces: lambda image: PreviewFaces.execute(two_faces(), 64, 64, image),
     FaceLayout: lambda image: FaceLayout.execute(64, 64, "[[0, 0, 1, 1]]", image),
-    IdentityMeter: lambda image: IdentityMeter.execute(image, two_faces(), OneFace()),
+    IdentityMeter: lambda image: IdentityMeter.execute(image, face_analysis=OneFace(), faces=two_faces()),
     PickBest: lambda image: PickBest.execute(image, two_faces(), OneFace(), 1, "likeness"),
     Compare: lambda image: Compare.execute(image, image, two_faces(), OneFace(), "A", "B", 0),
 }

@@ -80,8 +80,11 @@ class Nearness:
         return low, high
 
     def tells_copies(self, person: int) -> bool:
-        """Whether the person's photos differ enough that a copy of one would stand out."""
-        return self.bounds(person)[1] < CLOSEST_TO_TELL
+        """Whether the person's photos differ enough that a copy of one would stand out.
+
+        Without two photos of anybody nothing but a prior says how like each other photos are to this recognizer.
+        """
+        return bool(self.counts.max() > 1) and self.bounds(person)[1] < CLOSEST_TO_TELL
 
 
 def calibrated(people: Sequence[Person], levels: Levels) -> Calibration:
