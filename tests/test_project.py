@@ -17,7 +17,7 @@ SOCKETS = INJECTION / "comfyui", INJECTION / "diffusers.py", INJECTION / "placin
 REQUIREMENTS = (ROOT / "requirements.txt").read_text()
 IMPORTED_AS = {"Pillow": "PIL", "PyYAML": "yaml"}
 # Of several builds, or not to be had without another NumPy: withanyone_core/faces/installation.py. google: onnx's own.
-BY_FACE_LIBRARY = {"insightface", "onnxruntime", "cv2", "onnx", "google"}
+BY_FACE_LIBRARY = {"insightface", "onnxruntime", "cv2", "onnx", "google", "dlib"}  # dlib by the extra `judge`
 
 
 def test_requirements_are_the_dependencies_without_the_frontend():
