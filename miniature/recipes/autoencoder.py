@@ -153,7 +153,8 @@ def export(module: InTraining, folder: Path) -> tuple[Path, ...]:
 
 
 def save(autoencoder: AutoencoderKL, folder: Path) -> tuple[Path, ...]:
-    """Writes the folder of the VAE in float16."""
+    """Writes the folder of the VAE in float16, without the place that it was read from."""
+    autoencoder.register_to_config(_name_or_path="")
     autoencoder.half().save_pretrained(folder / VAE)
     return folder / CODER, folder / VAE / autoencoder.config_name
 
