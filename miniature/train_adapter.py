@@ -60,7 +60,7 @@ def make(
 ) -> Path:
     """Everything from photos to the card; the adapter's path.
 
-    start    the adapter that both branches start from
+    start    the adapter that the arc branch starts from; the sig branch starts from its result
     changes  settings of training, KEY=VALUE
     workers  processes that render; default: one a core
 
@@ -74,6 +74,8 @@ def make(
         runs.append(scratch / f"adapter_{branch.value}")
         own = [f"adapter.branch={branch.value}", f"adapter.init={start}", f"data.cache={cache}", f"out={runs[-1]}"]
         _ended("finetune.py", finetune.main([str(TRAINING), *own, *changes]))
+        # A result holds the other branch as it was given: the next run has to be given what this one learned.
+        start = runs[-1] / "adapter.safetensors"
     return _joined(runs, out)
 
 

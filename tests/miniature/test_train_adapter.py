@@ -46,7 +46,7 @@ def test_from_photos_to_a_file_and_its_card(start, tmp_path):
     prepared = Cache.open(tmp_path / "scratch/cache")
     assert len(prepared.identities) == FEW.identities
     assert any(image.people > 1 for image in prepared.pictures)
-    # ten steps leave each branch near where it started
+    # ten steps leave each branch near where it started, and not there
     before, after = load_file(start), load_file(path)
     assert before.keys() == after.keys()
     for branch in ("ipa_arc", "ipa_sig"):
@@ -54,4 +54,4 @@ def test_from_photos_to_a_file_and_its_card(start, tmp_path):
             torch.cat([file[key].flatten() for key in sorted(file) if key.startswith(branch)]).float()
             for file in (before, after)
         )
-        assert (last - first).norm() < 0.3 * first.norm()
+        assert 0 < (last - first).norm() < 0.3 * first.norm()
