@@ -2,21 +2,21 @@
 
 Timed in one run: the adapter as the released program runs it (dense and masked), ours, and ComfyUI's FLUX.1 step
 without and with ours. On a CUDA device the model has its 19 + 38 blocks in bfloat16; on a CPU one double and one single
-block of full width in float32. Weights are random: time does not depend on them. Needs the test bed that
+block of full width in float32, with --small both are narrow too. Weights are random and made on the device: time does
+not depend on them. Each --side with each number of --faces gives one table for FIGURES.md. Needs the test bed that
 `bash test.sh` makes:
 
     .testbed/venv/bin/python benchmarks/adapter_step.py
 """
 
 import argparse
+import json
 import logging
-import platform
 import statistics
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from itertools import product
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
@@ -27,157 +27,204 @@ add_comfyui()
 
 import comfy.model_patcher
 import torch
+from card import TERA, Card, device_here, launches, matmul_rate, now
+from comfy_api.torch_helpers import set_torch_compile_wrapper
 from random_adapter import RandomAdapter, Scene
+from random_flux import FLUX_1, random_flux
 from torch import Tensor
-from withanyone_pack.tests.comfyui.small_flux import small_flux
+from torch.utils.flop_counter import FlopCounterMode
 from withanyone_pack.withanyone_core.injection.comfyui.injection import KEY, Injection
 from withanyone_pack.withanyone_core.layout import Box
 
-FLUX = {"hidden_size": 3072, "num_heads": 24, "axes_dim": [16, 56, 56], "context_in_dim": 4096, "vec_in_dim": 768}
-SIDE_PX, TEXT_TOKENS = 1024, 512
-# Heads of 256 x 240 pixels: 240 of 4096 cells each, 5.9 % of the picture.
-HEADS_PX = [(64, 256, 320, 496), (704, 256, 960, 496), (384, 16, 640, 256), (384, 576, 640, 816)]
+SMALL = {**FLUX_1, "hidden_size": 128, "num_heads": 2, "axes_dim": [16, 24, 24], "context_in_dim": 64, "vec_in_dim": 64}
+TEXT_TOKENS = 512
+# Heads of 256 x 240 pixels of 1024 x 1024: 240 of 4096 cells each, 5.9 % of the picture.
+BOXES = tuple(
+    Box.from_px(*head, 1024, 1024)
+    for head in [(64, 256, 320, 496), (704, 256, 960, 496), (384, 16, 640, 256), (384, 576, 640, 816)]
+)
+EQUAL = {torch.bfloat16: 2e-2, torch.float32: 1e-5}  # ours from dense, of the largest value
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What is run here: how many blocks, in which type, on which device."""
+    """What is run here: how many blocks of which sizes, in which type, on which device."""
 
     device: torch.device
     dtype: torch.dtype
-    doubles: int
-    singles: int
+    sizes: dict[str, object]
 
     @classmethod
-    def here(cls) -> "Machine":
-        if torch.cuda.is_available():
-            return cls(torch.device("cuda"), torch.bfloat16, 19, 38)
-        return cls(torch.device("cpu"), torch.float32, 1, 1)
+    def here(cls, small: bool) -> "Machine":
+        device = device_here()
+        sizes = SMALL if small else FLUX_1
+        if small or device.type == "cpu":
+            sizes = {**sizes, "depth": 1, "depth_single_blocks": 1}
+        return cls(device, torch.bfloat16 if device.type == "cuda" else torch.float32, sizes)
+
+    @property
+    def layers(self) -> int:
+        return self.sizes["depth"] + self.sizes["depth_single_blocks"]
 
     def __str__(self) -> str:
-        name = torch.cuda.get_device_name() if self.device.type == "cuda" else _processor()
-        return f"{name}, torch {torch.__version__}, {self.doubles} + {self.singles} blocks in {self.dtype}"
+        blocks = f"{self.sizes['depth']} + {self.sizes['depth_single_blocks']} blocks"
+        return f"{blocks} of width {self.sizes['hidden_size']} in {self.dtype}"
+
+    def adapter(self, scene: Scene) -> RandomAdapter:
+        heads = self.sizes["num_heads"]
+        return RandomAdapter(scene, self.layers, self.dtype, self.device, self.sizes["hidden_size"], heads)
 
     def median_seconds(self, steps: Sequence[Callable[[], object]], repeats: int) -> list[float]:
         """The median of each; they run in turns, so that a machine that slows down slows all of them."""
         times: list[list[float]] = [[] for _ in steps]
         for index in range(repeats + 1):
             for step, taken in zip(steps, times, strict=True):
-                started = self._now()
+                started = now(self.device)
                 step()
                 if index:  # the first turn warms up
-                    taken.append(self._now() - started)
+                    taken.append(now(self.device) - started)
         return [statistics.median(taken) for taken in times]
-
-    def _now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter()
 
 
 class FluxStep:
     """One call of ComfyUI's FLUX.1, without and with the adapter in its socket."""
 
-    def __init__(self, machine: Machine, adapter: RandomAdapter, injection: Injection, compiled: bool) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        base: comfy.model_patcher.ModelPatcher,
+        adapter: RandomAdapter,
+        injection: Injection,
+        compiled: str | None = None,
+    ) -> None:
         placed = {"dtype": machine.dtype, "device": machine.device}
-        sizes = {**FLUX, "depth": machine.doubles, "depth_single_blocks": machine.singles}
-        self.base = small_flux(sizes, dtype=machine.dtype)
-        self.base.model.to(machine.device)
-        self.patched = self.base.clone()
+        self.base, self.patched = base.clone(), base.clone()
         attentions = [
             comfy.model_patcher.ModelPatcher(module, machine.device, machine.device)
             for module in adapter.attentions.values()
         ]
         self.patched.set_additional_models(KEY, attentions)
         self.patched.add_wrapper_with_key("apply_model", KEY, injection.apply_model)
-        if compiled:
-            self._compile(attentions)
-        self.latent = torch.randn(1, 16, SIDE_PX // 8, SIDE_PX // 8, **placed)
+        cells = adapter.scene.side_px // 8
+        self.latent = torch.randn(1, 16, cells, cells, **placed)
         self.sigma = torch.full((1,), 0.7, device=machine.device)
         self.conditioning = {
-            "c_crossattn": torch.randn(1, TEXT_TOKENS, FLUX["context_in_dim"], **placed),
-            "y": torch.randn(1, FLUX["vec_in_dim"], **placed),
+            "c_crossattn": torch.randn(1, TEXT_TOKENS, machine.sizes["context_in_dim"], **placed),
+            "y": torch.randn(1, machine.sizes["vec_in_dim"], **placed),
             "guidance": torch.full((1,), 4.0, **placed),
         }
+        with torch.compiler.set_stance("force_eager"), FlopCounterMode(display=False) as counted:
+            self(self.base)  # blocks may be compiled already, by the table before
+        self.flops = counted.get_total_flops()
+        if compiled == "model":
+            for patcher in (self.base, self.patched):
+                set_torch_compile_wrapper(patcher, backend="inductor")
+        if compiled == "blocks":
+            compile_blocks(base, attentions)
 
     def __call__(self, patcher: comfy.model_patcher.ModelPatcher) -> Tensor:
         patcher.model.current_patcher = patcher
         options = {"wrappers": patcher.wrappers, "cond_or_uncond": [0]}
         return patcher.model.apply_model(self.latent, self.sigma, transformer_options=options, **self.conditioning)
 
-    def _compile(self, attentions: list[comfy.model_patcher.ModelPatcher]) -> None:
-        """Block by block, as training and inference programs do it: the socket stays outside."""
-        model = self.base.model.diffusion_model
-        for block in [*model.double_blocks, *model.single_blocks]:
-            block.compile()
-        for attention in attentions:
-            for layer in attention.model:
-                layer.compile()
+
+def compile_blocks(
+    base: comfy.model_patcher.ModelPatcher, attentions: Sequence[comfy.model_patcher.ModelPatcher]
+) -> None:
+    """Block by block, as training and inference programs do it: the socket stays outside."""
+    model = base.model.diffusion_model
+    for block in [*model.double_blocks, *model.single_blocks]:
+        block.compile()
+    for attention in attentions:
+        for layer in attention.model:
+            layer.compile()
 
 
 @torch.inference_mode()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=20, help="timed runs of each, of which the median is taken")
-    parser.add_argument("--faces", type=int, default=2, choices=range(1, len(HEADS_PX) + 1))
-    parser.add_argument("--compile", action="store_true", help="FLUX.1's blocks and the adapter's layers compiled")
+    parser.add_argument("--faces", type=int, nargs="+", default=[2], choices=range(1, len(BOXES) + 1))
+    parser.add_argument("--side", type=int, nargs="+", default=[1024], help="of the square pictures in pixels")
+    parser.add_argument(
+        "--compile",
+        nargs="?",
+        const="blocks",
+        choices=["blocks", "model"],
+        help="FLUX.1's blocks and the adapter's layers compiled, each alone; or the whole model as TorchCompileModel",
+    )
+    parser.add_argument("--small", action="store_true", help="narrow models: the numbers then say only that it runs")
+    parser.add_argument("--json", type=Path, help="a file for the figures of all tables")
     arguments = parser.parse_args()
     logging.getLogger().setLevel(logging.WARNING)
 
-    machine = Machine.here()
-    boxes = tuple(Box.from_px(*head, SIDE_PX, SIDE_PX) for head in HEADS_PX[: arguments.faces])
-    scene = Scene(SIDE_PX, TEXT_TOKENS, boxes)
-    print(f"{date.today()}, {machine}")
-    print(f"{SIDE_PX} x {SIDE_PX}, {arguments.faces} faces on {100 * scene.covered:.1f} % of the picture, ", end="")
-    print(f"median of {arguments.repeats}" + (", compiled" if arguments.compile else ""))
-    adapter = RandomAdapter(scene, machine.doubles + machine.singles, machine.dtype, machine.device)
+    torch.manual_seed(0)
+    card, machine = Card.here(), Machine.here(arguments.small)
+    base = random_flux(machine.sizes, machine.dtype, machine.device)
+    rate = matmul_rate(machine.device, machine.dtype)
+    tables = {}
+    for side, faces in product(arguments.side, arguments.faces):
+        title = f"{side} x {side}, {faces} faces, {arguments.compile or 'nothing'} compiled, {machine}"
+        scene = Scene(side, TEXT_TOKENS, BOXES[:faces])
+        tables[title] = measure(machine, base, scene, rate, arguments)
+        print(card.table(f"{title}, median of {arguments.repeats}", tables[title]), flush=True)
+        if arguments.json:
+            arguments.json.write_text(json.dumps(tables, indent=1))
+
+
+def measure(
+    machine: Machine,
+    base: comfy.model_patcher.ModelPatcher,
+    scene: Scene,
+    rate: float,
+    arguments: argparse.Namespace,
+) -> dict[str, str]:
+    """Names and values of one table. Raises ValueError where ours is not what the dense adapter gives."""
+    adapter = machine.adapter(scene)
     injection = adapter.injection()
-    dense_seconds, ours_seconds = compare_with_dense(machine, adapter, injection, arguments.repeats)
-    step = FluxStep(machine, adapter, injection, arguments.compile)
-    compare_with_flux(machine, step, dense_seconds, ours_seconds, arguments.repeats)
-    print_memory(machine, adapter, injection)
-
-
-def compare_with_dense(
-    machine: Machine, adapter: RandomAdapter, injection: Injection, repeats: int
-) -> tuple[float, float]:
-    tokens = TEXT_TOKENS + (SIDE_PX // 16) ** 2
-    stream = torch.randn(1, tokens, FLUX["hidden_size"], device=machine.device, dtype=machine.dtype)
+    stream = random_stream(machine, scene)
     layers = adapter.dense_layers()
-    ours, dense = adapter.sparse(injection, stream.clone()), adapter.dense(layers, stream)
-    print(f"largest difference of ours from dense: {((ours - dense).abs().max() / dense.abs().max()).item():.1e}")
-    steps = (lambda: adapter.dense(layers, stream), lambda: adapter.sparse(injection, stream.clone()))
-    dense_seconds, ours_seconds = machine.median_seconds(steps, repeats)
-    print(f"adapter, dense as released  {dense_seconds:9.4f} s")
-    print(f"adapter, ours               {ours_seconds:9.4f} s   1/{dense_seconds / ours_seconds:.1f} of dense")
-    return dense_seconds, ours_seconds
-
-
-def compare_with_flux(
-    machine: Machine, step: FluxStep, dense_seconds: float, ours_seconds: float, repeats: int
-) -> None:
-    plain, patched = machine.median_seconds((lambda: step(step.base), lambda: step(step.patched)), repeats)
-    print(f"FLUX.1 step                 {plain:9.4f} s")
-    print(f"FLUX.1 step with ours       {patched:9.4f} s   {100 * (patched / plain - 1):+.1f} %")
-    print(f"adapter alone / FLUX.1 step: ours {100 * ours_seconds / plain:.1f} %, ", end="")
-    print(f"dense {100 * dense_seconds / plain:.1f} %")
-
-
-def print_memory(machine: Machine, adapter: RandomAdapter, injection: Injection) -> None:
+    difference = largest_difference(adapter, injection, layers, stream)
+    if difference > EQUAL[machine.dtype]:
+        raise ValueError(
+            f"Ours differs from the dense adapter by {difference:.1e} of the largest value; expected at most "
+            f"{EQUAL[machine.dtype]:.0e} in {machine.dtype}. No time of it means anything before that is repaired."
+        )
+    step = FluxStep(machine, base, adapter, injection, arguments.compile)
+    dense, ours = machine.median_seconds(
+        (lambda: adapter.dense(layers, stream), lambda: adapter.sparse(injection, stream.clone())), arguments.repeats
+    )
+    plain, patched = machine.median_seconds((lambda: step(step.base), lambda: step(step.patched)), arguments.repeats)
+    kernels = [launches(lambda model=model: step(model), machine.device) for model in (step.base, step.patched)]
     weights = [weight for module in adapter.attentions.values() for weight in module.parameters()]
     one_face = [people[0] for people in injection.keys_values.values()]
-    print(f"resident while sampling, {machine.doubles + machine.singles} layers: ", end="")
-    print(f"{_gigabytes(weights):.3f} GB and {_gigabytes(one_face):.3f} GB a face")
+    return {
+        "faces on": f"{100 * scene.covered:.1f} % of the picture",
+        "largest difference of ours from dense": f"{difference:.1e} of the largest value",
+        "adapter, dense as released": f"{1e3 * dense:.2f} ms",
+        "adapter, ours": f"{1e3 * ours:.2f} ms, 1/{dense / ours:.1f} of dense",
+        "FLUX.1 step": f"{1e3 * plain:.2f} ms, {100 * step.flops / rate / plain:.1f} % of the matmul rate",
+        "FLUX.1 step with ours": f"{1e3 * patched:.2f} ms, {100 * (patched / plain - 1):+.1f} %",
+        "adapter alone / FLUX.1 step": f"ours {100 * ours / plain:.1f} %, dense {100 * dense / plain:.1f} %",
+        "launches of a step": f"{kernels[0]} without, {kernels[1]} with ours",
+        "measured matmul rate": f"{rate / TERA:.3f} TFLOP/s ({machine.dtype})",
+        "resident while sampling": f"{_gigabytes(weights):.3f} GB and {_gigabytes(one_face):.3f} GB a face",
+    }
+
+
+def random_stream(machine: Machine, scene: Scene) -> Tensor:
+    tokens = scene.text_tokens + (scene.side_px // 16) ** 2
+    return torch.randn(1, tokens, machine.sizes["hidden_size"], device=machine.device, dtype=machine.dtype)
+
+
+def largest_difference(adapter: RandomAdapter, injection: Injection, layers: list, stream: Tensor) -> float:
+    """Of ours from dense, of the largest value of dense."""
+    ours, dense = adapter.sparse(injection, stream.clone()), adapter.dense(layers, stream)
+    return ((ours - dense).abs().max() / dense.abs().max()).item()
 
 
 def _gigabytes(tensors: list[Tensor]) -> float:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 1e9
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()} ({torch.get_num_threads()} threads)"
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
 """Both branches of an adapter with random weights, run as ComfyUI's socket runs them and densely as released."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from dense_reference import DenseBranch, update_joint_stream
+from safetensors.torch import save_file
 from torch import Tensor
 from withanyone_pack.withanyone_core.adapter.attention import IdentityAttention
 from withanyone_pack.withanyone_core.adapter.encoder import KeyValueLayer
+from withanyone_pack.withanyone_core.adapter.keys import expected_keys
 from withanyone_pack.withanyone_core.adapter.shape import Branch, BranchShape
 from withanyone_pack.withanyone_core.cells import Grid, cell_groups, region_cells
 from withanyone_pack.withanyone_core.identity import Identity
@@ -17,6 +20,28 @@ from withanyone_pack.withanyone_core.layout import Box, PlacedFace
 HIDDEN, HEADS = 3072, 24
 TOKENS = {Branch.ARC: 8, Branch.SIG: 264}
 WEIGHT = 0.5
+
+
+def shapes_of(hidden: int, heads: int, layers: int) -> dict[Branch, BranchShape]:
+    """Both branches as released, at any width and depth."""
+    return {
+        Branch.ARC: BranchShape(hidden, heads, layers, 8, 512),
+        Branch.SIG: BranchShape(hidden, heads, layers, 8, 512, siglip_width=768),
+    }
+
+
+def write_adapter(path: Path, shapes: dict[Branch, BranchShape], dtype: torch.dtype, device: torch.device) -> Path:
+    """An adapter file of both branches, 5.6 GB at full size in bfloat16, its numbers drawn on the device."""
+    tensors = {}
+    for shape in shapes.values():
+        for key, size in expected_keys(shape, "dual").items():
+            if len(size) > 1:
+                drawn = torch.randn(size, device=device, dtype=dtype) / size[-1] ** 0.5
+            else:
+                drawn = torch.full(size, 0.0 if key.endswith("bias") else 1.0, dtype=dtype)
+            tensors[key] = drawn.cpu()
+    save_file(tensors, path)
+    return path
 
 
 @dataclass(frozen=True)
@@ -40,21 +65,26 @@ class Scene:
 
 
 class RandomAdapter:
-    """`layers` layers of both branches at FLUX.1's width, and random people for a scene."""
+    """`layers` layers of both branches, at FLUX.1's width where none is given, and random people for a scene."""
 
-    def __init__(self, scene: Scene, layers: int, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self,
+        scene: Scene,
+        layers: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        hidden: int = HIDDEN,
+        heads: int = HEADS,
+    ) -> None:
         placed = {"dtype": dtype, "device": device}
-        shapes = {
-            Branch.ARC: BranchShape(HIDDEN, HEADS, layers, 8, 512),
-            Branch.SIG: BranchShape(HIDDEN, HEADS, layers, 8, 512, siglip_width=768),
-        }
-        self.scene, self.layers, self.device = scene, layers, device
+        shapes = shapes_of(hidden, heads, layers)
+        self.scene, self.layers, self.device, self.heads = scene, layers, device, heads
         self.attentions = {branch: IdentityAttention(shape, **placed) for branch, shape in shapes.items()}
         self.key_values = {
             branch: [KeyValueLayer(shape, **placed) for _ in range(layers)] for branch, shape in shapes.items()
         }
         self.tokens = {
-            branch: torch.randn(len(scene.boxes), count, HIDDEN, **placed) for branch, count in TOKENS.items()
+            branch: torch.randn(len(scene.boxes), count, hidden, **placed) for branch, count in TOKENS.items()
         }
 
     def injection(self) -> Injection:
@@ -87,7 +117,7 @@ class RandomAdapter:
     def dense_layers(self) -> list[dict[DenseBranch, float]]:
         members = torch.stack([region_cells(box, self.scene.grid) for box in self.scene.boxes]).T.to(self.device)
         masks = {
-            branch: members.repeat_interleave(count, dim=1)[None, None].expand(1, HEADS, -1, -1).contiguous()
+            branch: members.repeat_interleave(count, dim=1)[None, None].expand(1, self.heads, -1, -1).contiguous()
             for branch, count in TOKENS.items()
         }
         return [

@@ -139,10 +139,10 @@ class TrainStep:
         """`settings` say what is packed, streamed, computed twice and trained; files that they name are not read."""
         torch.manual_seed(0)
         dtype = torch.float32 if settings.base.precision == "fp32" else size.dtype
-        transformer = _base(size, settings, device, dtype)
+        transformer = random_base(size, settings, device, dtype)
         if compiled:
             compile_blocks(transformer)
-        vae = _random(size.vae, device, dtype)
+        vae = random_module(size.vae, device, dtype)
         recogniser = iresnet(size.units, size.widths, EMBEDDING).to(device).requires_grad_(False)
         self._frozen = Frozen(transformer, vae, LatentScale(), lambda crops: recogniser((crops - 127.5) / 127.5))
         sig = settings.adapter.branch != "arc"
@@ -170,7 +170,7 @@ def step_settings(path: Path | None, changes: Sequence[str] = ()) -> Finetune:
     return read_settings(Finetune, path, [*given, "id_loss.t_max=1.0", "optim.accum=1", *changes])
 
 
-def _base(size: Size, settings: Finetune, device: torch.device, dtype: torch.dtype) -> nn.Module:
+def random_base(size: Size, settings: Finetune, device: torch.device, dtype: torch.dtype) -> nn.Module:
     """A transformer of random weights, packed and streamed as the settings say."""
     with torch.device("meta"):
         model = size.transformer()
@@ -224,7 +224,7 @@ def _batch(size: Size, side_px: int, batch: int, people: int, sig: bool, bank: B
     )
 
 
-def _random(make: Callable[[], nn.Module], device: torch.device, dtype: torch.dtype) -> nn.Module:
+def random_module(make: Callable[[], nn.Module], device: torch.device, dtype: torch.dtype) -> nn.Module:
     """A frozen model made on the device: drawing 12 billion numbers on a CPU would take minutes."""
     usual = torch.get_default_dtype()
     torch.set_default_dtype(dtype)

@@ -12,11 +12,12 @@ negatives chosen by index, and masks of the people. Needs the test bed that `bas
 """
 
 import argparse
-import platform
+import json
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -24,6 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "training")]
 
 import torch
+from card import TERA, Card, device_here, matmul_rate
+from card import now as _now
 from pack import load_pack
 
 load_pack()
@@ -43,9 +46,8 @@ from withanyone_core.cells import box_cells
 from withanyone_core.injection.diffusers import members
 from withanyone_core.layout import Box
 
-TERA = 1e12
-MATMUL = 8192  # side of the matrices that measure the device; 1024 on a CPU
 FACES, DRAWS, BANK = 8, 4096, 10000
+PEAK_ERROR = 0.1  # of the computed peak
 PRESETS = ("12gb", "16gb", "24gb", "80gb")
 
 
@@ -59,19 +61,35 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=10, help="timed steps, of which the median is taken")
     parser.add_argument("--small", action="store_true", help="small models on a CUDA device too")
     parser.add_argument("--presets", nargs="*", default=PRESETS, choices=PRESETS, help="which of them; all if not said")
+    parser.add_argument("--json", type=Path, help="a file for the figures")
     arguments = parser.parse_args()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device_here()
     size = SMALL if arguments.small or device.type == "cpu" else FULL
-    name = torch.cuda.get_device_name() if device.type == "cuda" else _processor()
-    print(f"{date.today()}, {name}, torch {torch.__version__}, {'full size' if size is FULL else 'small models'}")
+    print(f"{date.today()}, {Card.here()}, {'full size' if size is FULL else 'small models'}")
     time_negatives(arguments.repeats)
     time_masks(arguments.batch, arguments.side, arguments.repeats)
-    time_step(size, device, arguments)
-    for name in arguments.presets:
-        time_preset(name, device, size is FULL, arguments)
+    figures = time_step(size, device, arguments)
+    presets = {name: time_preset(name, device, size is FULL, arguments) for name in arguments.presets}
+    figures |= {f"preset {name}": preset.words for name, preset in presets.items()}
+    title = f"a training step, {arguments.side} px, {'full size' if size is FULL else 'small models'}"
+    print(Card.here().table(title, figures))
+    if arguments.json:
+        arguments.json.write_text(json.dumps({title: figures}, indent=1))
+    wrong = [name for name, preset in presets.items() if abs(preset.error) > PEAK_ERROR]
+    if wrong:
+        sys.exit(f"The measured peak is more than {PEAK_ERROR:.0%} from the computed one: {', '.join(wrong)}")
 
 
-def time_step(size: Size, device: torch.device, arguments: argparse.Namespace) -> None:
+@dataclass(frozen=True)
+class Preset:
+    """What a preset's step needs, in words, and by which fraction its measured peak misses the computed one."""
+
+    words: str
+    error: float = 0.0
+
+
+def time_step(size: Size, device: torch.device, arguments: argparse.Namespace) -> dict[str, str]:
+    """The step of a whole branch, printed; what of it goes into the table."""
     changes = [
         "train.mode=full",
         f"optim.batch={arguments.batch}",
@@ -86,20 +104,25 @@ def time_step(size: Size, device: torch.device, arguments: argparse.Namespace) -
     print(f"{arguments.side} px, batch {arguments.batch}, {arguments.people} people, ", end="")
     print(f"{'sig' if arguments.sig else 'arc'} branch, full mode, AdamW, median of {arguments.repeats}", end="")
     print(", compiled blocks" if arguments.compile else "")
-    print(f"step                   {seconds:9.4f} s, {seconds / arguments.batch:.4f} s a sample")
-    print(f"measured matmul rate   {rate / TERA:9.3f} TFLOP/s ({size.dtype})")
+    figures = {
+        "step": f"{seconds:.4f} s, {seconds / arguments.batch:.4f} s a sample",
+        "measured matmul rate": f"{rate / TERA:.3f} TFLOP/s ({size.dtype})",
+    }
     kinds = {
         "limit, dense adapter": arguments.batch * size.reference_flops(arguments.side),
         "counted in the step": counted.get_total_flops(),
     }
     for title, flops in kinds.items():
-        print(f"{title:22} {flops / TERA / arguments.batch:9.3f} TFLOP a sample, ", end="")
-        print(f"{100 * flops / rate / seconds:.1f} % of the rate")
+        figures[title] = f"{flops / TERA / arguments.batch:.3f} TFLOP a sample, {100 * flops / rate / seconds:.1f} % "
+        figures[title] += "of the rate"
     if device.type == "cuda":
-        print(f"peak memory            {torch.cuda.max_memory_allocated() / 2**30:9.1f} GiB")
+        figures["peak memory"] = f"{torch.cuda.max_memory_allocated() / GIB:.1f} GiB"
+    for title, words in figures.items():
+        print(f"{title:22} {words}")
+    return figures
 
 
-def time_preset(name: str, device: torch.device, is_full: bool, arguments: argparse.Namespace) -> None:
+def time_preset(name: str, device: torch.device, is_full: bool, arguments: argparse.Namespace) -> Preset:
     """A preset's operations at full size, counted; on CUDA also its time and memory against the device's limit.
 
     Operations are those of the step as it is run, recomputed blocks among them.
@@ -108,23 +131,24 @@ def time_preset(name: str, device: torch.device, is_full: bool, arguments: argpa
     load, cast = flux_1_load(settings, arguments.side, arguments.people), flux_1_cast(settings)
     counted = rehearsed(cast, load, settings)
     predicted = memory_of(cast, load, settings, counted)
-    print(f"preset {name:5} {arguments.side} px, batch {settings.optim.batch}: ", end="")
-    print(f"{counted.flops / TERA / settings.optim.batch:.1f} TFLOP a sample, ", end="")
-    print(f"peak {predicted.peak / GIB:.2f} GiB (computed)", end="")
+    words = f"{arguments.side} px, batch {settings.optim.batch}: "
+    words += f"{counted.flops / TERA / settings.optim.batch:.1f} TFLOP a sample, "
+    words += f"peak {predicted.peak / GIB:.2f} GiB (computed)"
     if device.type != "cuda" or not is_full:
-        print("; not run: its models have full size, and this is a CPU or --small")
-        return
-    print(preset_seconds(settings, counted.flops, device, arguments))
+        preset = Preset(f"{words}; not run: its models have full size, and this is a CPU or --small")
+    else:
+        seconds, peak = preset_seconds(settings, device, arguments)
+        rate = counted.flops / matmul_rate(device, torch.bfloat16) / seconds
+        words += f", {peak / GIB:.2f} GiB measured; {seconds:.4f} s a step, {100 * rate:.1f} % of the device's limit"
+        preset = Preset(words, peak / predicted.peak - 1)
+    print(f"preset {name:5} {preset.words}", flush=True)
+    return preset
 
 
-def preset_seconds(settings: Finetune, flops: int, device: torch.device, arguments: argparse.Namespace) -> str:
-    """What a step of a preset took, in words."""
+def preset_seconds(settings: Finetune, device: torch.device, arguments: argparse.Namespace) -> tuple[float, int]:
+    """Seconds of a preset's step and the peak of its tensors' bytes."""
     step = TrainStep(FULL, device, arguments.side, arguments.people, settings, arguments.compile)
-    seconds = step_seconds(step, arguments.repeats, device)
-    peak = torch.cuda.max_memory_allocated() / GIB
-    del step
-    share = flops / matmul_rate(device, torch.bfloat16) / seconds
-    return f", {peak:.2f} GiB measured; {seconds:.4f} s a step, {100 * share:.1f} % of the device's limit"
+    return step_seconds(step, arguments.repeats, device), torch.cuda.max_memory_allocated()
 
 
 def step_seconds(step: Callable[[], None], repeats: int, device: torch.device) -> float:
@@ -204,30 +228,6 @@ def median_seconds(run: Callable[[], object], repeats: int, device: torch.device
         if index:  # the first turn warms up
             times.append(_now(device) - started)
     return statistics.median(times)
-
-
-def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations a second of the best of ten products of large square matrices."""
-    side = MATMUL if device.type == "cuda" else 1024
-    left, right = torch.randn(2, side, side, device=device, dtype=dtype)
-    times = []
-    for _ in range(10):
-        started = _now(device)
-        left @ right
-        times.append(_now(device) - started)
-    return 2 * side**3 / min(times)
-
-
-def _now(device: torch.device | None) -> float:
-    if device is not None and device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()} ({torch.get_num_threads()} threads)"
 
 
 if __name__ == "__main__":

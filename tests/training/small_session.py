@@ -105,23 +105,29 @@ def settings_of(folder, *changes: str) -> Finetune:
     return read_settings(Finetune, None, [*GIVEN, f"out={folder}", *changes])
 
 
-def small_session(folder, *changes: str, photos=None, frozen=None, instruments=None, dtype=torch.float32) -> Session:
-    """A session that has gone on from what its folder holds. It unplugs the one before: they share their models."""
+def small_session(
+    folder, *changes: str, photos=None, frozen=None, instruments=None, dtype=torch.float32, device=CPU
+) -> Session:
+    """A session that has gone on from what its folder holds. It unplugs the one before: they share their models.
+
+    `frozen` models may be of any size; they are on the device.
+    """
     while _plugged:
         _plugged.pop().socket.remove()
     torch.set_num_threads(1)  # on models this small, threads only wait for each other
     settings = settings_of(folder, *changes)
     photos = photos or small_cache()
     frozen = frozen or small_frozen()
-    sizes = Sizes(frozen.transformer.inner_dim, LAYERS, 512, SIGLIP_WIDTH)
+    layers = len(frozen.transformer.transformer_blocks) + len(frozen.transformer.single_transformer_blocks)
+    sizes = Sizes(frozen.transformer.inner_dim, layers, 512, SIGLIP_WIDTH)
     person = person_of(settings, photos, frozen)
-    trained = load_trained(settings.adapter, settings.train, sizes, CPU, dtype, settings.seed, person)
+    trained = load_trained(settings.adapter, settings.train, sizes, device, dtype, settings.seed, person)
     session = Session(
         settings,
-        Accelerator(cpu=True),
+        Accelerator(cpu=device.type == "cpu"),
         frozen,
         trained,
-        Sources(CPU, {settings.data.cache: photos}),
+        Sources(device, {settings.data.cache: photos}),
         make_optimiser(settings.optim, trained.parameters),
         instruments,
         {"adapter": "fresh", "data": photos.data, "person": person.identity.name if person else ""},

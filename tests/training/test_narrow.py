@@ -16,7 +16,7 @@ from training.base.narrow import NarrowLinear, replace_linears
 PACKINGS = ("fp8", "int8", "nf4")
 ERROR = {"fp8": 0.04, "int8": 0.015, "nf4": 0.12}  # of weights drawn from a normal distribution
 BYTES = {"fp8": 1, "int8": 1, "nf4": 0.5}
-DEVICES = ("cpu", pytest.param("cuda", marks=pytest.mark.gpu))
+DEVICES = ("cpu", pytest.param("cuda", marks=pytest.mark.needs_gpu))
 
 
 @pytest.fixture(params=PACKINGS)

@@ -18,7 +18,7 @@ from training.loop.optimiser import (
     restore_optimiser,
 )
 
-GPU = pytest.mark.gpu
+GPU = pytest.mark.needs_gpu
 KINDS = {
     "adamw": ({"name": "adamw"}, "cpu"),
     "fused": ({"name": "adamw", "fused": True}, "cpu"),

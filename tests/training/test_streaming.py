@@ -130,7 +130,7 @@ def test_pieces_are_powers_of_two_and_waste_little():
         assert size <= sum(length for _, length in pieces) < size + 2**20
 
 
-@pytest.mark.gpu
+@pytest.mark.needs_gpu
 @pytest.mark.parametrize("packing", [None, "fp8", "int8", "nf4"])
 def test_the_same_on_cuda_with_less_of_its_memory(packing):
     device = torch.device("cuda")
