@@ -20,9 +20,11 @@ from itertools import product
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from pack import add_comfyui, load_pack
+from pack import load_pack
 
 load_pack()
+from withanyone_pack.tests.pack import add_comfyui  # the module that other stages of a rehearsal use too
+
 add_comfyui()
 
 import comfy.model_patcher
