@@ -14,10 +14,11 @@ import json
 import logging
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from types import ModuleType
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from pack import load_pack
@@ -31,10 +32,11 @@ import comfy.model_patcher
 import torch
 from card import TERA, Card, device_here, launches, matmul_rate, now
 from comfy_api.torch_helpers import set_torch_compile_wrapper
-from random_adapter import RandomAdapter, Scene
+from random_adapter import TOKENS, RandomAdapter, Scene
 from random_flux import FLUX_1, random_flux
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+from withanyone_pack.withanyone_core.adapter.shape import Branch
 from withanyone_pack.withanyone_core.injection.comfyui.injection import KEY, Injection
 from withanyone_pack.withanyone_core.layout import Box
 
@@ -72,9 +74,13 @@ class Machine:
         blocks = f"{self.sizes['depth']} + {self.sizes['depth_single_blocks']} blocks"
         return f"{blocks} of width {self.sizes['hidden_size']} in {self.dtype}"
 
-    def adapter(self, scene: Scene) -> RandomAdapter:
+    def adapter(
+        self, scene: Scene, operations: ModuleType = nn, tokens: Mapping[Branch, int] = TOKENS
+    ) -> RandomAdapter:
         heads = self.sizes["num_heads"]
-        return RandomAdapter(scene, self.layers, self.dtype, self.device, self.sizes["hidden_size"], heads)
+        return RandomAdapter(
+            scene, self.layers, self.dtype, self.device, self.sizes["hidden_size"], heads, operations, tokens
+        )
 
     def median_seconds(self, steps: Sequence[Callable[[], object]], repeats: int) -> list[float]:
         """The median of each; they run in turns, so that a machine that slows down slows all of them."""
@@ -101,11 +107,8 @@ class FluxStep:
     ) -> None:
         placed = {"dtype": machine.dtype, "device": machine.device}
         self.base, self.patched = base.clone(), base.clone()
-        attentions = [
-            comfy.model_patcher.ModelPatcher(module, machine.device, machine.device)
-            for module in adapter.attentions.values()
-        ]
-        self.patched.set_additional_models(KEY, attentions)
+        attention = comfy.model_patcher.ModelPatcher(adapter.stacked, machine.device, machine.device)
+        self.patched.set_additional_models(KEY, [attention])
         self.patched.add_wrapper_with_key("apply_model", KEY, injection.apply_model)
         cells = adapter.scene.side_px // 8
         self.latent = torch.randn(1, 16, cells, cells, **placed)
@@ -122,7 +125,7 @@ class FluxStep:
             for patcher in (self.base, self.patched):
                 set_torch_compile_wrapper(patcher, backend="inductor")
         if compiled == "blocks":
-            compile_blocks(base, attentions)
+            compile_blocks(base, attention)
 
     def __call__(self, patcher: comfy.model_patcher.ModelPatcher) -> Tensor:
         patcher.model.current_patcher = patcher
@@ -130,16 +133,13 @@ class FluxStep:
         return patcher.model.apply_model(self.latent, self.sigma, transformer_options=options, **self.conditioning)
 
 
-def compile_blocks(
-    base: comfy.model_patcher.ModelPatcher, attentions: Sequence[comfy.model_patcher.ModelPatcher]
-) -> None:
+def compile_blocks(base: comfy.model_patcher.ModelPatcher, attention: comfy.model_patcher.ModelPatcher) -> None:
     """Block by block, as training and inference programs do it: the socket stays outside."""
     model = base.model.diffusion_model
     for block in [*model.double_blocks, *model.single_blocks]:
         block.compile()
-    for attention in attentions:
-        for layer in attention.model:
-            layer.compile()
+    for layer in attention.model:
+        layer.compile()
 
 
 @torch.inference_mode()
@@ -198,7 +198,7 @@ def measure(
     )
     plain, patched = machine.median_seconds((lambda: step(step.base), lambda: step(step.patched)), arguments.repeats)
     kernels = [launches(lambda model=model: step(model), machine.device) for model in (step.base, step.patched)]
-    weights = [weight for module in adapter.attentions.values() for weight in module.parameters()]
+    weights = list(adapter.stacked.parameters())
     one_face = [people[0] for people in injection.keys_values.values()]
     return {
         "faces on": f"{100 * scene.covered:.1f} % of the picture",

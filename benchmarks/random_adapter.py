@@ -1,18 +1,23 @@
 """Both branches of an adapter with random weights, run as ComfyUI's socket runs them and densely as released."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from dense_reference import DenseBranch, update_joint_stream
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from withanyone_pack.withanyone_core.adapter.attention import IdentityAttention
 from withanyone_pack.withanyone_core.adapter.encoder import KeyValueLayer
 from withanyone_pack.withanyone_core.adapter.keys import expected_keys
 from withanyone_pack.withanyone_core.adapter.shape import Branch, BranchShape
+from withanyone_pack.withanyone_core.adapter.stacked import StackedAttention, fold
 from withanyone_pack.withanyone_core.cells import Grid, cell_groups, region_cells
 from withanyone_pack.withanyone_core.identity import Identity
+from withanyone_pack.withanyone_core.injection.comfyui.coverage import Coverage, cover
 from withanyone_pack.withanyone_core.injection.comfyui.forward import Forward, Pass
 from withanyone_pack.withanyone_core.injection.comfyui.injection import Injection, Settings
 from withanyone_pack.withanyone_core.layout import Box, PlacedFace
@@ -64,6 +69,16 @@ class Scene:
         return members.any(0).float().mean().item()
 
 
+@torch.no_grad()
+def draw(module: nn.Module) -> None:
+    """Random values for layers that come without any, as ComfyUI's do."""
+    for name, value in module.named_parameters():
+        if value.ndim > 1:
+            value.normal_(0, value.shape[-1] ** -0.5)
+        else:
+            value.normal_(1.0 if name.endswith("weight") else 0.0, 0.1)
+
+
 class RandomAdapter:
     """`layers` layers of both branches, at FLUX.1's width where none is given, and random people for a scene."""
 
@@ -75,16 +90,22 @@ class RandomAdapter:
         device: torch.device,
         hidden: int = HIDDEN,
         heads: int = HEADS,
+        operations: ModuleType = nn,
+        tokens: Mapping[Branch, int] = TOKENS,
     ) -> None:
         placed = {"dtype": dtype, "device": device}
         shapes = shapes_of(hidden, heads, layers)
         self.scene, self.layers, self.device, self.heads = scene, layers, device, heads
-        self.attentions = {branch: IdentityAttention(shape, **placed) for branch, shape in shapes.items()}
+        self.attentions = {branch: IdentityAttention(shape, operations, **placed) for branch, shape in shapes.items()}
+        for module in self.attentions.values():
+            draw(module)
+        self.stacked = StackedAttention(list(shapes.values()), operations, **placed)
+        self.stacked.load_state_dict(fold([module.state_dict() for module in self.attentions.values()]))
         self.key_values = {
             branch: [KeyValueLayer(shape, **placed) for _ in range(layers)] for branch, shape in shapes.items()
         }
         self.tokens = {
-            branch: torch.randn(len(scene.boxes), count, hidden, **placed) for branch, count in TOKENS.items()
+            branch: torch.randn(len(scene.boxes), count, hidden, **placed) for branch, count in tokens.items()
         }
 
     def injection(self) -> Injection:
@@ -98,18 +119,22 @@ class RandomAdapter:
         return Injection(
             faces=[PlacedFace(somebody, box) for box in self.scene.boxes],
             keys_values={branch: [layers[:, person] for person in people] for branch, layers in made.items()},
-            slots={Branch.ARC: 0, Branch.SIG: 1},
+            slot=0,
             settings=Settings(dict.fromkeys(Branch, WEIGHT)),
             truncates_boxes=False,
         )
 
+    @cached_property
+    def coverage(self) -> Coverage:
+        """As a sampling run keeps it."""
+        groups = cell_groups(list(self.scene.boxes), self.scene.grid)
+        tokens = tuple(of_people.shape[1] for of_people in self.tokens.values())
+        return cover(groups, [tokens] * len(self.scene.boxes), self.device)
+
     def sparse(self, injection: Injection, stream: Tensor) -> Tensor:
         """Every layer's update of the joint stream, in place."""
-        groups = cell_groups(list(self.scene.boxes), self.scene.grid)
-        cells = torch.cat([group.cells for group in groups]).to(self.device)
-        counts = tuple(len(group.cells) for group in groups)
-        step = Pass(slice(0, 1), cells, counts, tuple(group.people for group in groups))
-        forward = Forward([step], injection.settings.weights, self.attentions, injection.device_keys_values)
+        step = Pass(slice(0, 1), self.coverage)
+        forward = Forward([step], 1.0, self.stacked, injection.device_keys_values)
         for layer in range(self.layers):
             forward.add_people(stream, layer, self.scene.text_tokens)
         return stream

@@ -61,7 +61,7 @@ def projected(adapter, who):
     """The person with the adapter's own tokens of them in the place of learned ones."""
     tokens = {}
     for branch in Branch:
-        encoder = adapter.part(branch, "encoder").model
+        encoder = adapter.encoder(branch).model
         siglip = None if branch is Branch.ARC else who.siglip[None]
         with torch.no_grad():
             tokens[branch.value] = encoder.tokens(who.arcface[None], siglip)[0]

@@ -11,6 +11,7 @@ from ...withanyone_core.adapter.checkpoint import expected_keys
 from ...withanyone_core.adapter.encoder import KeyValueLayer
 from ...withanyone_core.adapter.projectors import ArcProjector, SigProjector
 from ...withanyone_core.adapter.shape import Branch, BranchShape
+from ...withanyone_core.adapter.stacked import StackedAttentionLayer, fold_layer
 from ...withanyone_core.cells import Grid, cell_groups
 from ...withanyone_core.layout import Box
 from .report import Outcome, exact, within
@@ -90,8 +91,18 @@ def _attend(
     groups = cell_groups(boxes, grid)
     index = torch.cat([group.cells for group in groups]) + first
     runs = [torch.cat([made[person] for person in group.people], dim=2) for group in groups]
-    residual = attention(stream[:, index], [len(group.cells) for group in groups], runs)
+    residual = _stacked(attention)(
+        stream[:, index],
+        [len(group.cells) for group in groups],
+        [[(keys[None], values[None])] for keys, values in runs],
+    )
     return torch.zeros_like(stream).index_copy(1, index, residual)[:, first:]
+
+
+def _stacked(attention: AttentionLayer) -> StackedAttentionLayer:
+    """The layer as ComfyUI's socket runs it, of one branch."""
+    shape = BranchShape(attention.to_q.in_features, attention.heads, 1, ARC_TOKENS, 512)
+    return _loaded(StackedAttentionLayer([shape]), fold_layer([attention.state_dict()]))
 
 
 def _layer(shape: BranchShape, weights: dict[str, Tensor]) -> tuple[KeyValueLayer, AttentionLayer]:

@@ -49,7 +49,6 @@ class AdapterFile:
     shapes   sizes of each branch in the file
     dtype    the type the tensors are stored in
     stamp    tells the content that was checked from whatever lies there later
-    inode    the place on the disk; another file that took the name has another one
     unknown  keys of tensors that no adapter has; they are never read
     """
 
@@ -58,7 +57,6 @@ class AdapterFile:
     shapes: Mapping[Branch, BranchShape]
     dtype: torch.dtype
     stamp: str
-    inode: int
     unknown: tuple[str, ...] = ()
 
     @property
@@ -81,7 +79,7 @@ def inspect_adapter(path: Path) -> AdapterFile:
         raise AdapterFileError(
             f"{path.name}: adapters are read from .safetensors files only (other formats can run code when opened)."
         )
-    stamp, inode = file_stamp(path), path.stat().st_ino
+    stamp = file_stamp(path)
     header = read_header(path)
     found = {key: info.shape for key, info in header.tensors.items()}
     layout = _layout(path, header)
@@ -96,7 +94,7 @@ def inspect_adapter(path: Path) -> AdapterFile:
     _compare(path, present, expected)
     dtype = _stored_dtype(path, {key: header.tensors[key].dtype for key in expected})
     unknown = tuple(key for key in present if key not in expected)
-    return AdapterFile(path, layout, shapes, dtype, stamp, inode, unknown)
+    return AdapterFile(path, layout, shapes, dtype, stamp, unknown)
 
 
 def name_unknown(file: AdapterFile) -> None:
@@ -162,12 +160,6 @@ def fingerprint(file: AdapterFile) -> str:
             weight = reader.get_tensor(key).to(torch.bfloat16).contiguous()
             digest.update(weight.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def refuse_written_over(file: AdapterFile) -> None:
-    """AdapterFileError where the bytes that mapped tensors are have changed under them."""
-    if file.path.is_file() and file.path.stat().st_ino == file.inode:
-        _refuse_changed(file)
 
 
 def read_header(path: Path) -> Header:

@@ -1,4 +1,4 @@
-"""Where an adapter's weights lie: pages of the file, an encoder that is let go, LoRAs as patches, fp8 by rows."""
+"""Where an adapter's weights lie: an encoder of the file's pages that is let go, LoRAs as patches, fp8 by rows."""
 
 import gc
 from dataclasses import replace
@@ -14,7 +14,7 @@ import comfy.model_management
 import comfy.utils
 from withanyone_pack.tests.adapter.random_adapter import file_behind, random_adapter, random_tensors
 from withanyone_pack.tests.comfyui.sampling import EVEN, applied, difference, person, sample, small_adapter, two_faces
-from withanyone_pack.withanyone_core.adapter.checkpoint import AdapterFileError
+from withanyone_pack.withanyone_core.adapter.checkpoint import AdapterFileError, read_part
 from withanyone_pack.withanyone_core.adapter.encoder import IdentityEncoder
 from withanyone_pack.withanyone_core.adapter.lora import read_lora
 from withanyone_pack.withanyone_core.adapter.shape import Branch
@@ -64,29 +64,44 @@ def living(kind):
 
 
 @pytest.mark.parametrize("branch", [Branch.ARC, Branch.SIG])
-def test_weights_are_the_pages_of_their_file(adapter, branch):
-    for part in ("attention", "encoder"):
-        weights = adapter.part(branch, part).model.state_dict()
-        assert {file_behind(weight) for weight in weights.values()} == {adapter.file.path.name}
+def test_the_encoders_weights_are_the_pages_of_their_file(adapter, branch):
+    weights = adapter.encoder(branch).model.state_dict()
+    assert {file_behind(weight) for weight in weights.values()} == {adapter.file.path.name}
 
 
-def test_a_file_that_was_written_over_since_is_not_sampled_with(base, adapter):
-    """ComfyUI loads it anew with the next prompt; in this one its pages are no longer those that were checked."""
+@pytest.mark.parametrize("branches", [tuple(Branch), (Branch.ARC,)])
+def test_the_attention_owns_its_memory_and_no_more_than_its_file_has(adapter, branches):
+    """It is folded, so its pages cannot be the file's; nothing else of the file stays with it."""
+    module = adapter.attention(branches).model
+    kept = [*module.state_dict().values()]
+    kept += [tensor for layer in module for norm in layer.norms for tensor in (norm.weight, norm.bias)]
+    assert adapter.file.path.name not in {file_behind(tensor) for tensor in kept}
+    stored = [read_part(adapter.file, branch, "attention") for branch in branches]
+    biases = sum(layer.to_q.bias.nbytes for layer in module)
+    assert sum(tensor.nbytes for tensor in kept) - biases == sum(
+        each.nbytes for part in stored for each in part.values()
+    )
+
+
+def test_a_file_that_was_written_over_since_changes_nothing_until_it_is_loaded_anew(base, adapter):
+    """ComfyUI loads it anew with the next prompt."""
     patched, path = applied(base, adapter), adapter.file.path
     before = sample(patched)
     random_adapter(path.with_name("other.safetensors"), seed=9).replace(path)
-    assert torch.equal(sample(patched), before)  # another file took the name: the pages are still the old ones
+    assert torch.equal(sample(patched), before)  # another file took the name
     adapter = ComfyAdapter.open(path)
     patched = applied(base, adapter)
+    second = sample(patched)
     path.write_bytes(save(random_tensors(seed=10)))
+    assert torch.equal(sample(patched), second)
     with pytest.raises(AdapterFileError, match=r"adapter\.safetensors was changed or removed after it had been opened"):
-        sample(patched)
+        applied(base, adapter, (replace(two_faces()[0], identity=person(9)),))
     assert difference(sample(applied(base, ComfyAdapter.open(path))), before) > 0.02
 
 
 def test_weights_are_copies_where_the_user_switched_maps_off(adapter, monkeypatch):
     monkeypatch.setattr(comfy.utils, "DISABLE_MMAP", True)
-    weights = adapter.part(Branch.ARC, "attention").model.state_dict()
+    weights = adapter.encoder(Branch.ARC).model.state_dict()
     assert adapter.file.path.name not in {file_behind(weight) for weight in weights.values()}
 
 
@@ -203,7 +218,7 @@ def test_fp8_is_for_the_attention_and_rounds_nothing_else(base, tmp_path):
     who = person(1)
     for branch in EVEN:
         assert torch.equal(rounded.keys_values(branch, who), exact.keys_values(branch, who))
-        dtypes = {name: weight.dtype for name, weight in rounded.part(branch, "attention").model.state_dict().items()}
+        dtypes = {name: weight.dtype for name, weight in rounded.attention((branch,)).model.state_dict().items()}
         assert {name.split(".", 1)[1] for name, dtype in dtypes.items() if dtype == FP8} == {
             "to_q.weight",
             "to_out.weight",

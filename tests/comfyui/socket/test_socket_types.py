@@ -7,13 +7,18 @@ from withanyone_pack.tests.pack import add_comfyui
 
 add_comfyui()
 
+from withanyone_pack.tests.adapter.branch_by_branch import residual as of_branch
 from withanyone_pack.tests.adapter.random_adapter import ARC, SIG
 from withanyone_pack.tests.comfyui.sampling import applied, difference, person, prompt, sample, small_adapter, two_faces
 from withanyone_pack.tests.comfyui.small_flux import SMALL, flux_parameters, small_flux
+from withanyone_pack.withanyone_core.adapter.attention import AttentionLayer
+from withanyone_pack.withanyone_core.adapter.checkpoint import read_part
 from withanyone_pack.withanyone_core.adapter.lora import read_lora
 from withanyone_pack.withanyone_core.adapter.shape import Branch
+from withanyone_pack.withanyone_core.injection.comfyui.coverage import Coverage, Group
 from withanyone_pack.withanyone_core.injection.comfyui.forward import Forward, Pass
 from withanyone_pack.withanyone_core.injection.comfyui.injection import KEY
+from withanyone_pack.withanyone_core.injection.comfyui.keys_values import DeviceKeysValues
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -26,10 +31,10 @@ def test_half_precision_bases_run_in_their_own_type(adapter, dtype):
 def test_a_float16_stream_near_its_limit_stays_finite(adapter):
     """FLUX's own stream reaches five digits; what the adapter adds may pass the largest float16."""
     known = person(1)
-    keys_values = [adapter.keys_values(Branch.ARC, known).half()]
-    attention = adapter.part(Branch.ARC, "attention").model
-    passes = [Pass(slice(0, 2), torch.arange(2, 8), (6,), ((0,),))]
-    forward = Forward(passes, {Branch.ARC: 200.0}, {Branch.ARC: attention}, lambda branch, like: keys_values)
+    keys_values = adapter.keys_values(Branch.ARC, known).half()
+    passes = [Pass(slice(0, 2), Coverage(torch.arange(2, 8), None, (Group(((0,),), 6),)))]
+    attention = adapter.attention((Branch.ARC,)).model
+    forward = Forward(passes, 1.0, attention, lambda like: DeviceKeysValues([[keys_values]], [[200.0]], like))
     signs = torch.randn(2, 12, 64, generator=torch.Generator().manual_seed(3)).sign()
     stream = (65504 * signs).half()
     before = stream.clone()
@@ -37,7 +42,11 @@ def test_a_float16_stream_near_its_limit_stays_finite(adapter):
     assert stream.isfinite().all()
     assert torch.equal(stream[:, :4], before[:, :4])
     assert torch.equal(stream[:, 10:], before[:, 10:])
-    residual = 200.0 * attention[0].float()(before[:, 4:10].float(), (6,), [keys_values[0][0].float()])
+    layer = AttentionLayer(ARC)
+    state = read_part(adapter.file, Branch.ARC, "attention")
+    layer.load_state_dict({name: state[f"0.{name}"] for name in layer.state_dict()})
+    with torch.no_grad():
+        residual = 200.0 * of_branch(layer, before[:, 4:10].float(), (6,), [keys_values[0].float()])
     assert torch.allclose(stream[:, 4:10].float(), (before[:, 4:10] + residual).clamp(-65504, 65504), atol=64)
     assert (residual + before[:, 4:10]).abs().max() > 65520  # or the limit was not tried
 
@@ -56,8 +65,8 @@ def test_fp8_halves_the_matrices_of_the_adapter_and_stays_close(base, tmp_path):
     exact = small_adapter(tmp_path)
     rounded = ComfyAdapter.open(exact.file.path, fp8=True)
     one, two = sample(applied(base, exact)), sample(applied(base, rounded))
-    assert rounded.part(Branch.ARC, "attention").model[0].to_q.weight.dtype == FP8
-    assert rounded.part(Branch.ARC, "encoder").model.layers[0].norm1.weight.dtype == torch.float32
+    assert rounded.attention((Branch.ARC,)).model[0].to_q.weight.dtype == FP8
+    assert rounded.encoder(Branch.ARC).model.layers[0].norm1.weight.dtype == torch.float32
     assert 0 < difference(two, one) < 0.25
 
 
@@ -109,7 +118,7 @@ def test_newer_comfyui_gets_its_own_kind_of_patcher_and_a_factory_for_further_gp
 
     monkeypatch.setattr(comfy.model_patcher, "CoreModelPatcher", Dynamic, raising=False)
     adapter = small_adapter(tmp_path)
-    patcher = adapter.part(Branch.ARC, "attention")
+    patcher = adapter.attention(tuple(Branch))
     assert type(patcher) is Dynamic
     factory, arguments = patcher.cached_patcher_init
     copy, plain = factory(*arguments), factory(*arguments, disable_dynamic=True)
@@ -131,8 +140,8 @@ def test_an_adapter_lora_changes_its_part_and_shares_the_others(base, adapter, t
     faces = two_faces()
     changed = sample(applied(base, trained, faces))
     assert difference(changed, plain) > 1e-3
-    assert trained.part(Branch.SIG, "attention") is adapter.part(Branch.SIG, "attention")
-    assert trained.part(Branch.ARC, "attention") is not adapter.part(Branch.ARC, "attention")
+    assert trained.attention((Branch.SIG,)) is adapter.attention((Branch.SIG,))
+    assert trained.attention((Branch.ARC,)) is not adapter.attention((Branch.ARC,))
     identity = faces[0].identity
     assert trained.keys_values(Branch.ARC, identity) is adapter.keys_values(Branch.ARC, identity)
     assert torch.equal(sample(applied(base, adapter)), plain)

@@ -6,6 +6,7 @@ from withanyone_pack.tests.pack import add_comfyui
 
 add_comfyui()
 
+from withanyone_pack.tests.adapter.random_adapter import ARC
 from withanyone_pack.tests.comfyui.sampling import EVEN, LEFT, RIGHT, applied, difference, sample, two_faces
 from withanyone_pack.withanyone_core.adapter.shape import Branch
 from withanyone_pack.withanyone_core.injection.comfyui import parts
@@ -47,19 +48,20 @@ def test_a_branch_of_weight_zero_is_neither_read_nor_loaded(base, adapter, monke
         read.append(branch)
         return load(file, branch, *rest, **more)
 
-    load, read = parts.load_part, []
-    monkeypatch.setattr(parts, "load_part", counted)
+    load, read = parts.read_part, []
+    monkeypatch.setattr(parts, "read_part", counted)
     patched = applied(base, adapter, weights={Branch.ARC: 1.0, Branch.SIG: 0.0})
     sample(patched)
     assert set(read) == {Branch.ARC}
-    assert len(patched.get_additional_models_with_key(KEY)) == 1
+    (attention,) = patched.get_additional_models_with_key(KEY)
+    assert attention.model[0].to_q.weight.shape == (ARC.inner, ARC.hidden)
 
 
 def test_only_the_attention_is_resident_while_sampling(base, adapter):
     sample(applied(base, adapter))
     attached = applied(base, adapter).get_additional_models_with_key(KEY)
     names = {name for patcher in attached for name, _ in patcher.model.named_parameters()}
-    assert {name.split(".", 1)[1] for name in names} == {"norm2.weight", "norm2.bias", "to_q.weight", "to_out.weight"}
+    assert {name.split(".", 1)[1] for name in names} == {"to_q.weight", "to_q.bias", "to_out.weight"}
 
 
 def test_a_changed_slider_weight_or_box_makes_no_new_keys_and_values(base, adapter, monkeypatch):

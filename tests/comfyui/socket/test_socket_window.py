@@ -22,17 +22,17 @@ def test_the_window_is_read_from_the_live_model_sampling(base, adapter):
 
     def spy(model):
         used = []
-        original = adapter.part(Branch.ARC, "attention").model[0].forward
+        original = adapter.attention(tuple(Branch)).model[0].forward
 
         def counted(*args, **kwargs):
             used.append(1)
             return original(*args, **kwargs)
 
-        adapter.part(Branch.ARC, "attention").model[0].forward = counted
+        adapter.attention(tuple(Branch)).model[0].forward = counted
         try:
             sample(model, sigmas=steps)
         finally:
-            adapter.part(Branch.ARC, "attention").model[0].forward = original
+            adapter.attention(tuple(Branch)).model[0].forward = original
         calls.append(len(used))
 
     spy(applied(base, adapter))

@@ -14,9 +14,11 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ...adapter.shape import Branch
+from ...adapter.stacked import StackedAttention
+from .coverage import Coverage
+from .keys_values import DeviceKeysValues
 
 BlockKey = tuple[str, int]  # ("double_block" or "single_block", its index), as ComfyUI names replacements
 DOUBLE, SINGLE = "double_block", "single_block"
@@ -24,39 +26,34 @@ DOUBLE, SINGLE = "double_block", "single_block"
 
 @dataclass(frozen=True)
 class Pass:
-    """One gather, attend, put back: the batch rows, the cells inside somebody's place, and what they attend to.
-
-    cells   int64 [S] on the stream's device, in runs of `counts`
-    people  for each run, the people its cells attend to
-    """
+    """One gather, attend, put back: the batch rows, and the cells inside somebody's place on the stream's device."""
 
     rows: slice
-    cells: Tensor
-    counts: tuple[int, ...]
-    people: tuple[tuple[int, ...], ...]
+    coverage: Coverage
 
 
 class Forward:
     """What follows each of the base model's blocks in one call, and the text length it learns on the way.
 
     passes       which tokens are served together; none where nobody is active
-    weights      output weight of each branch at this step
-    attentions   each branch's attention layers
-    keys_values  of a branch: every person's [layers, 2, heads, tokens, 64] in the type and on the device of a tensor
+    strength     a factor on all that is added at this step
+    attention    the layers of all branches
+    keys_values  everybody's in the type and on the device of a tensor, the branches' weights in them
     """
 
     def __init__(
         self,
         passes: Sequence[Pass],
-        weights: Mapping[Branch, float],
-        attentions: Mapping[Branch, nn.ModuleList],
-        keys_values: Callable[[Branch, Tensor], Sequence[Tensor]],
+        strength: float,
+        attention: StackedAttention,
+        keys_values: Callable[[Tensor], DeviceKeysValues],
     ) -> None:
         self.passes = passes
-        self.weights = weights
-        self.attentions = attentions
+        self.strength = strength
+        self.attention = attention
         self.keys_values = keys_values
         self.inner: Mapping[BlockKey, Callable] = {}
+        self._tokens: dict[tuple[Coverage, int], tuple[Tensor, Tensor]] = {}
         self.text_tokens = 0
         self.blocks_run = 0
 
@@ -85,28 +82,32 @@ class Forward:
         self.add_people(out["img"], layer, first)
 
     def add_people(self, stream_BND: Tensor, layer: int, first: int) -> None:
-        """Adds every branch's residual in place to the image tokens, which begin at token `first` of the stream."""
+        """Adds the residual in place to the image tokens, which begin at token `first` of the stream."""
         for step in self.passes:
-            rows = stream_BND[step.rows]
-            index = step.cells + first
-            tokens = rows.index_select(1, index)
-            updated = tokens
-            for branch, weight in self.weights.items():
-                keys_values = self._runs(branch, layer, step, stream_BND)
-                updated = updated + weight * self.attentions[branch][layer](tokens, step.counts, keys_values)
+            rows, coverage = stream_BND[step.rows], step.coverage
+            read, written = self._indices(coverage, first)
+            tokens = rows.index_select(1, read)
+            known = self.keys_values(stream_BND)
+            keys_values = [known.of(group.people, layer) for group in coverage.groups]
+            residual = self.attention[layer](tokens, coverage.sizes, keys_values)
+            updated = torch.add(tokens, residual, alpha=self.strength)
             if updated.dtype == torch.float16:  # FLUX outgrows float16; ComfyUI clips its own stream the same way
                 updated = torch.nan_to_num(updated, nan=0.0, posinf=65504, neginf=-65504)
-            rows[:, index] = updated  # index_copy_ is missing, slow or wrong on Apple's GPUs
+            if coverage.kept is not None:
+                updated = updated.index_select(1, coverage.kept)
+            rows[:, written] = updated  # index_copy_ is missing, slow or wrong on Apple's GPUs
 
-    def _runs(self, branch: Branch, layer: int, step: Pass, like: Tensor) -> list[Tensor]:
-        """Keys and values for each run of cells, [2, heads, tokens of all its people, 64]."""
-        of_person = self.keys_values(branch, like)
-        return [
-            of_person[people[0]][layer]
-            if len(people) == 1
-            else torch.cat([of_person[person][layer] for person in people], dim=2)
-            for people in step.people
-        ]
+    def _indices(self, coverage: Coverage, first: int) -> tuple[Tensor, Tensor]:
+        """The tokens of the stream that are read and those that are written, made once a step and not for each block.
+
+        Double blocks have the image alone, single blocks have it behind the text.
+        """
+        known = self._tokens.get((coverage, first))
+        if known is None:
+            read = coverage.cells + first
+            known = read, read if coverage.kept is None else read[coverage.kept]
+            self._tokens[coverage, first] = known
+        return known
 
 
 _FORWARDS: ContextVar[tuple[Forward, ...]] = ContextVar("withanyone_forwards", default=())  # outermost Apply first

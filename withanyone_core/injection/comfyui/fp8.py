@@ -12,7 +12,7 @@ LARGEST = 56.0
 
 
 class RowScaledLinear(comfy.ops.manual_cast.Linear):
-    """A Linear whose outputs are multiplied by one number each, `row_scale` [out]."""
+    """A Linear whose outputs are multiplied by one number each, `row_scale` [out]; the bias is added before."""
 
     def __init__(
         self,
@@ -34,7 +34,6 @@ class Operations:
     """The layers of a module whose matrices are in fp8."""
 
     Linear = RowScaledLinear
-    LayerNorm = comfy.ops.manual_cast.LayerNorm
 
 
 def quantize(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -52,11 +51,14 @@ def quantize(weight: Tensor) -> tuple[Tensor, Tensor]:
 def quantized(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """All tensors with their matrices in fp8, and the rows' scales by the matrix's name.
 
-    Norms and biases are small and sensitive: they stay as they are.
+    Biases are small and sensitive: they keep their type, as multiples of the scales.
     """
     pairs = {name: quantize(tensor) for name, tensor in tensors.items() if tensor.ndim == 2}
+    scales = {name: scale for name, (_, scale) in pairs.items()}
     kept = {name: pairs[name][0] if name in pairs else tensor for name, tensor in tensors.items()}
-    return kept, {name: scale for name, (_, scale) in pairs.items()}
+    for name in kept.keys() - pairs.keys():
+        kept[name] = kept[name] / scales[name.replace(".bias", ".weight")].to(kept[name])
+    return kept, scales
 
 
 def set_scales(module: nn.Module, scales: Mapping[str, Tensor]) -> None:

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from ...adapter.shape import Branch
-from ...cells import CellGroup, Grid, cell_groups
+from ...cells import Grid, cell_groups
 from ...layout import PlacedFace, stretching
 from ...timing import ALWAYS, CONSTANT, Curve, Window
 from .canvas import bind, chunks
 from .compiling import compiler_mark
+from .coverage import Coverage, People, cover
 from .forward import Forward, Pass
+from .keys_values import DeviceKeysValues
 from .moment import Moment
 from .watching import Watch, Watcher, one_run
 
@@ -40,8 +42,6 @@ BROKEN_LATENT = (
 
 logger = logging.getLogger(KEY)
 
-People = tuple[int, ...]
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -59,20 +59,11 @@ class Settings:
     unconditional: bool = False
 
 
-@dataclass(frozen=True)
-class Coverage:
-    """The covered cells of one grid, in runs as `Pass` has them."""
-
-    cells: Tensor
-    counts: tuple[int, ...]
-    people: tuple[People, ...]
-
-
 @dataclass
 class SamplingRun:
     """What lives as long as one sampling run: the device's copies of keys and values, and of the cells."""
 
-    keys_values: dict[tuple[Branch, torch.device, torch.dtype], list[Tensor]] = field(default_factory=dict)
+    keys_values: dict[tuple[torch.device, torch.dtype], DeviceKeysValues] = field(default_factory=dict)
     coverages: dict[tuple[Grid, torch.device, People], Coverage] = field(default_factory=dict)
     warned: set[str] = field(default_factory=set)
     latent_checked: bool = False
@@ -99,8 +90,8 @@ class SamplingRun:
 class Injection:
     """People, their keys and values, and where in the MODEL's additional models the attention is found.
 
-    keys_values     of each branch, every person's [layers, 2, heads, tokens, 64] on the CPU
-    slots           of each branch, the place of its attention in the additional models under `KEY`
+    keys_values     of each branch that works, every person's [layers, 2, heads, tokens, 64] on the CPU
+    slot            the place of the attention of these branches in the additional models under `KEY`
     truncates_boxes whether boxes are rounded as the face-edit program does
     """
 
@@ -108,13 +99,13 @@ class Injection:
         self,
         faces: Sequence[PlacedFace],
         keys_values: Mapping[Branch, Sequence[Tensor]],
-        slots: Mapping[Branch, int],
+        slot: int,
         settings: Settings,
         truncates_boxes: bool,
     ) -> None:
         self.faces = faces
         self.keys_values = keys_values
-        self.slots = slots
+        self.slot = slot
         self.settings = settings
         self.truncates_boxes = truncates_boxes
         self.run = SamplingRun()
@@ -132,10 +123,9 @@ class Injection:
         if passes:
             self.run.check_latent(bound.arguments["x"])
             self._warn_of_suspicions(bool(bound.kwargs.get("ref_latents")))
-        models = base.current_patcher.get_additional_models_with_key(KEY)
-        attentions = {branch: models[slot].model for branch, slot in self.slots.items()}
-        weights = self._weights_at(moment) if passes else {}
-        forward = Forward(passes, weights, attentions, self.device_keys_values)
+        attention = base.current_patcher.get_additional_models_with_key(KEY)[self.slot].model
+        strength = self._strength_at(moment) if passes else 0.0
+        forward = Forward(passes, strength, attention, self.device_keys_values)
         with forward.after_blocks(options, base.diffusion_model) as bound.arguments["transformer_options"]:
             out = executor(*bound.args, **{**bound.kwargs, **compiler_mark(base.diffusion_model, options)})
         self.watcher.after_call(forward, base.diffusion_model)
@@ -155,17 +145,13 @@ class Injection:
         finally:
             self.watcher.watch = Watch()
 
-    def device_keys_values(self, branch: Branch, like: Tensor) -> list[Tensor]:
-        """Each person's keys and values beside a tensor, the values scaled by the person's weight."""
-        key = branch, like.device, like.dtype
+    def device_keys_values(self, like: Tensor) -> DeviceKeysValues:
+        """Everybody's keys and values beside a tensor, the values scaled by the branch's and the person's weight."""
+        key = like.device, like.dtype
         if key not in self.run.keys_values:
-            copies = []
-            for face, made in zip(self.faces, self.keys_values[branch], strict=True):
-                copy = made.to(like.device, like.dtype)
-                if face.weight != 1.0:
-                    copy = torch.stack([copy[:, 0], copy[:, 1] * face.weight], dim=1)
-                copies.append(copy)
-            self.run.keys_values[key] = copies
+            weights = [self.settings.weights[branch] for branch in self.keys_values]
+            scales = [[weight * face.weight for face in self.faces] for weight in weights]
+            self.run.keys_values[key] = DeviceKeysValues(list(self.keys_values.values()), scales, like)
         return self.run.keys_values[key]
 
     def _warn_of_suspicions(self, has_reference: bool) -> None:
@@ -181,11 +167,10 @@ class Injection:
             return ()
         return tuple(index for index, face in enumerate(self.faces) if moment.is_in(face.window))
 
-    def _weights_at(self, moment: Moment) -> Mapping[Branch, float]:
+    def _strength_at(self, moment: Moment) -> float:
         if self.settings.curve.is_one:
-            return self.settings.weights
-        factor = self.settings.curve.at(moment.position_in(self.settings.window))
-        return {branch: weight * factor for branch, weight in self.settings.weights.items()}
+            return 1.0
+        return self.settings.curve.at(moment.position_in(self.settings.window))
 
     def _passes(self, x: Tensor, options: Mapping[str, Any], patch_size: int, people: People) -> list[Pass]:
         """Consecutive conditionings that see the same part of the canvas are served together."""
@@ -198,25 +183,25 @@ class Injection:
             if grid is not None and grid == previous:
                 passes[-1] = replace(passes[-1], rows=slice(passes[-1].rows.start, chunk.rows.stop))
             elif grid is not None:
-                coverage = self._coverage(grid, x.device, people)
-                passes.append(Pass(chunk.rows, coverage.cells, coverage.counts, coverage.people))
+                passes.append(Pass(chunk.rows, self._coverage(grid, x.device, people)))
             previous = grid
-        return [step for step in passes if step.counts]
+        return [step for step in passes if step.coverage.groups]
 
     def _coverage(self, grid: Grid, device: torch.device, people: People) -> Coverage:
         key = grid, device, people
         if key not in self.run.coverages:
             groups = cell_groups([self.faces[person].region for person in people], grid, self.truncates_boxes)
+            runs = [replace(group, people=tuple(people[index] for index in group.people)) for group in groups]
+            coverage = cover(runs, self._tokens_of_people(), device)
             if grid.is_whole:
-                self._warn_of_absent(groups, people)
+                self._warn_of_absent(coverage, people)
                 self._warn_of_stretching(grid)
-            cells = torch.cat([group.cells for group in groups]) if groups else torch.empty(0, dtype=torch.int64)
-            self.run.coverages[key] = Coverage(
-                cells.to(device),
-                tuple(len(group.cells) for group in groups),
-                tuple(tuple(people[index] for index in group.people) for group in groups),
-            )
+            self.run.coverages[key] = coverage
         return self.run.coverages[key]
+
+    def _tokens_of_people(self) -> list[tuple[int, ...]]:
+        """Of each person, in every branch."""
+        return [tuple(made.shape[-2] for made in person) for person in zip(*self.keys_values.values(), strict=True)]
 
     def _warn_of_stretching(self, grid: Grid) -> None:
         words = stretching(self.faces, grid.canvas_width_px, grid.canvas_height_px)
@@ -225,10 +210,9 @@ class Injection:
                 f"The latent is {words} it, and faces with them. Give the latent the layout's width and height."
             )
 
-    def _warn_of_absent(self, groups: Sequence[CellGroup], people: People) -> None:
-        present = {people[index] for group in groups for index in group.people}
+    def _warn_of_absent(self, coverage: Coverage, people: People) -> None:
         for person in people:
-            if person not in present:
+            if person not in coverage.people:
                 self.run.warn(
                     f"“{self.faces[person].identity.name}” covers no 16-pixel cell at this size and will not appear. "
                     "Paint a larger mask or draw a larger box."

@@ -1,6 +1,6 @@
 """An adapter file as ComfyUI sees it: each part a module in a ModelPatcher, so that ComfyUI decides where it lives."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
@@ -11,7 +11,6 @@ import comfy.utils
 import torch
 from torch import Tensor, nn
 
-from ...adapter.attention import IdentityAttention
 from ...adapter.checkpoint import AdapterFile, inspect_adapter, name_unknown, part_keys, read_part
 from ...adapter.encoder import IdentityEncoder
 from ...adapter.face_model import check_face_model
@@ -19,12 +18,13 @@ from ...adapter.keys import Part
 from ...adapter.learned import check_learned, learned_tokens
 from ...adapter.lora import AdapterLora
 from ...adapter.shape import Branch
+from ...adapter.stacked import StackedAttention, by_layers, fold, norms_of
 from ...finite import is_finite
 from ...identity import Identity
 from .fp8 import Operations, quantized, set_scales
-from .patches import add_lora
+from .patches import add_attention_lora, add_lora
 
-_MODULES: Mapping[Part, type[nn.Module]] = {"encoder": IdentityEncoder, "attention": IdentityAttention}
+Branches = tuple[Branch, ...]  # that work together in one Apply, in the order of `Branch`
 
 
 class ComfyAdapter:
@@ -40,8 +40,8 @@ class ComfyAdapter:
         self.fp8 = fp8
         self.loras: tuple[AdapterLora, ...] = ()
         self._without_last_lora: ComfyAdapter | None = None
-        self._attentions: dict[tuple[Branch, torch.device], comfy.model_patcher.ModelPatcher] = {}
-        self._apart: dict[tuple[Branch, torch.device], comfy.model_patcher.ModelPatcher] = {}
+        self._attentions: dict[tuple[Branches, torch.device], comfy.model_patcher.ModelPatcher] = {}
+        self._apart: dict[tuple[Branches, torch.device], comfy.model_patcher.ModelPatcher] = {}
         self._keys_values: WeakKeyDictionary[Identity, dict[Branch, Tensor]] = WeakKeyDictionary()
 
     @classmethod
@@ -57,29 +57,40 @@ class ComfyAdapter:
         changed._without_last_lora = self
         return changed
 
-    def part(self, branch: Branch, part: Part, device: torch.device | None = None) -> comfy.model_patcher.ModelPatcher:
-        """The patcher of a part for a device, ComfyUI's own where none is given.
+    def encoder(self, branch: Branch, device: torch.device | None = None) -> comfy.model_patcher.ModelPatcher:
+        """The encoder of a branch, read anew, for a device, ComfyUI's own where none is given."""
+        if self._is_shared((branch,), "encoder"):
+            return self._without_last_lora.encoder(branch, device)
+        if not self.loras:
+            return load_encoder(self.file, branch, device=device)
+        self._refuse_overflow((branch,), "encoder")
+        patcher = self._without_last_lora.encoder(branch, device).clone()
+        add_lora(patcher, self.loras[-1], part_keys(self.file, branch, "encoder"))
+        return patcher
 
-        An attention is read once and kept, an encoder is read anew.
+    def attention(self, branches: Branches, device: torch.device | None = None) -> comfy.model_patcher.ModelPatcher:
+        """The attention of the branches that work, read once and kept, for a device, ComfyUI's own where none is given.
+
+        One module for all of them: apart they would cost twice as many operations a step.
         """
         device = device or comfy.model_management.get_torch_device()
-        if self._is_shared(branch, part):
-            return self._without_last_lora.part(branch, part, device)
-        if part == "encoder":
-            return self._patcher(branch, part, device)
-        if (branch, device) not in self._attentions:
-            self._attentions[branch, device] = self._patcher(branch, part, device)
-        return self._attentions[branch, device]
+        if self._is_shared(branches, "attention"):
+            return self._without_last_lora.attention(branches, device)
+        if (branches, device) not in self._attentions:
+            self._attentions[branches, device] = self._attention(branches, device)
+        return self._attentions[branches, device]
 
-    def attention_apart(self, branch: Branch, device: torch.device | None = None) -> comfy.model_patcher.ModelPatcher:
+    def attention_apart(
+        self, branches: Branches, device: torch.device | None = None
+    ) -> comfy.model_patcher.ModelPatcher:
         """The attention with weights of its own: one module cannot hold the patches of two at the same time."""
         device = device or comfy.model_management.get_torch_device()
-        if (branch, device) not in self._apart:
-            patcher = load_part(self.file, branch, "attention", self.fp8, device=device)
+        if (branches, device) not in self._apart:
+            patcher = load_attention(self.file, branches, self.fp8, device=device)
             for lora in self.loras:
-                add_lora(patcher, lora, part_keys(self.file, branch, "attention"))
-            self._apart[branch, device] = patcher
-        return self._apart[branch, device]
+                add_attention_lora(patcher, lora, self.file, branches)
+            self._apart[branches, device] = patcher
+        return self._apart[branches, device]
 
     def keys_values(self, branch: Branch, identity: Identity, device: torch.device | None = None) -> Tensor:
         """Keys and values of a person on the CPU, [layers, 2, heads, tokens, 64], made on the device."""
@@ -89,7 +100,7 @@ class ComfyAdapter:
         self, branch: Branch, identities: Sequence[Identity], device: torch.device | None = None
     ) -> list[Tensor]:
         """Those of several people, which one encoder makes where they are missing."""
-        if self._is_shared(branch, "encoder"):
+        if self._is_shared((branch,), "encoder"):
             return self._without_last_lora.all_keys_values(branch, identities, device)
         missing = [who for who in dict.fromkeys(identities) if branch not in self._keys_values.get(who, {})]
         for identity in missing:
@@ -98,28 +109,30 @@ class ComfyAdapter:
             self._encode(branch, missing, device)
         return [self._keys_values[who][branch] for who in identities]
 
-    def _is_shared(self, branch: Branch, part: Part) -> bool:
-        return bool(self.loras) and not self.loras[-1].changes(part_keys(self.file, branch, part).values())
+    def _is_shared(self, branches: Branches, part: Part) -> bool:
+        keys = [key for branch in branches for key in part_keys(self.file, branch, part).values()]
+        return bool(self.loras) and not self.loras[-1].changes(keys)
 
-    def _patcher(self, branch: Branch, part: Part, device: torch.device) -> comfy.model_patcher.ModelPatcher:
+    def _attention(self, branches: Branches, device: torch.device) -> comfy.model_patcher.ModelPatcher:
         if not self.loras:
-            return load_part(self.file, branch, part, self.fp8, device=device)
-        self._refuse_overflow(branch, part)
-        patcher = self._without_last_lora.part(branch, part, device).clone()
-        add_lora(patcher, self.loras[-1], part_keys(self.file, branch, part))
+            return load_attention(self.file, branches, self.fp8, device=device)
+        self._refuse_overflow(branches, "attention")
+        patcher = self._without_last_lora.attention(branches, device).clone()
+        add_attention_lora(patcher, self.loras[-1], self.file, branches)
         return patcher
 
-    def _refuse_overflow(self, branch: Branch, part: Part) -> None:
+    def _refuse_overflow(self, branches: Branches, part: Part) -> None:
         """AdapterFileError where a weight with the LoRAs added is too large for its type.
 
         ComfyUI adds them later and would not notice. They are added here for a look only where that is possible at all.
         """
-        keys = part_keys(self.file, branch, part).values()
-        if sum(lora.largest_change(keys) for lora in self.loras) > torch.finfo(self.file.dtype).max / 2:
-            read_part(self.file, branch, part, self.loras)
+        for branch in branches:
+            keys = part_keys(self.file, branch, part).values()
+            if sum(lora.largest_change(keys) for lora in self.loras) > torch.finfo(self.file.dtype).max / 2:
+                read_part(self.file, branch, part, self.loras)
 
     def _encode(self, branch: Branch, identities: Sequence[Identity], device: torch.device | None) -> None:
-        patcher = self.part(branch, "encoder", device)
+        patcher = self.encoder(branch, device)
         comfy.model_management.load_model_gpu(patcher)
         for identity in identities:
             made = self._keys_values.setdefault(identity, {})
@@ -162,39 +175,59 @@ class ComfyAdapter:
             )
 
 
-def load_part(
+def load_encoder(
+    file: AdapterFile, branch: Branch, disable_dynamic: bool = False, device: torch.device | None = None
+) -> comfy.model_patcher.ModelPatcher:
+    """Reads the encoder of a branch into a module of ComfyUI's casting layers, in a patcher of its own.
+
+    The weights are the file's own pages, as ComfyUI's are, unless the user switched that off. `disable_dynamic` is how
+    newer ComfyUI asks for a patcher without its dynamic memory. `device` is where it works, ComfyUI's own where none is
+    given.
+    """
+    with torch.device("meta"):
+        module = IdentityEncoder(file.shapes[branch], comfy.ops.manual_cast)
+    module.load_state_dict(read_part(file, branch, "encoder", mapped=not comfy.utils.DISABLE_MMAP), assign=True)
+    return _patcher(module, disable_dynamic, device, (load_encoder, (file, branch)))
+
+
+def load_attention(
     file: AdapterFile,
-    branch: Branch,
-    part: Part,
+    branches: Branches,
     fp8: bool = False,
     disable_dynamic: bool = False,
     device: torch.device | None = None,
 ) -> comfy.model_patcher.ModelPatcher:
-    """Reads one part of one branch into a module of ComfyUI's casting layers, in a patcher of its own.
+    """Reads the attention of the branches that work together into one module, in a patcher of its own.
 
-    The weights are the file's own pages, as ComfyUI's are, unless the user switched that off. `fp8` is for the
-    attention: the encoder works once, and rounding it would gain nothing. `disable_dynamic` is how newer ComfyUI asks
-    for a patcher without its dynamic memory. `device` is where it works, ComfyUI's own where none is given.
+    `fp8` is for it alone: the encoder works once, and rounding it would gain nothing. The rest as in `load_encoder`.
     """
-    device = device or comfy.model_management.get_torch_device()
-    tensors, scales = read_part(file, branch, part, mapped=not comfy.utils.DISABLE_MMAP), {}
+    parts = [read_part(file, branch, "attention", mapped=not comfy.utils.DISABLE_MMAP) for branch in branches]
+    tensors, scales = fold(parts), {}
     operations = comfy.ops.manual_cast
-    if fp8 and part == "attention":
+    if fp8:
         tensors, scales = quantized(tensors)
         operations = Operations
     with torch.device("meta"):
-        module = _MODULES[part](file.shapes[branch], operations)
+        module = StackedAttention([file.shapes[branch] for branch in branches], operations)
     module.load_state_dict(tensors, assign=True)
     set_scales(module, scales)
+    for layer, states in zip(module, by_layers(parts), strict=True):
+        layer.norms = norms_of(states)
+    return _patcher(module, disable_dynamic, device, (load_attention, (file, branches, fp8)))
+
+
+def _patcher(
+    module: nn.Module, disable_dynamic: bool, device: torch.device | None, factory: tuple[Callable, tuple]
+) -> comfy.model_patcher.ModelPatcher:
     module.train(False).requires_grad_(False)
     # ComfyUI >= 0.16 swaps in a dynamic patcher; a plain one beside it would switch dynamic memory off for all.
     plain = comfy.model_patcher.ModelPatcher
     patcher_class = plain if disable_dynamic else getattr(comfy.model_patcher, "CoreModelPatcher", plain)
     patcher = patcher_class(
         module,
-        load_device=device,
+        load_device=device or comfy.model_management.get_torch_device(),
         offload_device=comfy.model_management.unet_offload_device(),
     )
     if hasattr(patcher, "cached_patcher_init"):  # ComfyUI >= 0.23 makes a copy for every further GPU by this factory
-        patcher.cached_patcher_init = (load_part, (file, branch, part, fp8))
+        patcher.cached_patcher_init = factory
     return patcher

@@ -12,7 +12,6 @@ import comfy.model_patcher
 import torch
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 
-from ...adapter.checkpoint import refuse_written_over
 from ...adapter.shape import Branch, BranchShape
 from ...layout import PlacedFace
 from .canvas import announce_canvas
@@ -33,7 +32,7 @@ def apply_adapter(
     """
     patched = model.clone()
     faces = [face for face in faces if face.weight != 0]
-    weights = {branch: weight for branch, weight in settings.weights.items() if weight != 0}
+    weights = {branch: settings.weights[branch] for branch in Branch if settings.weights.get(branch, 0) != 0}
     for branch in weights:
         check_base(model, adapter.file.shapes[branch])
     if not faces or not weights:
@@ -42,12 +41,11 @@ def apply_adapter(
     check_fp8(adapter, device)
     people = [face.identity for face in faces]
     keys_values = {branch: adapter.all_keys_values(branch, people, device) for branch in weights}
-    slots = _attach_attentions(patched, adapter, list(weights))
+    slot = _attach_attention(patched, adapter, tuple(weights))
     settings = replace(settings, weights=weights)
-    injection = Injection(faces, keys_values, slots, settings, adapter.file.truncates_boxes)
+    injection = Injection(faces, keys_values, slot, settings, adapter.file.truncates_boxes)
     patched.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, _closure(injection.apply_model))
     patched.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, KEY, _closure(injection.sampler_sample))
-    patched.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, _with_sound_file(adapter))
     patched.add_wrapper_with_key(
         WrappersMP.PREPARE_SAMPLING, KEY, _closure(KeysValuesMemory(keys_values).prepare_sampling)
     )
@@ -98,30 +96,17 @@ def _closure(wrapper: Callable) -> Callable:
     return call
 
 
-def _with_sound_file(adapter: ComfyAdapter) -> Callable:
-    """PREPARE_SAMPLING wrapper: weights are pages of their file, which may have been written over since."""
-
-    def prepare_sampling(executor: Callable, *args: Any, **kwargs: Any) -> Any:
-        refuse_written_over(adapter.file)
-        return executor(*args, **kwargs)
-
-    return prepare_sampling
-
-
-def _attach_attentions(
-    model: comfy.model_patcher.ModelPatcher, adapter: ComfyAdapter, branches: Sequence[Branch]
-) -> dict[Branch, int]:
-    """Attaches each branch's attention once, however often it is applied; returns its place in the list."""
+def _attach_attention(
+    model: comfy.model_patcher.ModelPatcher, adapter: ComfyAdapter, branches: tuple[Branch, ...]
+) -> int:
+    """Attaches the attention of these branches once, however often it is applied; returns its place in the list."""
     models = list(model.get_additional_models_with_key(KEY))
-    slots = {}
-    for branch in branches:
-        patcher = adapter.part(branch, "attention", model.load_device)
-        if any(other.is_clone(patcher) and other.patches_uuid != patcher.patches_uuid for other in models):
-            # The same weights with other LoRAs are there already.
-            patcher = adapter.attention_apart(branch, model.load_device)
-        known = next((slot for slot, other in enumerate(models) if other.is_clone(patcher)), None)
-        slots[branch] = len(models) if known is None else known
-        if known is None:
-            models.append(patcher)
-    model.set_additional_models(KEY, models)
-    return slots
+    patcher = adapter.attention(branches, model.load_device)
+    if any(other.is_clone(patcher) and other.patches_uuid != patcher.patches_uuid for other in models):
+        # The same weights with other LoRAs are there already.
+        patcher = adapter.attention_apart(branches, model.load_device)
+    known = next((slot for slot, other in enumerate(models) if other.is_clone(patcher)), None)
+    if known is not None:
+        return known
+    model.set_additional_models(KEY, [*models, patcher])
+    return len(models)
