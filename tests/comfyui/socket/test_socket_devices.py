@@ -1,5 +1,7 @@
 """Where the adapter works, what ComfyUI is told that it needs there, and Apple's GPUs."""
 
+from dataclasses import replace
+
 import comfy.model_management
 import pytest
 import torch
@@ -8,8 +10,10 @@ from withanyone_pack.tests.pack import add_comfyui
 
 add_comfyui()
 
-from withanyone_pack.tests.comfyui.sampling import applied, difference, sample, small_adapter, two_faces
+from withanyone_pack.tests.adapter.random_adapter import ARC, SIG
+from withanyone_pack.tests.comfyui.sampling import applied, difference, person, sample, small_adapter, two_faces
 from withanyone_pack.tests.comfyui.small_flux import small_flux
+from withanyone_pack.training.planning.counting import LiveBytes
 from withanyone_pack.withanyone_core.adapter.attention import attend
 from withanyone_pack.withanyone_core.adapter.shape import Branch
 from withanyone_pack.withanyone_core.injection.comfyui.injection import KEY
@@ -22,8 +26,13 @@ def test_the_adapter_goes_to_the_device_of_the_model(base, adapter, monkeypatch)
     second = torch.device("cpu", 0)  # another device than the default one, as far as ComfyUI can tell
     assert second != comfy.model_management.get_torch_device()
     expected = sample(applied(base, adapter))
-    encoders, load = [], comfy.model_management.load_model_gpu
-    monkeypatch.setattr(comfy.model_management, "load_model_gpu", lambda model: (encoders.append(model), load(model)))
+    encoders, load = [], comfy.model_management.load_models_gpu
+
+    def noted(models, **choices):
+        encoders.extend(models)
+        load(models, **choices)
+
+    monkeypatch.setattr(comfy.model_management, "load_models_gpu", noted)
     base.load_device = second
     patched = applied(base, adapter)
     attentions = patched.get_additional_models_with_key(KEY)
@@ -63,6 +72,31 @@ def test_keys_and_values_are_in_the_estimate_of_memory(adapter, monkeypatch, typ
     for people in (applied(base, adapter, (one, two)), stacked):
         for with_people, without in zip(memory_asked_for(people, monkeypatch), plain, strict=True):
             assert with_people - without == pytest.approx(values * size)
+
+
+@pytest.mark.parametrize("branch", list(Branch))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_apply_asks_for_the_memory_that_making_keys_and_values_takes(tmp_path, monkeypatch, branch, dtype):
+    """Counted in the pass, at a size at which a page more or less is nothing."""
+    shapes = {
+        Branch.ARC: replace(ARC, hidden=256, heads=4, layers=9),
+        Branch.SIG: replace(SIG, hidden=256, heads=4, layers=9),
+    }
+    adapter = small_adapter(tmp_path, tuple(shapes.values()), dtype=dtype)
+    patcher, asked = adapter.encoder(branch), []
+    monkeypatch.setattr(adapter, "encoder", lambda *_: patcher)
+    load = comfy.model_management.load_models_gpu
+
+    def spy(models, memory_required=0):
+        asked.append(memory_required)
+        load(models, memory_required=memory_required)
+
+    monkeypatch.setattr(comfy.model_management, "load_models_gpu", spy)
+    adapter.keys_values(branch, person(1))
+    inputs = [None if value is None else value[None] for value in (person(1).arcface, person(1).siglip)]
+    with torch.no_grad(), LiveBytes() as counted:
+        patcher.model(inputs[0], inputs[1] if branch is Branch.SIG else None)
+    assert counted.peak <= asked[0] <= 1.3 * counted.peak
 
 
 @pytest.mark.parametrize("count", [1, 8, 9, 40])

@@ -1,5 +1,6 @@
-"""The device's copies of keys and values in ComfyUI's estimate of the memory that sampling needs."""
+"""What the adapter needs on the device beside its weights, in ComfyUI's estimates: at Apply, and while sampling."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -8,10 +9,24 @@ from comfy.model_management import dtype_size
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...adapter.shape import Branch
+from ...adapter.keys import part_shapes
+from ...adapter.shape import Branch, BranchShape
 from .canvas import bind
 
 _CONDITIONING = "withanyone"
+
+
+def encoding_bytes(shape: BranchShape, tokens: int, stored: torch.dtype) -> int:
+    """What one person's keys and values take while they are made, in float32, from weights of a type.
+
+    They exist twice for a moment, of each layer and of all layers; before that, one matrix is there in float32 where it
+    is stored in another type. Four times the person's tokens go in and out of the norms and projections.
+    """
+    sizes = {name: math.prod(size) for name, size in part_shapes(shape, "encoder").items()}
+    last = sizes[f"layers.{shape.layers - 1}.to_kv.weight"]
+    largest, last = (0, 0) if stored == torch.float32 else (max(sizes.values()), last)
+    made = shape.layers * 2 * shape.inner * tokens
+    return torch.float32.itemsize * (max(2 * made, made + last, largest) + 4 * tokens * shape.hidden)
 
 
 class Demand:

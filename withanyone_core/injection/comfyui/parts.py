@@ -17,11 +17,12 @@ from ...adapter.face_model import check_face_model
 from ...adapter.keys import Part
 from ...adapter.learned import check_learned, learned_tokens
 from ...adapter.lora import AdapterLora
-from ...adapter.shape import Branch
+from ...adapter.shape import Branch, BranchShape
 from ...adapter.stacked import StackedAttention, by_layers, fold, norms_of
 from ...finite import is_finite
 from ...identity import Identity
 from .fp8 import Operations, quantized, set_scales
+from .memory import encoding_bytes
 from .patches import add_attention_lora, add_lora
 
 Branches = tuple[Branch, ...]  # that work together in one Apply, in the order of `Branch`
@@ -132,8 +133,10 @@ class ComfyAdapter:
                 read_part(self.file, branch, part, self.loras)
 
     def _encode(self, branch: Branch, identities: Sequence[Identity], device: torch.device | None) -> None:
-        patcher = self.encoder(branch, device)
-        comfy.model_management.load_model_gpu(patcher)
+        patcher, shape = self.encoder(branch, device), self.file.shapes[branch]
+        tokens = max(_tokens(branch, shape, identity) for identity in identities)
+        needed = encoding_bytes(shape, tokens, self.file.dtype)
+        comfy.model_management.load_models_gpu([patcher], memory_required=needed)
         for identity in identities:
             made = self._keys_values.setdefault(identity, {})
             made[branch] = self._encoded(patcher, branch, identity)
@@ -173,6 +176,14 @@ class ComfyAdapter:
                 f"“{identity.name}” carries SigLIP tokens of width {identity.siglip.shape[-1]}; {self.file.path.name} "
                 f"expects {shape.siglip_width}. Load the SigLIP base patch16-256 tower in Load SigLIP."
             )
+
+
+def _tokens(branch: Branch, shape: BranchShape, identity: Identity) -> int:
+    """How many a person has in a branch."""
+    learned = learned_tokens(branch, identity)
+    if learned is not None:
+        return len(learned)
+    return shape.arc_tokens + (identity.siglip.shape[-2] if branch is Branch.SIG else 0)
 
 
 def load_encoder(
