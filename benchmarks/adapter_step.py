@@ -14,11 +14,10 @@ import json
 import logging
 import statistics
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from types import ModuleType
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from pack import load_pack
@@ -32,11 +31,10 @@ import comfy.model_patcher
 import torch
 from card import TERA, Card, device_here, launches, matmul_rate, now
 from comfy_api.torch_helpers import set_torch_compile_wrapper
-from random_adapter import TOKENS, RandomAdapter, Scene
+from random_adapter import RandomAdapter, Scene
 from random_flux import FLUX_1, random_flux
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
-from withanyone_pack.withanyone_core.adapter.shape import Branch
 from withanyone_pack.withanyone_core.injection.comfyui.injection import KEY, Injection
 from withanyone_pack.withanyone_core.layout import Box
 
@@ -74,13 +72,9 @@ class Machine:
         blocks = f"{self.sizes['depth']} + {self.sizes['depth_single_blocks']} blocks"
         return f"{blocks} of width {self.sizes['hidden_size']} in {self.dtype}"
 
-    def adapter(
-        self, scene: Scene, operations: ModuleType = nn, tokens: Mapping[Branch, int] = TOKENS
-    ) -> RandomAdapter:
+    def adapter(self, scene: Scene, **choices: object) -> RandomAdapter:
         heads = self.sizes["num_heads"]
-        return RandomAdapter(
-            scene, self.layers, self.dtype, self.device, self.sizes["hidden_size"], heads, operations, tokens
-        )
+        return RandomAdapter(scene, self.layers, self.dtype, self.device, self.sizes["hidden_size"], heads, **choices)
 
     def median_seconds(self, steps: Sequence[Callable[[], object]], repeats: int) -> list[float]:
         """The median of each; they run in turns, so that a machine that slows down slows all of them."""

@@ -36,6 +36,7 @@ from withanyone_pack.tests.comfyui.small_flux import SMALL
 from withanyone_pack.withanyone_core.adapter.shape import Branch
 from withanyone_pack.withanyone_core.cells import cell_groups
 from withanyone_pack.withanyone_core.injection.comfyui.injection import Injection
+from withanyone_pack.withanyone_core.injection.comfyui.lean import LeanOperations
 
 SIDE_PX, TEXT_TOKENS = 128, 16
 FEW_TOKENS = {Branch.ARC: 8, Branch.SIG: 24}  # of a person
@@ -54,7 +55,9 @@ def main() -> None:
     torch.manual_seed(0)
     machine = Machine(device_here(), torch.float32, {**SMALL, **DEPTH})
     scene = Scene(SIDE_PX, TEXT_TOKENS, BOXES[: arguments.faces])
-    adapter = machine.adapter(scene, comfy.ops.manual_cast, FEW_TOKENS)
+    adapter = machine.adapter(
+        scene, operations=comfy.ops.manual_cast, stacked_operations=LeanOperations, tokens=FEW_TOKENS
+    )
     injection, stream = adapter.injection(), random_stream(machine, scene)
     step = FluxStep(machine, random_flux(machine.sizes, machine.dtype, machine.device), adapter, injection)
     steps = {

@@ -91,6 +91,7 @@ class RandomAdapter:
         hidden: int = HIDDEN,
         heads: int = HEADS,
         operations: ModuleType = nn,
+        stacked_operations: ModuleType = nn,
         tokens: Mapping[Branch, int] = TOKENS,
     ) -> None:
         placed = {"dtype": dtype, "device": device}
@@ -99,7 +100,7 @@ class RandomAdapter:
         self.attentions = {branch: IdentityAttention(shape, operations, **placed) for branch, shape in shapes.items()}
         for module in self.attentions.values():
             draw(module)
-        self.stacked = StackedAttention(list(shapes.values()), operations, **placed)
+        self.stacked = StackedAttention(list(shapes.values()), stacked_operations, **placed)
         self.stacked.load_state_dict(fold([module.state_dict() for module in self.attentions.values()]))
         self.key_values = {
             branch: [KeyValueLayer(shape, **placed) for _ in range(layers)] for branch, shape in shapes.items()

@@ -22,6 +22,7 @@ from ...adapter.stacked import StackedAttention, by_layers, fold, norms_of
 from ...finite import is_finite
 from ...identity import Identity
 from .fp8 import Operations, quantized, set_scales
+from .lean import LeanOperations
 from .memory import encoding_bytes
 from .patches import add_attention_lora, add_lora
 
@@ -214,7 +215,7 @@ def load_attention(
     """
     parts = [read_part(file, branch, "attention", mapped=not comfy.utils.DISABLE_MMAP) for branch in branches]
     tensors, scales = fold(parts), {}
-    operations = comfy.ops.manual_cast
+    operations = LeanOperations
     if fp8:
         tensors, scales = quantized(tensors)
         operations = Operations
