@@ -3,8 +3,8 @@
     .testbed/venv/bin/python tests/comfyui/workflows/make.py [--no-pictures] [NAME...]
 
 Writes example_workflows/NAME.json and .jpg, for all of them or those named. The miniature is run before its pictures
-are taken. What is folded also gives the blueprints in subgraphs/, two_people_long docs/two_people.png, and with miniature
-docs/images/real_and_miniature.jpg.
+are taken. What is folded also gives the blueprints in subgraphs/, two_people_long docs/two_people.png, and with
+miniature docs/images/real_and_miniature.jpg.
 """
 
 import io
