@@ -9,12 +9,12 @@ from withanyone_pack.tests.faces.small_pack import write_pack
 from withanyone_pack.tests.identity_check.textured import SIDE, image, person, save, shot, write_people
 from withanyone_pack.withanyone_core.identity_check.__main__ import INTERRUPTED, JSON, main
 from withanyone_pack.withanyone_core.identity_check.appearance import SIDE_PX
-from withanyone_pack.withanyone_core.identity_check.calibration import Levels, calibrated
+from withanyone_pack.withanyone_core.identity_check.calibration import Levels, calibrate
 from withanyone_pack.withanyone_core.identity_check.checking import check_images
 from withanyone_pack.withanyone_core.identity_check.images import LayoutFile
 from withanyone_pack.withanyone_core.identity_check.values import ImageFile, People, Person, Photo, SeenImage
 from withanyone_pack.withanyone_core.metrics.cache import ArrayStore
-from withanyone_pack.withanyone_core.metrics.case import FaceVectors
+from withanyone_pack.withanyone_core.metrics.case import FaceEmbeddings
 
 WIDTH, LOOK = 512, SIDE_PX**2
 BYTES_AN_IMAGE = 4_000  # of findings; a face's embedding and look alone are 6,000
@@ -32,7 +32,7 @@ class Reader:
         number = int(path.stem)
         vectors = np.stack([unit([person, 0], WIDTH) + unit([number, person], WIDTH) for person in (0, 1)])
         boxes = np.array([[0, 0, 40, 40], [50, 0, 90, 40]], np.float32)
-        faces = FaceVectors(boxes, np.full(2, 0.9, np.float32), vectors.astype(np.float32))
+        faces = FaceEmbeddings(boxes, np.full(2, 0.9, np.float32), vectors.astype(np.float32))
         looks = np.stack([unit([number, place, 7], LOOK) for place in (0, 1)]).astype(np.float32)
         return SeenImage(path, (100, 50), faces, looks)
 
@@ -49,7 +49,7 @@ def photos_of(number):
 
 def kept_bytes(count):
     people = People(tuple(Person(name, photos_of(number)) for number, name in enumerate(("Ann", "Ben"))))
-    calibration = calibrated(people.people, Levels())
+    calibration = calibrate(people.people, Levels())
     files = [ImageFile("", f"{number}.png", Path(f"{number}.png")) for number in range(count)]
     tracemalloc.start()
     try:

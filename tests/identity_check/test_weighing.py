@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from withanyone_pack.withanyone_core.identity_check.calibration import Levels, calibrated
+from withanyone_pack.withanyone_core.identity_check.calibration import Levels, calibrate
 from withanyone_pack.withanyone_core.identity_check.values import Person, Photo
 from withanyone_pack.withanyone_core.identity_check.weighing import Explanation, weigh
 
@@ -23,7 +23,7 @@ def calibration():
         Person(name, tuple(photo(middle + 0.12 * random.normal(size=WIDTH)) for _ in range(6)))
         for name, middle in zip("abcdefgh", random.normal(size=(8, WIDTH)), strict=True)
     ]
-    return calibrated(people, Levels())
+    return calibrate(people, Levels())
 
 
 @pytest.mark.parametrize("similarities", [(0.5, 0.5), (0.8, 0.45), (0.45, 0.8)])

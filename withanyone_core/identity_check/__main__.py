@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ..faces.analysis import PROVIDERS
 from ..metrics.cache import ArrayStore
-from .calibration import calibrated
+from .calibration import calibrate
 from .checking import check_images, leftovers
 from .images import LayoutFile, find_images, read_layout
 from .junit import junit_xml
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     count = sum(map(len, photo_files(options.people).values()))
     with closing(tqdm(total=count, desc="photos", unit="photo", disable=None)) as bar:
         people = read_people(options.people, reader, recognizer.levels, bar.update)
-    calibration = calibrated(people.people, recognizer.levels)
+    calibration = calibrate(people.people, recognizer.levels)
     with closing(tqdm(total=len(images), desc="images", unit="image", disable=None)) as bar:
         checked, unread = check_images(images, layout, people, calibration, reader, bar.update)
     baseline, faults = _baseline(options.baseline, recognizer.about)

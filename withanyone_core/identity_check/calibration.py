@@ -89,7 +89,7 @@ class Nearness:
         return bool(self.counts.max() > 1) and self.bounds(person)[1] < CLOSEST_TO_TELL
 
 
-def calibrated(people: Sequence[Person], levels: Levels) -> Calibration:
+def calibrate(people: Sequence[Person], levels: Levels) -> Calibration:
     """The calibration of one recognizer on the people's own photos, with `levels` where these are few."""
     stacks = [person.embeddings for person in people]
     counts = np.array([len(stack) for stack in stacks])
