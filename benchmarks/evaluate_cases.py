@@ -1,9 +1,9 @@
-"""Time to score and summarise the whole benchmark from kept vectors: 435 cases of 5 pictures, 3 judges.
+"""Time to score and summarize the whole benchmark from kept embeddings: 435 cases of 5 pictures, 3 judges.
 
     .testbed/venv/bin/python benchmarks/evaluate_cases.py [--cases 435] [--pictures 5]
 
-The vectors are random, 512 numbers each, of one to four people a case, with a lost or an extra face here and there.
-Reads them from a cache file as an evaluation does, scores every picture with every judge, and summarises with 10,000
+The embeddings are random, 512 numbers each, of one to four people a case, with a lost or an extra face here and there.
+Reads them from a cache file as an evaluation does, scores every picture with every judge, and summarizes with 10,000
 resamples. The goal is under 10 s on two cores. Needs the test bed that `bash test.sh` makes.
 """
 
@@ -24,15 +24,15 @@ from pack import load_pack
 load_pack()
 
 from withanyone_pack.withanyone_core.metrics.cache import ArrayStore
-from withanyone_pack.withanyone_core.metrics.case import METRICS, Case, CaseScores, FaceVectors
+from withanyone_pack.withanyone_core.metrics.case import METRICS, Case, CaseScores, FaceEmbeddings
 from withanyone_pack.withanyone_core.metrics.scoring import score_case
-from withanyone_pack.withanyone_core.metrics.summary import judges_mean, statistic, summarise
+from withanyone_pack.withanyone_core.metrics.summary import judges_mean, statistic, summarize
 
 GOAL_S = 10.0
 JUDGES = ("arcface", "facenet", "adaface")
 WIDTH = 512
 BOX_PX = 100.0
-NAMES = ("boxes_px", "scores", "vectors")
+NAMES = ("boxes_px", "scores", "embeddings")
 
 
 def main() -> None:
@@ -55,7 +55,7 @@ def _timed(store: ArrayStore, cases: list[Case]) -> None:
     reading = time.perf_counter()
     scores = {judge: [score_case(case) for case in read[judge]] for judge in JUDGES}
     scoring = time.perf_counter()
-    _summarised(scores)
+    _summarized(scores)
     done = time.perf_counter()
     faces = sum(case.expected for case in cases)
     print(f"{len(cases)} pictures, {faces} people, {len(JUDGES)} judges, {os.cpu_count()} cores")
@@ -64,9 +64,9 @@ def _timed(store: ArrayStore, cases: list[Case]) -> None:
     sys.exit(done - start >= GOAL_S)
 
 
-def _summarised(scores: dict[str, list[CaseScores]]) -> None:
+def _summarized(scores: dict[str, list[CaseScores]]) -> None:
     for judged in scores.values():
-        summarise(judged)
+        summarize(judged)
     for metric in METRICS:
         values, groups = judges_mean(list(scores.values()), metric)
         statistic(values, groups)
@@ -90,13 +90,13 @@ def _made(cases: int, pictures: int) -> Iterator[Case]:
             yield Case(f"{number:03d}/{picture}", _faces(seen), truth, references, group=f"{number:03d}")
 
 
-def _faces(vectors: np.ndarray) -> FaceVectors:
+def _faces(vectors: np.ndarray) -> FaceEmbeddings:
     corners = BOX_PX * np.arange(len(vectors))[:, None]
     boxes = np.concatenate([corners, corners, corners + BOX_PX, corners + BOX_PX], axis=1)
-    return FaceVectors(boxes.astype(np.float32), np.ones(len(vectors), np.float32), vectors.astype(np.float32))
+    return FaceEmbeddings(boxes.astype(np.float32), np.ones(len(vectors), np.float32), vectors.astype(np.float32))
 
 
-def _pictures(case: Case) -> dict[str, FaceVectors]:
+def _pictures(case: Case) -> dict[str, FaceEmbeddings]:
     """The pictures of a case by name; what several cases share has one name and is kept once."""
     shared = {"truth": case.truth} | {f"reference {index}": faces for index, faces in enumerate(case.references)}
     return {case.name: case.generated} | {f"{case.group} {name}": faces for name, faces in shared.items()}
@@ -109,7 +109,7 @@ def _keep(store: ArrayStore, judge: str, case: Case) -> None:
 
 
 def _read(store: ArrayStore, judge: str, case: Case) -> Case:
-    generated, truth, *references = (FaceVectors(**store.get(name, judge)) for name in _pictures(case))
+    generated, truth, *references = (FaceEmbeddings(**store.get(name, judge)) for name in _pictures(case))
     return replace(case, generated=generated, truth=truth, references=tuple(references))
 
 

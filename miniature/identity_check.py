@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 *("--det-size", str(DETECTION_PX)),
             ]
         )
-        figures = compared(planted, json.loads((options.out / "report" / JSON).read_text(encoding="utf-8")))
+        figures = compare(planted, json.loads((options.out / "report" / JSON).read_text(encoding="utf-8")))
     except (ValueError, RuntimeError, OSError) as error:
         sys.stderr.write(f"identity_check: {error}\n")
         return 2
@@ -113,7 +113,7 @@ def draw(trial: Trial, out: Path) -> dict[str, Planted]:
     return planted
 
 
-def compared(planted: dict[str, Planted], report: dict) -> dict[str, list]:
+def compare(planted: dict[str, Planted], report: dict) -> dict[str, list]:
     """Fractions as [count, fraction, low, high, of]: right names by fault and together, false alarms, unclear ones."""
     right: dict[str, list[bool]] = {fault: [] for fault in FAULTS}
     alarms, unclear = [], []

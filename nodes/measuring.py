@@ -14,11 +14,11 @@ from ..withanyone_core.faces.photo import pictures
 from ..withanyone_core.faces.portrait import FaceAnalysis
 from ..withanyone_core.identity import Identity
 from ..withanyone_core.layout import PlacedFace
-from ..withanyone_core.meter.comparing import compared
+from ..withanyone_core.meter.comparing import compare
 from ..withanyone_core.meter.diagnosing import diagnosis_text
 from ..withanyone_core.meter.measuring import Meter
 from ..withanyone_core.meter.numbers import comparison_numbers, numbers, pick_numbers
-from ..withanyone_core.meter.picking import PICK_BY, picked
+from ..withanyone_core.meter.picking import PICK_BY, rank
 from ..withanyone_core.meter.pictures.comparison import draw_comparison
 from ..withanyone_core.meter.pictures.plot import draw_plot
 from ..withanyone_core.meter.pictures.table import draw_table
@@ -126,7 +126,7 @@ class PickBest(io.ComfyNode):
     ) -> io.NodeOutput:
         photos = pictures(images, "images")
         measured = _meter(faces, face_analysis, truth, second_photos, len(photos)).measure(photos)
-        ranked = picked(measured.scores, score)
+        ranked = rank(measured.scores, score)
         indices = [index for index, _ in ranked[:keep]]
         scores = _json(pick_numbers(measured, score, ranked, keep))
         return io.NodeOutput(images[indices], scores, ", ".join(map(str, indices)))
@@ -181,7 +181,7 @@ class Compare(io.ComfyNode):
         meter = _meter(faces, face_analysis, truth, second_photos, len(first) + len(second))
         batches = meter.measure(first, "images_a"), meter.measure(second, "images_b")
         names = name_a.strip() or "A", name_b.strip() or "B"
-        rows = compared(*batches, seed=bootstrap_seed)
+        rows = compare(*batches, seed=bootstrap_seed)
         chart = as_images([draw_comparison(names, batches, rows)])
         told = comparison_numbers(names, batches, rows, bootstrap_seed)
         return io.NodeOutput(chart, _json(told), ui=_shown(cls, chart))

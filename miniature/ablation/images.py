@@ -9,7 +9,7 @@ import numpy as np
 from withanyone_core.adapter.shape import Branch
 from withanyone_core.faces.portrait import Choices, identity_from_photos
 from withanyone_core.layout import Box
-from withanyone_core.metrics.case import BoxPx, Case, FaceVectors
+from withanyone_core.metrics.case import BoxPx, Case, FaceEmbeddings
 from withanyone_core.metrics.judges import Judge
 from withanyone_core.metrics.scoring import score_case
 
@@ -43,7 +43,7 @@ class Seen:
     looks  expression and direction by person, None where there is not exactly one face in the box
     """
 
-    faces: FaceVectors
+    faces: FaceEmbeddings
     looks: tuple[Mapping[str, str] | None, ...]
 
 
@@ -60,7 +60,7 @@ class Asked:
     scene: Scene
     wanted: Wanted
     truth: Seen
-    references: tuple[FaceVectors, ...]
+    references: tuple[FaceEmbeddings, ...]
     worn: tuple[Mapping[str, str], ...]
 
     @property
@@ -82,7 +82,7 @@ class Eyes:
         alone = [found[0].box_px if len(found) == 1 else None for found in faces_in(boxes, faces)]
         looks = iter(looks_of(pixels, [box for box in alone if box is not None], self.classifiers))
         return Seen(
-            FaceVectors.of(faces, self.judge.embed(pixels, faces)),
+            FaceEmbeddings.of(faces, self.judge.embed(pixels, faces)),
             tuple(None if box is None else next(looks) for box in alone),
         )
 
@@ -134,7 +134,7 @@ def asked_for(
                 photos(person), eyes.reader.analysis, f"person {person}", Choices(no_face="skip"), eyes.reader.encode
             )
             identities.append(identity)
-            references.append(FaceVectors.of([used.face], eyes.judge.embed(used.photo, [used.face])))
+            references.append(FaceEmbeddings.of([used.face], eyes.judge.embed(used.photo, [used.face])))
             worn += looks_of(used.photo, [used.face.box_px], eyes.classifiers)
             contents.update(used.photo.tobytes())
         contents.update(truth.tobytes() + text.encode())
@@ -175,7 +175,7 @@ def _copied(asked: Asked, seen: Seen, question: str) -> float | None:
     )
 
 
-def _case(asked: Asked, generated: FaceVectors) -> Case:
+def _case(asked: Asked, generated: FaceEmbeddings) -> Case:
     return Case(
         asked.name,
         generated,

@@ -9,7 +9,7 @@ import numpy as np
 from withanyone_core.faces.portrait import FaceAnalysis
 from withanyone_core.identity import Face
 from withanyone_core.metrics.cache import photo_key
-from withanyone_core.metrics.case import Case, FaceVectors
+from withanyone_core.metrics.case import Case, FaceEmbeddings
 from withanyone_core.metrics.judges import Judge, load_judge
 from withanyone_core.metrics.matching import match
 from withanyone_core.metrics.scoring import score_case
@@ -85,13 +85,13 @@ class Evaluator:
             name="an image",
             generated=generated,
             truth=self._embeddings(sample.truth),
-            references=tuple(FaceVectors.single(self.references[place]) for place in sample.people),
+            references=tuple(FaceEmbeddings.single(self.references[place]) for place in sample.people),
             boxes_px=boxes_px,
             truth_boxes_px=boxes_px,
         )
         matching = match(case)
         scores = score_case(case, matching=matching)
-        rows = [None if face is None else self.gallery @ unit(generated.vectors[face]) for face in matching.faces]
+        rows = [None if face is None else self.gallery @ unit(generated.embeddings[face]) for face in matching.faces]
         return Judged(
             faces=[len(found) for found in faces_in(sample.boxes, self.analysis.faces(pixels))],
             nearest=[None if row is None else int(row.argmax()) for row in rows],
@@ -109,9 +109,9 @@ class Evaluator:
         """Whether the image shows what its caption says."""
         return judged(sample, pixels, self.analysis, self.classifiers)
 
-    def _embeddings(self, pixels: np.ndarray) -> FaceVectors:
+    def _embeddings(self, pixels: np.ndarray) -> FaceEmbeddings:
         faces = self.analysis.faces(pixels)
-        return FaceVectors.of(faces, self.judge.embed(pixels, faces))
+        return FaceEmbeddings.of(faces, self.judge.embed(pixels, faces))
 
 
 def make_evaluator(weights: Path, analysis: FaceAnalysis, dataset: Dataset, results: Results) -> Evaluator:

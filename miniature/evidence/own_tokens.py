@@ -18,7 +18,7 @@ from withanyone_core.adapter.shape import Branch
 from withanyone_core.faces.portrait import FaceAnalysis
 from withanyone_core.identity import Identity
 from withanyone_core.identity_file import load_identity
-from withanyone_core.metrics.case import Case, FaceVectors
+from withanyone_core.metrics.case import Case, FaceEmbeddings
 from withanyone_core.metrics.judges import Judge
 from withanyone_core.metrics.scoring import score_case
 
@@ -105,9 +105,9 @@ class Eyes:
     analysis: FaceAnalysis
     judge: Judge
 
-    def vectors(self, pixels: np.ndarray) -> FaceVectors:
+    def vectors(self, pixels: np.ndarray) -> FaceEmbeddings:
         faces = self.analysis.faces(pixels)
-        return FaceVectors.of(faces, self.judge.embed(pixels, faces))
+        return FaceEmbeddings.of(faces, self.judge.embed(pixels, faces))
 
 
 def cache_of(trial: Trial) -> Path:
@@ -224,7 +224,7 @@ def _wish(number: int, place: int, person: Identity, other: Identity) -> tuple[W
 
 
 def _scores(
-    eyes: Eyes, pixels: np.ndarray, drawn: np.ndarray, wish: Wanted, photos: Sequence[FaceVectors]
+    eyes: Eyes, pixels: np.ndarray, drawn: np.ndarray, wish: Wanted, photos: Sequence[FaceEmbeddings]
 ) -> list[float | None]:
     """MEASURES of the first of an image's people, means over the photos they were learned from as references."""
     boxes_px = tuple(box.to_px(SIDE_PX, SIDE_PX) for box in wish.regions)

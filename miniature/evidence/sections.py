@@ -10,7 +10,7 @@ from withanyone_core.adapter.shape import Branch
 from withanyone_core.injection.diffusers import members
 from withanyone_core.layout import CELL_PX
 from withanyone_core.meter.measuring import Meter
-from withanyone_core.meter.picking import picked
+from withanyone_core.meter.picking import rank
 
 from ..steering import AT_ONCE, SteeredGenerator
 from ..world.scene import SIDE_PX
@@ -208,8 +208,8 @@ def _picked_row(studio: Studio, one: Sample, images: list[np.ndarray]) -> Picked
         number=one.seed,
         people=one.people,
         judged=[studio.evaluator.judged(image, one) for image in images],
-        likeness=picked(by_reference, "likeness")[0][0],
-        second=picked(by_second, "likeness")[0][0],
+        likeness=rank(by_reference, "likeness")[0][0],
+        second=rank(by_second, "likeness")[0][0],
     )
 
 

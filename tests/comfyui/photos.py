@@ -18,6 +18,9 @@ SCENES = {
     "guide.jpg": (GROUP, (0, 0, 1280, 886)),  # six people
     "to_edit.jpg": (GROUP, (590, 0, 1120, 530)),  # two
     "another_photo.jpg": (GROUP, (790, 0, 1090, 300)),  # person 1, cut out otherwise
+    "to_measure.jpg": (GROUP, (0, 0, 1280, 886)),
+    "person_1_again.jpg": (GROUP, (790, 0, 1090, 300)),
+    "person_2_again.jpg": (GROUP, (380, 180, 660, 460)),
     "no_person.jpg": (GROUP, (0, 600, 280, 880)),
 }
 

@@ -1,5 +1,7 @@
 """The shipped workflows in a real browser, all in one page."""
 
+import json
+
 import pytest
 from selenium.webdriver.support.ui import WebDriverWait
 from withanyone_pack.tests.comfyui.browser import READY_SECONDS, Page, frontend, require_chromium
@@ -7,6 +9,7 @@ from withanyone_pack.tests.comfyui.demo import WORKFLOW, page_of
 from withanyone_pack.tests.comfyui.queued import completed
 from withanyone_pack.tests.comfyui.server import ComfyServer
 from withanyone_pack.tests.comfyui.small_graphs import NAMES, shipped_graph, shipped_workflow, unmuted_graph
+from withanyone_pack.tests.pack import ROOT
 
 pytestmark = pytest.mark.browser
 
@@ -75,6 +78,21 @@ def test_what_is_muted_can_be_switched_on(opened, nodes):
     page, name = opened
     page.unmute()
     assert asked_for(page.api_graph(), nodes) == completed(unmuted_graph(name), nodes)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "subgraphs").glob("*.json")), ids=lambda path: path.stem)
+def test_every_blueprint_is_in_the_library_and_opens(page, path):
+    known = page.call("return await (await fetch('/api/global_subgraphs')).json()")
+    (number,) = (number for number, each in known.items() if each["name"] == path.stem)
+    content = page.call("return await (await fetch(args[0])).json()", f"/api/global_subgraphs/{number}")["data"]
+    page.errors()
+    page.load(json.loads(content))
+    assert page.missing_node_types() == []
+    names = page.call("return app.rootGraph.nodes.map(node => node.subgraph.name)")
+    assert names == [path.stem]
+    inner = page.call("return app.rootGraph.nodes[0].subgraph.nodes.length")
+    assert inner == len(json.loads(content)["definitions"]["subgraphs"][0]["nodes"])
+    assert page.errors() == []
 
 
 def test_the_demo_s_address_opens_its_workflow(page):

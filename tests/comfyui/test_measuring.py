@@ -20,7 +20,7 @@ from withanyone_pack.tests.painted_faces import LEFT, PaintedFaces, at_angle, ba
 from withanyone_pack.withanyone_core.layout import Box
 from withanyone_pack.withanyone_core.meter.numbers import TRAINED_WITH_WORDS
 from withanyone_pack.withanyone_core.metrics.case import CaseScores
-from withanyone_pack.withanyone_core.metrics.summary import summarise
+from withanyone_pack.withanyone_core.metrics.summary import summarize
 
 ANN, ANN_TRUE, BEN, BEN_TRUE = 40, 50, 80, 90
 TURNED = {ANN: (0.0, 0, 1), ANN_TRUE: (0.5, 0, 1), BEN: (0.0, 2, 3), BEN_TRUE: (0.5, 2, 3)}
@@ -107,7 +107,7 @@ def test_the_meter_gives_a_table_a_plot_and_numbers(temp):
     assert judge.asked == 4
     told = json.loads(told)
     scores = [CaseScores.from_json(line) for line in told["pictures"]]
-    assert summarise(scores).to_json() == told["summary"]
+    assert summarize(scores).to_json() == told["summary"]
     assert [score.copy_paste for score in scores] == [pytest.approx(1, abs=1e-3), pytest.approx(0, abs=1), None]
     assert told["likeness"][1]["face_of"]["1 Ann"]["2 Ben"] == pytest.approx(1, abs=1e-5)
     assert told["likeness"][2]["lost"] == ["1 Ann", "2 Ben"]
@@ -210,7 +210,7 @@ def test_compare_shows_two_batches(temp):
     assert likeness["second_minus_first"]["mean"] == pytest.approx(-0.5, abs=1e-6)
     assert likeness["second_minus_first"]["low"] == pytest.approx(-1, abs=1e-6)
     again = [[CaseScores.from_json(line) for line in side["pictures"]] for side in told["batches"]]
-    assert [summarise(side, 7).to_json()["metrics"]["sim_ref"] for side in again] == [
+    assert [summarize(side, 7).to_json()["metrics"]["sim_ref"] for side in again] == [
         likeness["first"],
         likeness["second"],
     ]

@@ -116,6 +116,24 @@ def test_a_sweep_of_the_resemblance_is_measured(server):
     assert len(set(pictures)) == len(pictures) == 5
 
 
+def test_any_image_is_measured_without_a_layout(server):
+    """Two people of the photograph, by their identities alone."""
+    graph = {name: each for name, each in known_people().items() if name.startswith(("faces", "group", "p"))}
+    graph = {name: each for name, each in graph.items() if not name.startswith("place")}
+    people = {"identity": ["person_1", 0], "identity_2": ["person_2", 0]}
+    graph["meter"] = node("WithAnyoneIdentityMeter", images=["group", 0], face_analysis=["faces", 0], **people)
+    graph |= {name: node("PreviewAny", source=["meter", output]) for name, output in (("numbers", 2), ("verdict", 3))}
+    history = server.run(graph)
+    told = json.loads(text(history, "numbers"))
+    assert told["pictures"][0]["method"] == "references"
+    assert told["people"] == ["1 Person 1", "2 Person 2"]
+    assert [row[index] > 0.6 for index, row in enumerate(told["pictures"][0]["likeness_ref"])] == [True, True]
+    lines = text(history, "verdict").splitlines()
+    assert len(lines) == 6  # the two, and four people who were not expected
+    assert sum("extra person" in line for line in lines) == 4
+    assert not [line for line in lines if "lost" in line or "drifted" in line]
+
+
 def test_what_is_wrong_is_told_in_the_users_words(server):
     graph = known_people() | {
         "meter": node(

@@ -7,7 +7,7 @@ from itertools import combinations
 import pytest
 from PIL import Image
 from withanyone_pack.tests.comfyui.small_graphs import NAMES, WORKFLOWS, shipped_graph, shipped_workflow
-from withanyone_pack.tests.comfyui.workflows.subgraphs import SUBGRAPHS
+from withanyone_pack.tests.comfyui.workflows.subgraphs import ANY_IMAGE, SUBGRAPHS
 from withanyone_pack.tests.pack import ROOT
 
 LOADERS = {"UNETLoader", "DualCLIPLoader", "VAELoader", "WithAnyoneLoadAdapter", "WithAnyoneLoadSigLIP"}
@@ -19,6 +19,16 @@ TITLE = 30
 @pytest.fixture(params=NAMES)
 def workflow(request):
     return shipped_workflow(request.param)
+
+
+def definitions():
+    """All subgraphs by name, of the workflows that have any."""
+    found = {}
+    for name in NAMES:
+        parts = shipped_workflow(name).get("definitions", {}).get("subgraphs", ())
+        assert not found.keys() & {one["name"] for one in parts}
+        found |= {one["name"]: one for one in parts}
+    return found
 
 
 def rectangle(node):
@@ -34,7 +44,7 @@ def all_nodes(workflow):
 
 
 def test_all_are_there():
-    assert len(NAMES) == 12
+    assert len(NAMES) == 13
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -106,9 +116,9 @@ def test_the_two_person_workflow_opens_with_a_dozen_nodes_and_queues_what_the_lo
 
 
 def test_every_subgraph_is_a_blueprint_of_its_own():
-    definitions = {one["name"]: one for one in shipped_workflow("two_people")["definitions"]["subgraphs"]}
-    assert {path.stem for path in BLUEPRINTS.glob("*")} == definitions.keys() == {fold.title for fold in SUBGRAPHS}
-    for name, definition in definitions.items():
+    folds = {fold.title for fold in (*SUBGRAPHS, ANY_IMAGE)}
+    assert {path.stem for path in BLUEPRINTS.glob("*")} == definitions().keys() == folds
+    for name, definition in definitions().items():
         content = json.loads((BLUEPRINTS / f"{name}.json").read_text(encoding="utf-8"))
         assert content["definitions"]["subgraphs"] == [definition]
         (node,) = content["nodes"]
@@ -118,7 +128,7 @@ def test_every_subgraph_is_a_blueprint_of_its_own():
 
 
 def test_a_link_in_a_subgraph_is_known_at_both_of_its_ends():
-    for definition in shipped_workflow("two_people")["definitions"]["subgraphs"]:
+    for definition in definitions().values():
         nodes = {node["id"]: node for node in definition["nodes"]}
         for link in definition["links"]:
             start, end = link["origin_id"], link["target_id"]

@@ -1,13 +1,14 @@
 """Every shipped workflow in a real ComfyUI server, as it is but for its largest loaders."""
 
 import pytest
+from PIL import Image
 from withanyone_pack.tests.comfyui.exchange import STANDINS, with_standins
 from withanyone_pack.tests.comfyui.server import ComfyServer
 from withanyone_pack.tests.comfyui.small_graphs import NAMES, id_of, pixels, shipped_graph, unmuted_graph, upstream_of
 
 pytestmark = pytest.mark.server
 
-SAVED = "saved_identities"
+SAVED, MEASURING = "saved_identities", "measure_any_image"
 # What NaN, a LoRA for another model, or a graph only half understood leave in the log.
 TROUBLE = ("invalid value encountered in cast", "lora key not loaded", "Failed to validate prompt")
 # Width and height; 1024 x 1024 unless named. The picture to edit is brought to one megapixel, and is square.
@@ -70,7 +71,7 @@ def test_only_loaders_are_exchanged(name):
     assert different == {node for node in shipped if shipped[node]["class_type"] in STANDINS}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != MEASURING])
 def test_it_makes_a_picture(server, run, name):
     graph, history = run(name)
     width, height = SIZES.get(name, (1024, 1024))
@@ -91,3 +92,19 @@ def test_people_stand_where_they_were_put(run, name):
 def test_no_face_of_the_picture_to_edit_stays_sharp(run):
     graph, history = run("kontext_edit")
     assert "text" not in history["outputs"][id_of(graph, "WithAnyonePrepareFaceEdit")]
+
+
+def test_any_image_is_measured_as_the_workflow_ships(server):
+    """With dlib, which comes from pip: two people of the group photograph, who are there among six."""
+    graph = shipped_graph(MEASURING)
+    history = server.run(graph)
+    (shown,) = (
+        history["outputs"][node]["text"][0] for node, each in graph.items() if each["class_type"] == "PreviewAny"
+    )
+    lines = shown.splitlines()
+    assert lines[:2] == ["picture 1, 1 person 1: kept", "picture 1, 2 person 2: kept"]
+    assert len(lines) == 6
+    assert all(line.startswith("picture 1, nobody expected: extra person") for line in lines[2:])
+    table = Image.open(server.images(history, id_of(graph, "SaveImage"))[0])
+    assert min(table.size) > 100
+    assert len(server.images(history, id_of(graph, "WithAnyoneIdentityMeter"))) == 2

@@ -2,11 +2,15 @@
 
 import importlib.util
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
+from withanyone_pack.tests.pack import ROOT
 from withanyone_pack.withanyone_core.faces.alignment import TEMPLATE_PX, similarity
 from withanyone_pack.withanyone_core.faces.analysis import load_face_analysis
 from withanyone_pack.withanyone_core.faces.dlib_analysis import is_dlib_installed
@@ -156,6 +160,29 @@ def test_faults_planted_in_real_photographs_get_their_names(tmp_path, photo, fac
     assert found["extra person"]["nobody expected"] == "extra person"
     assert {names["person 1"] for names in found.values()} == {"kept"}
     assert report["recognizer"]["name"] == "dlib ResNet"
+
+
+@needs_dlib
+def test_the_command_works_where_insightface_and_onnxruntime_are_absent(tmp_path, people):
+    (tmp_path / "images").mkdir()
+    scene(Image.open(people / "person 0/1.png"), Image.open(people / "person 1/1.png")).save(tmp_path / "images/0.png")
+    blocked = "import sys; sys.modules |= dict.fromkeys(('insightface', 'onnxruntime', 'onnx'))"
+    run = f"{blocked}; from withanyone_core.identity_check.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    arguments = ["images", "--people", str(people), "--out", "report"]
+    done = subprocess.run(
+        [sys.executable, "-c", run, *arguments],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "images checked by dlib ResNet" in done.stdout, done.stderr
+    found = json.loads((tmp_path / "report" / JSON).read_text())["images"][0]["findings"]
+    assert {each["person"] for each in found if each["name"] in ("kept", "pasted", "unclear")} >= {
+        "person 0",
+        "person 1",
+    }
 
 
 def test_without_a_recognizer_the_command_says_what_to_install(tmp_path, capsys):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...withanyone_core.metrics.case import Case, CaseScores, FaceVectors
+from ...withanyone_core.metrics.case import Case, CaseScores, FaceEmbeddings
 from ...withanyone_core.metrics.scoring import score_case
 from ...withanyone_core.metrics.summary import legacy_statistic
 from .report import Outcome, exact
@@ -63,12 +63,12 @@ def _several(name: str, expected: dict, scores: CaseScores) -> Iterator[Outcome]
 
 def _scored(stored: dict[str, Tensor], name: str, legacy: bool, rows: slice = slice(None)) -> CaseScores:
     generated, truth, references = (stored[f"{name}.{part}"][rows].numpy() for part in ("gen", "target", "ref"))
-    one_each = tuple(FaceVectors.single(vector) for vector in references)
+    one_each = tuple(FaceEmbeddings.single(vector) for vector in references)
     return score_case(Case(name, _faces(generated), _faces(truth), one_each), legacy)
 
 
-def _faces(vectors: np.ndarray) -> FaceVectors:
-    return FaceVectors(np.zeros((len(vectors), 4), np.float32), np.ones(len(vectors), np.float32), vectors)
+def _faces(vectors: np.ndarray) -> FaceEmbeddings:
+    return FaceEmbeddings(np.zeros((len(vectors), 4), np.float32), np.ones(len(vectors), np.float32), vectors)
 
 
 def _close_table(case: str, value: float, reference: float) -> Outcome:

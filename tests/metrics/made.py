@@ -1,7 +1,7 @@
 """Faces made for tests: random people whose vectors differ a little from picture to picture, side by side."""
 
 import numpy as np
-from withanyone_pack.withanyone_core.metrics.case import Case, FaceVectors
+from withanyone_pack.withanyone_core.metrics.case import Case, FaceEmbeddings
 
 WIDTH, SIDE_PX, GAP_PX = 64, 40.0, 100.0
 
@@ -10,14 +10,14 @@ def people(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(count, WIDTH))
 
 
-def picture(vectors: np.ndarray, noise: float = 0.0, seed: int = 1, places: list[int] | None = None) -> FaceVectors:
+def picture(vectors: np.ndarray, noise: float = 0.0, seed: int = 1, places: list[int] | None = None) -> FaceEmbeddings:
     """Faces with these vectors, the i-th at places[i] from the left, in boxes of 40 pixels every 100 pixels."""
     vectors = np.asarray(vectors, dtype=np.float64).reshape(-1, WIDTH)
     seen = vectors + noise * np.random.default_rng(seed).normal(size=vectors.shape)
     left = np.array(list(range(len(vectors))) if places is None else places, dtype=float) * GAP_PX
     boxes = np.stack([left, 0 * left, left + SIDE_PX, 0 * left + SIDE_PX], axis=1).reshape(-1, 4)
     scores = np.linspace(0.99, 0.9, len(vectors))
-    return FaceVectors(boxes.astype(np.float32), scores.astype(np.float32), seen.astype(np.float32))
+    return FaceEmbeddings(boxes.astype(np.float32), scores.astype(np.float32), seen.astype(np.float32))
 
 
 def box(place: int, grown: float = 5.0) -> tuple[float, float, float, float]:
@@ -25,7 +25,7 @@ def box(place: int, grown: float = 5.0) -> tuple[float, float, float, float]:
     return (left - grown, -grown, left + SIDE_PX + grown, SIDE_PX + grown)
 
 
-def references(vectors: np.ndarray, noise: float = 0.5) -> tuple[FaceVectors, ...]:
+def references(vectors: np.ndarray, noise: float = 0.5) -> tuple[FaceEmbeddings, ...]:
     return tuple(picture(vector[None], noise, seed=100 + index) for index, vector in enumerate(vectors))
 
 

@@ -8,7 +8,7 @@ from withanyone_pack.withanyone_core.metrics.case import (
     METRICS,
     Case,
     CaseScores,
-    FaceVectors,
+    FaceEmbeddings,
     JudgeInfo,
     distinct_names,
     headline_judges,
@@ -21,18 +21,18 @@ def test_faces_of_a_photo_keep_their_boxes_scores_and_own_vectors():
         Face((1.0, 2.0, 3.0, 4.0), 0.75, np.zeros((5, 2), np.float32), np.full(512, index, np.float32))
         for index in (1, 2)
     ]
-    faces = FaceVectors.of(found)
+    faces = FaceEmbeddings.of(found)
     assert (faces.count, faces.width) == (2, 512)
     assert faces.boxes_px.tolist() == [[1, 2, 3, 4]] * 2
     assert faces.scores.tolist() == [0.75, 0.75]
-    assert faces.vectors[:, 0].tolist() == [1, 2]
-    assert FaceVectors.of(found, np.ones((2, 7))).vectors.tolist() == [[1.0] * 7] * 2
-    assert FaceVectors.of([]).vectors.shape == (0, 512)
+    assert faces.embeddings[:, 0].tolist() == [1, 2]
+    assert FaceEmbeddings.of(found, np.ones((2, 7))).embeddings.tolist() == [[1.0] * 7] * 2
+    assert FaceEmbeddings.of([]).embeddings.shape == (0, 512)
 
 
 def test_arrays_of_different_pictures_are_refused():
-    with pytest.raises(ValueError, match=r"boxes \[2, 4\]|Boxes \[2, 4\], scores \[2\] and vectors \[1, 3\]"):
-        FaceVectors(np.zeros((2, 4)), np.zeros(2), np.zeros((1, 3)))
+    with pytest.raises(ValueError, match=r"boxes \[2, 4\]|Boxes \[2, 4\], scores \[2\] and embeddings \[1, 3\]"):
+        FaceEmbeddings(np.zeros((2, 4)), np.zeros(2), np.zeros((1, 3)))
 
 
 def test_a_case_needs_somebody_and_one_item_a_person():

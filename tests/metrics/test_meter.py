@@ -17,17 +17,17 @@ from withanyone_pack.tests.painted_faces import (
     placed,
 )
 from withanyone_pack.withanyone_core.layout import Layout, Mask, place_in_box, place_in_mask
-from withanyone_pack.withanyone_core.meter.comparing import compared
+from withanyone_pack.withanyone_core.meter.comparing import compare
 from withanyone_pack.withanyone_core.meter.likeness import mean_likeness
 from withanyone_pack.withanyone_core.meter.measuring import Meter, expected_box_px, judge_of
 from withanyone_pack.withanyone_core.meter.numbers import comparison_numbers, numbers, pick_numbers
-from withanyone_pack.withanyone_core.meter.picking import picked
+from withanyone_pack.withanyone_core.meter.picking import rank
 from withanyone_pack.withanyone_core.meter.pictures.comparison import draw_comparison
 from withanyone_pack.withanyone_core.meter.pictures.plot import draw_plot
 from withanyone_pack.withanyone_core.meter.pictures.sheet import SCALE, scale_colour
 from withanyone_pack.withanyone_core.meter.pictures.table import draw_table
 from withanyone_pack.withanyone_core.metrics.case import CaseScores
-from withanyone_pack.withanyone_core.metrics.summary import summarise
+from withanyone_pack.withanyone_core.metrics.summary import summarize
 
 # Ann's reference is axis 0, her other look (the truth) lies 0.5 away; Ben's are axes 2 and 3.
 ANN, ANN_TRUE, BEN, BEN_TRUE, MIX, STRANGER = 40, 50, 80, 90, 120, 160
@@ -199,10 +199,10 @@ def test_scores_rank_pictures():
     found = measured(
         painted(ANN, 0), painted(ANN, BEN), painted(ANN_TRUE, BEN_TRUE), painted(MIX, MIX + 1), painted(0, 0)
     )
-    assert [index for index, _ in picked(found.scores, "likeness")] == [1, 2, 0, 3, 4]
+    assert [index for index, _ in rank(found.scores, "likeness")] == [1, 2, 0, 3, 4]
     with_truth = measured(painted(ANN, BEN), TRUTH, painted(0, 0), painted(ANN, BEN_TRUE), truth=[TRUTH])
-    assert [index for index, _ in picked(with_truth.scores, "likeness")] == [1, 3, 0, 2]
-    order = picked(with_truth.scores, "likeness minus copying")
+    assert [index for index, _ in rank(with_truth.scores, "likeness")] == [1, 3, 0, 2]
+    order = rank(with_truth.scores, "likeness minus copying")
     assert [index for index, _ in order] == [1, 3, 0, 2]
     assert order[0][1] == pytest.approx(2, abs=1e-3)
     assert order[-1][1] is None
@@ -210,23 +210,23 @@ def test_scores_rank_pictures():
 
 def test_least_leakage_prefers_pictures_that_lost_nobody():
     found = measured(painted(0, 0), painted(ANN, 0), painted(MIX, BEN), painted(ANN, BEN))
-    order = picked(found.scores, "least leakage")
+    order = rank(found.scores, "least leakage")
     assert [index for index, _ in order] == [3, 2, 1, 0]
     assert order[1][1] == pytest.approx(-np.cos(np.pi / 4) / 2, abs=1e-6)
 
 
 def test_equal_scores_keep_the_order_of_the_batch():
     found = measured(painted(0, 0), painted(ANN, BEN), painted(0, 0), painted(ANN, BEN))
-    assert [index for index, _ in picked(found.scores, "likeness")] == [1, 3, 0, 2]
+    assert [index for index, _ in rank(found.scores, "likeness")] == [1, 3, 0, 2]
 
 
 def test_scores_that_cannot_be_computed_are_refused():
     with pytest.raises(ValueError, match="needs something the people should look like besides their references"):
-        picked(measured(painted(ANN, BEN)).scores, "likeness minus copying")
+        rank(measured(painted(ANN, BEN)).scores, "likeness minus copying")
     with pytest.raises(ValueError, match="needs at least two people; only one is placed"):
-        picked(measured(painted(ANN, 0), faces=FACES[:1]).scores, "least leakage")
+        rank(measured(painted(ANN, 0), faces=FACES[:1]).scores, "least leakage")
     with pytest.raises(ValueError, match="The score is 'beauty'; expected one of likeness, "):
-        picked(measured(painted(ANN, BEN)).scores, "beauty")
+        rank(measured(painted(ANN, BEN)).scores, "beauty")
 
 
 def test_numbers_can_be_computed_again_and_name_everybody():
@@ -234,7 +234,7 @@ def test_numbers_can_be_computed_again_and_name_everybody():
     told = json.loads(json.dumps(numbers(found, seed=3), allow_nan=False))
     again = [CaseScores.from_json(line) for line in told["pictures"]]
     assert tuple(again) == found.scores
-    assert summarise(again, seed=3).to_json() == told["summary"]
+    assert summarize(again, seed=3).to_json() == told["summary"]
     assert told["people"] == ["1 Ann", "2 Ben"]
     assert told["likeness"][1]["face_of"]["1 Ann"]["2 Ben"] == pytest.approx(1, abs=1e-6)
     assert told["likeness"][1]["lost"] == ["2 Ben"]
@@ -250,7 +250,7 @@ def test_people_of_one_name_stay_apart():
 
 def test_picks_name_every_picture():
     found = measured(painted(ANN, BEN), painted(0, 0))
-    told = pick_numbers(found, "likeness", picked(found.scores, "likeness"), 1)
+    told = pick_numbers(found, "likeness", rank(found.scores, "likeness"), 1)
     assert told["kept"] == [0]
     assert [(line["rank"], line["index"], line["kept"]) for line in told["pictures"]] == [(1, 0, True), (2, 1, False)]
     assert told["pictures"][1]["lost"] == ["1 Ann", "2 Ben"]
@@ -259,16 +259,16 @@ def test_picks_name_every_picture():
 def test_batches_of_one_length_are_compared_picture_by_picture():
     first = measured(painted(ANN, BEN), painted(MIX, BEN))
     second = measured(painted(MIX, BEN), painted(MIX, BEN))
-    rows = {row.metric: row for row in compared(first, second)}
+    rows = {row.metric: row for row in compare(first, second)}
     assert set(rows) == {"sim_ref", "leakage"}
     assert rows["sim_ref"].paired
     assert rows["sim_ref"].change.mean == pytest.approx((np.cos(np.pi / 4) - 1) / 4, abs=1e-6)
     assert rows["sim_ref"].change.high <= 0
     longer = measured(painted(ANN, BEN), painted(ANN, BEN), painted(0, 0))
-    assert not {row.metric: row for row in compared(first, longer)}["sim_ref"].paired
-    assert compared(first, longer, seed=1) == compared(first, longer, seed=1)
+    assert not {row.metric: row for row in compare(first, longer)}["sim_ref"].paired
+    assert compare(first, longer, seed=1) == compare(first, longer, seed=1)
     single = measured(painted(ANN, BEN))
-    (likeness, _) = compared(single, single)
+    (likeness, _) = compare(single, single)
     assert likeness.change.mean == 0
     assert likeness.change.low is None
 
@@ -276,17 +276,17 @@ def test_batches_of_one_length_are_compared_picture_by_picture():
 def test_a_metric_that_a_picture_lacks_is_not_paired():
     first = measured(painted(ANN, BEN), painted(0, 0), truth=[TRUTH])
     second = measured(painted(ANN, BEN), painted(ANN, BEN), truth=[TRUTH])
-    rows = {row.metric: row for row in compared(first, second)}
+    rows = {row.metric: row for row in compare(first, second)}
     assert rows["sim_gt"].paired
     assert not rows["copy_paste"].paired
     assert rows["copy_paste"].first.n_missing == 1
     exchanged = measured(painted(0, 0), painted(ANN, BEN), truth=[TRUTH])
-    assert not {row.metric: row for row in compared(first, exchanged)}["copy_paste"].paired
+    assert not {row.metric: row for row in compare(first, exchanged)}["copy_paste"].paired
 
 
 def test_comparisons_are_told_with_both_batches():
     batches = measured(painted(ANN, BEN)), measured(painted(0, 0))
-    told = comparison_numbers(("old", "new"), batches, compared(*batches, seed=5), 5)
+    told = comparison_numbers(("old", "new"), batches, compare(*batches, seed=5), 5)
     json.dumps(told, allow_nan=False)
     assert told["seed"] == told["batches"][0]["summary"]["seed"] == 5
     assert [batch["name"] for batch in told["batches"]] == ["old", "new"]
@@ -363,7 +363,7 @@ def test_comparisons_of_every_kind_can_be_drawn():
         (measured(painted(ANN, BEN)), measured(painted(0, 0))),
         (measured(painted(ANN, BEN), truth=[TRUTH]), measured(painted(0, 0), painted(ANN, BEN), truth=[TRUTH])),
     ):
-        chart = draw_comparison(("a" * 200, "B"), (first, second), compared(first, second, resamples=100))
+        chart = draw_comparison(("a" * 200, "B"), (first, second), compare(first, second, resamples=100))
         assert chart.shape[1] == 1024
 
 

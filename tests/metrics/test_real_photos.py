@@ -13,7 +13,7 @@ add_comfyui()
 
 from withanyone_pack.tests.comfyui.standins.standin_faces import StandinFaces
 from withanyone_pack.withanyone_core.metrics.cache import ArrayStore, CachedAnalysis
-from withanyone_pack.withanyone_core.metrics.case import Case, FaceVectors
+from withanyone_pack.withanyone_core.metrics.case import Case, FaceEmbeddings
 from withanyone_pack.withanyone_core.metrics.scoring import score_case
 
 
@@ -38,7 +38,7 @@ def group(photo, analysis):
 @pytest.fixture(scope="module")
 def softened(photo, group, analysis):
     """Each person's own reference picture: cut out, turned by a few degrees, at half its size."""
-    return tuple(FaceVectors.of(analysis.faces(_cut(photo, face.box_px))) for face in group)
+    return tuple(FaceEmbeddings.of(analysis.faces(_cut(photo, face.box_px))) for face in group)
 
 
 def _cut(photo, box_px):
@@ -50,7 +50,7 @@ def _cut(photo, box_px):
 
 
 def seen(analysis, photo):
-    return FaceVectors.of(analysis.faces(photo))
+    return FaceEmbeddings.of(analysis.faces(photo))
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_boxes_and_likeness_agree_on_a_real_photo(itself, group):
 
 
 def test_a_photo_against_its_own_references(itself, softened):
-    pasted = FaceVectors(*(np.concatenate([getattr(one, part) for one in softened]) for part in vars(softened[0])))
+    pasted = FaceEmbeddings(*(np.concatenate([getattr(one, part) for one in softened]) for part in vars(softened[0])))
     scores = score_case(Case("pasted", pasted, itself.truth, softened))
     assert scores.sim_ref == pytest.approx(1.0, abs=1e-6)
     assert scores.copy_paste == pytest.approx(1.0, abs=5e-3)

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from withanyone_pack.tests.metrics.made import WIDTH, box, case, people, picture, references
-from withanyone_pack.withanyone_core.metrics.case import FaceVectors
+from withanyone_pack.withanyone_core.metrics.case import FaceEmbeddings
 from withanyone_pack.withanyone_core.metrics.copy_paste import copy_paste
 from withanyone_pack.withanyone_core.metrics.matching import match
 from withanyone_pack.withanyone_core.metrics.scoring import score_case
@@ -23,7 +23,7 @@ def test_cosines_are_those_of_numpy():
 def test_vectors_without_a_direction_are_refused(value, words, which, legacy):
     made = case(2)
     faces = {"generated": made.generated, "truth": made.truth, "reference": made.references[1]}[which]
-    faces.vectors[-1, : WIDTH if value == 0 else 1] = value
+    faces.embeddings[-1, : WIDTH if value == 0 else 1] = value
     whose = {"generated": "generated picture", "truth": "ground truth", "reference": "reference of person 2"}[which]
     face = 1 if which == "reference" else 2
     with pytest.raises(ValueError, match=f"face {face} in the {whose} of made .*{words}"):
@@ -33,13 +33,13 @@ def test_vectors_without_a_direction_are_refused(value, words, which, legacy):
 def test_the_vectors_are_looked_at_with_a_given_matching_too():
     made = case(2)
     matching = match(made)
-    made.references[1].vectors[0] = np.nan
+    made.references[1].embeddings[0] = np.nan
     with pytest.raises(ValueError, match="face 1 in the reference of person 2 of made"):
         score_case(made, matching=matching)
 
 
 def test_vectors_of_two_recognisers_are_refused():
-    longer = FaceVectors.single(np.ones(WIDTH + 1))
+    longer = FaceEmbeddings.single(np.ones(WIDTH + 1))
     with pytest.raises(ValueError, match="two recognisers"):
         score_case(case(1, references=(longer,)))
 
@@ -65,8 +65,8 @@ def test_a_picture_against_itself():
 
 def test_a_picture_against_its_own_references():
     made = case(3)
-    pasted = FaceVectors(
-        made.truth.boxes_px, made.truth.scores, np.concatenate([one.vectors for one in made.references])
+    pasted = FaceEmbeddings(
+        made.truth.boxes_px, made.truth.scores, np.concatenate([one.embeddings for one in made.references])
     )
     scores = score_case(replace(made, generated=pasted))
     assert scores.sim_ref == pytest.approx(1.0, abs=1e-6)
@@ -105,7 +105,7 @@ def test_permuted_faces_give_the_same_numbers():
     made = case(3)
     order = [1, 2, 0]
     seen = made.generated
-    turned = replace(made, generated=FaceVectors(seen.boxes_px[order], seen.scores[order], seen.vectors[order]))
+    turned = replace(made, generated=FaceEmbeddings(seen.boxes_px[order], seen.scores[order], seen.embeddings[order]))
     before, after = score_case(made), score_case(turned)
     assert [order[one.face] for one in after.identities] == [one.face for one in before.identities]
     assert np.allclose([one.sim_gt for one in after.identities], [one.sim_gt for one in before.identities])
@@ -128,10 +128,10 @@ def test_extra_faces_are_reported_and_change_nothing_else():
     made = case(2)
     seen = made.generated
     stranger = picture(people(1, seed=50), places=[5])
-    more = FaceVectors(
+    more = FaceEmbeddings(
         np.concatenate([stranger.boxes_px, seen.boxes_px]),
         np.concatenate([stranger.scores, seen.scores]),
-        np.concatenate([stranger.vectors, seen.vectors]),
+        np.concatenate([stranger.embeddings, seen.embeddings]),
     )
     before, after = score_case(made), score_case(replace(made, generated=more))
     assert after.extra_faces == (0,)

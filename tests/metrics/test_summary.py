@@ -11,7 +11,7 @@ from withanyone_pack.withanyone_core.metrics.summary import (
     judges_mean,
     legacy_statistic,
     statistic,
-    summarise,
+    summarize,
 )
 
 VALUES = np.random.default_rng(5).normal(0.4, 0.1, 60)
@@ -81,7 +81,7 @@ def test_every_summary_comes_again_from_the_lines():
     for legacy in (False, True):
         scores = some_scores(legacy=legacy)
         read = [CaseScores.from_json(json.loads(json.dumps(score.to_json()))) for score in scores]
-        assert summarise(read, seed=3, legacy=legacy) == summarise(scores, seed=3, legacy=legacy)
+        assert summarize(read, seed=3, legacy=legacy) == summarize(scores, seed=3, legacy=legacy)
 
 
 def test_the_counts():
@@ -92,7 +92,7 @@ def test_the_counts():
         score_case(case(3, name="extra", generated=picture(people(5)))),
         score_case(case(3, name="no truth", truth=None)),
     ]
-    summary = summarise(scores)
+    summary = summarize(scores)
     assert (summary.pictures, summary.groups) == (5, 5)
     assert (summary.expected_faces, summary.found_faces, summary.extra_faces) == (15, 13, 2)
     assert summary.detection_rate == pytest.approx(13 / 15)
@@ -104,7 +104,7 @@ def test_the_counts():
 
 def test_legacy_summaries_trim():
     scores = some_scores(8, legacy=True)
-    summary = summarise(scores, legacy=True)
+    summary = summarize(scores, legacy=True)
     assert summary.metrics["sim_gt"] == legacy_statistic([score.sim_gt for score in scores])
     assert summary.detection_rate is None
 
@@ -119,12 +119,12 @@ def test_trimming_keeps_at_least_half_of_any_list():
 
 
 def test_nothing_and_both_arithmetics_at_once_are_refused():
-    with pytest.raises(ValueError, match="no picture to summarise"):
-        summarise([])
+    with pytest.raises(ValueError, match="no picture to summarize"):
+        summarize([])
     with pytest.raises(ValueError, match="cannot be mixed"):
-        summarise(some_scores(1) + some_scores(1, legacy=True))
+        summarize(some_scores(1) + some_scores(1, legacy=True))
     with pytest.raises(ValueError, match="cannot be mixed"):
-        summarise(some_scores(1), legacy=True)
+        summarize(some_scores(1), legacy=True)
 
 
 def test_judges_are_averaged_picture_by_picture():

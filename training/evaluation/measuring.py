@@ -9,7 +9,7 @@ import numpy as np
 from withanyone_core.identity import Face
 from withanyone_core.metrics.cache import Embedder as Judge
 from withanyone_core.metrics.cache import FaceAnalysis
-from withanyone_core.metrics.case import BoxPx, Case, FaceVectors
+from withanyone_core.metrics.case import BoxPx, Case, FaceEmbeddings
 from withanyone_core.metrics.matching import Matching, match
 from withanyone_core.metrics.scoring import score_case
 
@@ -160,8 +160,8 @@ def _judged(case: CaseFiles, views: _Views, judge: Judge, use_boxes: bool) -> Ca
     )
 
 
-def _vectors(seen: _Seen, judge: Judge) -> FaceVectors:
-    return FaceVectors.of(seen.faces, judge.embed(seen.picture, seen.faces))
+def _vectors(seen: _Seen, judge: Judge) -> FaceEmbeddings:
+    return FaceEmbeddings.of(seen.faces, judge.embed(seen.picture, seen.faces))
 
 
 def _boxes_px(boxes: Sequence[Box], written_for: Sequence[int], wanted: Sequence[int]) -> tuple[BoxPx, ...]:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from withanyone_core.metrics.case import METRICS, CaseScores, JudgeInfo, headline_judges
-from withanyone_core.metrics.summary import judges_mean, legacy_statistic, statistic, summarise
+from withanyone_core.metrics.summary import judges_mean, legacy_statistic, statistic, summarize
 
 from .extras import METRICS as EXTRAS
 from .plot import Panel, Point, svg
@@ -61,7 +61,7 @@ def _subset(lines: Sequence[Line], judges: Sequence[JudgeInfo], seed: int, legac
     judged = {name: scores for name, scores in judged.items() if scores}
     headline = scores_of(lines, [judge.name for judge in headline_judges(judges)])
     return {
-        "judges": {name: summarise(scores, seed, legacy=legacy).to_json() for name, scores in judged.items()},
+        "judges": {name: summarize(scores, seed, legacy=legacy).to_json() for name, scores in judged.items()},
         "headline": _headline(headline, seed, legacy) if headline else None,
         "extras": _extras(lines, seed),
     }

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ..faces.analysis import PROVIDERS
 from ..metrics.cache import ArrayStore
-from .calibration import calibrated
+from .calibration import calibrate
 from .checking import check_images, leftovers
 from .images import LayoutFile, find_images, read_layout
 from .junit import junit_xml
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"identity_check: {error}\n")
         return WRONG
     except KeyboardInterrupt:
-        sys.stderr.write("\nidentity_check: interrupted. The same command goes on where it stopped.\n")
+        sys.stderr.write("\nidentity_check: interrupted. The same command resumes where it stopped.\n")
         return INTERRUPTED
 
 
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     count = sum(map(len, photo_files(options.people).values()))
     with closing(tqdm(total=count, desc="photos", unit="photo", disable=None)) as bar:
         people = read_people(options.people, reader, recognizer.levels, bar.update)
-    calibration = calibrated(people.people, recognizer.levels)
+    calibration = calibrate(people.people, recognizer.levels)
     with closing(tqdm(total=len(images), desc="images", unit="image", disable=None)) as bar:
         checked, unread = check_images(images, layout, people, calibration, reader, bar.update)
     baseline, faults = _baseline(options.baseline, recognizer.about)
@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         "dominated, blended, pasted (copied from a photo), lost; and who is there besides. For images of any program.\n"
         "Writes report.html, report.json and junit.xml. Images, photos and everything else of yours stay as they are.",
         epilog="exit status: 0 everybody passes; 1 somebody fails, or is worse than the baseline beyond its interval;\n"
-        "2 something given could not be used, the rest was checked; 130 interrupted, the same command goes on.\n\n"
+        "2 something given could not be used, the rest was checked; 130 interrupted, the same command resumes.\n\n"
         'layout file: who should be where, in pixels of "size" or in fractions; null for anywhere\n'
         '  {"size": [1024, 768], "people": {"ann": [100, 80, 400, 500], "ben": null}}\n'
         '  {"images": {"lora_*/two_*.png": {"people": {"ann": [0.1, 0.1, 0.4, 0.6]}}}}\n'

@@ -36,6 +36,7 @@ class Calibration:
     expected      float64 [people, people]: what a face of the row's person has with the column's photos
     expected_se   the same shape: standard error of these
     same_sd, other_sd, stranger_sd   how far a face of the person, of another known one, of a stranger strays from that
+    same          what a face of the person has, over all people
     stranger      what a stranger has
     photo_sd      how far the cosines of a face with single photos of its person stray from their mean
     counts        int [people]: photos of each
@@ -49,6 +50,7 @@ class Calibration:
     expected_se: np.ndarray
     same_sd: float
     other_sd: float
+    same: float
     stranger: float
     stranger_sd: float
     photo_sd: float
@@ -87,7 +89,7 @@ class Nearness:
         return bool(self.counts.max() > 1) and self.bounds(person)[1] < CLOSEST_TO_TELL
 
 
-def calibrated(people: Sequence[Person], levels: Levels) -> Calibration:
+def calibrate(people: Sequence[Person], levels: Levels) -> Calibration:
     """The calibration of one recognizer on the people's own photos, with `levels` where these are few."""
     stacks = [person.embeddings for person in people]
     counts = np.array([len(stack) for stack in stacks])
@@ -104,6 +106,7 @@ def calibrated(people: Sequence[Person], levels: Levels) -> Calibration:
         expected_se=expected_se,
         same_sd=same_sd,
         other_sd=other_sd,
+        same=same,
         stranger=stranger,
         stranger_sd=stranger_sd,
         photo_sd=_deviation([_about_rows(each) for each in pairs.own], levels.same_sd),

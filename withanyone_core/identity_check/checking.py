@@ -1,4 +1,4 @@
-"""Every image to its findings; what cannot be read is named, and the rest goes on."""
+"""Every image to its findings; what cannot be read is named, and the rest is checked."""
 
 from collections.abc import Callable, Sequence
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..metrics.case import FaceVectors
+from ..metrics.case import FaceEmbeddings
 from ..metrics.matching import best_assignment, faces_in_boxes
 from ..metrics.similarity import unit
 from .calibration import Calibration, Nearness
@@ -163,7 +163,7 @@ class _View:
     """
 
     size_px: tuple[int, int]
-    faces: FaceVectors
+    faces: FaceEmbeddings
     names: list[str]
     who: list[int]
     similarities: np.ndarray
@@ -176,7 +176,7 @@ class _View:
     def of(cls, image: ImageFile, seen: SeenImage, names: list[str], people: People) -> "_View":
         who = [people.names.index(name) for name in names]
         count = seen.faces.count
-        units = unit(seen.faces.vectors, image.label) if count else None
+        units = unit(seen.faces.embeddings, image.label) if count else None
         similarities, nearest, copied = np.zeros((3, count, len(who)))
         photo, look = np.zeros((2, count, len(who)), np.int64)
         for place, index in enumerate(who):

@@ -54,7 +54,7 @@ def page(report: Report) -> str:
             *_table(report.rows),
             "<h2>Worst cases first</h2>",
             *_cases(report),
-            "<h2>How it was told</h2>",
+            "<h2>How it was decided</h2>",
             *_method(report),
             "</html>\n",
         )

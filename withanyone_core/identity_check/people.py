@@ -8,7 +8,7 @@ from unicodedata import normalize
 
 import numpy as np
 
-from ..metrics.case import FaceVectors
+from ..metrics.case import FaceEmbeddings
 from ..metrics.similarity import unit
 from .calibration import Levels
 from .images import SUFFIXES
@@ -26,7 +26,7 @@ class _Candidates:
     """The faces of a photo. `units` are their embeddings, float64 [faces, d] of length 1."""
 
     path: Path
-    faces: FaceVectors
+    faces: FaceEmbeddings
     units: np.ndarray
     looks: np.ndarray
 
@@ -98,7 +98,7 @@ def _candidates(path: Path, reader: FaceReader, notes: list[str], on_photo: Call
     if not faces.count:
         notes.append(f"{path}: no face was found. The photo is left out.")
         return None
-    return _Candidates(path, faces, unit(faces.vectors, str(path)), seen.looks)
+    return _Candidates(path, faces, unit(faces.embeddings, str(path)), seen.looks)
 
 
 def _chosen(name: str, photos: Sequence[_Candidates], notes: list[str]) -> list[Photo]:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..metrics.cache import ArrayStore, FaceAnalysis
-from ..metrics.case import FaceVectors
+from ..metrics.case import FaceEmbeddings
 from .appearance import appearances
 from .values import SeenImage
 
@@ -25,7 +25,7 @@ class Unreadable(ValueError):
 class FaceReader:
     """Finds the faces of image files.
 
-    fingerprint  of detector, recognizer and settings: with another one everything is read anew
+    fingerprint  of detector, recognizer and settings: with another one everything is read again
     store        where what was found is kept, None to keep nothing
     on_read      called after each file that was not known yet
     """
@@ -45,12 +45,12 @@ class FaceReader:
         content = sha256(encoded).hexdigest()
         kept = None if self.store is None else self.store.get(content, maker)
         if kept is None:
-            kept = self._found(decoded(encoded, path), padded)
+            kept = self._found(decode(encoded, path), padded)
             if self.store is not None:
                 self.store.put(content, maker, kept)
             self.on_read()
         width, height = kept["size"].tolist()
-        faces = FaceVectors(kept["boxes_px"], kept["scores"], kept["embeddings"])
+        faces = FaceEmbeddings(kept["boxes_px"], kept["scores"], kept["embeddings"])
         return SeenImage(path, (width, height), faces, kept["looks"])
 
     def _found(self, image: np.ndarray, padded: bool) -> dict[str, np.ndarray]:
@@ -65,17 +65,17 @@ class FaceReader:
 def see(image: np.ndarray, analysis: FaceAnalysis) -> dict[str, np.ndarray]:
     """Boxes, scores, embeddings and looks of the faces of an RGB image [H, W, 3] uint8."""
     found = analysis.faces(image)
-    faces = FaceVectors.of(found)
+    faces = FaceEmbeddings.of(found)
     looks = appearances(image, [face.landmarks_px for face in found])
-    return {"boxes_px": faces.boxes_px, "scores": faces.scores, "embeddings": faces.vectors, "looks": looks}
+    return {"boxes_px": faces.boxes_px, "scores": faces.scores, "embeddings": faces.embeddings, "looks": looks}
 
 
 def read_image(path: Path) -> np.ndarray:
     """RGB uint8 [H, W, 3] as people see the file. Raises Unreadable."""
-    return decoded(_encoded(path), path)
+    return decode(_encoded(path), path)
 
 
-def decoded(encoded: bytes, path: Path) -> np.ndarray:
+def decode(encoded: bytes, path: Path) -> np.ndarray:
     """Turned as the camera noted, transparency laid over black as ComfyUI's nodes of this pack do."""
     if not encoded:
         raise Unreadable(f"{path} is empty")

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..metrics.case import BoxPx, FaceVectors
+from ..metrics.case import BoxPx, FaceEmbeddings
 
 Name = Literal["kept", "drifted", "swapped", "dominated", "blended", "pasted", "lost", "extra person", "unclear"]
 NAMES: tuple[Name, ...] = (
@@ -29,7 +29,7 @@ class SeenImage:
 
     path: Path
     size_px: tuple[int, int]
-    faces: FaceVectors
+    faces: FaceEmbeddings
     looks: np.ndarray
 
 

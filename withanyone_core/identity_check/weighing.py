@@ -15,6 +15,9 @@ from .calibration import Calibration
 DRAWS = 400
 OUTSIDE_PERCENT = 5.0
 FREEDOM = 4.0  # of Student's distribution: faces in profile or half hidden are rare, but far more off than Gauss has it
+# How far a blend strays from midway, between a stranger (0) and the person (1): seldom is it half and half, and no
+# recognizer puts the mean of two faces at the mean of their embeddings.
+BLEND_SPREAD = 0.12
 _BELOW, _BOTH, _ABOVE = -1, 0, 1  # which side of what is expected speaks against an explanation
 
 
@@ -118,4 +121,5 @@ def _terms(
     first, second = option.people
     # The direction midway between two of length 1, whose cosine is that of the two people.
     midway = (expected[:, first] + expected[:, second]) / np.sqrt(2 + 2 * expected[:, first, second])[:, None]
-    return midway, deviations, np.where(mine, _BOTH, _ABOVE)
+    spread = BLEND_SPREAD * (calibration.same - calibration.stranger)
+    return midway, np.where(mine, np.hypot(deviations, spread), deviations), np.where(mine, _BOTH, _ABOVE)

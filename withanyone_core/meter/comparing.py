@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ..metrics.summary import RESAMPLES, Statistic, difference, summarise
+from ..metrics.summary import RESAMPLES, Statistic, difference, summarize
 from .measuring import Measured
 
 
@@ -22,12 +22,12 @@ class Comparison:
     paired: bool
 
 
-def compared(first: Measured, second: Measured, seed: int = 0, resamples: int = RESAMPLES) -> tuple[Comparison, ...]:
+def compare(first: Measured, second: Measured, seed: int = 0, resamples: int = RESAMPLES) -> tuple[Comparison, ...]:
     """The metrics of which at least one batch has a value.
 
     Batches of one length are taken picture by picture, the first of one with the first of the other.
     """
-    sides = [summarise(measured.scores, seed, resamples).metrics for measured in (first, second)]
+    sides = [summarize(measured.scores, seed, resamples).metrics for measured in (first, second)]
     rows = []
     for metric in sides[0]:
         one, two = sides[0][metric], sides[1][metric]

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from ..identity_check.appearance import SIDE_PX
-from ..identity_check.calibration import Levels, calibrated
+from ..identity_check.calibration import Levels, calibrate
 from ..identity_check.diagnosis import Diagnosis
 from ..identity_check.images import Expected, Place
 from ..identity_check.recognizers import KNOWN_LEVELS
 from ..identity_check.values import Checked, ImageFile, People, Person, Photo, SeenImage
-from ..metrics.case import FaceVectors
+from ..metrics.case import FaceEmbeddings
 from ..metrics.similarity import unit
 
 NO_PLACE = (0.0, 0.0, 1.0, 1.0)
@@ -25,12 +25,12 @@ class Diagnoser:
 
     def __init__(self, people: Mapping[str, tuple[np.ndarray, Place]], judge_name: str) -> None:
         """`people` has of everybody the embeddings [photos, d] of their photos, and their box or None."""
-        known = tuple(_person(name, vectors) for name, (vectors, _) in people.items() if len(vectors))
+        known = tuple(_person(name, embeddings) for name, (embeddings, _) in people.items() if len(embeddings))
         self._expected = Expected({name: place for name, (_, place) in people.items()})
         levels = KNOWN_LEVELS.get(judge_name, Levels())
-        self._diagnosis = Diagnosis(People(known), calibrated(known, levels)) if known else None
+        self._diagnosis = Diagnosis(People(known), calibrate(known, levels)) if known else None
 
-    def check(self, name: str, faces: FaceVectors, size_px: tuple[int, int]) -> Checked | None:
+    def check(self, name: str, faces: FaceEmbeddings, size_px: tuple[int, int]) -> Checked | None:
         """The findings of one image, None where nobody could be compared."""
         if self._diagnosis is None:
             return None
@@ -47,9 +47,9 @@ def diagnosis_text(checked: Sequence[Checked]) -> str:
     )
 
 
-def _person(name: str, vectors: np.ndarray) -> Person:
-    # How the photos looked is not kept in an identity: copies are told by the recognizer alone.
+def _person(name: str, embeddings: np.ndarray) -> Person:
+    # An identity does not keep how the photos looked: copies are found by the recognizer alone.
     look = np.zeros(SIDE_PX**2, np.float32)
     return Person(
-        name, tuple(Photo(Path(name), NO_PLACE, each, look) for each in unit(vectors, f"the photos of {name}"))
+        name, tuple(Photo(Path(name), NO_PLACE, each, look) for each in unit(embeddings, f"the photos of {name}"))
     )

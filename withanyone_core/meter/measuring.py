@@ -12,7 +12,7 @@ from ..identity import Face, Identity
 from ..identity_check.values import Checked
 from ..layout import Box, Mask, PlacedFace, stretching
 from ..metrics.cache import photo_key
-from ..metrics.case import BoxPx, Case, CaseScores, FaceVectors, JudgeInfo
+from ..metrics.case import BoxPx, Case, CaseScores, FaceEmbeddings, JudgeInfo
 from ..metrics.judges import judge_of
 from ..metrics.scoring import score_case
 from ..tolerance import SLACK
@@ -28,10 +28,10 @@ class Measured:
 
     scores     one a picture, in their order
     people     what each identity is called: number, from 1, and name
-    judge      whose vectors they are
-    against    what Sim(GT) compares with, in words; empty where there is nothing
+    judge      whose embeddings they are
+    against    what Sim(GT) compares with, readable; empty where there is nothing
     boxes_px   [picture][identity] box of the face that was taken for somebody, None where there was none
-    notes      about everything but single pictures, in words
+    notes      about everything but single pictures, readable
     checked    what became of each person, one a picture; empty where nobody could be compared
     licences   the models that took part, each with its licence
     """
@@ -72,7 +72,7 @@ class Meter:
         self._is_placed = not identities
         self._analysis, self._looked = analysis, looked
         self._truth = tuple(truth)
-        self._seen: dict[str, FaceVectors] = {}
+        self._seen: dict[str, FaceEmbeddings] = {}
         self._check(second_photos)
         self.judge = judge_of(analysis)
         self.people = tuple(
@@ -83,8 +83,8 @@ class Meter:
         self._references = tuple(self._reference(identity) for identity in self._identities)
         self._second = self._one_picture_of(second_photos)
         places = (*(_box_of(face) for face in self._placed), *(None for _ in identities))
-        vectors = [self._photos(*pair) for pair in zip(self._identities, self._references, strict=True)]
-        people = dict(zip(self.people, zip(vectors, places, strict=True), strict=True))
+        embeddings = [self._photos(*pair) for pair in zip(self._identities, self._references, strict=True)]
+        people = dict(zip(self.people, zip(embeddings, places, strict=True), strict=True))
         self._diagnoser = Diagnoser(people, self.judge.name)
 
     def _check(self, second_photos: Sequence[Photo]) -> None:
@@ -107,8 +107,8 @@ class Meter:
     def measure(self, pictures: Sequence[Photo], input_name: str = "images") -> Measured:
         """The scores of a batch of pictures.
 
-        Raises ValueError where the ground truths are neither one nor as many as the pictures, and for face vectors
-        that are no vectors.
+        Raises ValueError where the ground truths are neither one nor as many as the pictures, and for face embeddings
+        that are NaN or have no direction.
         """
         if len(self._truth) not in (0, 1, len(pictures)):
             raise ValueError(
@@ -146,17 +146,17 @@ class Meter:
             return None
         return tuple(expected_box_px(face, picture.shape[1], picture.shape[0]) for face in self._placed)
 
-    def _photos(self, identity: Identity, reference: FaceVectors) -> np.ndarray:
+    def _photos(self, identity: Identity, reference: FaceEmbeddings) -> np.ndarray:
         """The embeddings of all photos of a person where the judge made them, else of the one in their crop."""
         own = getattr(self._analysis, "model_name", "")
         if identity.embeddings is None or (own and identity.face_model and own != identity.face_model):
-            return reference.vectors
+            return reference.embeddings
         return identity.embeddings.detach().cpu().float().numpy()
 
-    def _faces(self, photo: Photo) -> FaceVectors:
+    def _faces(self, photo: Photo) -> FaceEmbeddings:
         key = photo_key(photo)
         if key not in self._seen:
-            self._seen[key] = FaceVectors.of(self._analysis.faces(photo), width=self._width)
+            self._seen[key] = FaceEmbeddings.of(self._analysis.faces(photo), width=self._width)
             self._looked()
         return self._seen[key]
 
@@ -166,22 +166,22 @@ class Meter:
 
     @property
     def _width(self) -> int:
-        """Length of a vector where a picture has no face to tell it."""
+        """Length of an embedding where a picture has no face to tell it."""
         return len(self._identities[0].arcface)
 
-    def _reference(self, identity: Identity) -> FaceVectors:
-        """The vector the person came with, or, where another recogniser made it, that of the face in their crop."""
+    def _reference(self, identity: Identity) -> FaceEmbeddings:
+        """The embedding the person came with, or, where another recogniser made it, that of the face in their crop."""
         own = getattr(self._analysis, "model_name", "")
         if not own or not identity.face_model or own == identity.face_model:
-            return FaceVectors.single(identity.arcface.detach().cpu().float().numpy())
+            return FaceEmbeddings.single(identity.arcface.detach().cpu().float().numpy())
         crop = (identity.crop.detach().cpu() * 255.0).round().to(torch.uint8).numpy()
         faces = self._analysis.faces(_with_margin(crop))
         self._notes.append(
             f"{identity.name} was made with {identity.face_model}; compared with the face of the crop, seen by {own}."
         )
-        return FaceVectors.of(_middlemost(faces, crop.shape[0] * (1 + 2 * CROP_MARGIN)), width=self._width)
+        return FaceEmbeddings.of(_middlemost(faces, crop.shape[0] * (1 + 2 * CROP_MARGIN)), width=self._width)
 
-    def _one_picture_of(self, photos: Sequence[Photo]) -> tuple[FaceVectors, tuple[BoxPx, ...]] | None:
+    def _one_picture_of(self, photos: Sequence[Photo]) -> tuple[FaceEmbeddings, tuple[BoxPx, ...]] | None:
         """The faces of one photo a person side by side, as if one picture showed them all, and whose box is whose."""
         if not len(photos):
             return None
@@ -196,11 +196,11 @@ class Meter:
                 )
             if faces.count:
                 best = int(faces.scores.argmax())
-                found.append((boxes[-1], faces.scores[best], faces.vectors[best]))
-        together = FaceVectors(
+                found.append((boxes[-1], faces.scores[best], faces.embeddings[best]))
+        together = FaceEmbeddings(
             np.array([box for box, _, _ in found], np.float32).reshape(-1, 4),
             np.array([score for _, score, _ in found], np.float32),
-            np.array([vector for _, _, vector in found], np.float32).reshape(len(found), -1 if found else self._width),
+            np.array([each for _, _, each in found], np.float32).reshape(len(found), -1 if found else self._width),
         )
         return together, tuple(boxes)
 

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ..metrics.case import METRICS, JudgeInfo
-from ..metrics.summary import summarise
+from ..metrics.summary import summarize
 from .comparing import Comparison
 from .measuring import Measured
 from .picking import PickBy
@@ -16,7 +16,7 @@ TRAINED_WITH_WORDS = "same family as the training loss: not a headline figure"
 def numbers(measured: Measured, seed: int = 0) -> dict[str, Any]:
     """Everything that was measured, for JSON.
 
-    `pictures` are the lines that `CaseScores.from_json` reads, and `summary` is `summarise` of them; `likeness` says
+    `pictures` are the lines that `CaseScores.from_json` reads, and `summary` is `summarize` of them; `likeness` says
     the same as their `likeness_ref`, with the people's names.
     """
     return {
@@ -35,7 +35,7 @@ def numbers(measured: Measured, seed: int = 0) -> dict[str, Any]:
             }
             for score in measured.scores
         ],
-        "summary": summarise(measured.scores, seed).to_json(),
+        "summary": summarize(measured.scores, seed).to_json(),
         "diagnosis": [
             {"picture": each.image.name, "findings": [asdict(finding) for finding in each.findings]}
             for each in measured.checked
@@ -48,7 +48,7 @@ def numbers(measured: Measured, seed: int = 0) -> dict[str, Any]:
 def pick_numbers(
     measured: Measured, by: PickBy, ranked: Sequence[tuple[int, float | None]], keep: int
 ) -> dict[str, Any]:
-    """What `picked` found, for JSON: a line a picture, best first. `index` counts from 0, `rank` from 1."""
+    """What `rank` found, for JSON: a line a picture, best first. `index` counts from 0, `rank` from 1."""
     return {
         "score": by,
         "judge": _judge_numbers(measured.judge),
@@ -73,7 +73,7 @@ def pick_numbers(
 def comparison_numbers(
     names: tuple[str, str], batches: tuple[Measured, Measured], rows: Sequence[Comparison], seed: int
 ) -> dict[str, Any]:
-    """What `compared` found, for JSON, with all that was measured of both batches."""
+    """What `compare` found, for JSON, with all that was measured of both batches."""
     return {
         "first": names[0],
         "second": names[1],

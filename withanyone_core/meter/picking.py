@@ -9,7 +9,7 @@ PickBy = Literal["likeness", "likeness minus copying", "least leakage"]
 PICK_BY: tuple[PickBy, ...] = ("likeness", "likeness minus copying", "least leakage")
 
 
-def picked(scores: Sequence[CaseScores], by: PickBy) -> list[tuple[int, float | None]]:
+def rank(scores: Sequence[CaseScores], by: PickBy) -> list[tuple[int, float | None]]:
     """All pictures, best first, as index and score; those without a score come last.
 
     likeness                Sim(GT), or Sim(Ref) without ground truth; lost people count as 0
@@ -30,11 +30,11 @@ def picked(scores: Sequence[CaseScores], by: PickBy) -> list[tuple[int, float | 
         raise ValueError(f"{by!r} needs at least two people; only one is placed. Choose 'likeness'.")
     fewest_lost = by == "least leakage"
 
-    def rank(index: int) -> tuple[bool, int, float]:
+    def order(index: int) -> tuple[bool, int, float]:
         value = values[index]
         return value is None, len(scores[index].lost) if fewest_lost else 0, -(value or 0.0)
 
-    return [(index, values[index]) for index in sorted(range(len(scores)), key=rank)]
+    return [(index, values[index]) for index in sorted(range(len(scores)), key=order)]
 
 
 def _pick_score(score: CaseScores, by: PickBy) -> float | None:

@@ -1,4 +1,4 @@
-"""Faces and vectors kept on disk by what the picture shows, so that each picture is detected and embedded once."""
+"""Faces and embeddings kept on disk by what the picture shows, so that each picture is detected and embedded once."""
 
 import logging
 import sqlite3
@@ -128,7 +128,7 @@ class CachedAnalysis:
 
 
 class CachedJudge:
-    """A judge that embeds each face once: the same picture, landmarks and judge give the vectors that are kept."""
+    """A judge that embeds each face once: the same picture, landmarks and judge give the embeddings that are kept."""
 
     def __init__(self, judge: Embedder, store: ArrayStore) -> None:
         self.info = judge.info
@@ -138,13 +138,13 @@ class CachedJudge:
 
     def embed(self, photo: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
         landmarks = sha256(b"".join(face.landmarks_px.astype("<f4").tobytes() for face in faces)).hexdigest()
-        picture, maker = self._store.key_of(photo), f"vectors {self.fingerprint} {landmarks}"
+        picture, maker = self._store.key_of(photo), f"embeddings {self.fingerprint} {landmarks}"
         kept = self._store.get(picture, maker)
         if kept is not None:
-            return kept["vectors"]
-        vectors = self._judge.embed(photo, faces)
-        self._store.put(picture, maker, {"vectors": vectors})
-        return vectors
+            return kept["embeddings"]
+        embeddings = self._judge.embed(photo, faces)
+        self._store.put(picture, maker, {"embeddings": embeddings})
+        return embeddings
 
 
 def _arrays(faces: Sequence[Face]) -> dict[str, np.ndarray]:

@@ -1,7 +1,7 @@
-"""What is measured and what comes out: faces as vectors, one case, its scores, and who judged.
+"""What is measured and what comes out: faces as embeddings, one case, its scores, and who judged.
 
 Whoever has detected and embedded the faces of a picture makes a `Case` of them; `scoring.score_case` makes `CaseScores`
-of that, and `summary.summarise` reads nothing else, so that every summary can be made again from the per-case lines.
+of that, and `summary.summarize` reads nothing else, so that every summary can be made again from the per-case lines.
 """
 
 from collections.abc import Sequence
@@ -19,31 +19,31 @@ METRICS = ("sim_gt", "sim_ref", "copy_paste", "leakage", "blending")
 
 
 @dataclass(frozen=True, eq=False)
-class FaceVectors:
+class FaceEmbeddings:
     """The faces of one picture as one judge sees them, by descending detection score.
 
     boxes_px  float32 [n, 4], (x1, y1, x2, y2) in pixels of the picture
     scores    float32 [n], detection scores 0 to 1
-    vectors   float32 [n, d], raw, not normalised
+    embeddings   float32 [n, d], raw, not normalised
 
     Raises ValueError where the three do not fit together. Unusable numbers are refused later, with the case's name.
     """
 
     boxes_px: np.ndarray
     scores: np.ndarray
-    vectors: np.ndarray
+    embeddings: np.ndarray
 
     def __post_init__(self) -> None:
         n = len(self.scores)
         if (
             self.boxes_px.shape != (n, 4)
             or self.scores.shape != (n,)
-            or len(self.vectors) != n
-            or self.vectors.ndim != 2
+            or len(self.embeddings) != n
+            or self.embeddings.ndim != 2
         ):
             raise ValueError(
-                f"Boxes {list(self.boxes_px.shape)}, scores {list(self.scores.shape)} and vectors "
-                f"{list(self.vectors.shape)} are not those of one picture; expected [n, 4], [n] and [n, d]."
+                f"Boxes {list(self.boxes_px.shape)}, scores {list(self.scores.shape)} and embeddings "
+                f"{list(self.embeddings.shape)} are not those of one picture; expected [n, 4], [n] and [n, d]."
             )
 
     @property
@@ -52,34 +52,34 @@ class FaceVectors:
 
     @property
     def width(self) -> int:
-        """Length of each vector."""
-        return self.vectors.shape[1]
+        """Length of each embedding."""
+        return self.embeddings.shape[1]
 
     @classmethod
-    def of(cls, faces: Sequence[Face], vectors: np.ndarray | None = None, width: int = 512) -> "FaceVectors":
-        """Detected faces with a judge's vectors [n, d] for them, or with the faces' own.
+    def of(cls, faces: Sequence[Face], embeddings: np.ndarray | None = None, width: int = 512) -> "FaceEmbeddings":
+        """Detected faces with a judge's embeddings [n, d] for them, or with the faces' own.
 
-        `width` is the vectors' length where there is no face at all.
+        `width` is the embeddings' length where there is no face at all.
         """
-        if vectors is None:
-            vectors = np.array([face.embedding for face in faces], dtype=np.float32).reshape(
+        if embeddings is None:
+            embeddings = np.array([face.embedding for face in faces], dtype=np.float32).reshape(
                 len(faces), -1 if faces else width
             )
         return cls(
             boxes_px=np.array([face.box_px for face in faces], dtype=np.float32).reshape(-1, 4),
             scores=np.array([face.score for face in faces], dtype=np.float32),
-            vectors=np.asarray(vectors, dtype=np.float32),
+            embeddings=np.asarray(embeddings, dtype=np.float32),
         )
 
     @classmethod
-    def single(cls, vector: np.ndarray) -> "FaceVectors":
-        """One vector [d] of which no box is known, such as that of an Identity."""
-        return cls(np.zeros((1, 4), np.float32), np.ones(1, np.float32), np.asarray(vector, np.float32)[None])
+    def single(cls, embedding: np.ndarray) -> "FaceEmbeddings":
+        """One embedding [d] of which no box is known, such as that of an Identity."""
+        return cls(np.zeros((1, 4), np.float32), np.ones(1, np.float32), np.asarray(embedding, np.float32)[None])
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One generated picture, who should be in it, and what it is compared with. All vectors are one judge's.
+    """One generated picture, who should be in it, and what it is compared with. All embeddings are one judge's.
 
     name            of the picture; names the line of the report
     generated       all faces found in the generated picture
@@ -90,15 +90,15 @@ class Case:
     truth_boxes_px  for each identity its face's box in pixels of the ground truth, or None where unknown
     people          a name for each identity, may be empty; names need not differ, since identities are numbered
     group           what several pictures of one prompt share; they are resampled together. Empty: the name
-    notes           about unusable inputs, in words, copied to the scores
+    notes           about unusable inputs, readable, copied to the scores
 
     Raises ValueError where nobody is expected, or a list is not one item an identity.
     """
 
     name: str
-    generated: FaceVectors
-    truth: FaceVectors | None
-    references: tuple[FaceVectors, ...]
+    generated: FaceEmbeddings
+    truth: FaceEmbeddings | None
+    references: tuple[FaceEmbeddings, ...]
     boxes_px: tuple[BoxPx, ...] | None = None
     truth_boxes_px: tuple[BoxPx, ...] | None = None
     people: tuple[str, ...] = ()
@@ -159,7 +159,7 @@ class CaseScores:
     """The scores of one picture: one line of the report.
 
     method        what the one matching went by: placed boxes, ground truth, references; "independent" is the legacy
-                  arithmetic, which matches for each metric anew
+                  arithmetic, which matches for each metric again
     identities    in the order of the references; in the legacy arithmetic one entry a generated face, in their order
     likeness_ref  [k][j] cosine of the face taken for identity k with the reference of identity j, so row k, column j
                   says how much k's face looks like j. None where k was lost or j has no reference

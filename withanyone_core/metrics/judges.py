@@ -34,7 +34,7 @@ class Card:
     mean, std     a level 0..255 is fed as (level - mean) / std; one number, or three in the order of `colours`
     template      "arcface", or {"points_px": five [x, y], "size_px": [width, height]}: see alignment.Template
     layout        "nchw" or "nhwc"
-    vector        length of its vectors, 0 where the file itself says so
+    vector        length of its embeddings, 0 where the file itself says so
     output        name of the graph's output that holds them; empty for the first
     trained_with  whether a training loss used it
     about         for people: where it is from, what of this is unverified
@@ -79,7 +79,7 @@ class Judge:
         return self._fingerprint
 
     def embed(self, photo: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
-        """Raw vectors, float32 [faces, width], of the faces of an RGB photo [H, W, 3] uint8."""
+        """Raw embeddings, float32 [faces, width], of the faces of an RGB photo [H, W, 3] uint8."""
         return self.embed_crops(self.crops(photo, [face.landmarks_px for face in faces]))
 
     def crops(self, photo: np.ndarray, landmarks_px: Sequence[np.ndarray]) -> np.ndarray:
@@ -99,7 +99,7 @@ class Judge:
         return crops
 
     def embed_crops(self, crops: np.ndarray) -> np.ndarray:
-        """Raw vectors, float32 [n, width], of crops [n, size_px, size_px, 3] RGB uint8 of any number of photos."""
+        """Raw embeddings, float32 [n, width], of crops [n, size_px, size_px, 3] RGB uint8 of any number of photos."""
         found = [self._run(crops[start : start + BATCH]) for start in range(0, len(crops), self._fixed_batch or BATCH)]
         return np.concatenate([np.zeros((0, self.width), np.float32), *found])
 
@@ -112,14 +112,14 @@ class Judge:
         if self.card.layout == "nchw":
             batch = batch.transpose(0, 3, 1, 2)
         dtype = np.float16 if self._input.type == "tensor(float16)" else np.float32
-        (vectors,) = self._session.run([self._output], {self._input.name: np.ascontiguousarray(batch, dtype=dtype)})
-        vectors = np.asarray(vectors, dtype=np.float32).reshape(len(batch), -1)[: len(crops)]
-        if vectors.shape[1] != self.width:
+        (embeddings,) = self._session.run([self._output], {self._input.name: np.ascontiguousarray(batch, dtype=dtype)})
+        embeddings = np.asarray(embeddings, dtype=np.float32).reshape(len(batch), -1)[: len(crops)]
+        if embeddings.shape[1] != self.width:
             raise ValueError(
-                f"{self._onnx.name} gives {vectors.shape[1]} numbers a face, and its card {self.card.name} says "
+                f"{self._onnx.name} gives {embeddings.shape[1]} numbers a face, and its card {self.card.name} says "
                 f'{self.width}. Correct "vector" in the card, or use the file it is written for.'
             )
-        return vectors
+        return embeddings
 
 
 def shipped_cards() -> dict[str, Path]:
@@ -294,7 +294,7 @@ def _checked_input(session: Any, card: Card, onnx: Path) -> tuple[Any, int]:
 
 
 def _checked_output(session: Any, card: Card, onnx: Path) -> tuple[str, int]:
-    """The name of the output with the vectors, and their length."""
+    """The name of the output with the embeddings, and their length."""
     shapes = {output.name: output.shape for output in session.get_outputs()}
     name = card.output or next(iter(shapes))
     if name not in shapes:

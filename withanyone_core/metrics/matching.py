@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..tolerance import SLACK, SLACK_PX
-from .case import BoxPx, Case, FaceVectors, Method
+from .case import BoxPx, Case, FaceEmbeddings, Method
 from .similarity import cosine_matrix, unit
 
 # A face belongs to a box if its middle lies inside, or if they overlap at least this much (intersection over union).
@@ -18,7 +18,7 @@ class Matching:
     """For each identity the index of its face in each picture, None where there is none.
 
     method  what the generated faces were told apart by
-    notes   about references and ground truth that did not fit, in words
+    notes   about references and ground truth that did not fit, readable
     """
 
     method: Method
@@ -36,11 +36,11 @@ def match(case: Case) -> Matching:
     right. Generated picture: by `boxes_px` where given, else the assignment with the largest sum of cosines with the
     ground truth, and for people who are not in it, or without ground truth, with the references.
     An identity that gets no face is lost; a face that gets no identity is extra.
-    Raises ValueError, naming picture and face, for vectors without a direction.
+    Raises ValueError, naming picture and face, for embeddings without a direction.
     """
-    check_vectors(case)
+    check_embeddings(case)
     references, notes = _reference_faces(case)
-    anchors = {identity: case.references[identity].vectors[face] for identity, face in references.items()}
+    anchors = {identity: case.references[identity].embeddings[face] for identity, face in references.items()}
     truths, truth_notes = _truth_faces(case, anchors)
     faces, method = _generated_faces(case, anchors, truths)
     everyone = range(case.expected)
@@ -53,13 +53,13 @@ def match(case: Case) -> Matching:
     )
 
 
-def check_vectors(case: Case) -> None:
-    """ValueError, naming picture and face, for the first vector of a case without a direction."""
-    unit(case.generated.vectors, f"the generated picture of {case.name}")
+def check_embeddings(case: Case) -> None:
+    """ValueError, naming picture and face, for the first embedding of a case without a direction."""
+    unit(case.generated.embeddings, f"the generated picture of {case.name}")
     if case.truth is not None:
-        unit(case.truth.vectors, f"the ground truth of {case.name}")
+        unit(case.truth.embeddings, f"the ground truth of {case.name}")
     for identity, reference in enumerate(case.references):
-        unit(reference.vectors, f"the reference of {_who(case, identity)} of {case.name}")
+        unit(reference.embeddings, f"the reference of {_who(case, identity)} of {case.name}")
 
 
 def best_assignment(gains: np.ndarray) -> list[tuple[int, int]]:
@@ -120,9 +120,9 @@ def _generated_faces(
     generated = case.generated
     if case.boxes_px is not None:
         return faces_in_boxes(case.boxes_px, generated), "boxes"
-    known = {identity: case.truth.vectors[face] for identity, face in truths.items()} if case.truth else {}
+    known = {identity: case.truth.embeddings[face] for identity, face in truths.items()} if case.truth else {}
     found = _alike(known, generated, range(generated.count))
-    others = {identity: vector for identity, vector in anchors.items() if identity not in known}
+    others = {identity: embedding for identity, embedding in anchors.items() if identity not in known}
     free = [face for face in range(generated.count) if face not in found.values()]
     found |= _alike(others, generated, free)
     # Somebody without reference and ground truth can only be counted.
@@ -130,18 +130,18 @@ def _generated_faces(
     return found, "truth" if known else "references"
 
 
-def _alike(people: dict[int, np.ndarray], faces: FaceVectors, free: Sequence[int]) -> dict[int, int]:
+def _alike(people: dict[int, np.ndarray], faces: FaceEmbeddings, free: Sequence[int]) -> dict[int, int]:
     """The face of each identity with the largest sum of cosines, among the faces that are free."""
     if not people or not free:
         return {}
     identities = list(people)
-    wanted = unit(np.stack([people[identity] for identity in identities]), "a reference")
-    gains = cosine_matrix(wanted, unit(faces.vectors, "a picture")[list(free)])
+    targets = unit(np.stack([people[identity] for identity in identities]), "a reference")
+    gains = cosine_matrix(targets, unit(faces.embeddings, "a picture")[list(free)])
     return {identities[row]: free[column] for row, column in best_assignment(gains)}
 
 
 def _left_to_right(
-    case: Case, faces: FaceVectors, found: dict[int, int], without: Sequence[int] = ()
+    case: Case, faces: FaceEmbeddings, found: dict[int, int], without: Sequence[int] = ()
 ) -> dict[int, int]:
     """Faces left over for identities that have no reference, both in their order, so that they are at least counted."""
     waiting = [
@@ -153,7 +153,7 @@ def _left_to_right(
     return dict(zip(waiting, free, strict=False))
 
 
-def faces_in_boxes(boxes_px: Sequence[BoxPx], faces: FaceVectors) -> dict[int, int]:
+def faces_in_boxes(boxes_px: Sequence[BoxPx], faces: FaceEmbeddings) -> dict[int, int]:
     """The face in each box: as many pairs as possible, then the largest overlap."""
     if not faces.count:
         return {}

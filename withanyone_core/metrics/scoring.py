@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .case import Case, CaseScores, FaceVectors, IdentityScore, Rows
+from .case import Case, CaseScores, FaceEmbeddings, IdentityScore, Rows
 from .copy_paste import copy_paste
-from .matching import Matching, best_assignment, check_vectors, match
+from .matching import Matching, best_assignment, check_embeddings, match
 from .similarity import angle, cosine_matrix, unit
 
 
@@ -16,24 +16,24 @@ def score_case(case: Case, legacy: bool = False, matching: Matching | None = Non
     legacy    the released evaluator's arithmetic: generated faces are matched with the ground truth and with the
               references independently, those left over do not count, and copy-paste exists only where the three have
               as many faces
-    matching  made before, so that several judges judge the same faces; else it is made from the case's own vectors
+    matching  made before, so that several judges judge the same faces; else it is made from the case's own embeddings
 
-    Raises ValueError, naming the picture, for vectors without a direction or of different lengths.
+    Raises ValueError, naming the picture, for embeddings without a direction or of different lengths.
     """
     if legacy or matching:
-        check_vectors(case)
+        check_embeddings(case)
     if legacy:
         return _legacy(case)
     matching = matching or match(case)
-    generated = unit(case.generated.vectors, f"the generated picture of {case.name}")
+    generated = unit(case.generated.embeddings, f"the generated picture of {case.name}")
     faces = _rows_of(generated, matching.faces)
     references = [
-        None if face is None else unit(reference.vectors, f"a reference of {case.name}")[face]
+        None if face is None else unit(reference.embeddings, f"a reference of {case.name}")[face]
         for reference, face in zip(case.references, matching.reference_faces, strict=True)
     ]
     truths = [None] * case.expected
     if case.truth is not None:
-        truths = _rows_of(unit(case.truth.vectors, f"the ground truth of {case.name}"), matching.truth_faces)
+        truths = _rows_of(unit(case.truth.embeddings, f"the ground truth of {case.name}"), matching.truth_faces)
     likeness_ref, likeness_gt = _likeness(faces, references), _likeness(faces, truths)
     return CaseScores(
         name=case.name,
@@ -82,8 +82,8 @@ def _likeness(faces: Sequence[np.ndarray | None], anchors: Sequence[np.ndarray |
     return tuple(tuple(row) for row in likeness)
 
 
-def _known(vectors: Sequence[np.ndarray | None]) -> list[int]:
-    return [index for index, vector in enumerate(vectors) if vector is not None]
+def _known(embeddings: Sequence[np.ndarray | None]) -> list[int]:
+    return [index for index, embedding in enumerate(embeddings) if embedding is not None]
 
 
 def _off_diagonal_mean(rows: Rows) -> float | None:
@@ -119,15 +119,15 @@ def _copy_paste(*thetas: float | None) -> float | None:
 
 def _legacy(case: Case) -> CaseScores:
     """One entry a generated face, in their order; `identity` is the reference it was matched with, or -1."""
-    firsts = [(identity, reference.vectors[0]) for identity, reference in enumerate(case.references) if reference.count]
+    firsts = [(index, reference.embeddings[0]) for index, reference in enumerate(case.references) if reference.count]
     width = case.generated.width
-    generated = unit(case.generated.vectors, f"the generated picture of {case.name}")
+    generated = unit(case.generated.embeddings, f"the generated picture of {case.name}")
     references = unit(
-        np.array([vector for _, vector in firsts]).reshape(len(firsts), -1 if firsts else width),
+        np.array([embedding for _, embedding in firsts]).reshape(len(firsts), -1 if firsts else width),
         f"the references of {case.name}",
     )
-    truth = case.truth or FaceVectors.of((), width=width)
-    truths = unit(truth.vectors, f"the ground truth of {case.name}")
+    truth = case.truth or FaceEmbeddings.of((), width=width)
+    truths = unit(truth.embeddings, f"the ground truth of {case.name}")
     to_truth, sims_gt, blending = _matched(generated, truths)
     to_reference, sims_ref, leakage = _matched(generated, references)
     equal_counts = len(generated) == len(truths) == len(references)

@@ -1,37 +1,37 @@
-"""Cosines and angles between face vectors, in float64."""
+"""Cosines and angles between face embeddings, in float64."""
 
 import numpy as np
 
-# The released evaluator divides by norm + 1e-6, so that a vector's cosine with itself is a hair below 1.
+# The released evaluator divides by norm + 1e-6, so that an embedding's cosine with itself is a hair below 1.
 NORM_OFFSET = 1e-6
 SHORTEST = 1e-12
 
 
-def unit(vectors: np.ndarray, whose: str) -> np.ndarray:
-    """Vectors [n, d] divided by their length, float64 [n, d].
+def unit(embeddings: np.ndarray, whose: str) -> np.ndarray:
+    """Embeddings [n, d] divided by their length, float64 [n, d].
 
-    Raises ValueError, naming the picture by `whose`, for a vector with numbers that are none or without a direction.
+    Raises ValueError, naming the picture by `whose`, for an embedding that is not finite or has no direction.
     """
-    exact = np.asarray(vectors, dtype=np.float64)
+    exact = np.asarray(embeddings, dtype=np.float64)
     finite = np.isfinite(exact).all(axis=1)
     lengths = np.linalg.norm(np.where(finite[:, None], exact, 0.0), axis=1)
     for face in np.flatnonzero(lengths < SHORTEST):
         wrong = "has numbers that are not finite (NaN or infinite)" if not finite[face] else "is all zeros"
         raise ValueError(
-            f"The vector of face {face + 1} in {whose} {wrong}; no likeness can be told from it. Detect that picture "
-            "again, or leave it out; if it happens with every picture, the recogniser's file is damaged."
+            f"The embedding of face {face + 1} in {whose} {wrong}; no likeness can be computed from it. Detect that "
+            "picture again, or leave it out; if it happens with every picture, the recogniser's file is damaged."
         )
     return exact / (lengths + NORM_OFFSET)[:, None]
 
 
 def cosine_matrix(units: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Cosines [n, m] of unit vectors [n, d] with [m, d].
+    """Cosines [n, m] of unit embeddings [n, d] with [m, d].
 
     Raises ValueError where their lengths differ: they are of two recognisers.
     """
     if units.shape[1] != others.shape[1]:
         raise ValueError(
-            f"Vectors of {units.shape[1]} and of {others.shape[1]} numbers cannot be compared: two recognisers made "
+            f"Embeddings of {units.shape[1]} and of {others.shape[1]} numbers cannot be compared: two recognisers made "
             "them. Embed all pictures with one judge."
         )
     return units @ others.T

@@ -71,13 +71,13 @@ class Summary:
         return asdict(self)
 
 
-def summarise(scores: Sequence[CaseScores], seed: int = 0, resamples: int = RESAMPLES, legacy: bool = False) -> Summary:
+def summarize(scores: Sequence[CaseScores], seed: int = 0, resamples: int = RESAMPLES, legacy: bool = False) -> Summary:
     """The summary of one judge's scores, the same to the last digit for a seed, in whatever order they come.
 
     Raises ValueError for an empty list and for one that mixes both arithmetics or is of the other than asked for.
     """
     if not scores:
-        raise ValueError("There is no picture to summarise. Give at least one case that could be measured.")
+        raise ValueError("There is no picture to summarize. Give at least one case that could be measured.")
     if any(score.legacy != legacy for score in scores):
         raise ValueError(
             f"Some scores were made {'without' if legacy else 'with'} the legacy arithmetic, which cannot be mixed. "

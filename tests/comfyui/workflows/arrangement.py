@@ -31,6 +31,7 @@ ROOM = {  # heights of nodes that show a picture or take a long text
     "Two people": 240,
     "Sampling as released": 460,
     "Measuring": 500,
+    "Measure any image": 620,
     "WithAnyoneSaveIdentity": 400,
 }
 OUR_COLOUR = {"color": "#233", "bgcolor": "#355"}

@@ -9,7 +9,7 @@ from . import parts
 from .draft import Draft, Folds, Heading, Node
 from .notes import NOTES, PROMPTS
 from .parts import Canvas
-from .subgraphs import MEASURING, PEOPLE, SAMPLING, SUBGRAPHS
+from .subgraphs import ANY_IMAGE, MEASURING, PEOPLE, SAMPLING, SUBGRAPHS
 
 
 def two_people_long() -> Draft:
@@ -312,6 +312,56 @@ def resemblance_sweep() -> Draft:
     return draft
 
 
+def measure_any_image() -> Draft:
+    draft = Draft(NOTES["measure_any_image"])
+    draft.group("Images", parts.BLUE)
+    image = draft.add("LoadImage", "Image to measure", image="to_measure.jpg")
+    draft.group("People", parts.ORANGE)
+    photos = parts.two_photos_each(draft, 2)
+    draft.group("Measured", parts.YELLOW)
+    analysis = draft.add("WithAnyoneLoadFaceAnalysis", "Face models", pack="dlib")
+    persons = [
+        draft.add(
+            "WithAnyoneIdentityFromPhotos",
+            f"Person {number}",
+            photos=each[0],
+            face_analysis=analysis[0],
+            name=f"person {number}",
+            combine="mean",
+        )
+        for number, each in enumerate(photos, 1)
+    ]
+    draft.column()
+    meter = draft.add(
+        "WithAnyoneIdentityMeter",
+        "Identity Meter",
+        images=image[0],
+        face_analysis=analysis[0],
+        identity=persons[0][0],
+        identity_2=persons[1][0],
+    )
+    draft.group("Result", parts.LIGHT)
+    draft.add("PreviewAny", "Who is in it", source=meter[3])
+    draft.add("SaveImage", "Table", filename_prefix="withanyone_measured", images=meter[0])
+    draft.folds = Folds((ANY_IMAGE,), ANY_IMAGE_HEADINGS)
+    return draft
+
+
+ANY_IMAGE_HEADINGS = (
+    Heading("Images", parts.BLUE, (("Image to measure", "Read me"),)),
+    Heading(
+        "People",
+        parts.ORANGE,
+        (
+            ("Photo of person 1", "Photo of person 2"),
+            ("Another photo of person 1", "Another photo of person 2"),
+            ("Photos of person 1", "Photos of person 2"),
+        ),
+    ),
+    Heading("Measured", parts.YELLOW, ((ANY_IMAGE.title,), ("Who is in it", "Table"))),
+)
+
+
 SWEEP = (0.0, 0.25, 0.5, 0.75, 1.0)
 SWEEP_STEPS = 16  # five pictures: enough to see who it is
 
@@ -330,6 +380,7 @@ WORKFLOWS: dict[str, Callable[[], Draft]] = {
         saved_identities,
         masks,
         resemblance_sweep,
+        measure_any_image,
         miniature,
     )
 }

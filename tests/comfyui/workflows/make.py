@@ -3,8 +3,8 @@
     .testbed/venv/bin/python tests/comfyui/workflows/make.py [--no-pictures] [NAME...]
 
 Writes example_workflows/NAME.json and .jpg, for all of them or those named. The miniature is run before its pictures
-are taken. two_people also gives the blueprints in subgraphs/, two_people_long docs/two_people.png, and with miniature
-docs/images/real_and_miniature.jpg.
+are taken. What is folded also gives the blueprints in subgraphs/, two_people_long docs/two_people.png, and with
+miniature docs/images/real_and_miniature.jpg.
 """
 
 import io
@@ -53,6 +53,9 @@ def draw_pictures(folder: Path) -> None:
     drawn_people(*reversed(PERSONS)).save(folder / "guide.jpg")
     drawn_people(*PERSONS[2:]).save(folder / "to_edit.jpg")
     drawn_people(PERSONS[0], day=1).save(folder / "another_photo.jpg")
+    drawn_people(*PERSONS[:2], day=2).save(folder / "to_measure.jpg")
+    for number, person in enumerate(PERSONS[:2], 1):
+        drawn_people(person, day=1).save(folder / f"person_{number}_again.jpg")
 
 
 def without_menus(page: Page) -> None:

@@ -111,6 +111,23 @@ the highest picture that is not far to the right.
 The judge here is antelopev2, which the adapter was trained with: good for comparing these five, no figure to \
 publish. For that load another pack, such as buffalo_l, in a second *Load Face Analysis* for the meter alone.
 """,
+    "measure_any_image": """## Who is in this image?
+
+For images of **any** program: FLUX, Qwen, a face swap, a photo. Nothing here generates.
+
+1. The judge is **dlib**, free for any use: `python -m pip install dlib-bin face_recognition_models` with ComfyUI's \
+Python, then restart. Other judges of *Load Face Analysis* can be chosen as `pack`.
+2. Choose an image, or connect the `IMAGE` of your own graph in its place; a batch is measured as a whole.
+3. Choose two photos of each person, different days if possible. More are better: *Batch Images* again. How like each \
+other they are is what copying is weighed against.
+4. *Who is in it* has a line for each person in each image: **kept**, **drifted**, **dominated**, **blended**, \
+**pasted** (copied from a photo), **lost**, **extra person**, or **unclear**.
+
+Open the subgraph to name the people, to add a third and a fourth, or to connect `faces` of *Place Face*: only with \
+places can people be **swapped**.
+
+For whole folders: `python -m withanyone_core.identity_check`.
+""",
     "miniature": f"""## Two people of the miniature world
 
 The same graph as *two_people*, with small loaders: models that come with the pack, nothing to download, nobody's \

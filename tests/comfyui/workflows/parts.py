@@ -114,6 +114,21 @@ def identities(draft: Draft, faces: FaceModels, numbers: Sequence[int], photo: P
     return recognised(draft, faces, numbers, photos)
 
 
+def two_photos_each(draft: Draft, count: int) -> list[Node]:
+    """Two columns of photos and a column of the batches of two that they make."""
+    first = [photograph(draft, number) for number in range(1, count + 1)]
+    draft.column()
+    other = [
+        draft.add("LoadImage", f"Another photo of person {number}", image=f"person_{number}_again.jpg")
+        for number in range(1, count + 1)
+    ]
+    draft.column()
+    return [
+        draft.add("ImageBatch", f"Photos of person {number}", image1=one[0], image2=two[0])
+        for number, (one, two) in enumerate(zip(first, other, strict=True), 1)
+    ]
+
+
 def recognised(draft: Draft, faces: FaceModels, numbers: Sequence[int], photos: Sequence[Node]) -> list[Node]:
     """An identity made from each photo."""
     sight = {"clip_vision": faces.siglip[0]} if faces.siglip else {}

@@ -1,4 +1,4 @@
-"""The subgraphs of the two-person workflow, which are blueprints too: nodes by their titles in definitions.py."""
+"""The subgraphs of the shipped workflows, which are blueprints too: nodes by their titles in definitions.py."""
 
 from . import parts
 from .folding import Fold
@@ -34,3 +34,11 @@ MEASURING = Fold(
     pictures=("Identity Meter",),
 )
 SUBGRAPHS = (PEOPLE, SAMPLING, MEASURING)
+ANY_IMAGE = Fold(
+    "Measure any image",
+    (("Face models",), ("Person 1", "Person 2"), ("Identity Meter",)),
+    "What became of two people in images of any program: kept, drifted, swapped, pasted, lost and more.",
+    outside=(("Face models", "pack"),),
+    names=(("Person 1", "photos", "photos of person 1"), ("Person 2", "photos", "photos of person 2")),
+    pictures=("Identity Meter",),
+)

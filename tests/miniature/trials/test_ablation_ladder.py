@@ -25,7 +25,7 @@ from miniature.weights_folder import WEIGHTS
 from miniature.world.look import EXPRESSIONS
 from training.evaluation.records import Lines
 from withanyone_core.adapter.shape import Branch
-from withanyone_core.metrics.case import FaceVectors
+from withanyone_core.metrics.case import FaceEmbeddings
 
 
 def settings(variant, *changes, cache="cache", out="out", seed=0):
@@ -177,7 +177,7 @@ def test_images_of_strangers_and_what_the_judge_says(bench):
     assert set(copies["copied_expression"]) <= {1, None}
     assert set(copies["copied_direction"]) <= {1, None}
     assert 1 in copies["copied_expression"] + copies["copied_direction"]
-    nobody = FaceVectors.of((), np.zeros((0, eyes.judge.width), np.float32))
+    nobody = FaceEmbeddings.of((), np.zeros((0, eyes.judge.width), np.float32))
     lost = scores_of(test, [Seen(nobody, (None,) * len(each.worn)) for each in test.asked])
     none = [None] * 4
     assert lost == {

@@ -120,22 +120,22 @@ def text_length(text: str, size: int) -> float:
     return ImageFont.load_default(size).getlength(text)
 
 
-def fitted(text: str, size: int, room: float) -> str:
-    """The text, cut at its end and marked so where it is longer than the room."""
-    if text_length(text, size) <= room:
+def fitted(text: str, size: int, max_width: float) -> str:
+    """The text, cut at its end and marked so where it is wider than that."""
+    if text_length(text, size) <= max_width:
         return text
-    while text and text_length(f"{text}...", size) > room:
+    while text and text_length(f"{text}...", size) > max_width:
         text = text[:-1]
     return f"{text}..."
 
 
-def wrapped(text: str, size: int, room: float) -> list[str]:
+def wrapped(text: str, size: int, max_width: float) -> list[str]:
     """The words of a text in lines that fit."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and text_length(longer, size) > room:
+        if lines[-1] and text_length(longer, size) > max_width:
             lines.append(word)
         else:
             lines[-1] = longer
-    return [fitted(line, size, room) for line in lines]
+    return [fitted(line, size, max_width) for line in lines]
