@@ -19,6 +19,7 @@ from .moment import Moment
 from .watching import Watch, Watcher, one_run
 
 KEY = "withanyone"
+WEIGHTS = "withanyone_person_weights"
 EDIT_WITHOUT_REFERENCE = (
     "This adapter has one ArcFace branch, like Ke, which edits faces of a picture given by ReferenceLatent; there is "
     "no reference here. If it is Ke, use the Kontext edit workflow; if it was trained for FLUX.1-dev, all is well."
@@ -69,9 +70,26 @@ class Coverage:
 
 
 @dataclass
+class PersonWeights:
+    """Weights in the place of those of Place Face, for one sampling run: in `transformer_options` under `WEIGHTS`.
+
+    used  the people whom an Apply found in it
+    """
+
+    weights: Mapping[PlacedFace, float]
+    used: set[PlacedFace] = field(default_factory=set)
+
+    def of(self, face: PlacedFace) -> float:
+        if face in self.weights:
+            self.used.add(face)
+        return self.weights.get(face, face.weight)
+
+
+@dataclass
 class SamplingRun:
     """What lives as long as one sampling run: the device's copies of keys and values, and of the cells."""
 
+    weights: PersonWeights = field(default_factory=lambda: PersonWeights({}))
     keys_values: dict[tuple[Branch, torch.device, torch.dtype], list[Tensor]] = field(default_factory=dict)
     coverages: dict[tuple[Grid, torch.device, People], Coverage] = field(default_factory=dict)
     warned: set[str] = field(default_factory=set)
@@ -90,6 +108,7 @@ class SamplingRun:
         self.latent_checked = True
 
     def end(self) -> None:
+        self.weights = PersonWeights({})
         self.keys_values.clear()
         self.coverages.clear()
         self.warned.clear()
@@ -125,6 +144,7 @@ class Injection:
         bound = bind(executor, args, kwargs)
         base = executor.class_obj
         options = bound.arguments.get("transformer_options", {})
+        self.run.weights = options.get(WEIGHTS, self.run.weights)
         moment = Moment(base.model_sampling, bound.arguments["t"], options.get("sample_sigmas"))
         people = self._people_at(moment)
         self.watcher.before_call(moment, people)
@@ -162,8 +182,9 @@ class Injection:
             copies = []
             for face, made in zip(self.faces, self.keys_values[branch], strict=True):
                 copy = made.to(like.device, like.dtype)
-                if face.weight != 1.0:
-                    copy = torch.stack([copy[:, 0], copy[:, 1] * face.weight], dim=1)
+                weight = self.run.weights.of(face)
+                if weight != 1.0:
+                    copy = torch.stack([copy[:, 0], copy[:, 1] * weight], dim=1)
                 copies.append(copy)
             self.run.keys_values[key] = copies
         return self.run.keys_values[key]
