@@ -18,6 +18,7 @@ SCENES = {
     "guide.jpg": (GROUP, (0, 0, 1280, 886)),  # six people
     "to_edit.jpg": (GROUP, (590, 0, 1120, 530)),  # two
     "another_photo.jpg": (GROUP, (790, 0, 1090, 300)),  # person 1, cut out otherwise
+    "another_photo_2.jpg": (GROUP, (380, 190, 640, 450)),  # person 2, the same
     "no_person.jpg": (GROUP, (0, 600, 280, 880)),
 }
 

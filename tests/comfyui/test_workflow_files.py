@@ -34,7 +34,7 @@ def all_nodes(workflow):
 
 
 def test_all_are_there():
-    assert len(NAMES) == 12
+    assert len(NAMES) == 13
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -6,6 +6,20 @@ from .rules import LOST, People, PersonScore, Rules
 from .search import OUTCOMES, SearchResult, Trial
 
 
+def batch_text(
+    results: Sequence[SearchResult],
+    rules: Rules,
+    names: Sequence[str],
+    steps: tuple[int, int],
+    notes: Sequence[str] = (),
+) -> str:
+    """The tables of all images of a batch, numbered where there are several."""
+    tables = [table_text(result, rules, names, steps, notes) for result in results]
+    if len(tables) == 1:
+        return tables[0]
+    return "\n\n".join(f"Image {number} of the batch\n{table}" for number, table in enumerate(tables, start=1))
+
+
 def table_text(
     result: SearchResult,
     rules: Rules,

@@ -53,6 +53,7 @@ def draw_pictures(folder: Path) -> None:
     drawn_people(*reversed(PERSONS)).save(folder / "guide.jpg")
     drawn_people(*PERSONS[2:]).save(folder / "to_edit.jpg")
     drawn_people(PERSONS[0], day=1).save(folder / "another_photo.jpg")
+    drawn_people(PERSONS[1], day=1).save(folder / "another_photo_2.jpg")
 
 
 def without_menus(page: Page) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
 import comfy.patcher_extension
@@ -114,7 +115,7 @@ class GuidedSampling:
         batch = comfy.sample.prepare_noise(self._latent["samples"], seed, self._latent.get("batch_index"))
         return batch[self._place : self._place + 1]
 
-    def _noise_in(self, base: comfy.model_patcher.ModelPatcher, stopped: Tensor, sigma: Tensor) -> Tensor:
+    def _noise_in(self, base: comfy.model_base.BaseModel, stopped: Tensor, sigma: Tensor) -> Tensor:
         """The noise from which the sampler starts exactly where the first part stopped.
 
         Given as noise, and not as a latent that already holds it, so that a mask keeps the latent it is meant to keep.
