@@ -38,7 +38,7 @@ def small(graph, size_px=128, steps=4):
 
 
 def searched(name, **settings):
-    """A shipped graph in which the node stands in the place of SamplerCustomAdvanced, and CFG Guider of Basic Guider."""
+    """A shipped graph with the node in the place of SamplerCustomAdvanced, and CFG Guider in that of Basic Guider."""
     graph = small(with_standins(shipped_graph(name)), SIZES.get(name, 128))
     sampler, guider = id_of(graph, "SamplerCustomAdvanced"), id_of(graph, "BasicGuider")
     what = graph[guider]["inputs"]

@@ -321,7 +321,7 @@ def until_alike() -> Draft:
     loaded = parts.models(draft)
     face_models = parts.face_models(draft)
     persons = parts.people(draft, face_models, 2)
-    layout, faces = parts.preset_places(draft, persons, 1024, 1024)
+    layout, faces = parts.preset_places(draft, persons, 768, 768)
     what = parts.told(draft, loaded, faces, PROMPTS["until_alike"])
     draft.group("Judged by", parts.ORANGE)
     judge = draft.add("WithAnyoneLoadFaceAnalysis", "Judge", pack="buffalo_l")
