@@ -43,18 +43,26 @@ class ImageGenerator:
         steps: int = STEPS,
         guidance: float = GUIDANCE,
         shown: Callable[[], AbstractContextManager[None]] = nullcontext,
+        watch: Callable[[int, Tensor], None] = lambda step, clean: None,
     ) -> np.ndarray:
         """The images that noise [captions, 8, h, w] becomes, by Euler's rule on the released schedule.
 
         shown  around every forward pass: where an adapter shows its people
+        watch  called after each step, from 1, with the clean estimate of the latents
         """
         t5_ids, clip_ids = word_ids(captions)
         sigmas = released_sigmas(steps, SIDE_PX, SIDE_PX)
         pull = torch.full((len(captions),), guidance)
         with shown():
-            for sigma, following in pairwise(sigmas):
+            for step, (sigma, following) in enumerate(pairwise(sigmas), start=1):
                 velocity = self.model(latents, sigma.expand(len(captions)), pull, t5_ids, clip_ids)
+                watch(step, latents - sigma * velocity)
                 latents = latents + (following - sigma) * velocity
+        return self.decode(latents)
+
+    @torch.inference_mode()
+    def decode(self, latents: Tensor) -> np.ndarray:
+        """Latents [N, 8, h, w] as images, uint8 RGB [N, SIDE_PX, SIDE_PX, 3]."""
         return pixels_of(self.autoencoder.decode(latents / SCALE + SHIFT).sample)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -69,22 +70,32 @@ class SteeredGenerator:
         steps: int = STEPS,
         guidance: float = GUIDANCE,
         what: str = "generating",
+        watch: Callable[[int, int, Tensor], None] = lambda start, step, clean: None,
     ) -> np.ndarray:
         """The pictures, uint8 RGB [pictures, SIDE_PX, SIDE_PX, 3]; each depends on nothing but its own wishes.
 
         resemblance  what Apply WithAnyone's slider would say, from 0 (arc alone) to 1 (sig alone)
         weights      of the branches, in place of the slider; with 0 for all of them the base model is alone
         what         shown beside the bar
+        watch        called after each step of each block of AT_ONCE images with the place of the block's first image,
+                     the step, from 1, and the clean estimate of the latents
         """
         if weights is None:
             weights = branch_weights(self.adapter.shapes, resemblance)
         starts = tqdm(range(0, len(pictures), AT_ONCE), desc=what, disable=None)
-        made = [self._generated(pictures[at : at + AT_ONCE], weights, steps, guidance) for at in starts]
+        made = [
+            self._generated(pictures[at : at + AT_ONCE], weights, steps, guidance, partial(watch, at)) for at in starts
+        ]
         return np.concatenate([np.zeros((0, SIDE_PX, SIDE_PX, 3), np.uint8), *made])
 
     @torch.inference_mode()
     def _generated(
-        self, pictures: Sequence[Wanted], weights: Mapping[Branch, float], steps: int, guidance: float
+        self,
+        pictures: Sequence[Wanted],
+        weights: Mapping[Branch, float],
+        steps: int,
+        guidance: float,
+        watch: Callable[[int, Tensor], None],
     ) -> np.ndarray:
         latents = torch.cat([noise(1, picture.seed) for picture in pictures])
         steered = any(picture.people for picture in pictures) and any(weights.values())
@@ -92,7 +103,7 @@ class SteeredGenerator:
         try:
             people = self._placed(pictures, socket.weights) if steered else None
             captions = [picture.caption for picture in pictures]
-            return self.generator.from_noise(latents, captions, steps, guidance, lambda: socket.placed(people))
+            return self.generator.from_noise(latents, captions, steps, guidance, lambda: socket.placed(people), watch)
         finally:
             socket.remove()
 

@@ -15,6 +15,7 @@ from . import (
     measuring,
     miniature,
     sampling,
+    searching,
 )
 from .migration import register_replacements
 
@@ -26,7 +27,7 @@ class WithAnyoneExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         people = (loading, identities, identity_library)
         places = (layout, face_layout, layout_sources)
-        topics = (*people, *places, applying, sampling, editing, measuring, miniature)
+        topics = (*people, *places, applying, sampling, searching, editing, measuring, miniature)
         return [node for topic in topics for node in topic.NODES]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOTS = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths"}
+ROOTS = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "latent_preview"}
 FILES = sorted({*(ROOT / "nodes").rglob("*.py"), *(ROOT / "withanyone_core").rglob("*.py")})
 # How many positional arguments methods are called with, of objects that no annotation names.
 METHODS = {
@@ -31,7 +31,9 @@ METHODS = {
     },
     "comfy.clip_vision.ClipVisionModel": {"load_sd": 1, "get_sd": 0},
     "comfy.sd.CLIP": {"load_sd": 1},
-    "comfy.utils.ProgressBar": {"update": 1},
+    "comfy.utils.ProgressBar": {"update": 1, "update_absolute": 3},
+    "latent_preview.LatentPreviewer": {"decode_latent_to_preview_image": 2},
+    "comfy.sd.VAE": {"decode": 1},
 }
 
 

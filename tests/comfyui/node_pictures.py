@@ -131,6 +131,7 @@ def sampling(draft: Draft, placed: Node) -> None:
     guider = draft.add("BasicGuider", "Guider", model=model[0])
     sigmas = draft.add("WithAnyoneScheduler", "", steps=25, width=1024, height=1024)
     draft.add("SamplerCustomAdvanced", "Sample", guider=guider[0], sigmas=sigmas[0])
+    draft.add("WithAnyoneSampleUntilAlike", "", guider=guider[0], sigmas=sigmas[0], faces=placed[0])
 
 
 def measuring(draft: Draft, faces: Node, placed: Node) -> None:

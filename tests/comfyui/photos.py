@@ -21,6 +21,7 @@ SCENES = {
     "to_measure.jpg": (GROUP, (0, 0, 1280, 886)),
     "person_1_again.jpg": (GROUP, (790, 0, 1090, 300)),
     "person_2_again.jpg": (GROUP, (380, 180, 660, 460)),
+    "another_photo_2.jpg": (GROUP, (380, 190, 640, 450)),  # person 2, the same
     "no_person.jpg": (GROUP, (0, 600, 280, 880)),
 }
 

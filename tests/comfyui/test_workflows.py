@@ -18,6 +18,7 @@ SIZES = {
     "face_layout": (1216, 832),
     "refine": (1152, 1152),
     "resemblance_sweep": (512, 512),
+    "until_alike": (768, 768),
     "miniature": (176, 176),
 }
 PLACED = {

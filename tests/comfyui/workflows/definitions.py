@@ -366,6 +366,44 @@ SWEEP = (0.0, 0.25, 0.5, 0.75, 1.0)
 SWEEP_STEPS = 16  # five pictures: enough to see who it is
 
 
+def until_alike() -> Draft:
+    draft = Draft(NOTES["until_alike"])
+    loaded = parts.models(draft)
+    face_models = parts.face_models(draft)
+    persons = parts.people(draft, face_models, 2)
+    layout, faces = parts.preset_places(draft, persons, 768, 768)
+    what = parts.told(draft, loaded, faces, PROMPTS["until_alike"])
+    draft.group("Judged by", parts.ORANGE)
+    judge = draft.add("WithAnyoneLoadFaceAnalysis", "Judge", pack="buffalo_l")
+    first = draft.add("LoadImage", "Another photo of person 1", image="another_photo.jpg")
+    draft.column()
+    second = draft.add("LoadImage", "Another photo of person 2", image="another_photo_2.jpg")
+    both = draft.add("ImageBatch", "Second photos", image1=first[0], image2=second[0])
+    draft.group("Sampling until alike", parts.GREY)
+    guider, sampler = parts.guider(draft, what)
+    sigmas = draft.add("WithAnyoneScheduler", "Released schedule", steps=parts.STEPS, width=layout[1], height=layout[2])
+    empty = draft.add("EmptySD3LatentImage", "Empty canvas", width=layout[1], height=layout[2])
+    draft.column()
+    sample = draft.add(
+        "WithAnyoneSampleUntilAlike",
+        "Sample until alike",
+        guider=guider[0],
+        sampler=sampler[0],
+        sigmas=sigmas[0],
+        latent_image=empty[0],
+        vae=loaded.vae[0],
+        faces=faces[0],
+        face_analysis=judge[0],
+        second_photos=both[0],
+        noise_seed=1,
+    )
+    draft.group("Result", parts.LIGHT)
+    draft.add("SaveImage", "Picture", filename_prefix="withanyone", images=sample[1])
+    draft.column()
+    draft.add("PreviewAny", "What was spent, and why", source=sample[2])
+    return draft
+
+
 WORKFLOWS: dict[str, Callable[[], Draft]] = {
     write.__name__: write
     for write in (
@@ -381,6 +419,7 @@ WORKFLOWS: dict[str, Callable[[], Draft]] = {
         masks,
         resemblance_sweep,
         measure_any_image,
+        until_alike,
         miniature,
     )
 }

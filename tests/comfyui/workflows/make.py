@@ -33,7 +33,8 @@ from withanyone_pack.tests.comfyui.workflows.folding import blueprint
 WINDOW_PX = 2700, 2000
 THUMBNAIL_PX = 1000, 750
 PERSONS = (1_000_001, 1_000_002, 1_000_003, 1_000_005)
-SHOWN = {"face_layout": 2}  # the group that a thumbnail begins with, by its place; the second unless named
+# the group that a thumbnail begins with, by its place; the second unless named
+SHOWN = {"face_layout": 2, "until_alike": 4}
 RUN, RUN_SECONDS = {"miniature"}, 300  # what needs nothing but the pack is shown with its results
 TOGETHER, TOGETHER_PX = ("two_people_long", "miniature"), 1800  # one above the other, so wide
 EDGE = 3 * GAP  # above the graph, where the page keeps its menu button
@@ -56,6 +57,7 @@ def draw_pictures(folder: Path) -> None:
     drawn_people(*PERSONS[:2], day=2).save(folder / "to_measure.jpg")
     for number, person in enumerate(PERSONS[:2], 1):
         drawn_people(person, day=1).save(folder / f"person_{number}_again.jpg")
+    drawn_people(PERSONS[1], day=1).save(folder / "another_photo_2.jpg")
 
 
 def without_menus(page: Page) -> None:

@@ -128,6 +128,21 @@ places can people be **swapped**.
 
 For whole folders: `python -m withanyone_core.identity_check`.
 """,
+    "until_alike": f"""## Until everybody looks like themselves
+
+1. {FILES} This workflow also needs **buffalo_l**, which judges: a recognizer flatters what it took part in.
+2. Choose one photo of each person, and **another photo** of each: another day, another light. Similarity is that to \
+these, so that copying the first photo gains nothing.
+3. Queue. Up to `draws` seeds are sampled a quarter of the way; the most promising are sampled to the end, until \
+everybody is between `lowest_similarity` and `highest_similarity` and nobody copies more than `copy_paste_ceiling`. \
+The person who is farthest off counts.
+4. *What was spent, and why* has a line for each draw. What similarity is usual depends on the judge: see what the \
+first lines say, and set the window by that.
+5. Nobody reaches the window? Set `lowest_weight` to 0.7 and `highest_weight` to 1.4: further draws then look for each \
+person's weight.
+
+Cancel at any time: the best so far is kept.
+""",
     "miniature": f"""## Two people of the miniature world
 
 The same graph as *two_people*, with small loaders: models that come with the pack, nothing to download, nobody's \
@@ -159,6 +174,8 @@ PROMPTS = {
     "stage light, instruments in their hands, 35mm",
     "style_lora": "A gouache painting of two people sitting side by side on a park bench in autumn, both smiling, "
     "fallen leaves around them, warm colours",
+    "until_alike": "A photo of two people leaning on the railing of a ferry, smiling at the camera, the harbour behind "
+    "them, clear morning light, 50mm",
     "miniature": "two people, park, sunset: left happy right, right calm ahead",
     "kontext_edit": "A photo of two people standing next to each other, looking at the camera, natural light",
 }

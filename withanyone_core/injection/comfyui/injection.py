@@ -21,6 +21,7 @@ from .moment import Moment
 from .watching import Watch, Watcher, one_run
 
 KEY = "withanyone"
+WEIGHTS = "withanyone_person_weights"
 EDIT_WITHOUT_REFERENCE = (
     "This adapter has one ArcFace branch, like Ke, which edits faces of a picture given by ReferenceLatent; there is "
     "no reference here. If it is Ke, use the Kontext edit workflow; if it was trained for FLUX.1-dev, all is well."
@@ -60,9 +61,26 @@ class Settings:
 
 
 @dataclass
+class PersonWeights:
+    """Weights in the place of those of Place Face, for one sampling run: in `transformer_options` under `WEIGHTS`.
+
+    used  the people whom an Apply found in it
+    """
+
+    weights: Mapping[PlacedFace, float]
+    used: set[PlacedFace] = field(default_factory=set)
+
+    def of(self, face: PlacedFace) -> float:
+        if face in self.weights:
+            self.used.add(face)
+        return self.weights.get(face, face.weight)
+
+
+@dataclass
 class SamplingRun:
     """What lives as long as one sampling run: the device's copies of keys and values, and of the cells."""
 
+    weights: PersonWeights = field(default_factory=lambda: PersonWeights({}))
     keys_values: dict[tuple[torch.device, torch.dtype], DeviceKeysValues] = field(default_factory=dict)
     coverages: dict[tuple[Grid, torch.device, People], Coverage] = field(default_factory=dict)
     warned: set[str] = field(default_factory=set)
@@ -81,6 +99,7 @@ class SamplingRun:
         self.latent_checked = True
 
     def end(self) -> None:
+        self.weights = PersonWeights({})
         self.keys_values.clear()
         self.coverages.clear()
         self.warned.clear()
@@ -116,6 +135,7 @@ class Injection:
         bound = bind(executor, args, kwargs)
         base = executor.class_obj
         options = bound.arguments.get("transformer_options", {})
+        self.run.weights = options.get(WEIGHTS, self.run.weights)
         moment = Moment(base.model_sampling, bound.arguments["t"], options.get("sample_sigmas"))
         people = self._people_at(moment)
         self.watcher.before_call(moment, people)
@@ -150,7 +170,7 @@ class Injection:
         key = like.device, like.dtype
         if key not in self.run.keys_values:
             weights = [self.settings.weights[branch] for branch in self.keys_values]
-            scales = [[weight * face.weight for face in self.faces] for weight in weights]
+            scales = [[weight * self.run.weights.of(face) for face in self.faces] for weight in weights]
             self.run.keys_values[key] = DeviceKeysValues(list(self.keys_values.values()), scales, like)
         return self.run.keys_values[key]
 
