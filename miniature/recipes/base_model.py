@@ -30,7 +30,6 @@ from .training import Recipe
 
 # Of classifier-free guidance for each step of the guidance input: the 4 that people set is a scale of 2.5 here.
 PULL = 0.5
-FACE_WEIGHT = 3.0  # of the loss in people's cells: one person's are a fifth of an image
 TOKENS = 8  # of a person, as in the released adapter
 ARC = BranchShape(hidden=WIDTH, heads=HEADS, layers=DOUBLE_BLOCKS + SINGLE_BLOCKS, arc_tokens=TOKENS, embedding=VECTOR)
 
@@ -92,19 +91,10 @@ def block_matrices(module: InTraining) -> Iterator[nn.Parameter]:
 
 
 def velocity_loss(module: InTraining, parts: tuple[Tensor, ...]) -> Tensor:
-    """Mean squared error of the velocity, the people in their places, which count FACE_WEIGHT times."""
+    """Mean squared error of the velocity, the people in their places."""
     batch = LatentBatch(*parts)
     velocity = predict(module.model, module.adapter, batch, batch.guidance)
-    error = mse_loss(velocity.float(), guided_velocity(module, batch), reduction="none").mean(1)
-    weight = face_weight(batch)
-    return (error * weight).sum() / weight.sum()
-
-
-def face_weight(batch: LatentBatch) -> Tensor:
-    """What the error at each latent counts, [B, h, w]."""
-    rows, columns = (side // CELL_LATENTS for side in batch.clean.shape[-2:])
-    cells = 1 + (FACE_WEIGHT - 1) * batch.faces.unflatten(1, (rows, columns)).float()
-    return cells.repeat_interleave(CELL_LATENTS, 1).repeat_interleave(CELL_LATENTS, 2)
+    return mse_loss(velocity.float(), guided_velocity(module, batch))
 
 
 def guided_velocity(module: InTraining, batch: LatentBatch) -> Tensor:
@@ -176,7 +166,7 @@ def shipped_base_model(folder: Path = WEIGHTS) -> CaptionedFlux:
 
 RECIPE = Recipe(
     name="base_model",
-    steps=6_200,
+    steps=2_650,
     learning_rate=1e-3,
     build=InTraining,
     batches=open_latents,

@@ -28,12 +28,11 @@ from .windows import window_of
 ENCODED_AT_ONCE = 32
 WINDOWS_A_STEP, SCENES_A_STEP = 48, 12
 WINDOW_STEPS = 950  # after them whole images, which cost as much a step
-WINDOWS_EVERY = 3  # and of those steps every third still windows: they show half as many faces again
 NO_CAPTION, NO_PERSON = 0.1, 0.15  # how often a caption or a person is left out
 NOISE_MIDDLE = 0.3  # of the logit-normal sigmas: somewhat nearer to noise than to images
 # FLUX.1-dev is distilled: how strongly the caption pulls is an input, 1 for not more than in nature. Ours learns that
 # from its own difference with and without caption ("model guidance", arXiv 2502.12154), once there is one to speak of.
-GUIDED, PLAIN_STEPS, LARGEST_GUIDANCE = 0.25, 5_300, 5.0
+GUIDED, PLAIN_STEPS, LARGEST_GUIDANCE = 0.25, 2_100, 5.0
 PX_A_CELL = 16
 
 
@@ -46,7 +45,6 @@ class LatentBatch(NamedTuple):
     corner             int64 [2], column and row of the first cell in the image
     embedding          [B, P, 512] of each person
     members            bool [B, P, cells]: where each person is; nowhere if left out
-    faces              bool [B, cells]: where anybody is, left out or not
     """
 
     clean: Tensor
@@ -58,7 +56,6 @@ class LatentBatch(NamedTuple):
     corner: Tensor
     embedding: Tensor
     members: Tensor
-    faces: Tensor
 
     @property
     def noisy(self) -> Tensor:
@@ -97,8 +94,7 @@ class Latents:
     def __call__(self, step: int) -> LatentBatch:
         rng = np.random.default_rng([self.seed, 1, step])
         guided = GUIDED if step >= self.plain_steps else 0.0
-        windows = step < self.window_steps or step % WINDOWS_EVERY == 0
-        return self._windows(rng, guided) if windows else self._scenes(rng, guided)
+        return self._windows(rng, guided) if step < self.window_steps else self._scenes(rng, guided)
 
     @cached_property
     def _faces_of_spot(self) -> list[np.ndarray]:
@@ -182,7 +178,6 @@ class Latents:
             corner=torch.tensor(corner),
             embedding=torch.from_numpy(embedding),
             members=torch.from_numpy((members & shown[:, :, None, None]).reshape(*members.shape[:2], -1)),
-            faces=torch.from_numpy(members.any(1).reshape(count, -1)),
         )
 
     def _scene(self, image: int) -> Scene:

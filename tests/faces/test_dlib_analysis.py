@@ -16,7 +16,7 @@ from withanyone_pack.withanyone_core.faces.analysis import load_face_analysis
 from withanyone_pack.withanyone_core.faces.dlib_analysis import is_dlib_installed
 from withanyone_pack.withanyone_core.faces.licences import UNKNOWN, parts_of, text_of
 from withanyone_pack.withanyone_core.identity_check.__main__ import JSON, main
-from withanyone_pack.withanyone_core.metrics.judges import judge_of
+from withanyone_pack.withanyone_core.metrics.judges import judge_of, load_judge
 
 GROUP = Path(importlib.util.find_spec("insightface").origin).parent / "data/images/t1.jpg"
 needs_dlib = pytest.mark.skipif(
@@ -198,3 +198,26 @@ def test_dlib_asked_for_and_absent_says_the_same(tmp_path):
         pytest.skip("the extra `judge` is installed")
     with pytest.raises(RuntimeError, match="pip install dlib-bin face_recognition_models"):
         load_face_analysis(Path("dlib"))
+
+
+@needs_dlib
+def test_a_judge_of_faces_that_another_detector_has_found(faces, photo):
+    """Its own landmarks stray by less than a person's two photos differ in."""
+    judge = load_judge(Path("dlib"))
+    assert judge.embed(photo, []).shape == (0, judge.width)
+    unit = [
+        rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        for rows in (judge.embed(photo, faces), np.stack([face.embedding for face in faces]))
+    ]
+    cosines = unit[0] @ unit[1].T
+    assert np.diag(cosines).min() > 0.95
+    assert cosines[~np.eye(len(faces), dtype=bool)].max() < 0.45
+    assert not judge.info.trained_with
+    assert judge.fingerprint == load_judge(Path("dlib")).fingerprint
+
+
+@needs_dlib
+def test_a_folder_called_dlib_is_a_judge_like_any_other(tmp_path):
+    (tmp_path / "dlib").mkdir()
+    with pytest.raises(FileNotFoundError, match="There is no judge's card"):
+        load_judge(tmp_path / "dlib")

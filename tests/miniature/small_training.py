@@ -128,7 +128,6 @@ def sampled(module: nn.Module, scenes: Sequence[Scene]) -> np.ndarray:
         corner=torch.tensor((spot.column, spot.row)),
         embedding=torch.zeros(count, 1, ARC.embedding),
         members=nobody,
-        faces=nobody[:, 0],
         **ids,
     )
     latents = noise

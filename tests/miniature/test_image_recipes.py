@@ -67,21 +67,10 @@ def test_windows_come_first_and_guidance_last(latents):
     assert whole.clean.shape[-1] == 2 * CELLS
     assert whole.members.shape == (latents.scenes, whole.embedding.shape[1], CELLS**2)
     assert not (whole.members.sum(1) > 1).any()  # no cell is two people's
-    assert latents(latents.window_steps + 1).clean.shape[-1] == 2 * SPOT_CELLS  # every third step still
     assert (latents(latents.plain_steps - 1).guidance == 1).all()
     guided = torch.cat([latents(step).guidance for step in range(latents.plain_steps, latents.plain_steps + 20)])
     assert 1 < guided.max() <= LARGEST_GUIDANCE
     assert latents(3).clean.equal(latents(3).clean)
-
-
-def test_faces_count_three_times_whether_their_people_are_named_or_not(latents):
-    batch = latents(latents.window_steps)
-    weight = base_model.face_weight(batch)
-    assert weight.shape == (len(batch.clean), 2 * CELLS, 2 * CELLS)
-    assert set(weight.unique().tolist()) == {1.0, base_model.FACE_WEIGHT}
-    assert (weight[:, ::2, ::2].flatten(1) > 1).equal(batch.faces)
-    assert base_model.face_weight(batch.unconditional()).equal(weight)
-    assert batch.faces[batch.members.any(1)].all()
 
 
 def test_a_person_without_the_caption_or_the_box_is_in_no_cell(latents):

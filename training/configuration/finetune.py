@@ -210,7 +210,8 @@ class EvalSettings(Section):
     steps, guidance  of the sampler
     noise_levels  of the validation loss
     face_pack   folder of an insightface pack whose detector finds the faces of previews
-    judges      cards (.json) of recognisers that training does not use; without any nobody judges and nothing stops
+    judges      cards (.json) of recognisers that training does not use, or dlib, which pip installs (extra `judge`);
+                without any nobody judges and nothing stops
     provider    where they run: CPU, CUDA
     stop        whether the run stops when copying rises without fidelity
     rise, gain  copying has risen by more than `rise` since the best look, Sim(GT) by less than `gain`

@@ -19,7 +19,8 @@ class FaceSettings(Section):
     det_threshold  lowest detection score that counts as a face
     det_size       side in pixels of the square a photo is fitted into; a multiple of 32
     provider       CPU, CUDA, ...
-    second         card (.json) or .onnx of a recogniser that no loss uses, for validation; without it none is made
+    second         card (.json) or .onnx of a recogniser that no loss uses, or dlib, for validation; without it none is
+                   made
     """
 
     pack: UserPath

@@ -8,7 +8,7 @@ from accelerate import Accelerator
 
 from withanyone_core.adapter.checkpoint import fingerprint as adapter_fingerprint
 from withanyone_core.digest import file_sha256
-from withanyone_core.metrics.judges import card_of, read_card
+from withanyone_core.metrics.judges import card_of, is_dlib, read_card
 
 from ..base.base import load_base
 from ..base.files import fingerprint, model_folder, sampled_fingerprint
@@ -140,7 +140,7 @@ def named_instruments(settings: Finetune) -> Instruments | None:
     look = settings.eval
     if not look.judges:
         return None
-    for path in look.judges:
+    for path in (path for path in look.judges if not is_dlib(path)):
         onnx = path if path.suffix == ".onnx" else path.parent / read_card(path).onnx
         trained_with = read_card(card_of(onnx) if path.suffix == ".onnx" else path).trained_with
         is_trained = (

@@ -9,6 +9,7 @@ import torch
 
 from withanyone_core.digest import file_sha256
 from withanyone_core.faces.analysis import CPU, PROVIDERS, InsightFaceAnalysis, load_face_analysis, onnx_folder
+from withanyone_core.metrics.dlib_judge import DlibJudge
 from withanyone_core.metrics.judges import Judge, load_judge
 
 from ..cache.shards import key_of
@@ -53,7 +54,7 @@ def load_instruments(settings: PrepareSettings) -> Instruments:
     files |= {encoders.vae.name: picture.fingerprint, f"{encoders.t5.name} and {encoders.clip.name}": text.fingerprint}
     if second is not None:
         fingerprints["second"] = second.fingerprint
-        files[second.card.onnx] = second.fingerprint
+        files[second.file_name] = second.fingerprint
     if siglip is not None:
         fingerprints["siglip"] = key_of(siglip.fingerprint, precision)
         files[encoders.siglip.name] = siglip.fingerprint
@@ -75,7 +76,7 @@ def _faces(settings: FaceSettings) -> tuple[InsightFaceAnalysis, str, dict[str, 
     return analysis, key_of(sorted(files.items()), settings.det_size, settings.det_threshold), files
 
 
-def _second(path: Path, provider: str) -> Judge:
+def _second(path: Path, provider: str) -> Judge | DlibJudge:
     """The recogniser that no loss uses. Raises ValueError for one that a loss has seen."""
     judge = load_judge(path, providers=tuple(dict.fromkeys((PROVIDERS[provider][0], CPU))))
     if judge.info.trained_with:

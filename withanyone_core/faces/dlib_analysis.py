@@ -67,6 +67,14 @@ class DlibAnalysis:
 
 def load_dlib(det_threshold: float) -> DlibAnalysis:
     """The models that pip's face_recognition_models holds. Raises RuntimeError, readable, where a package is absent."""
+    landmarks, recognizer = load_models()
+    import dlib
+
+    return DlibAnalysis(dlib.get_frontal_face_detector(), landmarks, recognizer, det_threshold)
+
+
+def load_models() -> tuple[Any, Any]:
+    """dlib's landmarks and its recognizer. Raises RuntimeError, readable, where a package is absent."""
     try:
         import dlib
     except ImportError as error:
@@ -76,12 +84,7 @@ def load_dlib(det_threshold: float) -> DlibAnalysis:
     if find_spec("cv2") is None:
         raise RuntimeError("dlib's judge needs OpenCV too. Run `python -m pip install opencv-python-headless`.")
     landmarks, recognizer = model_files()
-    return DlibAnalysis(
-        dlib.get_frontal_face_detector(),
-        dlib.shape_predictor(str(landmarks)),
-        dlib.face_recognition_model_v1(str(recognizer)),
-        det_threshold,
-    )
+    return dlib.shape_predictor(str(landmarks)), dlib.face_recognition_model_v1(str(recognizer))
 
 
 def is_dlib_installed() -> bool:

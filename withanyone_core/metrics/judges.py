@@ -11,9 +11,11 @@ import numpy as np
 
 from ..digest import file_sha256
 from ..faces.alignment import ARCFACE, Template, aligned_face, are_spread
+from ..faces.dlib_analysis import DLIB
 from ..first_bytes import no_onnx
 from ..identity import Face
 from .case import JudgeInfo
+from .dlib_judge import DlibJudge
 
 CARDS = Path(__file__).parent / "judge_cards"
 TEMPLATES = {"arcface": ARCFACE}
@@ -60,6 +62,7 @@ class Judge:
     def __init__(self, card: Card, onnx: Path, providers: Sequence[str] = (CPU,)) -> None:
         """Raises FileNotFoundError without the ONNX file, ValueError where it and the card do not fit."""
         self.card = card
+        self.file_name = card.onnx
         self.info = JudgeInfo(card.name, card.trained_with)
         self._onnx = onnx
         self._template = _template(card)
@@ -127,8 +130,13 @@ def shipped_cards() -> dict[str, Path]:
     return {path.stem: path for path in sorted(CARDS.glob("*.json"))}
 
 
-def load_judge(path: Path, onnx: Path | None = None, providers: Sequence[str] = (CPU,)) -> Judge:
-    """The judge of a card (.json), or of a recogniser's .onnx file that has one.
+def is_dlib(path: Path) -> bool:
+    """Whether a judge's name means dlib's recognizer, which pip installs, and no file."""
+    return path.name == DLIB and not path.exists()
+
+
+def load_judge(path: Path, onnx: Path | None = None, providers: Sequence[str] = (CPU,)) -> Judge | DlibJudge:
+    """The judge of a card (.json), or of a recognizer's .onnx file that has one; "dlib" is that of pip's package.
 
     The card of an ONNX file is the .json of the same name beside it, else the shipped card that names this file.
     onnx       the recogniser's file, or a folder that holds it, where it is not beside the card
@@ -137,6 +145,8 @@ def load_judge(path: Path, onnx: Path | None = None, providers: Sequence[str] = 
     Raises FileNotFoundError for a missing card or recogniser, ValueError for a card or recogniser that cannot be used.
     """
     path = Path(path)
+    if is_dlib(path):
+        return DlibJudge()
     if path.suffix == ".onnx":
         path, onnx = card_of(path), path
     card = read_card(path)
