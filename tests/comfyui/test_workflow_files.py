@@ -44,7 +44,7 @@ def all_nodes(workflow):
 
 
 def test_all_are_there():
-    assert len(NAMES) == 13
+    assert len(NAMES) == 14
 
 
 @pytest.mark.parametrize("name", NAMES)
