@@ -61,12 +61,19 @@ def test_widgets_keep_their_order():
     assert ApplyWithAnyone.GET_SCHEMA().node_id == "WithAnyoneApply"
 
 
+def first_queries(patched):
+    """The stacked query projection after the first block, of all branches that were plugged in."""
+    (attention,) = patched.get_additional_models_with_key(KEY)
+    return attention.model[0].to_q.weight
+
+
 def test_the_slider_chooses_between_the_branches(adapters):
     random_adapter(adapters / "adapter.safetensors")
     adapter, base = load(), small_flux()
     spirit, form = apply(base, adapter, resemblance=0.0), apply(base, adapter, resemblance=1.0)
-    assert [patcher.model.shape.branch.value for patcher in spirit.get_additional_models_with_key(KEY)] == ["arc"]
-    assert [patcher.model.shape.branch.value for patcher in form.get_additional_models_with_key(KEY)] == ["sig"]
+    arc, sig, both = map(first_queries, (spirit, form, apply(base, adapter, resemblance=0.5)))
+    assert not torch.equal(arc, sig)
+    assert torch.equal(torch.cat([arc, sig]), both)
     overridden = apply(base, adapter, resemblance=1.0, id_weight=1.0, siglip_weight=0.0)
     assert torch.equal(sample(overridden), sample(spirit))
 

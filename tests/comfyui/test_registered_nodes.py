@@ -54,7 +54,9 @@ def test_every_widget_has_a_tooltip_and_every_socket_a_name(schema):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "example_workflows").glob("*.json")), ids=lambda path: path.stem)
 def test_workflows_use_nodes_that_are_there(path):
-    used = {node["type"] for node in json.loads(path.read_text(encoding="utf-8"))["nodes"]}
+    workflow = json.loads(path.read_text(encoding="utf-8"))
+    subgraphs = workflow.get("definitions", {}).get("subgraphs", ())
+    used = {node["type"] for graph in (workflow, *subgraphs) for node in graph["nodes"]}
     ours = {node_id for node_id in used if node_id.startswith("WithAnyone")}
     assert ours
     assert ours <= {schema.node_id for schema in SCHEMAS}

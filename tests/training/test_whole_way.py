@@ -59,7 +59,7 @@ def place(tmp_path_factory):
     tokenizer(models / "clip", 77, start=True)
     written(models / "ae.safetensors", small_vae().state_dict())
     written(models / "flux.safetensors", small_flux(FLUX).model.diffusion_model.state_dict())
-    # In float32, for a LoRA merged into a file and one added to stacked weights are rounded in bf16 at different places.
+    # In float32: a LoRA merged into a file and one added to stacked weights are rounded to bf16 in different places.
     random_adapter(models / "withanyone.safetensors", shapes=(ARC,), dtype=torch.float32)
     encoders = {"vae": "models/ae.safetensors", "t5": f"models/{t5.name}", "clip": f"models/{clip.name}"}
     encoders |= {"t5_tokenizer": "models/t5", "clip_tokenizer": "models/clip"}
