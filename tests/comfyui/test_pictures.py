@@ -16,6 +16,7 @@ from withanyone_pack.nodes.identities import IdentityFromPhotos
 from withanyone_pack.nodes.layout import WithAnyonePlaceFace
 from withanyone_pack.nodes.layout_sources import LayoutFromImage, PreviewFaces
 from withanyone_pack.nodes.measuring import Compare, IdentityMeter, PickBest
+from withanyone_pack.nodes.searching import SampleUntilAlike
 from withanyone_pack.tests.comfyui.sampling import person, two_faces
 from withanyone_pack.withanyone_core.faces.alignment import TEMPLATE_PX
 from withanyone_pack.withanyone_core.identity import Face
@@ -41,6 +42,12 @@ NODES = {
     PickBest: lambda image: PickBest.execute(image, two_faces(), OneFace(), 1, "likeness"),
     Compare: lambda image: Compare.execute(image, image, two_faces(), OneFace(), "A", "B", 0),
 }
+# Refused before anything is sampled, so that no model is needed here; what goes through is test_searching.py's.
+SAMPLING = {
+    SampleUntilAlike: lambda image: SampleUntilAlike.execute(
+        None, None, None, {}, None, two_faces(), OneFace(), 0, 1, 0.25, 1, 0.0, 1.0, 1.0, 1.0, 1.0, 0, image
+    ),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +55,7 @@ def temp(tmp_path, monkeypatch):
     monkeypatch.setattr(folder_paths, "temp_directory", str(tmp_path))
 
 
-@pytest.mark.parametrize("node", NODES, ids=lambda node: node.__name__)
+@pytest.mark.parametrize("node", [*NODES, *SAMPLING], ids=lambda node: node.__name__)
 @pytest.mark.parametrize(
     ("image", "words"),
     [
@@ -77,7 +84,7 @@ def temp(tmp_path, monkeypatch):
 )
 def test_what_is_no_picture_is_refused_with_the_name_of_the_input(node, image, words):
     with pytest.raises(ValueError, match=words):
-        NODES[node](image)
+        (NODES | SAMPLING)[node](image)
 
 
 @pytest.mark.parametrize("node", NODES, ids=lambda node: node.__name__)
@@ -89,7 +96,7 @@ def test_grey_rgb_and_transparent_pictures_go_through(node, channels):
 def test_no_other_node_takes_pictures():
     nodes = asyncio.run(WithAnyoneExtension().get_node_list())
     taking = {node for node in nodes for entry in node.define_schema().inputs if entry.get_io_type() == "IMAGE"}
-    assert taking == set(NODES)
+    assert taking == {*NODES, *SAMPLING}
 
 
 @pytest.mark.parametrize(
