@@ -55,8 +55,8 @@ def _run(options: argparse.Namespace) -> int:
     taken = [options.out / name for name in (PREPARE, FINETUNE) if (options.out / name).exists()]
     if taken:
         raise ValueError(f"{taken[0]} is there already and stays as it is. Choose another folder with --out.")
-    extra_files = [file for file in (comfyui / EXTRA_PATHS, *options.extra_model_paths) if file.is_file()]
-    extra = [folder for file in extra_files for folder in read_extra_folders(file)]
+    own = [comfyui / EXTRA_PATHS] if (comfyui / EXTRA_PATHS).is_file() else []
+    extra = [folder for file in [*own, *options.extra_model_paths] for folder in read_extra_folders(file)]
     found = find_models(comfyui, ModelFolders(comfyui / "models", tuple(extra)))
     sys.stdout.write("\n".join(_listed(found)) + "\n")
     if not found.is_complete:

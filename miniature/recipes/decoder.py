@@ -97,7 +97,7 @@ def _batches(scratch: Path, seed: int) -> Estimates:
 
 RECIPE = Recipe(
     name="decoder",
-    steps=300,
+    steps=600,
     learning_rate=1e-3,
     build=InTraining,
     batches=_batches,

@@ -124,3 +124,17 @@ def test_a_damaged_file_is_not_taken(comfyui, tmp_path):
     done = command("setup.py", copy, "--out", "run", cwd=tmp_path)
     assert done.returncode == 1
     assert "MISSING  FLUX.1-dev" in done.stdout
+
+
+def test_models_are_found_where_extra_model_paths_names_them_and_a_missing_such_file_is_said(comfyui, tmp_path):
+    copy, elsewhere = tmp_path / "comfy", tmp_path / "elsewhere"
+    copytree(comfyui, copy)
+    (copy / "models/vae").rename(elsewhere)
+    paths = tmp_path / "paths.yaml"
+    done = command("setup.py", copy, "--out", "run", "--extra-model-paths", paths, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "paths.yaml" in done.stderr
+    paths.write_text(f"mine:\n  vae: {elsewhere}\n", encoding="utf-8")
+    done = command("setup.py", copy, "--out", "run", "--extra-model-paths", paths, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert str(elsewhere) in (tmp_path / "run/finetune.yaml").read_text(encoding="utf-8")
