@@ -35,7 +35,7 @@ from withanyone_pack.withanyone_core.layout import Box
 
 FLUX = {"hidden_size": 3072, "num_heads": 24, "axes_dim": [16, 56, 56], "context_in_dim": 4096, "vec_in_dim": 768}
 SIDE_PX, TEXT_TOKENS = 1024, 512
-# Heads of 256 x 240 pixels: 240 of 4096 cells each, 5.9 % of the picture.
+# Heads of 256 x 240 pixels: 240 of 4096 cells each, 5.9 % of the image.
 HEADS_PX = [(64, 256, 320, 496), (704, 256, 960, 496), (384, 16, 640, 256), (384, 576, 640, 816)]
 
 
@@ -128,7 +128,7 @@ def main() -> None:
     boxes = tuple(Box.from_px(*head, SIDE_PX, SIDE_PX) for head in HEADS_PX[: arguments.faces])
     scene = Scene(SIDE_PX, TEXT_TOKENS, boxes)
     print(f"{date.today()}, {machine}")
-    print(f"{SIDE_PX} x {SIDE_PX}, {arguments.faces} faces on {100 * scene.covered:.1f} % of the picture, ", end="")
+    print(f"{SIDE_PX} x {SIDE_PX}, {arguments.faces} faces on {100 * scene.covered:.1f} % of the image, ", end="")
     print(f"median of {arguments.repeats}" + (", compiled" if arguments.compile else ""))
     adapter = RandomAdapter(scene, machine.doubles + machine.singles, machine.dtype, machine.device)
     injection = adapter.injection()

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.server
 SAVED = "saved_identities"
 # What NaN, a LoRA for another model, or a graph only half understood leave in the log.
 TROUBLE = ("invalid value encountered in cast", "lora key not loaded", "Failed to validate prompt")
-# Width and height; 1024 x 1024 unless named. The picture to edit is brought to one megapixel, and is square.
+# Width and height; 1024 x 1024 unless named. The image to edit is brought to one megapixel, and is square.
 SIZES = {
     "portrait": (832, 1216),
     "four_people": (1216, 832),
@@ -71,7 +71,7 @@ def test_only_loaders_are_exchanged(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_makes_a_picture(server, run, name):
+def test_it_makes_a_image(server, run, name):
     graph, history = run(name)
     width, height = SIZES.get(name, (1024, 1024))
     image = pixels(server.images(history, id_of(graph, "SaveImage"))[0])
@@ -88,6 +88,6 @@ def test_people_stand_where_they_were_put(run, name):
     assert words[-1] == "Nobody overlaps."
 
 
-def test_no_face_of_the_picture_to_edit_stays_sharp(run):
+def test_no_face_of_the_image_to_edit_stays_sharp(run):
     graph, history = run("kontext_edit")
     assert "text" not in history["outputs"][id_of(graph, "WithAnyonePrepareFaceEdit")]

@@ -10,7 +10,7 @@ SHORTEST = 1e-12
 def unit(vectors: np.ndarray, whose: str) -> np.ndarray:
     """Vectors [n, d] divided by their length, float64 [n, d].
 
-    Raises ValueError, naming the picture by `whose`, for a vector with numbers that are none or without a direction.
+    Raises ValueError, naming the image by `whose`, for a vector with numbers that are none or without a direction.
     """
     exact = np.asarray(vectors, dtype=np.float64)
     finite = np.isfinite(exact).all(axis=1)
@@ -18,8 +18,8 @@ def unit(vectors: np.ndarray, whose: str) -> np.ndarray:
     for face in np.flatnonzero(lengths < SHORTEST):
         wrong = "has numbers that are not finite (NaN or infinite)" if not finite[face] else "is all zeros"
         raise ValueError(
-            f"The vector of face {face + 1} in {whose} {wrong}; no likeness can be told from it. Detect that picture "
-            "again, or leave it out; if it happens with every picture, the recogniser's file is damaged."
+            f"The vector of face {face + 1} in {whose} {wrong}; no likeness can be told from it. Detect that image "
+            "again, or leave it out; if it happens with every image, the recognizer's file is damaged."
         )
     return exact / (lengths + NORM_OFFSET)[:, None]
 
@@ -27,12 +27,12 @@ def unit(vectors: np.ndarray, whose: str) -> np.ndarray:
 def cosine_matrix(units: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Cosines [n, m] of unit vectors [n, d] with [m, d].
 
-    Raises ValueError where their lengths differ: they are of two recognisers.
+    Raises ValueError where their lengths differ: they are of two recognizers.
     """
     if units.shape[1] != others.shape[1]:
         raise ValueError(
-            f"Vectors of {units.shape[1]} and of {others.shape[1]} numbers cannot be compared: two recognisers made "
-            "them. Embed all pictures with one judge."
+            f"Vectors of {units.shape[1]} and of {others.shape[1]} numbers cannot be compared: two recognizers made "
+            "them. Embed all images with one judge."
         )
     return units @ others.T
 

@@ -18,7 +18,7 @@ SAMPLING = Fold(
         ("Noise", "Released schedule", "Sample"),
         ("VAE", "Decode"),
     ),
-    "From a patched FLUX.1 and a prompt to pictures, with the released program's schedule, guidance and prompt length.",
+    "From a patched FLUX.1 and a prompt to images, with the released program's schedule, guidance and prompt length.",
     outside=(
         ("Prompt", "text"),
         ("Noise", "noise_seed"),
@@ -30,7 +30,7 @@ SAMPLING = Fold(
 MEASURING = Fold(
     "Measuring",
     (("Identity Meter",), ("The meter's numbers",)),
-    "How much everybody in the pictures looks like whom, as a picture and as numbers.",
-    pictures=("Identity Meter",),
+    "How much everybody in the images looks like whom, as an image and as numbers.",
+    images=("Identity Meter",),
 )
 SUBGRAPHS = (PEOPLE, SAMPLING, MEASURING)
