@@ -40,7 +40,7 @@ from withanyone_pack.withanyone_core.layout import Box
 
 SMALL = {**FLUX_1, "hidden_size": 128, "num_heads": 2, "axes_dim": [16, 24, 24], "context_in_dim": 64, "vec_in_dim": 64}
 TEXT_TOKENS = 512
-# Heads of 256 x 240 pixels of 1024 x 1024: 240 of 4096 cells each, 5.9 % of the picture.
+# Heads of 256 x 240 pixels of 1024 x 1024: 240 of 4096 cells each, 5.9 % of the image.
 BOXES = tuple(
     Box.from_px(*head, 1024, 1024)
     for head in [(64, 256, 320, 496), (704, 256, 960, 496), (384, 16, 640, 256), (384, 576, 640, 816)]
@@ -141,7 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=20, help="timed runs of each, of which the median is taken")
     parser.add_argument("--faces", type=int, nargs="+", default=[2], choices=range(1, len(BOXES) + 1))
-    parser.add_argument("--side", type=int, nargs="+", default=[1024], help="of the square pictures in pixels")
+    parser.add_argument("--side", type=int, nargs="+", default=[1024], help="of the square images in pixels")
     parser.add_argument(
         "--compile",
         nargs="?",
@@ -195,7 +195,7 @@ def measure(
     weights = list(adapter.stacked.parameters())
     one_face = [people[0] for people in injection.keys_values.values()]
     return {
-        "faces on": f"{100 * scene.covered:.1f} % of the picture",
+        "faces on": f"{100 * scene.covered:.1f} % of the image",
         "largest difference of ours from dense": f"{difference:.1e} of the largest value",
         "adapter, dense as released": f"{1e3 * dense:.2f} ms",
         "adapter, ours": f"{1e3 * ours:.2f} ms, 1/{dense / ours:.1f} of dense",

@@ -129,7 +129,7 @@ STAGES = (
     step("step", "ms a step, launch-bound or not, equality with dense", 240),
     own("waits", "no host sync that people bring", 90),
     step("step_blocks", "the same with compiled blocks", 240, "--compile", "blocks"),
-    own("compiled", "wrong pictures and recompiles under TorchCompileModel", 300),
+    own("compiled", "wrong images and recompiles under TorchCompileModel", 300),
     own("adapter", "reading a whole adapter file, Apply's peak, fp8, LoRA", 180),
     *(small_card(gib) for gib in (8, 12, 16)),
 )

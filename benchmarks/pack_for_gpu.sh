@@ -61,6 +61,6 @@ printf '%8.1f MiB  files that git tracks\n' "$(awk -v kib="$tracked" 'BEGIN {pri
 total=$(((tracked + carried) / 1024))
 printf '%8d MiB  in all\n' "$total"
 if ((total > limit_mib)); then
-    echo "More than $limit_mib MiB: leave tracked weights and pictures out by a sparse checkout" \
+    echo "More than $limit_mib MiB: leave tracked weights and images out by a sparse checkout" \
         "(git sparse-checkout set --no-cone '/*' '!/miniature/weights' '!/docs' '!/tests/golden/inference' '!*.jpg')."
 fi

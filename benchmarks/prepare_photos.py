@@ -68,9 +68,9 @@ def main() -> None:
     parser.add_argument("--height", type=int, default=1600)
     parser.add_argument("--workers", type=int, default=2)
     sizes = parser.parse_args()
-    kinds = ("faces", "picture", "text", "siglip")
+    kinds = ("faces", "image", "text", "siglip")
     models = Instruments(
-        TintedFaces(), coded.SmallPictures(), FullTexts(), {kind: kind for kind in kinds}, siglip=FullTokens()
+        TintedFaces(), coded.SmallImages(), FullTexts(), {kind: kind for kind in kinds}, siglip=FullTokens()
     )
     with tempfile.TemporaryDirectory() as folder:
         data, cache = Path(folder) / "data", Path(folder) / "cache"
@@ -79,7 +79,7 @@ def main() -> None:
         start, processor = time.perf_counter(), time.process_time()
         done = prepare(settings, lambda: models)
         seconds, busy = time.perf_counter() - start, time.process_time() - processor
-        print(f"{len(done.cache.pictures)} photos of {sizes.width} x {sizes.height}, {sizes.workers} workers")
+        print(f"{len(done.cache.images)} photos of {sizes.width} x {sizes.height}, {sizes.workers} workers")
         print(f"{seconds:.2f} s, {sizes.photos / seconds:.1f} photos a second (goal {GOAL:.0f})")
         print(
             f"{busy:.2f} s of processor time: {2 * sizes.photos / busy:.1f} photos a second on two idle cores at most"
@@ -96,10 +96,10 @@ def _write_photos(data: Path, count: int, width: int, height: int) -> None:
         name = ("alice", "bob")[number % 2]
         tint = np.array((40, 0, 0) if name == "alice" else (0, 0, 40))
         coarse = rng.integers(0, 215, (height // 40, width // 40, 3)) + tint
-        picture = cv2.resize(coarse.astype(np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
+        image = cv2.resize(coarse.astype(np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
         path = data / f"identities/{name}/{number}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(path, quality=92)
+        Image.fromarray(image).save(path, quality=92)
         path.with_suffix(".txt").write_text(f"photo {number} of {name}")
 
 

@@ -64,7 +64,7 @@ class Scene:
 
     @property
     def covered(self) -> float:
-        """Part of the picture inside boxes."""
+        """Part of the image inside boxes."""
         members = torch.stack([region_cells(box, self.grid) for box in self.boxes])
         return members.any(0).float().mean().item()
 

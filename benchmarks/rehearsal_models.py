@@ -22,7 +22,7 @@ FULL = {**FLUX_1, "context_in_dim": SMALL["context_in_dim"], "vec_in_dim": SMALL
 def models(
     folder: Path, device: torch.device, is_small: bool, offload: torch.device | None = None
 ) -> tuple[comfy.model_patcher.ModelPatcher, ComfyAdapter, int]:
-    """FLUX.1, its adapter, and how many latent cells a side of a picture has."""
+    """FLUX.1, its adapter, and how many latent cells a side of an image has."""
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     adapter = ComfyAdapter.open(write_adapter(folder / "adapter.safetensors", shapes(is_small), dtype, device))
     return random_flux(SMALL if is_small else FULL, dtype, device, offload), adapter, 16 if is_small else 128

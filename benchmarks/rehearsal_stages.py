@@ -80,7 +80,7 @@ def waits_of(step: Callable[[], object], device: torch.device) -> Counter:
 
 
 def check_compiled(device: torch.device, is_small: bool) -> Figures:
-    """Pictures of a compiled model while weights, people, boxes and windows change; ValueError for a wrong one."""
+    """Images of a compiled model while weights, people, boxes and windows change; ValueError for a wrong one."""
     from comfy.ldm.modules.attention import attention_pytorch
     from comfy_api.torch_helpers import set_torch_compile_wrapper
     from rehearsal_models import models
@@ -117,10 +117,10 @@ def check_compiled(device: torch.device, is_small: bool) -> Figures:
             graphs.append(counters["stats"]["unique_graphs"])
             own = difference(out, eager[name])
             nearest = min(difference(out, other) for key, other in eager.items() if key != name)
-            figures[name] = f"{own:.1e} from its eager picture, {nearest:.1e} from the nearest other"
+            figures[name] = f"{own:.1e} from its eager image, {nearest:.1e} from the nearest other"
             if own > nearest / 2:
-                raise ValueError(f"The compiled picture with changed {name} is wrong: {figures[name]}")
-    return {**figures, "graphs": f"{graphs[0]} for the first picture, {graphs[-1]} after the last"}
+                raise ValueError(f"The compiled image with changed {name} is wrong: {figures[name]}")
+    return {**figures, "graphs": f"{graphs[0]} for the first image, {graphs[-1]} after the last"}
 
 
 def time_adapter_file(device: torch.device, is_small: bool) -> Figures:

@@ -33,7 +33,7 @@ from training.configuration.finetune import Finetune
 from training.configuration.reading import read_settings
 from training.loop.step import Frozen, run_pass
 from training.loop.trained import Sizes, branch_weights, load_trained
-from training.losses.arcface import Recogniser
+from training.losses.arcface import Recognizer
 from training.planning.cost import Fleet, Work, efficiency, run_hours, run_price, step_seconds
 from training.planning.counting import LiveBytes
 from training.planning.hollow import Hollow, Load, batch_of
@@ -41,7 +41,7 @@ from training.planning.rehearsal import Cast, rehearsed
 from withanyone_core.injection.diffusers import AdapterSocket
 
 MIB, TERA = 2**20, 1e12
-RECOGNISER = "recognizer.onnx"
+RECOGNIZER = "recognizer.onnx"
 SIDE_PX, PEOPLE, SHARE = 176, 2, 0.2  # of an image that one person covers: 5 x 5 of 11 x 11 cells
 BATCHES, SIDES_PX, CROWDS = (1, 2, 4, 8), (96, 128, 176, 192, 224), (1, 2, 3, 4)
 TEXT = (24, 128, 128)
@@ -133,17 +133,17 @@ class Miniature:
         self.settings = read_settings(
             Finetune,
             ROOT / "training" / "recipes" / "miniature.yaml",
-            ["out=none", "base.path=none", "adapter.init=none", "data.cache=none", "id_loss.recogniser=none"],
+            ["out=none", "base.path=none", "adapter.init=none", "data.cache=none", "id_loss.recognizer=none"],
         )
         base = load_base(shipped(FLUX), shipped(CODER).parent, "fp32", "cpu")
-        recogniser = Recogniser.load(shipped(FACES) / RECOGNISER).requires_grad_(False)
-        self.frozen = Frozen(base.transformer, base.vae, base.scale, recogniser)
+        recognizer = Recognizer.load(shipped(FACES) / RECOGNIZER).requires_grad_(False)
+        self.frozen = Frozen(base.transformer, base.vae, base.scale, recognizer)
         layers = len(base.transformer.transformer_blocks) + len(base.transformer.single_transformer_blocks)
         sizes = Sizes(base.transformer.inner_dim, layers, 512, None)
         device = torch.device("cpu")
         self.trained = load_trained(self.settings.adapter, self.settings.train, sizes, device, torch.float32, 0)
         hollow = Hollow()
-        modules = [hollow.emptied(copy.deepcopy(each)) for each in (base.transformer, base.vae, recogniser)]
+        modules = [hollow.emptied(copy.deepcopy(each)) for each in (base.transformer, base.vae, recognizer)]
         adapter = hollow.adapter(list(self.trained.network.shapes.values()), self.settings.train, torch.float32)
         weights = branch_weights(self.settings.adapter)
         self.cast = Cast(hollow, Frozen(modules[0], modules[1], base.scale, modules[2]), adapter, weights)

@@ -58,7 +58,7 @@ def sampled(device: torch.device, gib: int, is_small: bool) -> dict[str, str]:
         out = sample(patched, prompt(0, 16 if is_small else 512), start=noise(0, 1, cells, cells), sigmas=(1.0, 0.5, 0))
         seconds = now(device) - started
     if not out.isfinite().all():
-        raise ValueError(f"The picture made in {gib} GiB holds NaN or infinite values.")
+        raise ValueError(f"The image made in {gib} GiB holds NaN or infinite values.")
     peak = f"{torch.cuda.max_memory_allocated() / GIB:.2f} GiB" if device.type == "cuda" else "not measured on a CPU"
     return {"Apply": f"{applying:.2f} s", "two steps": f"{seconds:.2f} s", "peak of tensors": peak}
 

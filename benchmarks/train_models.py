@@ -1,4 +1,4 @@
-"""A training step on random weights at a stated size: the real loop's pass, backward pass and optimiser."""
+"""A training step on random weights at a stated size: the real loop's pass, backward pass and optimizer."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from training.configuration.finetune import Finetune
 from training.configuration.reading import read_settings
 from training.loop.batch import Batch
 from training.loop.compiling import compile_blocks
-from training.loop.optimiser import make_optimiser
+from training.loop.optimizer import make_optimizer
 from training.loop.step import Frozen, run_pass
 from training.loop.trained import Sizes, load_trained
 from training.losses.contrast import Bank, drawn_rows
@@ -28,7 +28,7 @@ from withanyone_core.injection.diffusers import AdapterSocket, PlacedPeople, mem
 from withanyone_core.layout import Box
 
 EMBEDDING, SIGLIP_WIDTH, PATCHES, BANK = 512, 768, 256, 10000
-LEVEL = 0.5  # under the gate: every sample is decoded and recognised
+LEVEL = 0.5  # under the gate: every sample is decoded and recognized
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Size:
 
     hidden, heads, axes, doubles, singles, text_tokens, text_width, pooled  of the transformer
     channels      of the VAE's levels
-    units, widths of the recogniser
+    units, widths of the recognizer
     """
 
     hidden: int
@@ -131,7 +131,7 @@ SMALL = Size(
 
 
 class TrainStep:
-    """One step: noise, transformer with people, flow loss, decode, faces, both identity losses, backward, optimiser."""
+    """One step: noise, transformer with people, flow loss, decode, faces, both identity losses, backward, optimizer."""
 
     def __init__(
         self, size: Size, device: torch.device, side_px: int, people: int, settings: Finetune, compiled: bool = False
@@ -143,14 +143,14 @@ class TrainStep:
         if compiled:
             compile_blocks(transformer)
         vae = random_module(size.vae, device, dtype)
-        recogniser = iresnet(size.units, size.widths, EMBEDDING).to(device).requires_grad_(False)
-        self._frozen = Frozen(transformer, vae, LatentScale(), lambda crops: recogniser((crops - 127.5) / 127.5))
+        recognizer = iresnet(size.units, size.widths, EMBEDDING).to(device).requires_grad_(False)
+        self._frozen = Frozen(transformer, vae, LatentScale(), lambda crops: recognizer((crops - 127.5) / 127.5))
         sig = settings.adapter.branch != "arc"
         sizes = Sizes(size.hidden, size.layers, EMBEDDING, SIGLIP_WIDTH)
         trained = load_trained(settings.adapter, settings.train, sizes, device, dtype, settings.seed)
         self._socket = AdapterSocket(transformer, trained.network, trained.weights)
         self._parameters = list(trained.parameters.values())
-        self._optimiser = make_optimiser(settings.optim, trained.parameters)
+        self._optimizer = make_optimizer(settings.optim, trained.parameters)
         bank = Bank.of(torch.randn(BANK, EMBEDDING), torch.full((BANK,), -1))
         self._bank = bank.to(device)
         self._batch = _batch(size, side_px, settings.optim.batch, people, sig, bank).to(device)
@@ -160,13 +160,13 @@ class TrainStep:
         passed = run_pass(self._batch, self._frozen, self._socket, self._bank, self._settings)
         passed.loss.backward()
         nn.utils.clip_grad_norm_(self._parameters, 1.0)
-        self._optimiser.step()
-        self._optimiser.zero_grad()
+        self._optimizer.step()
+        self._optimizer.zero_grad()
 
 
 def step_settings(path: Path | None, changes: Sequence[str] = ()) -> Finetune:
     """Settings of a recipe, or of a whole branch by AdamW; no sample is gated and one pass makes a step."""
-    given = ["out=none", "base.path=none", "adapter.init=none", "data.cache=none", "id_loss.recogniser=none"]
+    given = ["out=none", "base.path=none", "adapter.init=none", "data.cache=none", "id_loss.recognizer=none"]
     return read_settings(Finetune, path, [*given, "id_loss.t_max=1.0", "optim.accum=1", *changes])
 
 

@@ -1,7 +1,7 @@
-"""What a training step costs, all samples ungated, the optimiser included, against what the device could do.
+"""What a training step costs, all samples ungated, the optimizer included, against what the device could do.
 
 First the adapter's full weights by AdamW, checkpointed; then each preset of training/recipes. On a CUDA device FLUX.1
-has its 19 + 38 blocks, VAE and ResNet-100 their full size, in bfloat16 or packed (trained weights and the recogniser in
+has its 19 + 38 blocks, VAE and ResNet-100 their full size, in bfloat16 or packed (trained weights and the recognizer in
 float32). The limit is the rate of large bfloat16 products measured in the same run. On a CPU, or with --small,
 everything is small and in float32: the numbers then say that it runs, and nothing about full size, and presets are only
 counted. Weights are random: time does not depend on them. Also timed, against how they would be done otherwise:
@@ -53,9 +53,9 @@ PRESETS = ("12gb", "16gb", "24gb", "80gb")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--side", type=int, default=512, help="of the pictures in pixels")
+    parser.add_argument("--side", type=int, default=512, help="of the images in pixels")
     parser.add_argument("--batch", type=int, default=4, help="samples of a step")
-    parser.add_argument("--people", type=int, default=2, choices=range(1, 5), help="in each picture")
+    parser.add_argument("--people", type=int, default=2, choices=range(1, 5), help="in each image")
     parser.add_argument("--sig", action="store_true", help="train the sig branch instead of the arc branch")
     parser.add_argument("--compile", action="store_true", help="compile FLUX.1's blocks, each alone")
     parser.add_argument("--repeats", type=int, default=10, help="timed steps, of which the median is taken")
@@ -188,13 +188,13 @@ def copied_pool(bank: Bank, people: list[int], generator: torch.Generator) -> Te
 
 
 def time_masks(batch: int, side: int, repeats: int) -> None:
-    """Which tokens see whom, for four people a picture: by rectangles, and token by token."""
+    """Which tokens see whom, for four people an image: by rectangles, and token by token."""
     boxes = [Box(0.05 + 0.22 * place, 0.1, 0.25 + 0.22 * place, 0.4) for place in range(4)]
     regions = [boxes] * batch
     ours = processor_seconds(lambda: members(regions, side, side), repeats)
     slow = processor_seconds(lambda: token_by_token(regions, side), 1)
     assert torch.equal(members(regions, side, side), token_by_token(regions, side))
-    print(f"masks, {batch} pictures of 4 people at {side} px: {1e3 * ours:.2f} ms, ", end="")
+    print(f"masks, {batch} images of 4 people at {side} px: {1e3 * ours:.2f} ms, ", end="")
     print(f"1/{slow / ours:.0f} of a loop over tokens (processor time)")
 
 

@@ -1,1 +1,1 @@
-"""A small world in which everything is real but small: its pictures, its models, and how they were trained."""
+"""A small world in which everything is real but small: its images, its models, and how they were trained."""

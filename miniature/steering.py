@@ -1,4 +1,4 @@
-"""Pictures of given people in given places by the shipped models and an adapter, in batches, without ComfyUI."""
+"""Images of given people in given places by the shipped models and an adapter, in batches, without ComfyUI."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,7 +64,7 @@ class SteeredGenerator:
 
     def generate(
         self,
-        pictures: Sequence[Wanted],
+        images: Sequence[Wanted],
         resemblance: float = RESEMBLANCE,
         weights: Mapping[Branch, float] | None = None,
         steps: int = STEPS,
@@ -72,7 +72,7 @@ class SteeredGenerator:
         what: str = "generating",
         watch: Callable[[int, int, Tensor], None] = lambda start, step, clean: None,
     ) -> np.ndarray:
-        """The pictures, uint8 RGB [pictures, SIDE_PX, SIDE_PX, 3]; each depends on nothing but its own wishes.
+        """The images, uint8 RGB [images, SIDE_PX, SIDE_PX, 3]; each depends on nothing but its own wishes.
 
         resemblance  what Apply WithAnyone's slider would say, from 0 (arc alone) to 1 (sig alone)
         weights      of the branches, in place of the slider; with 0 for all of them the base model is alone
@@ -82,36 +82,34 @@ class SteeredGenerator:
         """
         if weights is None:
             weights = branch_weights(self.adapter.shapes, resemblance)
-        starts = tqdm(range(0, len(pictures), AT_ONCE), desc=what, disable=None)
+        starts = tqdm(range(0, len(images), AT_ONCE), desc=what, disable=None)
         made = [
-            self._generated(pictures[at : at + AT_ONCE], weights, steps, guidance, partial(watch, at)) for at in starts
+            self._generated(images[at : at + AT_ONCE], weights, steps, guidance, partial(watch, at)) for at in starts
         ]
         return np.concatenate([np.zeros((0, SIDE_PX, SIDE_PX, 3), np.uint8), *made])
 
     @torch.inference_mode()
     def _generated(
         self,
-        pictures: Sequence[Wanted],
+        images: Sequence[Wanted],
         weights: Mapping[Branch, float],
         steps: int,
         guidance: float,
         watch: Callable[[int, Tensor], None],
     ) -> np.ndarray:
-        latents = torch.cat([noise(1, picture.seed) for picture in pictures])
-        steered = any(picture.people for picture in pictures) and any(weights.values())
+        latents = torch.cat([noise(1, image.seed) for image in images])
+        steered = any(image.people for image in images) and any(weights.values())
         socket = AdapterSocket(self.generator.model.flux, self.adapter, weights)
         try:
-            people = self._placed(pictures, socket.weights) if steered else None
-            captions = [picture.caption for picture in pictures]
+            people = self._placed(images, socket.weights) if steered else None
+            captions = [image.caption for image in images]
             return self.generator.from_noise(latents, captions, steps, guidance, lambda: socket.placed(people), watch)
         finally:
             socket.remove()
 
-    def _placed(self, pictures: Sequence[Wanted], branches: Collection[Branch]) -> PlacedPeople:
-        people = [picture.people for picture in pictures]
-        return placed_identities(
-            people, [picture.regions for picture in pictures], SIDE_PX, SIDE_PX, self.file, branches
-        )
+    def _placed(self, images: Sequence[Wanted], branches: Collection[Branch]) -> PlacedPeople:
+        people = [image.people for image in images]
+        return placed_identities(people, [image.regions for image in images], SIDE_PX, SIDE_PX, self.file, branches)
 
 
 @dataclass(frozen=True, eq=False)

@@ -109,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("name", nargs="?", choices=[ALL, *RECIPES], metavar="NAME", help=", ".join([ALL, *RECIPES]))
     add("--out", type=Path, default=HERE / "weights", metavar="DIR", help="folder for weights and card")
-    add("--scratch", type=Path, default=HERE / "scratch", metavar="DIR", help="folder for rendered pictures and states")
+    add("--scratch", type=Path, default=HERE / "scratch", metavar="DIR", help="folder for rendered images and states")
     add("--steps", type=_positive, metavar="N", help="steps in all (default: the recipe's)")
     add("--minutes", type=float, metavar="M", help="stop after so long; --resume goes on from there")
     add("--resume", action="store_true", help="go on from the last saved state")

@@ -51,7 +51,7 @@ def places(query: Mapping[str, str]) -> list[list[float]]:
 
 
 def saved_identities() -> list[dict[str, Any]]:
-    """Every saved identity with the time of its last change, so that a browser may keep a picture until then."""
+    """Every saved identity with the time of its last change, so that a browser may keep an image until then."""
     return [{"name": name, "changed": str(identity_path(name).stat().st_mtime_ns)} for name in identity_names()]
 
 
@@ -79,10 +79,10 @@ async def answer_identities(request: web.Request) -> web.Response:
 
 async def answer_crop(request: web.Request) -> web.Response:
     try:
-        picture = await asyncio.to_thread(crop_png, request.query.get("name", ""))
+        image = await asyncio.to_thread(crop_png, request.query.get("name", ""))
     except (ValueError, FileNotFoundError) as error:
         return _refused(error)
-    return web.Response(body=picture, content_type="image/png")
+    return web.Response(body=image, content_type="image/png")
 
 
 def _whole(query: Mapping[str, str], name: str, low: int, high: int) -> int:

@@ -1,10 +1,10 @@
-"""Prepare Face Edit: a picture for FLUX.1 Kontext and the Ke adapter to give new faces."""
+"""Prepare Face Edit: an image for FLUX.1 Kontext and the Ke adapter to give new faces."""
 
 from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..withanyone_core.editing import SMALLEST_FACE_PX, prepare_edit
-from ..withanyone_core.faces.photo import pictures
+from ..withanyone_core.faces.photo import image_arrays
 from ..withanyone_core.faces.portrait import FaceAnalysis
 from ..withanyone_core.faces.selection import faces_by_number
 from ..withanyone_core.faces.turning import turning_hint
@@ -20,9 +20,9 @@ class PrepareFaceEdit(io.ComfyNode):
             display_name="Prepare Face Edit",
             category=sockets.CATEGORY,
             description="Blurs the faces to be replaced and tells where they are. For FLUX.1 Kontext with a Ke "
-            "adapter: encode the picture, connect it by ReferenceLatent, and sample an empty latent of this size.",
+            "adapter: encode the image, connect it by ReferenceLatent, and sample an empty latent of this size.",
             inputs=[
-                io.Image.Input("image", tooltip="The picture whose faces are to change."),
+                io.Image.Input("image", tooltip="The image whose faces are to change."),
                 sockets.FaceAnalysis.Input("face_analysis"),
                 io.String.Input(
                     "which_faces",
@@ -49,21 +49,21 @@ class PrepareFaceEdit(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: Tensor, face_analysis: FaceAnalysis, which_faces: str, smallest_px: int) -> io.NodeOutput:
-        photo, *others = pictures(image, "image")
+        photo, *others = image_arrays(image, "image")
         if others:
-            raise ValueError(f"image holds {1 + len(others)} pictures; a face edit takes one. Choose it with an index.")
+            raise ValueError(f"image holds {1 + len(others)} images; a face edit takes one. Choose it with an index.")
         found = face_analysis.faces(photo)
         if not found and (hint := turning_hint(photo, face_analysis)):
-            raise ValueError(f"The picture to edit shows no face as it is.{hint}")
+            raise ValueError(f"The image to edit shows no face as it is.{hint}")
         faces = faces_by_number(found, which_faces)
-        edit = prepare_edit(photo, faces, smallest_px, "The picture to edit")
-        picture = images([edit.picture])
-        shown = ui.PreviewImage(picture, cls=cls).as_dict()
+        edit = prepare_edit(photo, faces, smallest_px, "The image to edit")
+        edited = images([edit.image])
+        shown = ui.PreviewImage(edited, cls=cls).as_dict()
         if edit.sharp:
             numbers = ", ".join(map(str, edit.sharp))
             shown["text"] = (f"Left sharp, being smaller than {smallest_px} pixels: face {numbers}",)
         return io.NodeOutput(
-            picture, edit.layout, edit.layout.width_px, edit.layout.height_px, len(edit.layout.boxes), ui=shown
+            edited, edit.layout, edit.layout.width_px, edit.layout.height_px, len(edit.layout.boxes), ui=shown
         )
 
 

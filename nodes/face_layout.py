@@ -11,12 +11,12 @@ import torch
 from comfy_api.latest import io
 
 from ..withanyone_core.drawn_boxes import boxes_from_json, boxes_to_json
-from ..withanyone_core.faces.photo import pictures
+from ..withanyone_core.faces.photo import image_arrays
 from ..withanyone_core.layout import CELL_PX, Layout, floor_to_tokens
 from ..withanyone_core.presets import known_places, row_layout
 from . import sockets
 from .images import shown_small
-from .layout_sources import canvas_side, first_picture
+from .layout_sources import canvas_side, first_image
 
 WIDGET = "WITHANYONE_BOXES"  # what the browser draws the boxes in; the value is a STRING as any other
 SMALLEST_CELLS = 4
@@ -39,7 +39,7 @@ class FaceLayout(io.ComfyNode):
                 io.Image.Input(
                     "backdrop",
                     optional=True,
-                    tooltip="Shown behind the boxes after a run, stretched to the canvas: a guide picture, or a "
+                    tooltip="Shown behind the boxes after a run, stretched to the canvas: a guide image, or a "
                     "result. It changes nothing else.",
                 ),
             ],
@@ -65,8 +65,8 @@ class FaceLayout(io.ComfyNode):
         layout = Layout(boxes_from_json(boxes), width, height)
         shown: dict[str, Any] = {"withanyone_canvas": [{"width": width, "height": height}]}
         if backdrop is not None:
-            picture = first_picture(pictures(backdrop, "backdrop"), "backdrop")
-            shown["withanyone_backdrop"] = [{"picture": shown_small(cls, picture, BACKDROP_PX)}]
+            image = first_image(image_arrays(backdrop, "backdrop"), "backdrop")
+            shown["withanyone_backdrop"] = [{"image": shown_small(cls, image, BACKDROP_PX)}]
         return io.NodeOutput(layout, width, height, ui=shown)
 
 

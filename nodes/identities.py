@@ -3,7 +3,7 @@
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..withanyone_core.faces.photo import pictures
+from ..withanyone_core.faces.photo import image_arrays
 from ..withanyone_core.faces.portrait import (
     COMBINATIONS,
     NO_FACE,
@@ -89,7 +89,7 @@ class IdentityFromPhotos(io.ComfyNode):
     ) -> io.NodeOutput:
         choices = Choices(which_face, face_index, combine, no_face, like)
         encoder = None if clip_vision is None else siglip_encoder(clip_vision)
-        identity, used = identity_from_photos(pictures(photos), face_analysis, name, choices, encoder)
+        identity, used = identity_from_photos(image_arrays(photos), face_analysis, name, choices, encoder)
         shown = ui.PreviewImage(images([captioned_crop(item) for item in used]), cls=cls).as_dict()
         shown["text"] = tuple(item.in_words() for item in used)
         return io.NodeOutput(identity, images([item.crop for item in used]), _bounding_box(used[0]), ui=shown)

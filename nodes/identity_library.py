@@ -80,7 +80,7 @@ class LoadIdentity(io.ComfyNode):
         identity = load_identity(identity_path(identity_file))
         shown = _crop_shown(cls, identity)
         shown["text"] = (", ".join(filter(None, (identity.name, identity.made_from, identity.face_model))),)
-        return io.NodeOutput(identity, images([_picture(identity)]), ui=shown)
+        return io.NodeOutput(identity, images([_image(identity)]), ui=shown)
 
 
 class MergeIdentities(io.ComfyNode):
@@ -112,12 +112,12 @@ class MergeIdentities(io.ComfyNode):
         return io.NodeOutput(merged(identity_a, identity_b, weight, name))
 
 
-def _picture(identity: Identity) -> np.ndarray:
+def _image(identity: Identity) -> np.ndarray:
     return (identity.crop * 255.0).round().byte().numpy()
 
 
 def _crop_shown(cls: type[io.ComfyNode], identity: Identity) -> dict:
-    return ui.PreviewImage(images([_picture(identity)]), cls=cls).as_dict()
+    return ui.PreviewImage(images([_image(identity)]), cls=cls).as_dict()
 
 
 NODES: tuple[type[io.ComfyNode], ...] = (SaveIdentity, LoadIdentity, MergeIdentities)

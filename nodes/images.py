@@ -1,4 +1,4 @@
-"""Pictures of the core as ComfyUI passes them on."""
+"""Images of the core as ComfyUI passes them on."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,14 +12,14 @@ from torch import Tensor
 from ..withanyone_core.preview import thumbnail
 
 
-def images(pictures_HWC: Sequence[np.ndarray]) -> Tensor:
-    """An IMAGE batch from 8-bit pictures of one size, each [H, W, 3]."""
-    batch_BHWC = torch.from_numpy(np.stack(pictures_HWC)).to(torch.float32) / 255.0
+def images(images_HWC: Sequence[np.ndarray]) -> Tensor:
+    """An IMAGE batch from 8-bit images of one size, each [H, W, 3]."""
+    batch_BHWC = torch.from_numpy(np.stack(images_HWC)).to(torch.float32) / 255.0
     return batch_BHWC.to(comfy.model_management.intermediate_device())
 
 
-def shown_small(cls: type[io.ComfyNode], picture_HWC: np.ndarray, longest_px: int) -> dict[str, Any]:
-    """A picture for the browser alone, in the temp folder: what its /view address is made of."""
-    batch_BHWC = torch.from_numpy(thumbnail(picture_HWC, longest_px) / np.float32(255))[None]
+def shown_small(cls: type[io.ComfyNode], image_HWC: np.ndarray, longest_px: int) -> dict[str, Any]:
+    """An image for the browser alone, in the temp folder: what its /view address is made of."""
+    batch_BHWC = torch.from_numpy(thumbnail(image_HWC, longest_px) / np.float32(255))[None]
     (saved,) = ui.PreviewImage(batch_BHWC, cls=cls).values
     return dict(saved)

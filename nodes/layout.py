@@ -80,8 +80,8 @@ class WithAnyoneLayout(io.ComfyNode):
         width, height = floor_to_tokens(width, height)
         written = parse_boxes(boxes, width, height)
         layout = Layout(written, width, height) if written else preset_layout(people, width, height, preset_seed)
-        picture = torch.from_numpy(draw_layout(layout) / 255.0).float()
-        return io.NodeOutput(layout, width, height, ui=ui.PreviewImage(picture[None], cls=cls))
+        image = torch.from_numpy(draw_layout(layout) / 255.0).float()
+        return io.NodeOutput(layout, width, height, ui=ui.PreviewImage(image[None], cls=cls))
 
 
 class WithAnyonePlaceFace(io.ComfyNode):

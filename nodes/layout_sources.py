@@ -1,4 +1,4 @@
-"""Other ways to say where: the faces of a guide picture, other nodes' boxes; and a picture of who stands where."""
+"""Other ways to say where: the faces of a guide image, other nodes' boxes; and an image of who stands where."""
 
 import logging
 from typing import Any
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..withanyone_core.box_formats import NUMBERS, boxes_from
 from ..withanyone_core.cells import Grid
-from ..withanyone_core.faces.photo import pictures
+from ..withanyone_core.faces.photo import image_arrays
 from ..withanyone_core.faces.portrait import FaceAnalysis, croppable_faces
 from ..withanyone_core.faces.selection import NoFace
 from ..withanyone_core.faces_preview import draw_faces
@@ -32,10 +32,10 @@ class LayoutFromImage(io.ComfyNode):
             node_id="WithAnyoneLayoutFromImage",
             display_name="Layout from Image",
             category=sockets.CATEGORY,
-            description="A box for each face of a guide picture, scaled to the canvas. Place Face can choose the box "
+            description="A box for each face of a guide image, scaled to the canvas. Place Face can choose the box "
             "whose face is most like a person (box -1).",
             inputs=[
-                io.Image.Input("image", tooltip="The guide picture. Only its faces' places are used, not its look."),
+                io.Image.Input("image", tooltip="The guide image. Only its faces' places are used, not its look."),
                 sockets.FaceAnalysis.Input("face_analysis"),
                 canvas_side("width"),
                 canvas_side("height"),
@@ -53,7 +53,7 @@ class LayoutFromImage(io.ComfyNode):
                     "fit",
                     options=list(FITS),
                     default=FITS[0],
-                    tooltip="Where picture and canvas differ in proportions. crop to fill: proportions are kept and "
+                    tooltip="Where image and canvas differ in proportions. crop to fill: proportions are kept and "
                     "both sides, or top and bottom, are cut equally; faces cut off are reported. stretch: everybody "
                     "stays, but boxes change their proportions.",
                 ),
@@ -74,10 +74,10 @@ class LayoutFromImage(io.ComfyNode):
         fit: str,
     ) -> io.NodeOutput:
         canvas_px = floor_to_tokens(width, height)
-        guide = first_picture(pictures(image, "image"), "image")
+        guide = first_image(image_arrays(image, "image"), "image")
         guide_px = guide.shape[1], guide.shape[0]
         try:
-            faces = croppable_faces(guide, "the guide picture", face_analysis)
+            faces = croppable_faces(guide, "the guide image", face_analysis)
         except NoFace as error:
             raise ValueError(f"{error} {error.advice}") from error
         fitted = Fit.of(fit, guide_px, canvas_px)
@@ -85,8 +85,8 @@ class LayoutFromImage(io.ComfyNode):
         found = layout_from_faces(faces, guide_px, canvas_px, order, max_people, fitted, face_model)
         for remark in found.remarks:
             LOGGER.warning("%s", remark)
-        picture = draw_layout(found.layout, fitted.picture(guide, canvas_px))
-        return _layout_output(cls, found.layout, picture, found.remarks)
+        image = draw_layout(found.layout, fitted.image(guide, canvas_px))
+        return _layout_output(cls, found.layout, image, found.remarks)
 
 
 class LayoutFromBoxes(io.ComfyNode):
@@ -105,7 +105,7 @@ class LayoutFromBoxes(io.ComfyNode):
                     "box a line. Pixels, or fractions of the canvas if no number is above 1. "
                     "Of several frames the first is used.",
                 ),
-                canvas_side("width", " The boxes are measured in it too, except SEGS, which know their own picture."),
+                canvas_side("width", " The boxes are measured in it too, except SEGS, which know their own image."),
                 canvas_side("height"),
                 io.Combo.Input(
                     "numbers",
@@ -135,8 +135,8 @@ class PreviewFaces(io.ComfyNode):
             description="Who stands where: the cells each person owns, their crops, and how much they overlap.",
             inputs=[
                 sockets.Faces.Input("faces", tooltip="From the last Place Face of the chain."),
-                canvas_side("width", " 0: as the layout, else as the picture.", 0),
-                canvas_side("height", " 0: as the layout, else as the picture.", 0),
+                canvas_side("width", " 0: as the layout, else as the image.", 0),
+                canvas_side("height", " 0: as the layout, else as the image.", 0),
                 io.Image.Input("image", optional=True, tooltip="Drawn behind the places, stretched to the canvas."),
             ],
             outputs=[
@@ -150,7 +150,7 @@ class PreviewFaces(io.ComfyNode):
     def execute(
         cls, faces: tuple[PlacedFace, ...], width: int, height: int, image: Tensor | None = None
     ) -> io.NodeOutput:
-        behind = None if image is None else first_picture(pictures(image, "image"), "image")
+        behind = None if image is None else first_image(image_arrays(image, "image"), "image")
         layout = next((face.layout for face in faces if face.layout is not None), None)
         known = (1024, 1024) if behind is None else (behind.shape[1], behind.shape[0])
         known = known if layout is None else (layout.width_px, layout.height_px)
@@ -177,17 +177,15 @@ def _layout_outputs() -> list[io.Output]:
     ]
 
 
-def _layout_output(
-    cls: type[io.ComfyNode], layout: Layout, picture: Any, remarks: tuple[str, ...] = ()
-) -> io.NodeOutput:
-    shown = ui.PreviewImage(images([picture]), cls=cls).as_dict()
+def _layout_output(cls: type[io.ComfyNode], layout: Layout, image: Any, remarks: tuple[str, ...] = ()) -> io.NodeOutput:
+    shown = ui.PreviewImage(images([image]), cls=cls).as_dict()
     shown["text"] = remarks
     return io.NodeOutput(layout, layout.width_px, layout.height_px, len(layout.boxes), ui=shown)
 
 
-def first_picture(batch: tuple[Any, ...], name: str) -> Any:
+def first_image(batch: tuple[Any, ...], name: str) -> Any:
     if len(batch) > 1:
-        LOGGER.warning("%s: the first of %d pictures is used.", name, len(batch))
+        LOGGER.warning("%s: the first of %d images is used.", name, len(batch))
     return batch[0]
 
 

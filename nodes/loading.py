@@ -103,7 +103,7 @@ class LoadFaceAnalysis(io.ComfyNode):
             node_id="WithAnyoneLoadFaceAnalysis",
             display_name="Load Face Analysis",
             category=sockets.CATEGORY,
-            description="Loads insightface's face detector and recogniser. Nothing is downloaded.",
+            description="Loads insightface's face detector and recognizer. Nothing is downloaded.",
             inputs=[
                 io.Combo.Input(
                     "pack",

@@ -1,4 +1,4 @@
-"""Nodes that measure what came out: who looks like whom, which pictures are best, and which of two batches."""
+"""Nodes that measure what came out: who looks like whom, which images are best, and which of two batches."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -10,18 +10,18 @@ import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..withanyone_core.faces.photo import pictures
+from ..withanyone_core.faces.photo import image_arrays
 from ..withanyone_core.faces.portrait import FaceAnalysis
 from ..withanyone_core.identity import Identity
 from ..withanyone_core.layout import PlacedFace
 from ..withanyone_core.meter.comparing import compare
 from ..withanyone_core.meter.diagnosing import diagnosis_text
+from ..withanyone_core.meter.images.comparison import draw_comparison
+from ..withanyone_core.meter.images.plot import draw_plot
+from ..withanyone_core.meter.images.table import draw_table
 from ..withanyone_core.meter.measuring import Meter
 from ..withanyone_core.meter.numbers import comparison_numbers, numbers, pick_numbers
 from ..withanyone_core.meter.picking import PICK_BY, rank
-from ..withanyone_core.meter.pictures.comparison import draw_comparison
-from ..withanyone_core.meter.pictures.plot import draw_plot
-from ..withanyone_core.meter.pictures.table import draw_table
 from . import sockets
 from .images import images as as_images
 
@@ -33,11 +33,11 @@ class IdentityMeter(io.ComfyNode):
             node_id="WithAnyoneIdentityMeter",
             display_name="Identity Meter",
             category=sockets.CATEGORY,
-            description="Measures how much the people in pictures look like those they should be, like each other's, "
+            description="Measures how much the people in images look like those they should be, like each other's, "
             "and, with a truth or second photos, how much was copied from the reference photo; says of each person "
             "whether they were kept, drifted, swapped, dominated, blended, pasted or lost. For images of any program.",
             inputs=[
-                io.Image.Input("images", tooltip="The pictures to measure, whatever made them."),
+                io.Image.Input("images", tooltip="The images to measure, whatever made them."),
                 *_who(placed=False),
                 *_compared_with(),
                 *_anywhere(),
@@ -49,7 +49,7 @@ class IdentityMeter(io.ComfyNode):
                 io.String.Output(
                     "diagnosis",
                     display_name="diagnosis",
-                    tooltip="A line for each picture and person: kept, drifted, swapped, dominated, blended, pasted, "
+                    tooltip="A line for each image and person: kept, drifted, swapped, dominated, blended, pasted, "
                     "lost, extra person, or unclear.",
                 ),
             ],
@@ -69,7 +69,7 @@ class IdentityMeter(io.ComfyNode):
         identity_3: Identity | None = None,
         identity_4: Identity | None = None,
     ) -> io.NodeOutput:
-        photos = pictures(images, "images")
+        photos = image_arrays(images, "images")
         identities = [one for one in (identity, identity_2, identity_3, identity_4) if one is not None]
         meter = _meter(faces, face_analysis, truth, second_photos, len(photos), identities)
         measured = meter.measure(photos)
@@ -86,9 +86,9 @@ class PickBest(io.ComfyNode):
             node_id="WithAnyonePickBest",
             display_name="Pick Best",
             category=sockets.CATEGORY,
-            description="Keeps the best pictures of a batch, best first, and says the score of each.",
+            description="Keeps the best images of a batch, best first, and says the score of each.",
             inputs=[
-                io.Image.Input("images", tooltip="The pictures to choose from."),
+                io.Image.Input("images", tooltip="The images to choose from."),
                 *_who(),
                 io.Int.Input("keep", default=1, min=1, max=4096, tooltip="How many to keep; all, if there are fewer."),
                 io.Combo.Input(
@@ -103,11 +103,11 @@ class PickBest(io.ComfyNode):
             ],
             outputs=[
                 io.Image.Output("kept", display_name="images"),
-                io.String.Output("scores", display_name="scores", tooltip="Every picture's score and rank, as JSON."),
+                io.String.Output("scores", display_name="scores", tooltip="Every image's score and rank, as JSON."),
                 io.String.Output(
                     "indices",
                     display_name="indices",
-                    tooltip="Which pictures were kept, counted from 0, such as 2, 0: for nodes that take latents or "
+                    tooltip="Which images were kept, counted from 0, such as 2, 0: for nodes that take latents or "
                     "images from a batch.",
                 ),
             ],
@@ -124,7 +124,7 @@ class PickBest(io.ComfyNode):
         truth: Tensor | None = None,
         second_photos: Tensor | None = None,
     ) -> io.NodeOutput:
-        photos = pictures(images, "images")
+        photos = image_arrays(images, "images")
         measured = _meter(faces, face_analysis, truth, second_photos, len(photos)).measure(photos)
         ranked = rank(measured.scores, score)
         indices = [index for index, _ in ranked[:keep]]
@@ -142,12 +142,10 @@ class Compare(io.ComfyNode):
             description="Measures two batches of the same people and shows them side by side with 95 % intervals.",
             inputs=[
                 io.Image.Input("images_a", tooltip="The first batch."),
-                io.Image.Input(
-                    "images_b", tooltip="The second batch. Of the same length: compared picture by picture."
-                ),
+                io.Image.Input("images_b", tooltip="The second batch. Of the same length: compared image by image."),
                 *_who(),
-                io.String.Input("name_a", default="A", tooltip="What the first batch is called in the picture."),
-                io.String.Input("name_b", default="B", tooltip="What the second batch is called in the picture."),
+                io.String.Input("name_a", default="A", tooltip="What the first batch is called in the image."),
+                io.String.Input("name_b", default="B", tooltip="What the second batch is called in the image."),
                 io.Int.Input(
                     "bootstrap_seed",
                     default=0,
@@ -177,7 +175,7 @@ class Compare(io.ComfyNode):
         truth: Tensor | None = None,
         second_photos: Tensor | None = None,
     ) -> io.NodeOutput:
-        first, second = pictures(images_a, "images_a"), pictures(images_b, "images_b")
+        first, second = image_arrays(images_a, "images_a"), image_arrays(images_b, "images_b")
         meter = _meter(faces, face_analysis, truth, second_photos, len(first) + len(second))
         batches = meter.measure(first, "images_a"), meter.measure(second, "images_b")
         names = name_a.strip() or "A", name_b.strip() or "B"
@@ -189,7 +187,7 @@ class Compare(io.ComfyNode):
 
 def _who(placed: bool = True) -> list[io.Input]:
     """`placed`: whether people have to be placed."""
-    where = "Who should be where: from the last Place Face of the chain that made the pictures."
+    where = "Who should be where: from the last Place Face of the chain that made the images."
     return [
         sockets.Faces.Input(
             "faces",
@@ -210,7 +208,7 @@ def _anywhere() -> list[io.Input]:
         sockets.Identity.Input(
             name,
             optional=True,
-            tooltip="Somebody who should be in the pictures, anywhere. Several photos make the verdict surer.",
+            tooltip="Somebody who should be in the images, anywhere. Several photos make the verdict surer.",
         )
         for name in ("identity", "identity_2", "identity_3", "identity_4")
     ]
@@ -221,7 +219,7 @@ def _compared_with() -> list[io.Input]:
         io.Image.Input(
             "truth",
             optional=True,
-            tooltip="A photograph of all the people together, or one for each picture. Or second_photos.",
+            tooltip="A photograph of all the people together, or one for each image. Or second_photos.",
         ),
         io.Image.Input(
             "second_photos",
@@ -239,9 +237,9 @@ def _meter(
     count: int,
     identities: Sequence[Identity] = (),
 ) -> Meter:
-    """A meter that shows its progress over `count` pictures and what they are compared with."""
-    truths = () if truth is None else pictures(truth, "truth")
-    others = () if second_photos is None else pictures(second_photos, "second_photos")
+    """A meter that shows its progress over `count` images and what they are compared with."""
+    truths = () if truth is None else image_arrays(truth, "truth")
+    others = () if second_photos is None else image_arrays(second_photos, "second_photos")
     return Meter(faces, analysis, truths, others, _progress(count + len(truths) + len(others)), identities)
 
 

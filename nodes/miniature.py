@@ -40,7 +40,7 @@ class MiniatureFlux(io.ComfyNode):
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
-        return io.NodeOutput(miniature_models.picture_model())
+        return io.NodeOutput(miniature_models.image_model())
 
 
 class MiniatureCLIP(io.ComfyNode):
@@ -83,7 +83,7 @@ class MiniatureVAE(io.ComfyNode):
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
-        return io.NodeOutput(miniature_models.picture_coder())
+        return io.NodeOutput(miniature_models.image_coder())
 
 
 class MiniatureAdapter(io.ComfyNode):

@@ -41,7 +41,7 @@ def flux_config() -> MiniatureFluxConfig:
     return config
 
 
-def picture_model() -> comfy.model_patcher.ModelPatcher:
+def image_model() -> comfy.model_patcher.ModelPatcher:
     """ComfyUI's Flux with the shipped weights."""
     config = flux_config()
     model = comfy.model_base.Flux(config, device=torch.device("cpu"))
@@ -55,7 +55,7 @@ def picture_model() -> comfy.model_patcher.ModelPatcher:
     )
 
 
-def picture_coder() -> comfy.sd.VAE:
+def image_coder() -> comfy.sd.VAE:
     """ComfyUI's VAE with the shipped weights."""
     weights = comfy.utils.load_torch_file(str(files.shipped(files.CODER)))
     identity = torch.eye(autoencoder.LATENT_CHANNELS)[:, :, None, None]

@@ -35,7 +35,7 @@ class WithAnyoneScheduler(io.ComfyNode):
                     options=list(TOKEN_COUNTS),
                     default=TOKEN_COUNTS[0],
                     tooltip="The released program counts 1/64 of the image tokens when it shifts its schedule. "
-                    "'true' counts them all, as FLUX.1 itself does: more steps at high noise in large pictures.",
+                    "'true' counts them all, as FLUX.1 itself does: more steps at high noise in large images.",
                 ),
             ],
             outputs=[io.Sigmas.Output("sigmas", display_name="sigmas")],

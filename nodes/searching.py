@@ -13,7 +13,7 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..withanyone_core.faces.photo import pictures
+from ..withanyone_core.faces.photo import image_arrays
 from ..withanyone_core.faces.portrait import FaceAnalysis
 from ..withanyone_core.injection.comfyui.batch_search import Studio, kept_latent
 from ..withanyone_core.injection.comfyui.guided_sampling import SEEDS, Shown, cut_of
@@ -83,7 +83,7 @@ class SampleUntilAlike(io.ComfyNode):
     ) -> io.NodeOutput:
         rules = Rules(lowest_similarity, highest_similarity, copy_paste_ceiling)
         people = tuple(face for face in faces if face.weight > 0)
-        others = () if second_photos is None else pictures(second_photos, "second_photos")
+        others = () if second_photos is None else image_arrays(second_photos, "second_photos")
         judge = SearchJudge(people, face_analysis, others)
         bounds = (lowest_weight, highest_weight) if weight_draws and lowest_weight != highest_weight else None
         seeds = tuple((noise_seed + number) % SEEDS for number in range(draws))

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..withanyone_core.faces import siglip
 from ..withanyone_core.file_kinds.header import read_safetensors
 from ..withanyone_core.file_kinds.naming import what_it_is
-from ..withanyone_core.file_kinds.towers import recognise_tower
+from ..withanyone_core.file_kinds.towers import recognize_tower
 from ..withanyone_core.first_bytes import SAFETENSORS, no_safetensors
 
 
@@ -35,7 +35,7 @@ def load_siglip(path: Path) -> comfy.clip_vision.ClipVisionModel:
         raise ValueError(
             f"{path.name} ({path.stat().st_size} bytes) is not a complete safetensors file. Download it again."
         ) from error
-    if recognise_tower(header) is None and (instead := what_it_is(header)):
+    if recognize_tower(header) is None and (instead := what_it_is(header)):
         raise ValueError(f"{path.name} is not a SigLIP vision tower.{instead} {use}")
     return siglip_tower(load_file(path), path.name)
 

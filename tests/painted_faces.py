@@ -1,4 +1,4 @@
-"""Pictures whose faces are squares of one colour, and an analysis that knows the colours: cosines known beforehand."""
+"""Images whose faces are squares of one colour, and an analysis that knows the colours: cosines known beforehand."""
 
 from collections.abc import Mapping
 
@@ -29,13 +29,13 @@ def at_angle(radians: float, first: int = 0, second: int = 1) -> np.ndarray:
 
 
 def painted(*levels: int, side_px: int = SIDE_PX) -> np.ndarray:
-    """A picture [64, 64 a level, 3] with a face for each level but 0, from left to right."""
-    picture = np.zeros((side_px, side_px * len(levels), 3), np.uint8)
+    """An image [64, 64 a level, 3] with a face for each level but 0, from left to right."""
+    image = np.zeros((side_px, side_px * len(levels), 3), np.uint8)
     for number, level in enumerate(levels):
         quarter = side_px // 4
         left = number * side_px
-        picture[quarter : 3 * quarter, left + quarter : left + 3 * quarter] = level
-    return picture
+        image[quarter : 3 * quarter, left + quarter : left + 3 * quarter] = level
+    return image
 
 
 def batch(*photos: np.ndarray) -> torch.Tensor:

@@ -53,7 +53,7 @@ def test_bare_fours_may_be_corners_while_dicts_never_are(given):
     assert boxes_from([DICT_1], 1000, 500, CORNERS) == boxes_from([DICT_1], 1000, 500, SIZED)
 
 
-def test_segs_are_measured_in_their_own_picture():
+def test_segs_are_measured_in_their_own_image():
     segs = ((1000, 2000), [seg(200, 200, 800, 700), seg(1000, 0, 2000, 500)])
     assert boxes_from(segs, 512, 512) == (ONE, TWO)
     assert boxes_from(segs, 512, 512, CORNERS) == boxes_from(segs, 64, 64, SIZED)

@@ -86,7 +86,7 @@ def one(capsys, path, *options, status=0):
     return finding
 
 
-def test_the_released_dual_adapter_would_be_recognised_with_its_dead_tensors(tmp_path, capsys):
+def test_the_released_dual_adapter_would_be_recognized_with_its_dead_tensors(tmp_path, capsys):
     shapes = expected_keys(RELEASED_ARC, "dual") | expected_keys(RELEASED_SIG, "dual")
     dead = {"siglip_in_arc.0.weight": (12288, 768), "siglip_in_arc.0.bias": (12288,)}
     merged = {"note": "merged", "arc_source": "arc.safetensors", "sig_source": "sig.safetensors"}
@@ -113,7 +113,7 @@ def test_the_places_an_adapter_was_trained_on_are_named(capsys, tmp_path):
     assert "withanyone.places in its header cannot be read" in finding["wrong"][0]
 
 
-def test_a_released_face_editing_adapter_would_be_recognised(tmp_path, capsys):
+def test_a_released_face_editing_adapter_would_be_recognized(tmp_path, capsys):
     finding = one(capsys, hollow(tmp_path / "ke.safetensors", expected_keys(RELEASED_ARC, "single")))
     assert finding["facts"]["layout"] == "single"
     assert "face editing (Ke)" in finding["fits"]
@@ -252,7 +252,7 @@ def test_a_gguf_cut_anywhere_in_its_header_is_an_error(tmp_path, capsys):
         assert one(capsys, tmp_path / "x.gguf", status=1)
 
 
-def test_an_identity_is_recognised_and_a_flipped_bit_in_it_too(tmp_path, capsys):
+def test_an_identity_is_recognized_and_a_flipped_bit_in_it_too(tmp_path, capsys):
     path = tmp_path / "ann.safetensors"
     save_identity(Identity("Ann", torch.ones(512), None, torch.zeros(512, 512, 3)), path)
     finding = one(capsys, path)
@@ -312,22 +312,22 @@ def onnx_graph(path, side, outputs):
     onnx.save(onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", entered, left)), path)
 
 
-def test_a_face_pack_and_its_graphs_are_recognised_one_folder_too_deep_as_well(tmp_path, capsys):
+def test_a_face_pack_and_its_graphs_are_recognized_one_folder_too_deep_as_well(tmp_path, capsys):
     inner = tmp_path / "antelopev2" / "antelopev2"
     inner.mkdir(parents=True)
     onnx_graph(inner / "scrfd.onnx", 640, 9)
     status, (pack, _) = check(capsys, "--no-hash", tmp_path / "antelopev2")
     assert status == 1
-    assert "no recogniser" in pack["wrong"][0]
+    assert "no recognizer" in pack["wrong"][0]
     onnx_graph(inner / "glintr100.onnx", 112, 1)
-    status, (pack, recogniser, detector) = check(capsys, tmp_path / "antelopev2")
+    status, (pack, recognizer, detector) = check(capsys, tmp_path / "antelopev2")
     assert status == 0
     assert pack["facts"] == {
-        "files": {"glintr100.onnx": "recogniser", "scrfd.onnx": "detector"},
+        "files": {"glintr100.onnx": "recognizer", "scrfd.onnx": "detector"},
         "one folder too deep": True,
     }
-    assert recogniser["facts"]["inputs"] == {"input": ["n", 3, 112, 112]}
-    assert recogniser["facts"]["outputs"] == {"out0": ["n", 512]}
+    assert recognizer["facts"]["inputs"] == {"input": ["n", 3, 112, 112]}
+    assert recognizer["facts"]["outputs"] == {"out0": ["n", 512]}
     assert detector["is"] == "ONNX face detector with landmarks"
 
 

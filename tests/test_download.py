@@ -15,7 +15,7 @@ from withanyone_pack.withanyone_core.download import face_pack
 from withanyone_pack.withanyone_core.download import hub as hub_module
 from withanyone_pack.withanyone_core.download.__main__ import main
 from withanyone_pack.withanyone_core.download.folders import ModelFolders, find_comfyui, read_extra_folders
-from withanyone_pack.withanyone_core.faces.analysis import DETECTOR_FILE, RECOGNISER_FILE
+from withanyone_pack.withanyone_core.faces.analysis import DETECTOR_FILE, RECOGNIZER_FILE
 from withanyone_pack.withanyone_core.published import HUB_FILES, HubFile
 
 CONTENT = np.random.default_rng(0).integers(0, 256, 1_500_000, dtype=np.uint8).tobytes()
@@ -299,7 +299,7 @@ def test_comfyui_is_found_from_its_custom_nodes(tmp_path):
     assert find_comfyui(tmp_path / "elsewhere" / "x.py") is None
 
 
-FACES = {DETECTOR_FILE: b"detector", RECOGNISER_FILE: b"recogniser"}
+FACES = {DETECTOR_FILE: b"detector", RECOGNIZER_FILE: b"recognizer"}
 
 
 @pytest.fixture
@@ -325,7 +325,7 @@ def pack(comfyui):
 
 def test_the_face_pack_comes_through_insightface_as_deep_as_its_zip(zoo, comfyui, capsys):
     assert run(zoo, comfyui, only="antelopev2") == 0
-    assert (pack(comfyui) / "antelopev2" / RECOGNISER_FILE).read_bytes() == b"recogniser"
+    assert (pack(comfyui) / "antelopev2" / RECOGNIZER_FILE).read_bytes() == b"recognizer"
     assert [path.name for path in pack(comfyui).parent.iterdir()] == ["antelopev2"]
     assert "non-commercial research" in capsys.readouterr().out
     assert run(zoo, comfyui, only="antelopev2") == 0
@@ -340,7 +340,7 @@ def test_a_face_pack_that_fails_leaves_nothing_that_looks_complete(zoo, comfyui,
     elif damage == "gone":
         del zoo.files["zoo/antelopev2.zip"]
     else:
-        monkeypatch.setitem(face_pack.FACE_PACK_SHA256, RECOGNISER_FILE, "0" * 64)
+        monkeypatch.setitem(face_pack.FACE_PACK_SHA256, RECOGNIZER_FILE, "0" * 64)
     assert run(zoo, comfyui, only="antelopev2") == 1
     assert "NOT DONE" in capsys.readouterr().out
     assert list(pack(comfyui).parent.iterdir()) == []

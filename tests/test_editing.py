@@ -33,14 +33,14 @@ def test_small_faces_stay_sharp_and_are_named(photo):
 
 def test_the_canvas_is_the_photo_floored_to_cells_and_the_boxes_follow(photo):
     edit = prepare_edit(photo, [face(41, 33, 205, 165)])
-    assert edit.picture.shape == (320, 400, 3)
+    assert edit.image.shape == (320, 400, 3)
     assert (edit.layout.width_px, edit.layout.height_px) == (400, 320)
     assert edit.layout.boxes[0].to_px(410, 330) == (41, 33, 205, 165)
 
 
 def test_one_face_is_enough_and_none_is_refused_in_words(photo):
     assert len(prepare_edit(photo, [face(20, 30, 140, 150)]).layout.boxes) == 1
-    with pytest.raises(ValueError, match=r"The picture \(410 x 330\) shows no face to edit"):
+    with pytest.raises(ValueError, match=r"The image \(410 x 330\) shows no face to edit"):
         prepare_edit(photo, [])
 
 

@@ -1,4 +1,4 @@
-"""Layouts from the faces of a guide picture, and the box whose face is most like a person."""
+"""Layouts from the faces of a guide image, and the box whose face is most like a person."""
 
 import numpy as np
 import pytest
@@ -70,7 +70,7 @@ def test_cropping_keeps_proportions_and_reports_who_is_cut():
     found = made(faces, canvas=(200, 200), fit=CROP)
     assert [box.to_px(200, 200) for box in found.layout.boxes] == [(80, 60, 140, 120), (170, 60, 200, 110)]
     assert found.remarks == (
-        "The face at 20, 60, 40, 80 of the guide picture lies outside the canvas and is left out.",
+        "The face at 20, 60, 40, 80 of the guide image lies outside the canvas and is left out.",
         "Box 2 is cut off at the edge of the canvas.",
     )
     assert np.array_equal(found.layout.embeddings.numpy(), np.stack([vector(1), vector(4)]))
@@ -83,11 +83,11 @@ def test_cropping_a_high_canvas_cuts_the_sides_and_a_wide_one_top_and_bottom():
 
 @pytest.mark.parametrize("canvas", [(200, 200), (400, 100), (320, 480)])
 @pytest.mark.parametrize("fit", [CROP, STRETCH])
-def test_boxes_lie_on_the_picture_where_the_faces_do(fit, canvas):
+def test_boxes_lie_on_the_image_where_the_faces_do(fit, canvas):
     guide = np.zeros((200, 400, 3), np.uint8)
     guide[60:120, 180:240] = 255
     fitted = Fit.of(fit, GUIDE_PX, canvas)
-    shown = fitted.picture(guide, canvas)
+    shown = fitted.image(guide, canvas)
     assert shown.shape == (canvas[1], canvas[0], 3)
     x1, y1, x2, y2 = fitted.box(MIDDLE.box_px, GUIDE_PX).to_px(*canvas)
     rows, columns = np.nonzero(shown[..., 0] > 127)
@@ -100,8 +100,8 @@ def test_nothing_is_left_to_chance():
 
 def test_mistakes_are_told_in_words():
     words = (
-        r'All 1 faces of the guide picture lie outside the 100x200 canvas after "crop to fill". Choose "stretch", or a '
-        r"canvas with the proportions of the picture \(400x200\)"
+        r'All 1 faces of the guide image lie outside the 100x200 canvas after "crop to fill". Choose "stretch", or a '
+        r"canvas with the proportions of the image \(400x200\)"
     )
     with pytest.raises(ValueError, match=words):
         made((LEFT,), canvas=(100, 200), fit=CROP)
@@ -124,11 +124,11 @@ def test_a_taken_box_is_no_match():
     second = best_box(person(1), layout, [face.box_number for face in faces])
     likeness = {number: vector(1) @ vector(seed) / np.linalg.norm(vector(seed)) for number, seed in ((1, 2), (3, 3))}
     assert (faces[0].box_number, second) == (2, max(likeness, key=likeness.get))
-    with pytest.raises(ValueError, match=r"No box is free for Ann: all 3 of the layout are taken. Use a guide picture"):
+    with pytest.raises(ValueError, match=r"No box is free for Ann: all 3 of the layout are taken. Use a guide image"):
         best_box(person(1), layout, [1, 2, 3])
 
 
-def test_a_match_needs_faces_of_the_same_recogniser():
+def test_a_match_needs_faces_of_the_same_recognizer():
     plain = Layout((Box(0, 0, 1, 1),), 64, 64)
     words = (
         r"The best match was asked for Ann \(box -1\), but the layout's boxes have no faces to compare with. Use Lay"

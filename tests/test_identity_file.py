@@ -73,7 +73,7 @@ def test_everything_comes_back_bit_for_bit(tmp_path, siglip, learned):
         assert same(getattr(loaded, field), getattr(saved, field)), field
     assert (loaded.learned is None) == (learned is None)
     if learned is not None:
-        for field in ("adapter", "adapter_name", "recogniser"):
+        for field in ("adapter", "adapter_name", "recognizer"):
             assert getattr(loaded.learned, field) == getattr(learned, field), field
         for branch in ("arc", "sig"):
             one, two = getattr(loaded.learned, branch), getattr(learned, branch)

@@ -232,20 +232,18 @@ def test_weights_that_are_none_are_refused(weight):
 
 def test_the_preview_shades_exactly_the_cells():
     layout = layout_of((20, 20, 90, 130), (200, 100, 210, 104), width=256, height=128)
-    picture = draw_layout(layout)
-    assert picture.shape == (512, 1024, 3)
-    assert picture.dtype == np.uint8
+    image = draw_layout(layout)
+    assert image.shape == (512, 1024, 3)
+    assert image.dtype == np.uint8
     # The first and the last pixel of each cell: its 16 pixels are 64 of the preview.
-    shaded = np.array([[not _plain(picture[row * 64, column * 64]) for column in range(16)] for row in range(8)])
+    shaded = np.array([[not _plain(image[row * 64, column * 64]) for column in range(16)] for row in range(8)])
     expected = np.zeros((8, 16), bool)
     expected[1:8, 1:6] = True
     expected[6, 12:14] = True
     assert (shaded == expected).all()
-    last = np.array(
-        [[not _plain(picture[row * 64 + 63, column * 64 + 63]) for column in range(16)] for row in range(8)]
-    )
+    last = np.array([[not _plain(image[row * 64 + 63, column * 64 + 63]) for column in range(16)] for row in range(8)])
     assert (last == expected).all()
-    assert tuple(picture[66, 66]) != tuple(picture[6 * 64 + 2, 12 * 64 + 2])
+    assert tuple(image[66, 66]) != tuple(image[6 * 64 + 2, 12 * 64 + 2])
 
 
 def _plain(pixel: np.ndarray) -> bool:
@@ -254,6 +252,6 @@ def _plain(pixel: np.ndarray) -> bool:
 
 @pytest.mark.parametrize(("width", "height"), [(16, 16), (16384, 16), (16, 16384), (4096, 2048)])
 def test_the_preview_of_any_canvas_is_small(width, height):
-    picture = draw_layout(Layout((Box(0.2, 0.2, 0.7, 0.9),), width, height))
-    assert max(picture.shape) == 1024
-    assert min(picture.shape[:2]) == max(1, round(min(width, height) * 1024 / max(width, height)))
+    image = draw_layout(Layout((Box(0.2, 0.2, 0.7, 0.9),), width, height))
+    assert max(image.shape) == 1024
+    assert min(image.shape[:2]) == max(1, round(min(width, height) * 1024 / max(width, height)))

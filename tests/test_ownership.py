@@ -1,4 +1,4 @@
-"""Whose cells are whose, in numbers, words and pictures."""
+"""Whose cells are whose, in numbers, words and images."""
 
 import numpy as np
 import torch
@@ -70,45 +70,45 @@ def test_two_people_on_one_box_overlap_wholly():
     assert ownership_in_words(faces, CELLS).splitlines()[-1] == "1 Ann (100%) and 2 Ben (100%) share 16 cells"
 
 
-SIDE = 1024 / WIDTH * 16  # of a cell in the picture
+SIDE = 1024 / WIDTH * 16  # of a cell in the image
 
 
-def block(picture, row, column):
+def block(image, row, column):
     """The lower half of a cell, away from its edges; names stand higher."""
     bottom, left, right = int((row + 1) * SIDE) - 8, int(column * SIDE) + 8, int((column + 1) * SIDE) - 8
-    return picture[bottom - 40 : bottom, left:right].reshape(-1, 3)
+    return image[bottom - 40 : bottom, left:right].reshape(-1, 3)
 
 
 def tones(number):
     return np.array(CANVAS) + 90 / 255 * (np.array(colour_of(number)) - np.array(CANVAS))
 
 
-def test_the_picture_shades_whole_cells_and_stripes_shared_ones():
-    picture = draw_faces(people(), CELLS)
-    assert picture.dtype == np.uint8
-    assert np.abs(block(picture, 0, 0) - tones(1)).max() <= 1
-    assert np.abs(block(picture, 3, 4) - tones(2)).max() <= 1
-    shared = block(picture, 2, 3).astype(float)
+def test_the_image_shades_whole_cells_and_stripes_shared_ones():
+    image = draw_faces(people(), CELLS)
+    assert image.dtype == np.uint8
+    assert np.abs(block(image, 0, 0) - tones(1)).max() <= 1
+    assert np.abs(block(image, 3, 4) - tones(2)).max() <= 1
+    shared = block(image, 2, 3).astype(float)
     parts = [(np.abs(shared - tones(number)).max(1) <= 1).mean() for number in (1, 2)]
     assert min(parts) > 0.3
-    assert {tuple(colour) for colour in block(picture, 6, 2)} <= {CANVAS, GRID}
-    assert {tuple(colour) for colour in block(picture, 6, 9)} <= {CANVAS, GRID}  # Zoe's, who is left out
+    assert {tuple(colour) for colour in block(image, 6, 2)} <= {CANVAS, GRID}
+    assert {tuple(colour) for colour in block(image, 6, 9)} <= {CANVAS, GRID}  # Zoe's, who is left out
 
 
 def test_below_are_a_crop_for_everybody_and_a_line_for_every_overlap():
     height = round(1024 * HEIGHT / WIDTH)
-    picture = draw_faces(people(), CELLS)
-    assert picture.shape == (height + 2 * ENTRY_HEIGHT + 2 * LINE_PX + MARGIN, 1024, 3)
+    image = draw_faces(people(), CELLS)
+    assert image.shape == (height + 2 * ENTRY_HEIGHT + 2 * LINE_PX + MARGIN, 1024, 3)
     middle = height + ENTRY_HEIGHT // 2
-    assert tuple(picture[middle, 40]) == (255, 255, 255)  # Ann's crop
-    assert tuple(picture[middle, 340 + 40]) == (128, 128, 128)  # Ben's
-    assert (picture[height + 2 * ENTRY_HEIGHT :, :600].max(axis=(1, 2)) > 200).any()
+    assert tuple(image[middle, 40]) == (255, 255, 255)  # Ann's crop
+    assert tuple(image[middle, 340 + 40]) == (128, 128, 128)  # Ben's
+    assert (image[height + 2 * ENTRY_HEIGHT :, :600].max(axis=(1, 2)) > 200).any()
 
 
-def test_a_picture_lies_behind():
+def test_a_image_lies_behind():
     behind = np.full((8, 10, 3), 200, np.uint8)
-    picture = draw_faces(people(), CELLS, behind)
-    assert (block(picture, 6, 2) == 200).all()
+    image = draw_faces(people(), CELLS, behind)
+    assert (block(image, 6, 2) == 200).all()
 
 
 def test_thirty_people_and_a_narrow_canvas_are_drawn():
@@ -116,8 +116,8 @@ def test_thirty_people_and_a_narrow_canvas_are_drawn():
     layout, faces = Layout(boxes, 1920, 1088), ()
     for number in range(30):
         faces = place_in_box(person(f"a very long name indeed, number {number}"), layout, earlier=faces)
-    picture = draw_faces(faces, Grid(120, 68, 1920, 1088))
-    assert picture.shape[0] > 10 * ENTRY_HEIGHT
+    image = draw_faces(faces, Grid(120, 68, 1920, 1088))
+    assert image.shape[0] > 10 * ENTRY_HEIGHT
     assert "and 17 more pairs" not in ownership_in_words(faces, Grid(120, 68, 1920, 1088))
     narrow = Layout((Box(0, 0, 1, 0.5), Box(0, 0, 1, 0.5)), 16, 1024)
     faces = place_in_box(person("Ben"), narrow, earlier=place_in_box(person("Ann"), narrow))

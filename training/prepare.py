@@ -52,7 +52,7 @@ def _run(options: argparse.Namespace) -> int:
     done = prepare(settings, lambda: load_instruments(settings))
     cache, risk = done.cache, done.findings.risk
     sys.stdout.write(
-        f"{len(cache.pictures)} photos of {len(cache.identities)} people are ready in {settings.cache}. "
+        f"{len(cache.images)} photos of {len(cache.identities)} people are ready in {settings.cache}. "
         f"Risk of copying: {risk:.2f} ({level(risk)}). Read {done.report}.\n"
     )
     return 0

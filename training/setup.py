@@ -148,7 +148,7 @@ def _finetune_tree(found: "ModelsOnDisk", card: str) -> "Tree":
         "base.vae": str(found.files[VAE]),
         "adapter.init": str(found.files[ADAPTER]),
         "data.cache": "cache",
-        "id_loss.recogniser": str(found.recognizer),
+        "id_loss.recognizer": str(found.recognizer),
         "eval.face_pack": str(found.face_pack),
         "eval.judges": [] if found.judge is None else [str(found.judge)],
     }

@@ -2,7 +2,7 @@
 
 * ComfyUI: a dict x, y, width, height, a list of them, or a list of such lists, one a frame
 * KJNodes and detectors: four numbers, a list of such fours, or a list a frame; tuples, lists, arrays or tensors
-* Impact Pack's SEGS: ((height, width), [segments with a bbox of x1, y1, x2, y2]), in pixels of that picture
+* Impact Pack's SEGS: ((height, width), [segments with a bbox of x1, y1, x2, y2]), in pixels of that image
 * text: as `layout.parse_boxes` reads it
 """
 
@@ -23,7 +23,7 @@ Four = tuple[float, float, float, float]
 def boxes_from(given: Any, width_px: int, height_px: int, numbers: str = SIZED) -> tuple[Box, ...]:
     """The boxes of any of the forms above, in their order.
 
-    Pixels of the canvas, or fractions of it where no number is above 1; SEGS bring the size of their own picture.
+    Pixels of the canvas, or fractions of it where no number is above 1; SEGS bring the size of their own image.
     `numbers` says what bare fours mean. Of several frames the first is taken, with a warning. Whether a box is sensible
     is for Layout to say. Raises ValueError where there is no box and for anything else, naming what came.
     """
@@ -43,7 +43,7 @@ def boxes_from(given: Any, width_px: int, height_px: int, numbers: str = SIZED) 
     if not boxes:
         raise ValueError(
             "No box came in: what is connected to boxes is empty. A detector may have found nothing; "
-            "look at its picture, or write the boxes yourself."
+            "look at its image, or write the boxes yourself."
         )
     return boxes
 
@@ -104,7 +104,7 @@ def _is_flat(given: Any) -> bool:
 
 
 def _is_segs(given: Any) -> bool:
-    """A pair of a picture's size and a list of segments; an empty list of them counts."""
+    """A pair of an image's size and a list of segments; an empty list of them counts."""
     if not (isinstance(given, (tuple, list)) and len(given) == 2 and isinstance(given[1], (tuple, list))):
         return False
     size, segments = given

@@ -1,4 +1,4 @@
-"""Kontext face editing (the Ke adapter): the picture to edit with its faces blurred, and where they are."""
+"""Kontext face editing (the Ke adapter): the image to edit with its faces blurred, and where they are."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,18 +21,18 @@ BoxPx = tuple[int, int, int, int]
 class FaceEdit:
     """What a face edit starts from.
 
-    picture  uint8 [height, width, 3], blurred faces, both sides multiples of 16
+    image  uint8 [height, width, 3], blurred faces, both sides multiples of 16
     layout   the faces' boxes on a canvas of that size
     sharp    numbers of the boxes (from 1) that were too small to be blurred
     """
 
-    picture: np.ndarray
+    image: np.ndarray
     layout: Layout
     sharp: tuple[int, ...]
 
 
 def prepare_edit(
-    photo: np.ndarray, faces: Sequence[Face], smallest_px: int = SMALLEST_FACE_PX, label: str = "The picture"
+    photo: np.ndarray, faces: Sequence[Face], smallest_px: int = SMALLEST_FACE_PX, label: str = "The image"
 ) -> FaceEdit:
     """Blurs the given faces of a photo, uint8 [H, W, 3], and brings it to the size that is generated.
 
@@ -52,11 +52,11 @@ def prepare_edit(
 
 def blur_boxes(photo: np.ndarray, boxes_px: Sequence[BoxPx], smallest_px: int = SMALLEST_FACE_PX) -> np.ndarray:
     """The photo with every box of at least `smallest_px` on both sides blurred by itself, so that nothing bleeds in."""
-    picture = Image.fromarray(photo)
+    image = Image.fromarray(photo)
     for box in boxes_px:
         if _is_large(box, smallest_px):
-            picture.paste(picture.crop(box).filter(ImageFilter.GaussianBlur(BLUR_RADIUS_PX)), box[:2])
-    return np.asarray(picture)
+            image.paste(image.crop(box).filter(ImageFilter.GaussianBlur(BLUR_RADIUS_PX)), box[:2])
+    return np.asarray(image)
 
 
 def _is_large(box: BoxPx, smallest_px: int) -> bool:

@@ -1,4 +1,4 @@
-"""A picture of placed people: whose cells are whose, with names, crops and overlaps below."""
+"""An image of placed people: whose cells are whose, with names, crops and overlaps below."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from .preview import CANVAS, SHADE_ALPHA, colour_of, drawable, empty_canvas
 
 ENTRY_WIDTH, ENTRY_HEIGHT, CROP_PX, MARGIN = 340, 84, 68, 8
 FONT_PX, LINE_PX = 20, 28
-MOST_OVERLAPS = 12  # lines below the picture; all of them are in the text
+MOST_OVERLAPS = 12  # lines below the image; all of them are in the text
 STRIPE_PX = 8
 
 
@@ -112,22 +112,22 @@ def _over_legend(canvas: Image.Image, faces: Sequence[PlacedFace], members_PL: T
     columns = width // ENTRY_WIDTH
     rows = -(-len(faces) // columns)
     height = canvas.height + rows * ENTRY_HEIGHT + len(lines) * LINE_PX + MARGIN
-    picture = Image.new("RGB", (width, height), "black")
-    picture.paste(canvas, ((width - canvas.width) // 2, 0))
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (width, height), "black")
+    image.paste(canvas, ((width - canvas.width) // 2, 0))
+    draw = ImageDraw.Draw(image)
     counts = members_PL.sum(1).tolist()
     for index, (label, face, cells) in enumerate(zip(labels(faces), faces, counts, strict=True)):
         corner = index % columns * ENTRY_WIDTH, canvas.height + index // columns * ENTRY_HEIGHT
-        _draw_entry(picture, draw, corner, colour_of(index + 1), label, face, cells)
+        _draw_entry(image, draw, corner, colour_of(index + 1), label, face, cells)
     top = canvas.height + rows * ENTRY_HEIGHT
     font = ImageFont.load_default(FONT_PX)
     for number, line in enumerate(lines):
         draw.text((MARGIN, top + number * LINE_PX), _fitted(draw, line, font, width - 2 * MARGIN), "white", font)
-    return np.asarray(picture)
+    return np.asarray(image)
 
 
 def _draw_entry(
-    picture: Image.Image,
+    image: Image.Image,
     draw: ImageDraw.ImageDraw,
     corner: tuple[int, int],
     colour: tuple[int, int, int],
@@ -137,7 +137,7 @@ def _draw_entry(
 ) -> None:
     x, y = corner[0] + MARGIN, corner[1] + MARGIN
     crop = Image.fromarray((face.identity.crop * 255.0).round().byte().cpu().numpy())
-    picture.paste(crop.resize((CROP_PX, CROP_PX), Image.Resampling.LANCZOS), (x, y))
+    image.paste(crop.resize((CROP_PX, CROP_PX), Image.Resampling.LANCZOS), (x, y))
     draw.rectangle((x, y, x + CROP_PX - 1, y + CROP_PX - 1), outline=colour, width=4)
     left, room = x + CROP_PX + MARGIN, ENTRY_WIDTH - CROP_PX - 3 * MARGIN
     large, small = ImageFont.load_default(FONT_PX), ImageFont.load_default(FONT_PX - 4)

@@ -1,4 +1,4 @@
-"""A layout taken from the faces of a guide picture."""
+"""A layout taken from the faces of a guide image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ FITS = (CROP, STRETCH)
 
 @dataclass(frozen=True)
 class Fit:
-    """How a guide picture lies on the canvas: its fraction (x, y) lands on fraction scale * (x, y) + shift.
+    """How a guide image lies on the canvas: its fraction (x, y) lands on fraction scale * (x, y) + shift.
 
-    "stretch" pulls the picture to the canvas; "crop to fill" keeps its proportions and cuts both sides, or top and
+    "stretch" pulls the image to the canvas; "crop to fill" keeps its proportions and cuts both sides, or top and
     bottom, equally.
     """
 
@@ -30,7 +30,7 @@ class Fit:
 
     @classmethod
     def of(cls, rule: str, guide_px: tuple[int, int], canvas_px: tuple[int, int]) -> "Fit":
-        """Of a picture (width, height) on a canvas (width, height) by a rule of FITS; ValueError for another rule."""
+        """Of an image (width, height) on a canvas (width, height) by a rule of FITS; ValueError for another rule."""
         if rule == STRETCH:
             return cls((1.0, 1.0), (0.0, 0.0))
         if rule != CROP:
@@ -40,12 +40,12 @@ class Fit:
         return cls(scale, tuple((1.0 - size) / 2.0 for size in scale))
 
     def box(self, box_px: tuple[float, float, float, float], guide_px: tuple[int, int]) -> Box:
-        """A box in pixels of the guide picture (width, height) on the canvas; it may lie outside."""
+        """A box in pixels of the guide image (width, height) on the canvas; it may lie outside."""
         edges = zip(box_px, guide_px * 2, self.scale * 2, self.shift * 2, strict=True)
         return Box(*(scale * edge / side + shift for edge, side, scale, shift in edges))
 
-    def picture(self, guide: np.ndarray, canvas_px: tuple[int, int]) -> np.ndarray:
-        """The part of the guide picture [H, W, 3] uint8 that lies on the canvas, in the size of the canvas."""
+    def image(self, guide: np.ndarray, canvas_px: tuple[int, int]) -> np.ndarray:
+        """The part of the guide image [H, W, 3] uint8 that lies on the canvas, in the size of the canvas."""
         height_px, width_px = guide.shape[:2]
         seen = [
             (-shift / scale * side, (1.0 - shift) / scale * side)
@@ -76,7 +76,7 @@ def layout_from_faces(
     fit: Fit,
     face_model: str = "",
 ) -> GuideLayout:
-    """A box for each face (given by descending score) of a guide picture, with the face's ArcFace vector.
+    """A box for each face (given by descending score) of a guide image, with the face's ArcFace vector.
 
     `max_people` keeps the first so many of the order, 0 all. A face whose middle lies outside the canvas is left out
     and one that is partly outside clamped; both are remarked. Nothing is drawn by chance.
@@ -88,13 +88,13 @@ def layout_from_faces(
     inside = [index for index, box in boxes.items() if _middle_is_inside(box)]
     if not inside:
         raise ValueError(
-            f"All {len(faces)} faces of the guide picture lie outside the {canvas_px[0]}x{canvas_px[1]} canvas after "
-            f'"{CROP}". Choose "{STRETCH}", or a canvas with the proportions of the picture '
+            f"All {len(faces)} faces of the guide image lie outside the {canvas_px[0]}x{canvas_px[1]} canvas after "
+            f'"{CROP}". Choose "{STRETCH}", or a canvas with the proportions of the image '
             f"({guide_px[0]}x{guide_px[1]})."
         )
     kept = inside[: max_people or None]
     remarks = [
-        f"The face at {_place(faces[index])} of the guide picture lies outside the canvas and is left out."
+        f"The face at {_place(faces[index])} of the guide image lies outside the canvas and is left out."
         for index in boxes
         if index not in inside
     ]

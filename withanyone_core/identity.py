@@ -12,7 +12,7 @@ class Face:
 
     box_px        (x1, y1, x2, y2) in pixels of the photo, as the detector gave it (not clipped, not rounded)
     score         detection score, 0 to 1
-    landmarks_px  float32 [5, 2]: left eye, right eye, nose, left and right mouth corner, as seen in the picture
+    landmarks_px  float32 [5, 2]: left eye, right eye, nose, left and right mouth corner, as seen in the image
     embedding     float32 [512], raw ArcFace output, not normalised
     """
 
@@ -29,14 +29,14 @@ class LearnedTokens:
     adapter       fingerprint of the adapter they were trained with; with another one they mean nothing
     arc, sig      [tokens, hidden] of the branch in the type they are kept in, or None where nothing was trained for it
     adapter_name  that adapter's file, for messages
-    recogniser    SHA-256 of the recogniser whose vectors they were trained towards; empty where unknown
+    recognizer    SHA-256 of the recognizer whose vectors they were trained towards; empty where unknown
     """
 
     adapter: str
     arc: Tensor | None = None
     sig: Tensor | None = None
     adapter_name: str = ""
-    recogniser: str = ""
+    recognizer: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ class Identity:
     arcface     float32 [512], raw ArcFace vector, not normalised: its length matters to the projector
     siglip      float32 [patches, width] post-norm SigLIP tokens of the crop (released adapter: 256 x 768), or None
     crop        float32 [512, 512, 3] in 0..1, the face crop SigLIP saw
-    face_model  the pack and recogniser that made the vectors; empty where unknown
+    face_model  the pack and recognizer that made the vectors; empty where unknown
     made_from   the photos and choices it was made with, in words
     embeddings  float32 [photos, 512], the raw ArcFace vector of every photo used, or None
     learned     tokens trained for this person, or None

@@ -45,7 +45,7 @@ _SHAPES: Mapping[str, tuple[int, ...]] = {
 }
 _NEEDED = ("arcface", "crop")
 _DIGEST = "sha256"
-_LEARNED = ("adapter", "adapter_name", "recogniser")  # metadata of identities with learned tokens
+_LEARNED = ("adapter", "adapter_name", "recognizer")  # metadata of identities with learned tokens
 
 
 class IdentityFileError(ValueError):
@@ -58,7 +58,7 @@ class IdentityFile:
 
     shapes   sizes of its tensors by name
     adapter  fingerprint of the adapter its learned tokens belong to, and that adapter's file; empty without such tokens
-    recogniser  SHA-256 of the recogniser whose vectors those tokens were trained towards; empty where unknown
+    recognizer  SHA-256 of the recognizer whose vectors those tokens were trained towards; empty where unknown
     digest   SHA-256 over everything it holds, as written in the file; `load_identity` compares it
     """
 
@@ -71,7 +71,7 @@ class IdentityFile:
     shapes: Mapping[str, tuple[int, ...]]
     adapter: str
     adapter_name: str
-    recogniser: str
+    recognizer: str
     digest: str
 
 
@@ -130,7 +130,7 @@ def _identity(file: IdentityFile, tensors: Mapping[str, Tensor]) -> Identity:
         return tensors[name].to(torch.float32) if name in tensors else None
 
     learned = LearnedTokens(
-        file.adapter, tensors.get("learned.arc"), tensors.get("learned.sig"), file.adapter_name, file.recogniser
+        file.adapter, tensors.get("learned.arc"), tensors.get("learned.sig"), file.adapter_name, file.recognizer
     )
     return Identity(
         name=file.name,
@@ -177,7 +177,7 @@ def _metadata(identity: Identity) -> dict[str, str]:
     }
     if (learned := identity.learned) is None:
         return metadata
-    return metadata | dict(zip(_LEARNED, (learned.adapter, learned.adapter_name, learned.recogniser), strict=True))
+    return metadata | dict(zip(_LEARNED, (learned.adapter, learned.adapter_name, learned.recognizer), strict=True))
 
 
 def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:

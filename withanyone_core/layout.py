@@ -89,7 +89,7 @@ class Layout:
     ValueError for a canvas under 16 x 16 pixels and for a box that is not finite, has no area or lies outside.
 
     embeddings  float32 [boxes, 512], the raw ArcFace vector of the face each box was found by, or None
-    face_model  the pack and recogniser that made them; empty where unknown
+    face_model  the pack and recognizer that made them; empty where unknown
     """
 
     boxes: tuple[Box, ...]
@@ -157,7 +157,7 @@ class PlacedFace:
 
 
 def stretching(faces: Iterable[PlacedFace], width_px: int, height_px: int) -> str | None:
-    """What is to be said where a picture has other proportions than the layout of the faces; None where all is well."""
+    """What is to be said where an image has other proportions than the layout of the faces; None where all is well."""
     layout = next((face.layout for face in faces if face.layout is not None), None)
     if layout is None or abs(width_px * layout.height_px / (height_px * layout.width_px) - 1) <= ASPECT_TOLERANCE:
         return None

@@ -14,8 +14,8 @@ LOGGER = logging.getLogger("withanyone")
 def best_box(identity: Identity, layout: Layout, taken: Container[int] = ()) -> int:
     """Number (from 1) of the box that is not taken whose face is most like the person, by cosine of ArcFace vectors.
 
-    However small the likeness is, the best box is the answer: the people of a guide picture need not be those who are
-    placed. Raises ValueError for a layout without face vectors, or with those of another recogniser, and where no box
+    However small the likeness is, the best box is the answer: the people of a guide image need not be those who are
+    placed. Raises ValueError for a layout without face vectors, or with those of another recognizer, and where no box
     is free.
     """
     if layout.embeddings is None:
@@ -27,7 +27,7 @@ def best_box(identity: Identity, layout: Layout, taken: Container[int] = ()) -> 
     free = [number for number in range(1, len(layout.boxes) + 1) if number not in taken]
     if not free:
         raise ValueError(
-            f"No box is free for {identity.name}: all {len(layout.boxes)} of the layout are taken. Use a guide picture "
+            f"No box is free for {identity.name}: all {len(layout.boxes)} of the layout are taken. Use a guide image "
             "with more people, or choose a box by its number to share it."
         )
     faces = layout.embeddings.numpy()

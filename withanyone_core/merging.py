@@ -18,7 +18,7 @@ def merged(first: Identity, second: Identity, share: float, name: str = "") -> I
     patches of two photos do not line up. Learned tokens belong to one person and are left out, with a warning, unless
     the share is 0. Without a name the first's is kept.
 
-    Raises ValueError for a share outside 0..1 and for vectors of different recognisers.
+    Raises ValueError for a share outside 0..1 and for vectors of different recognizers.
     """
     if not 0.0 <= share <= 1.0:
         raise ValueError(f"The weight of {second.name} is {share:g}; expected 0 ({first.name} only) to 1.")

@@ -45,7 +45,7 @@ def overlaps(members_PL: Tensor) -> tuple[Overlap, ...]:
 
 
 def labels(faces: Sequence[PlacedFace]) -> list[str]:
-    """What each person is called in pictures and texts: number in the chain, from 1, and name."""
+    """What each person is called in images and texts: number in the chain, from 1, and name."""
     return [f"{number} {' '.join(face.identity.name.split())}" for number, face in enumerate(faces, start=1)]
 
 

@@ -1,4 +1,4 @@
-"""A picture of a layout: numbered boxes on the canvas, with the cells that each of them really covers."""
+"""An image of a layout: numbered boxes on the canvas, with the cells that each of them really covers."""
 
 import colorsys
 
@@ -17,10 +17,10 @@ GOLDEN_ANGLE = 0.618034  # of the colour circle: neighbouring numbers get hues f
 def draw_layout(layout: Layout, behind: np.ndarray | None = None) -> np.ndarray:
     """uint8 [height, width, 3], the longer side 1024 pixels whatever the canvas; shaded are whole 16-pixel cells.
 
-    `behind` is a picture uint8 [H, W, 3] stretched over the canvas; without one it is neutral with a grid of cells.
+    `behind` is an image uint8 [H, W, 3] stretched over the canvas; without one it is neutral with a grid of cells.
     """
-    picture, scale = empty_canvas(layout.width_px, layout.height_px, behind)
-    draw = ImageDraw.Draw(picture, "RGBA")
+    image, scale = empty_canvas(layout.width_px, layout.height_px, behind)
+    draw = ImageDraw.Draw(image, "RGBA")
     columns, rows = layout.width_px // CELL_PX, layout.height_px // CELL_PX
     for number, box in enumerate(layout.boxes, start=1):
         box_px = box.to_px(layout.width_px, layout.height_px)
@@ -28,7 +28,7 @@ def draw_layout(layout: Layout, behind: np.ndarray | None = None) -> np.ndarray:
         shade = tuple(edge * CELL_PX * scale for edge in cells)
         outline = tuple(edge * scale for edge in box_px)
         _draw_box(draw, number, shade, outline)
-    return np.asarray(picture)
+    return np.asarray(image)
 
 
 def empty_canvas(width_px: int, height_px: int, behind: np.ndarray | None) -> tuple[Image.Image, float]:
@@ -37,16 +37,16 @@ def empty_canvas(width_px: int, height_px: int, behind: np.ndarray | None) -> tu
     size = max(1, round(width_px * scale)), max(1, round(height_px * scale))
     if behind is not None:
         return Image.fromarray(behind).resize(size, Image.Resampling.BICUBIC), scale
-    picture = Image.new("RGB", size, CANVAS)
-    _draw_grid(ImageDraw.Draw(picture), size, CELL_PX * scale)
-    return picture, scale
+    image = Image.new("RGB", size, CANVAS)
+    _draw_grid(ImageDraw.Draw(image), size, CELL_PX * scale)
+    return image, scale
 
 
-def thumbnail(picture_HWC: np.ndarray, longest_px: int) -> np.ndarray:
-    """The picture, uint8 [H, W, 3], no longer than so many pixels on either side; a smaller one is as it was."""
-    picture = Image.fromarray(picture_HWC)
-    picture.thumbnail((longest_px, longest_px), Image.Resampling.LANCZOS)
-    return np.asarray(picture)
+def thumbnail(image_HWC: np.ndarray, longest_px: int) -> np.ndarray:
+    """The image, uint8 [H, W, 3], no longer than so many pixels on either side; a smaller one is as it was."""
+    image = Image.fromarray(image_HWC)
+    image.thumbnail((longest_px, longest_px), Image.Resampling.LANCZOS)
+    return np.asarray(image)
 
 
 def _draw_grid(draw: ImageDraw.ImageDraw, size: tuple[int, int], cell: float) -> None:

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from .faces.analysis import DETECTOR_FILE, RECOGNISER_FILE
+from .faces.analysis import DETECTOR_FILE, RECOGNIZER_FILE
 from .faces.licences import INSIGHTFACE
 from .faces.siglip import MODEL_NAME as SIGLIP_REPO
 
@@ -187,12 +187,12 @@ HUB_FILES = (
 )
 
 FACE_PACK = "antelopev2"
-FACE_PACK_WHAT = "insightface's face detector and recogniser"
+FACE_PACK_WHAT = "insightface's face detector and recognizer"
 FACE_PACK_LICENCE = INSIGHTFACE
 FACE_PACK_SIZE = 360_662_982  # of the zip
 FACE_PACK_SHA256 = {
     DETECTOR_FILE: "5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5b91",
-    RECOGNISER_FILE: "4ab1d6435d639628a6f3e5008dd4f929edf4c4124b1a7169e1048f9fef534cdf",
+    RECOGNIZER_FILE: "4ab1d6435d639628a6f3e5008dd4f929edf4c4124b1a7169e1048f9fef534cdf",
 }
 
 

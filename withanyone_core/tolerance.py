@@ -1,7 +1,7 @@
 """Decisions on computed numbers: one that lies beside its bound by no more than rounding counts as lying on it.
 
 The last bits of a float differ from processor to processor. Compared or floored as it comes, 4.9999999 for 5 makes
-another picture, another cell or another person on another machine. Written out where it is used: `value > bound +
+another image, another cell or another person on another machine. Written out where it is used: `value > bound +
 SLACK`, `value >= bound - SLACK`, `floor(value + SLACK)`.
 """
 

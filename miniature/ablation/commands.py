@@ -25,7 +25,7 @@ _OF_THE_MACHINE = {
     "base": {"path", "vae"},
     "adapter": {"init"},
     "data": {"cache"},
-    "id_loss": {"recogniser"},
+    "id_loss": {"recognizer"},
     "memory": True,
     "eval": True,
     "save": True,
@@ -39,7 +39,7 @@ def model_changes(weights: Path, cache: Path) -> tuple[str, ...]:
     return (
         f"base.path={weights / FLUX}",
         f"base.vae={weights / VAE}",
-        f"id_loss.recogniser={weights / FACES / RECOGNIZER}",
+        f"id_loss.recognizer={weights / FACES / RECOGNIZER}",
         f"data.cache={cache}",
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from withanyone_core.meter.pictures.sheet import (
+from withanyone_core.meter.images.sheet import (
     FAINT,
     LARGE,
     MARGIN,

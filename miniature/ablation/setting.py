@@ -84,7 +84,7 @@ def ladder_of(setting: Setting, bench: Bench) -> Ladder:
         "start": file_sha256(start),
         "start_words": start_words(start, setting.start),
         "people": len(cache.identities),
-        "photos": len(cache.pictures),
+        "photos": len(cache.images),
         "data": cache.data,
         "models": models,
         "judge": bench.eyes.judge.fingerprint,

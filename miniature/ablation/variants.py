@@ -12,7 +12,7 @@ COMMON = ("phases=[]", "data.paired_ratio=0.5", "id_loss.weight=0.1", "nce.weigh
 SHORT = ("adapter.branch=both", "optim.lr=5e-4", "optim.batch=8", "optim.accum=1", "optim.warmup=20")
 # Nobody looks at previews, so nothing stops early, and each run's result is its last step.
 UNWATCHED = ("eval.prompts=0", "eval.judges=[]", "save.keep=1", "data.max_people=4")
-NO_LOSSES = ("id_loss.weight=0", "nce.weight=0", "id_loss.recogniser=null")
+NO_LOSSES = ("id_loss.weight=0", "nce.weight=0", "id_loss.recognizer=null")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from withanyone_core.metrics.judges import Judge, load_judge
 from ..steering import DETECTION_PX
 from ..weights_folder import FACES
 from ..world.person import person_of
-from ..world.renderer import Picture, render
+from ..world.renderer import Image, render
 from ..world.scene import SIDE_PX, draw_portrait
 from .dataset import GALLERY_PHOTOS, Dataset, Sample, faces_in
 from .figures import Figure, correlation, mean, percentage
@@ -60,7 +60,7 @@ def faces_evidence(weights: Path, dataset: Dataset, sizes: Sizes = Sizes()) -> t
     )
 
 
-def detection(analysis: FaceAnalysis, images: Sequence[Picture], where: str) -> tuple[Figure, ...]:
+def detection(analysis: FaceAnalysis, images: Sequence[Image], where: str) -> tuple[Figure, ...]:
     """Recall, landmark error and false alarms on unseen people, through insightface."""
     found, errors, groups, extra = [], [], [], []
     for number, image in enumerate(tqdm(images, desc=f"faces in {where}", disable=None)):
@@ -126,13 +126,13 @@ def gallery_of(dataset: Dataset, analysis: FaceAnalysis, judge: Judge, photos: i
     return Gallery(np.stack(by_recognizer), np.stack(by_judge))
 
 
-def unseen_portrait(dataset: Dataset, number: int) -> Picture:
+def unseen_portrait(dataset: Dataset, number: int) -> Image:
     rng = dataset.rng(PORTRAIT_SERIES, number)
     person = person_of(dataset.first_person + dataset.people + number)
     return render(draw_portrait(rng, person), PORTRAIT_PX, PORTRAIT_PX)
 
 
-def matched(image: Picture, seen: Sequence[Face]) -> list[Face | None]:
+def matched(image: Image, seen: Sequence[Face]) -> list[Face | None]:
     """For each face of an image the found one that overlaps it most, at least by half; none is used twice."""
     height, width = image.pixels.shape[:2]
     left, matches = list(seen), []
@@ -147,7 +147,7 @@ def matched(image: Picture, seen: Sequence[Face]) -> list[Face | None]:
     return matches
 
 
-def landmarks_px(image: Picture) -> list[np.ndarray]:
+def landmarks_px(image: Image) -> list[np.ndarray]:
     """The true landmarks of each face, float32 [5, 2] in pixels."""
     height, width = image.pixels.shape[:2]
     return [face.landmarks * np.array([width, height], np.float32) for face in image.faces]

@@ -97,7 +97,7 @@ def adherence(
 
 def judged(sample: Sample, pixels: np.ndarray, analysis: FaceAnalysis, classifiers: Classifiers) -> Verdict:
     """An image held against the sample whose caption it was generated from."""
-    whole = {question: answers[0] for question, answers in _answers(classifiers.picture, [pixels]).items()}
+    whole = {question: answers[0] for question, answers in _answers(classifiers.image, [pixels]).items()}
     seen, people = analysis.faces(pixels), sample.scene.people
     faces = [found[0].box_px if len(found) == 1 else None for found in faces_in(sample.boxes, seen)]
     looks = iter(looks_of(pixels, [box for box in faces if box is not None], classifiers))

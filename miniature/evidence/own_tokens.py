@@ -203,14 +203,14 @@ def _from_photos(trial: Trial, cache: Cache, name: str) -> Identity:
     """The identity of the same photos that the tokens are started from."""
 
     def missing(image: int) -> np.ndarray:
-        raise ValueError(f"The photo {cache.pictures[image].source} is missing.")
+        raise ValueError(f"The photo {cache.images[image].source} is missing.")
 
     return cached_person(cache, name, trial.weights / FACES / RECOGNIZER, missing).identity
 
 
 def _pixels(cache: Cache, face: int) -> np.ndarray:
     """The photo of a face, uint8 RGB [H, W, 3]."""
-    return cv2.imread(cache.pictures[cache.faces[face].picture].source)[..., ::-1].copy()
+    return cv2.imread(cache.images[cache.faces[face].image].source)[..., ::-1].copy()
 
 
 def _wish(number: int, place: int, person: Identity, other: Identity) -> tuple[Wanted, np.ndarray]:

@@ -1,4 +1,4 @@
-"""What a picture shows, told by small networks that only measure: one looks at a face, one at a whole picture."""
+"""What an image shows, told by small networks that only measure: one looks at a face, one at a whole image."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from ..world.look import DIRECTIONS, EXPRESSIONS
 from ..world.scene import LIGHTS, PLACES, STUDIO
 
 FACE_PX = 64
-PICTURE_PX = 96
+IMAGE_PX = 96
 WIDTHS = (16, 32, 48, 64)
 HIDDEN = 96
 COUNTS = ("1", "2", "3", "4")
@@ -20,11 +20,11 @@ FACE_QUESTIONS: Mapping[str, tuple[str, ...]] = {
     "direction": DIRECTIONS,
     "light": LIGHTS,
 }
-PICTURE_QUESTIONS: Mapping[str, tuple[str, ...]] = {"count": COUNTS, "place": (*PLACES, STUDIO), "light": LIGHTS}
+IMAGE_QUESTIONS: Mapping[str, tuple[str, ...]] = {"count": COUNTS, "place": (*PLACES, STUDIO), "light": LIGHTS}
 
 
 class Classifier(nn.Module):
-    """Answers several questions about RGB pictures [B, 3, side, side] in -1..1: logits [B, answers] by question.
+    """Answers several questions about RGB images [B, 3, side, side] in -1..1: logits [B, answers] by question.
 
     side_px  what it was trained on, a multiple of 16
     """
@@ -45,7 +45,7 @@ class Classifier(nn.Module):
 
     @torch.no_grad()
     def named(self, x_BCHW: Tensor) -> dict[str, list[str]]:
-        """The likeliest answer to each question for each picture."""
+        """The likeliest answer to each question for each image."""
         return {
             name: [self.questions[name][index] for index in logits.argmax(1).tolist()]
             for name, logits in self(x_BCHW).items()
@@ -53,12 +53,12 @@ class Classifier(nn.Module):
 
 
 class Classifiers(nn.Module):
-    """Both networks in one file: `face` looks at square crops of the face box, `picture` at whole pictures."""
+    """Both networks in one file: `face` looks at square crops of the face box, `image` at whole images."""
 
     def __init__(self) -> None:
         super().__init__()
         self.face = Classifier(FACE_QUESTIONS, FACE_PX)
-        self.picture = Classifier(PICTURE_QUESTIONS, PICTURE_PX)
+        self.image = Classifier(IMAGE_QUESTIONS, IMAGE_PX)
 
 
 def load_classifiers(path: Path) -> Classifiers:

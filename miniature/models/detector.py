@@ -75,7 +75,7 @@ class Head(nn.Module):
 
 
 class Detector(nn.Module):
-    """Faces of 32 to 600 pixels in RGB pictures [B, 3, H, W], (level - 127.5) / 128, sides multiples of 32."""
+    """Faces of 32 to 600 pixels in RGB images [B, 3, H, W], (level - 127.5) / 128, sides multiples of 32."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -29,7 +29,7 @@ class ModelCard:
 
     files              by path inside the folder of weights, with forward slashes
     recipe             the module that holds it
-    seconds            spent training; rendering_seconds spent on the pictures, summed over its processes
+    seconds            spent training; rendering_seconds spent on the images, summed over its processes
     loss               mean of the last steps
     """
 

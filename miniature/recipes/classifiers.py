@@ -1,4 +1,4 @@
-"""The classifiers that measure pictures: on worn ones as well, for they are to judge what a small model generates."""
+"""The classifiers that measure images: on worn ones as well, for they are to judge what a small model generates."""
 
 import os
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ..models.classifiers import FACE_PX, PICTURE_PX, Classifiers
-from .pool import FACE, PICTURE, Pool, open_scenes
+from ..models.classifiers import FACE_PX, IMAGE_PX, Classifiers
+from .pool import FACE, IMAGE, Pool, open_scenes
 from .scenes import SCENES
 from .siglip import square_crop
 from .training import Batch, Recipe
@@ -20,14 +20,14 @@ from .upright import unit_levels
 from .wear import worn
 
 FILE = "classifiers.safetensors"
-FACES, PICTURES = 64, 24  # a batch
+FACES, IMAGES = 64, 24  # a batch
 
 
 @dataclass(frozen=True, eq=False)
 class ClassifierBatches:
-    """Face crops float32 [B, 3, 64, 64] with answers [B, questions], pictures [b, 3, 96, 96] with answers.
+    """Face crops float32 [B, 3, 64, 64] with answers [B, questions], images [b, 3, 96, 96] with answers.
 
-    Only pictures as large as those that are generated: sharper ones would be learnt in vain.
+    Only images as large as those that are generated: sharper ones would be learnt in vain.
     """
 
     pool: Pool
@@ -44,26 +44,26 @@ class ClassifierBatches:
         for place in range(FACES):
             record = self.pool.faces[int(rng.integers(len(self.pool.faces)))]
             crops[place] = worn(square_crop(self.pool, record, rng, FACE_PX), rng, 1.4)
-            faces[place], lights[place] = record, self.pool.pictures["light"][record["picture"]]
-        wholes, shown = np.zeros((PICTURES, PICTURE_PX, PICTURE_PX, 3), np.uint8), np.zeros(PICTURES, PICTURE)
-        for place, number in enumerate(rng.integers(len(self.pool.pixels), size=PICTURES)):
+            faces[place], lights[place] = record, self.pool.images["light"][record["image"]]
+        wholes, shown = np.zeros((IMAGES, IMAGE_PX, IMAGE_PX, 3), np.uint8), np.zeros(IMAGES, IMAGE)
+        for place, number in enumerate(rng.integers(len(self.pool.pixels), size=IMAGES)):
             wholes[place] = cv2.resize(
-                worn(self.pool.pixels[number], rng, 1.4), (PICTURE_PX, PICTURE_PX), interpolation=cv2.INTER_AREA
+                worn(self.pool.pixels[number], rng, 1.4), (IMAGE_PX, IMAGE_PX), interpolation=cv2.INTER_AREA
             )
-            shown[place] = self.pool.pictures[number]
+            shown[place] = self.pool.images[number]
         face_answers = np.stack([faces["expression"], faces["direction"], lights], 1)
-        picture_answers = np.stack([shown["count"] - 1, shown["place"], shown["light"]], 1)
+        image_answers = np.stack([shown["count"] - 1, shown["place"], shown["light"]], 1)
         return (
             unit_levels(crops),
             torch.from_numpy(face_answers.astype(np.int64)),
             unit_levels(wholes),
-            torch.from_numpy(picture_answers.astype(np.int64)),
+            torch.from_numpy(image_answers.astype(np.int64)),
         )
 
 
 def classifiers_loss(module: nn.Module, batch: Batch) -> Tensor:
-    crops, face_answers, wholes, picture_answers = batch
-    return _loss(module.face(crops), face_answers) + _loss(module.picture(wholes), picture_answers)
+    crops, face_answers, wholes, image_answers = batch
+    return _loss(module.face(crops), face_answers) + _loss(module.image(wholes), image_answers)
 
 
 def _loss(logits: dict[str, Tensor], answers: Tensor) -> Tensor:

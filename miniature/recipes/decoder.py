@@ -67,7 +67,7 @@ class Estimates:
         sigma[:NEARLY_CLEAN] = LEAST_SIGMA
         batch = batch._replace(sigma=torch.from_numpy(sigma))
         records = self.latents.pool.faces[faces]
-        pixels = np.stack([window_of(self.latents.pool.pixels[each["picture"]], spot) for each in records])
+        pixels = np.stack([window_of(self.latents.pool.pixels[each["image"]], spot) for each in records])
         answers = (torch.from_numpy(records[name].astype(np.int64)) for name in ("expression", "direction"))
         return self._foreseen(batch), signed_pixels(pixels), torch.from_numpy(records["traits"].copy()), *answers
 

@@ -1,4 +1,4 @@
-"""The face detector of the face pack: SCRFD's outputs, faces of 40 to 550 pixels in pictures of 160 to 640.
+"""The face detector of the face pack: SCRFD's outputs, faces of 40 to 550 pixels in images of 160 to 640.
 
 Letters: B batch, A anchors, N numbers, F faces, H rows, W columns.
 """
@@ -20,7 +20,7 @@ from .training import Batch, Recipe
 from .wear import worn
 
 FILE = "faces/detector.onnx"
-# Side and number of a step's pictures, about the same work each; LoadFaceAnalysis enlarges to 640 by itself.
+# Side and number of a step's images, about the same work each; LoadFaceAnalysis enlarges to 640 by itself.
 SIZES = ((160, 24), (224, 16), (320, 8), (320, 8), (448, 4), (640, 2), (640, 2))
 MOST_FACES = 4
 MEAN, STD = 127.5, 128.0  # insightface's for detectors
@@ -30,12 +30,12 @@ OWN, NEAR = 1.45, 1.7  # between a face's size and its anchor's, a factor: withi
 # What may is not corrected, so NEAR must be near: far off, it finds boxes inside of large faces.
 FOCUS, POSITIVES = 2.0, 0.75  # focal loss's gamma and alpha
 BOX_SHARE, POINTS_SHARE = 3.0, 12.0
-BLANK_SHARE = 0.06  # of pictures whose faces are covered, so that places alone are no faces
+BLANK_SHARE = 0.06  # of images whose faces are covered, so that places alone are no faces
 
 
 @dataclass(frozen=True, eq=False)
 class DetectorBatches:
-    """Pictures float32 [B, 3, S, S] and faces [B, F, 14]: box and landmarks in pixels, not a number where none is."""
+    """Images float32 [B, 3, S, S] and faces [B, F, 14]: box and landmarks in pixels, not a number where none is."""
 
     pools: tuple[Pool, ...]
     seed: int
@@ -47,28 +47,28 @@ class DetectorBatches:
     def __call__(self, step: int) -> Batch:
         rng = np.random.default_rng([self.seed, step])
         side, batch = SIZES[int(rng.integers(len(SIZES)))]
-        pictures = np.zeros((batch, side, side, 3), np.uint8)
+        images = np.zeros((batch, side, side, 3), np.uint8)
         faces = np.full((batch, MOST_FACES, 14), np.nan, np.float32)
         for place in range(batch):
             pool = self.pools[int(rng.integers(len(self.pools)))]
             number = int(rng.integers(len(pool.pixels)))
-            first, last = np.searchsorted(pool.faces["picture"], [number, number + 1])
-            picture, lines = _placed(pool.pixels[number], pool.faces[first:last], side, rng)
-            pictures[place], faces[place, : len(lines)] = picture, lines
-        levels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float().sub_(MEAN).div_(STD)
+            first, last = np.searchsorted(pool.faces["image"], [number, number + 1])
+            image, lines = _placed(pool.pixels[number], pool.faces[first:last], side, rng)
+            images[place], faces[place, : len(lines)] = image, lines
+        levels = torch.from_numpy(images).permute(0, 3, 1, 2).float().sub_(MEAN).div_(STD)
         return levels, torch.from_numpy(faces)
 
 
 def _placed(
-    picture: np.ndarray, records: np.ndarray, side: int, rng: np.random.Generator
+    image: np.ndarray, records: np.ndarray, side: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A worn picture turned, scaled, mirrored and moved on a square canvas, and its faces as lines of 14 numbers."""
-    picture = worn(picture, rng)
+    """A worn image turned, scaled, mirrored and moved on a square canvas, and its faces as lines of 14 numbers."""
+    image = worn(image, rng)
     if rng.random() < BLANK_SHARE:
-        picture, records = _without_faces(picture, records, rng), records[:0]
-    matrix = _movement(picture.shape[0], side, rng)
+        image, records = _without_faces(image, records, rng), records[:0]
+    matrix = _movement(image.shape[0], side, rng)
     filling = tuple(int(level) for level in rng.integers(0, 256, 3)) if rng.random() < 0.5 else (0, 0, 0)
-    canvas = cv2.warpAffine(picture, matrix, (side, side), flags=cv2.INTER_LINEAR, borderValue=filling)
+    canvas = cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR, borderValue=filling)
     lines = np.array([_line(record, matrix) for record in records], np.float32).reshape(-1, 14)
     middles = (lines[:, :2] + lines[:, 2:4]) / 2
     inside = ((middles > 0) & (middles < side)).all(1)
@@ -76,7 +76,7 @@ def _placed(
 
 
 def _movement(from_side: int, side: int, rng: np.random.Generator) -> np.ndarray:
-    """The affine map [2, 3]: mostly the whole picture as insightface fits it, else something near that."""
+    """The affine map [2, 3]: mostly the whole image as insightface fits it, else something near that."""
     scale = side / from_side
     if rng.random() < 0.3:
         return np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2]])
@@ -100,8 +100,8 @@ def _line(record: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return np.concatenate([middle - half, middle + half, points.reshape(-1)])
 
 
-def _without_faces(picture: np.ndarray, records: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    covered = picture.copy()
+def _without_faces(image: np.ndarray, records: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    covered = image.copy()
     for x1, y1, x2, y2 in records["box"].astype(int):
         colour = tuple(int(level) for level in rng.integers(0, 256, 3))
         cv2.rectangle(covered, (x1 - 4, y1 - 4), (x2 + 4, y2 + 4), colour, cv2.FILLED)
@@ -109,8 +109,8 @@ def _without_faces(picture: np.ndarray, records: np.ndarray, rng: np.random.Gene
 
 
 def detector_loss(module: nn.Module, batch: Batch) -> Tensor:
-    pictures, faces = batch
-    found = module(pictures.to(memory_format=torch.channels_last))
+    images, faces = batch
+    found = module(images.to(memory_format=torch.channels_last))
     levels = [
         _level_loss(level, faces, stride, sides) for level, stride, sides in zip(found, STRIDES, FACES_PX, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""The judge: other people, pictures, crop, wear, network and loss than the recognizer's."""
+"""The judge: other people, images, crop, wear, network and loss than the recognizer's."""
 
 import json
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from .training import Batch, Recipe
 from .upright import UprightFaces, unit_levels
 
 FILE, CARD = "judge.onnx", "judge.json"
-PORTRAITS = Portraits(seed=202, first=600_000, pictures=2_400, size_px=224)
+PORTRAITS = Portraits(seed=202, first=600_000, images=2_400, size_px=224)
 # A wider view than ArcFace's, with more of the hair and the chin in it.
 TEMPLATE = Template(0.92 * (TEMPLATE_PX - 56.0) + (64.0, 61.0), SIDE_PX, SIDE_PX)
 BATCH = 64

@@ -102,7 +102,7 @@ class Latents:
 
     @cached_property
     def _first_face(self) -> np.ndarray:
-        return np.searchsorted(self.pool.faces["picture"], np.arange(len(self.encoded) + 1))
+        return np.searchsorted(self.pool.faces["image"], np.arange(len(self.encoded) + 1))
 
     def _windows(self, rng: np.random.Generator, guided: float) -> LatentBatch:
         """Windows of one spot, for all images of a batch have the same positions."""
@@ -117,7 +117,7 @@ class Latents:
 
     def windows_of(self, rng: np.random.Generator, faces: np.ndarray, spot: int, guided: float = 0.0) -> LatentBatch:
         """The windows of these faces, all in one spot."""
-        images = self.pool.faces["picture"][faces]
+        images = self.pool.faces["image"][faces]
         clean = np.stack([window_of(self.encoded[image].transpose(1, 2, 0), spot) for image in images])
         corner = (SPOTS[spot].column, SPOTS[spot].row)
         members = np.stack([self._cells(face, rng) for face in faces])
@@ -127,7 +127,7 @@ class Latents:
 
     def _scenes(self, rng: np.random.Generator, guided: float) -> LatentBatch:
         images = np.sort(rng.choice(len(self.encoded), self.scenes, replace=False))
-        most = int(self.pool.pictures["count"][images].max())
+        most = int(self.pool.images["count"][images].max())
         embedding = np.zeros((self.scenes, most, self.embeddings.shape[1]), np.float32)
         members = np.zeros((self.scenes, most, CELLS, CELLS), bool)
         for row, image in enumerate(images):

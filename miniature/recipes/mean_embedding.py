@@ -70,5 +70,5 @@ def regressed(traits: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _crops(pool: Pool, faces: np.ndarray) -> Tensor:
-    crops = [aligned_face(pool.pixels[face["picture"]], face["landmarks"], ARCFACE, SIDE_PX) for face in faces]
+    crops = [aligned_face(pool.pixels[face["image"]], face["landmarks"], ARCFACE, SIDE_PX) for face in faces]
     return unit_levels(np.stack(crops))

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from ..world.captions import caption
 from ..world.person import person_of
-from ..world.renderer import Picture, render
+from ..world.renderer import Image, render
 from ..world.scene import SIDE_PX, Scene, draw_portrait, draw_scene
 
 GROUP_SIZES = (2, 3, 4)
@@ -61,7 +61,7 @@ class Photo:
     """A image with what is written about it. `name` is its path below the folder, without suffix."""
 
     name: str
-    image: Picture
+    image: Image
     caption: str
     people: tuple[str, ...] = ()
 

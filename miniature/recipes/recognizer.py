@@ -1,8 +1,8 @@
 """The recognizer of the face pack: ArcFace on rendered people.
 
 ArcFace learns a direction for each person of its training set. Here a person is a point in the space of traits, so the
-directions are learnt as a function of that point. Pictures of one person teach something about all who are like them,
-everybody in the pictures may be somebody new, and a tenth of the steps will do.
+directions are learnt as a function of that point. Images of one person teach something about all who are like them,
+everybody in the images may be somebody new, and a tenth of the steps will do.
 """
 
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ from .upright import UprightFaces, unit_levels
 
 FILE = "faces/recognizer.onnx"
 SCENES_END = 8_000  # of the scenes; the judge learns from those that follow
-PORTRAITS = Portraits(seed=102, first=300_000, pictures=1_500, size_px=256)  # sharper than scenes, as photos are
+PORTRAITS = Portraits(seed=102, first=300_000, images=1_500, size_px=256)  # sharper than scenes, as photos are
 BATCH = 64
-OTHERS = 1_024  # people of no picture who are to be told from those in the batch
+OTHERS = 1_024  # people of no image who are to be told from those in the batch
 SCALE, MARGIN = 32.0, 0.35  # ArcFace's s and m; smaller than its paper's, which told 85,000 people apart at once
 EASY_STEPS = 200  # over which the margin grows: from the start it would keep a small net from learning anything
 TRAITS_SHARE = 4.0

@@ -76,7 +76,7 @@ class SiglipBatches:
             pool = self.pools[int(rng.integers(len(self.pools)))]
             record = pool.faces[int(rng.integers(len(pool.faces)))]
             crops[place] = worn(square_crop(pool, record, rng, SIDE_PX), rng, 0.7)
-            records[place], lights[place] = record, pool.pictures["light"][record["picture"]]
+            records[place], lights[place] = record, pool.images["light"][record["image"]]
         numbers = np.concatenate([records["traits"], records["pose"] / POSE_DEGREES], 1)
         choices = np.stack([records["expression"].astype(np.int64), lights], 1)
         return unit_levels(crops), torch.from_numpy(numbers), torch.from_numpy(choices)
@@ -84,12 +84,12 @@ class SiglipBatches:
 
 def square_crop(pool: Pool, record: np.ndarray, rng: np.random.Generator, side_px: int) -> np.ndarray:
     """What SigLIP is shown of a face, [side, side, 3], cut where `withanyone_core.faces.crop` cuts a shaken box."""
-    picture = pool.pixels[record["picture"]]
+    image = pool.pixels[record["image"]]
     x1, y1, x2, y2 = record["box"]
     sizes = np.array([x2 - x1, y2 - y1, x2 - x1, y2 - y1])
     box = tuple(float(edge) for edge in record["box"] + rng.normal(0, SHAKE, 4) * sizes)
-    rectangle = crop_rectangle(box, picture.shape[1], picture.shape[0])
-    cut = Image.fromarray(picture).crop(rectangle)
+    rectangle = crop_rectangle(box, image.shape[1], image.shape[0])
+    cut = Image.fromarray(image).crop(rectangle)
     return np.asarray(cut.resize((side_px, side_px), Image.Resampling.LANCZOS))
 
 

@@ -52,7 +52,7 @@ class Recipe:
     steps, learning_rate  of the run whose weights are shipped; the rate rises over `warmup` steps, then falls as a
                           cosine
     build                 makes the module that is trained, heads that are thrown away included; called under the seed
-    batches               from a folder for rendered pictures and a seed
+    batches               from a folder for rendered images and a seed
     loss                  of the module and a batch on its device, under a seed of its own, on CUDA with bf16 autocast
     export                writes the shipped files of the trained module into a folder and names them
     average               decay of the moving average that is exported; 0 exports the weights themselves

@@ -49,7 +49,7 @@ class UprightFaces:
         points = record["landmarks"]
         between_eyes = float(np.linalg.norm(points[1] - points[0]))
         careless = points + rng.normal(0, self.carelessness * between_eyes, points.shape)
-        upright = aligned_face(pool.pixels[record["picture"]], careless, self.template, self.side_px)
+        upright = aligned_face(pool.pixels[record["image"]], careless, self.template, self.side_px)
         return worn(upright, rng, self.wear)
 
 

@@ -28,7 +28,7 @@ class WindowDraw:
 def draw_windows(pool: Pool, rng: np.random.Generator, count: int) -> WindowDraw:
     """So many people of the pool's scenes at random, each in the window of their spot."""
     faces = pool.faces[np.sort(rng.integers(len(pool.faces), size=count))]
-    pixels = np.stack([window_of(pool.pixels[face["picture"]], int(face["spot"])) for face in faces])
+    pixels = np.stack([window_of(pool.pixels[face["image"]], int(face["spot"])) for face in faces])
     return WindowDraw(pixels, faces)
 
 

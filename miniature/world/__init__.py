@@ -1,9 +1,9 @@
-"""Drawn people in drawn places: who they are, how they look today, where they stand, and the picture of it."""
+"""Drawn people in drawn places: who they are, how they look today, where they stand, and the image of it."""
 
 from .captions import MOST_WORDS, WORDS, caption, words
 from .look import DIRECTIONS, EXPRESSIONS, Look, draw_look
 from .person import TRAITS, Person, person_of
-from .renderer import Picture, SeenFace, render
+from .renderer import Image, SeenFace, render
 from .scene import LAYOUTS, LIGHTS, PLACES, SIDE_PX, SPOTS, STUDIO, Placed, Scene, Spot, draw_portrait, draw_scene
 
 __all__ = [
@@ -18,9 +18,9 @@ __all__ = [
     "STUDIO",
     "TRAITS",
     "WORDS",
+    "Image",
     "Look",
     "Person",
-    "Picture",
     "Placed",
     "Scene",
     "SeenFace",

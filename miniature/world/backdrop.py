@@ -22,7 +22,7 @@ def paint_backdrop(place: str, seed: int, width: int, height: int) -> np.ndarray
 
 
 class _Painter:
-    """A canvas whose coordinates are fractions of the picture."""
+    """A canvas whose coordinates are fractions of the image."""
 
     def __init__(self, width: int, height: int) -> None:
         self.size = np.array([width, height], float)

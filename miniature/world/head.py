@@ -65,11 +65,11 @@ class Head:
         return self.on_canvas(seen)
 
     def on_canvas(self, points: Points) -> Points:
-        """Head coordinates in the picture's plane [N, 2] to pixels: roll, scale and place."""
+        """Head coordinates in the image's plane [N, 2] to pixels: roll, scale and place."""
         return (np.asarray(points, float) @ self._roll) * self.scale_px + self.origin_px
 
     def silhouette(self, points: Points) -> Points:
-        """Points on the head's rim [N, 2] to the picture's plane; the chin goes where the face looks, the top back."""
+        """Points on the head's rim [N, 2] to the image's plane; the chin goes where the face looks, the top back."""
         points = np.asarray(points, float)
         cos_yaw, sin_yaw, cos_pitch, sin_pitch = self._turn
         narrow = np.sqrt(cos_yaw**2 + (0.74 / self.half_width) ** 2 * sin_yaw**2)

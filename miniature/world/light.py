@@ -1,4 +1,4 @@
-"""Light: what it does to a round face and to the whole picture."""
+"""Light: what it does to a round face and to the whole image."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ _QUIET = 0.4
 class Light:
     """near, far: RGB factors where the light comes from and on the other side.
 
-    source: (x, y) from the picture's middle, y down. depth: how strongly it models a face.
+    source: (x, y) from the image's middle, y down. depth: how strongly it models a face.
     """
 
     near: tuple[float, float, float]
@@ -40,15 +40,15 @@ class Light:
         factor = cv2.resize(factor.astype(np.float32), (patch.shape[1], patch.shape[0]), interpolation=cv2.INTER_LINEAR)
         cv2.copyTo(cv2.multiply(patch, factor, dtype=cv2.CV_8U), mask, patch)
 
-    def grade(self, picture_px: np.ndarray) -> np.ndarray:
-        """The picture, uint8 RGB [H, W, 3], in this light."""
-        height, width = picture_px.shape[:2]
+    def grade(self, image_px: np.ndarray) -> np.ndarray:
+        """The image, uint8 RGB [H, W, 3], in this light."""
+        height, width = image_px.shape[:2]
         y, x = np.mgrid[-1:1:9j, -1:1:9j].astype(np.float32)
         share = np.clip(0.5 + 0.5 * (x * self.source[0] + y * self.source[1]), 0, 1)[..., None]
         factor = np.asarray(self.far, np.float32) * (1 - share) + np.asarray(self.near, np.float32) * share
         factor = 1 + _QUIET * (factor - 1)
         factor = cv2.resize(factor.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-        return np.clip(picture_px * factor + 0.5, 0, 255).astype(np.uint8)
+        return np.clip(image_px * factor + 0.5, 0, 255).astype(np.uint8)
 
 
 LIGHT_OF = {

@@ -1,4 +1,4 @@
-"""From a scene to its picture and to where its faces are."""
+"""From a scene to its image and to where its faces are."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ _OVER = 2
 
 @dataclass(frozen=True, eq=False)
 class SeenFace:
-    """Where a face is in the picture.
+    """Where a face is in the image.
 
     box: (x1, y1, x2, y2), fractions. landmarks: float32 [5, 2], fractions; left eye, right eye, nose tip, left and
     right corner of the mouth, left and right as the viewer sees them.
@@ -33,14 +33,14 @@ class SeenFace:
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class Image:
     """pixels: uint8 RGB [H, W, 3]. faces: in the order of the scene's people."""
 
     pixels: np.ndarray
     faces: tuple[SeenFace, ...]
 
 
-def render(scene: Scene, width: int, height: int) -> Picture:
+def render(scene: Scene, width: int, height: int) -> Image:
     """The scene at this size in pixels; the same scene always gives the same pixels."""
     light = LIGHT_OF[scene.light]
     backdrop = paint_backdrop(scene.place, scene.backdrop_seed, width, height)
@@ -50,11 +50,11 @@ def render(scene: Scene, width: int, height: int) -> Picture:
     for head in sorted(heads, key=lambda head: float(head.box[3])):
         _draw_person(brush, head, light)
     small = cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA)
-    return Picture(light.grade(small), _seen_of(heads, width, height))
+    return Image(light.grade(small), _seen_of(heads, width, height))
 
 
 def seen_faces(scene: Scene, width: int, height: int) -> tuple[SeenFace, ...]:
-    """Where the faces of a picture of this size are, without drawing it."""
+    """Where the faces of an image of this size are, without drawing it."""
     return _seen_of([_head(placed, width * _OVER, height * _OVER) for placed in scene.people], width, height)
 
 

@@ -1,6 +1,6 @@
-"""Who stands where: backdrops, lights, and the few spots of the picture that captions have names for.
+"""Who stands where: backdrops, lights, and the few spots of the image that captions have names for.
 
-A small model can only draw a face well where it knows that there is one. So a picture of so many people has one of a
+A small model can only draw a face well where it knows that there is one. So an image of so many people has one of a
 few layouts, the caption names each person's spot, and spots begin and end with FLUX's cells of 16 pixels.
 """
 
@@ -33,7 +33,7 @@ class Spot:
 
     @property
     def box_px(self) -> tuple[int, int, int, int]:
-        """(x1, y1, x2, y2) in a picture of SIDE_PX."""
+        """(x1, y1, x2, y2) in an image of SIDE_PX."""
         left, top = self.column * CELL_PX, self.row * CELL_PX
         return left, top, left + SPOT_CELLS * CELL_PX, top + SPOT_CELLS * CELL_PX
 
@@ -51,7 +51,7 @@ _UPPER_LEFT, _UPPER_MIDDLE, _UPPER_RIGHT = (
     Spot("upper right", 5, 0),
 )
 _LOWER_LEFT, _LOWER_RIGHT = Spot("lower left", 1, 6), Spot("lower right", 6, 6)
-# No two spots of a layout have one column: from left to right the people of a picture have one order.
+# No two spots of a layout have one column: from left to right the people of an image have one order.
 LAYOUTS: dict[int, tuple[tuple[Spot, ...], ...]] = {
     1: ((_MIDDLE,), (_LEFT,), (_RIGHT,)),
     2: ((_LEFT, _RIGHT),),
@@ -63,9 +63,9 @@ SPOTS = tuple(dict.fromkeys(spot for layouts in LAYOUTS.values() for layout in l
 
 @dataclass(frozen=True)
 class Placed:
-    """A person in the picture.
+    """A person in the image.
 
-    center: of the face box, fractions (x, y) of the picture. size: height of the box / shorter side of the picture.
+    center: of the face box, fractions (x, y) of the image. size: height of the box / shorter side of the image.
     spot: name of the spot, empty in portraits.
     """
 
@@ -78,7 +78,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class Scene:
-    """All that a picture shows.
+    """All that an image shows.
 
     place: one of PLACES or STUDIO. light: one of LIGHTS. backdrop_seed: what stands where in the place.
     """
@@ -103,7 +103,7 @@ def draw_scene(rng: np.random.Generator, persons: Sequence[Person]) -> Scene:
 
 
 def draw_portrait(rng: np.random.Generator, person: Person) -> Scene:
-    """The person alone, filling the picture, in any look and light, before a plain wall half of the time."""
+    """The person alone, filling the image, in any look and light, before a plain wall half of the time."""
     place = STUDIO if rng.random() < 0.5 else _one(rng, PLACES)
     center = (float(rng.uniform(0.46, 0.54)), float(rng.uniform(0.5, 0.54)))
     placed = Placed(person, draw_look(rng), center, float(rng.uniform(0.46, 0.58)))

@@ -27,11 +27,11 @@ SAID = (
 )
 SEEDS = (1, 2)
 SECONDS = 1800
-SHOWN = {"SaveImage": "picture", "WithAnyoneIdentityMeter": "identity_meter"}
+SHOWN = {"SaveImage": "image", "WithAnyoneIdentityMeter": "identity_meter"}
 
 
 def to_files(folder: Path) -> None:
-    """Runs the workflow for each seed and leaves pictures, layout and the Identity Meter's verdict in a folder."""
+    """Runs the workflow for each seed and leaves images, layout and the Identity Meter's verdict in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     with ComfyServer() as server:
         print(f"A real ComfyUI runs the miniature workflow at {server.url}.", flush=True)
@@ -40,10 +40,10 @@ def to_files(folder: Path) -> None:
             graph = with_seed(shipped_graph(WORKFLOW), seed)
             started = time.monotonic()
             history = server.run(graph, SECONDS)
-            pictures = node_of(graph, "EmptySD3LatentImage")["batch_size"]
-            print(f"Seed {seed}: {pictures} pictures in {time.monotonic() - started:.1f} seconds.")
+            images = node_of(graph, "EmptySD3LatentImage")["batch_size"]
+            print(f"Seed {seed}: {images} images in {time.monotonic() - started:.1f} seconds.")
             for kind, name in SHOWN.items():
-                copy_pictures(server, history, graph, kind, folder / f"{name}_{seed}")
+                copy_images(server, history, graph, kind, folder / f"{name}_{seed}")
             told = json.loads(history["outputs"][id_of(graph, "PreviewAny")]["text"][0])
             path = folder / f"identity_meter_{seed}.json"
             path.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -58,7 +58,7 @@ def get_ready(server: ComfyServer, folder: Path) -> None:
     started = time.monotonic()
     history = server.run(graph, SECONDS)
     print(f"Models loaded and people recognized in {time.monotonic() - started:.1f} seconds.")
-    copy_pictures(server, history, graph, "WithAnyoneLayout", folder / "layout")
+    copy_images(server, history, graph, "WithAnyoneLayout", folder / "layout")
 
 
 def with_seed(graph: Graph, seed: int) -> Graph:
@@ -66,7 +66,7 @@ def with_seed(graph: Graph, seed: int) -> Graph:
     return graph
 
 
-def copy_pictures(server: ComfyServer, history: dict[str, Any], graph: Graph, kind: str, path: Path) -> None:
+def copy_images(server: ComfyServer, history: dict[str, Any], graph: Graph, kind: str, path: Path) -> None:
     """What a node of this kind has made, as PATH_NUMBER."""
     for number, file in enumerate(server.images(history, id_of(graph, kind)), 1):
         copy = path.with_name(f"{path.name}_{number}{file.suffix}")
@@ -76,13 +76,13 @@ def copy_pictures(server: ComfyServer, history: dict[str, Any], graph: Graph, ki
 
 def verdict(told: dict[str, Any]) -> list[str]:
     """The meter's numbers in a line a person."""
-    people, pictures = told["people"], told["likeness"]
+    people, images = told["people"], told["likeness"]
     lines = [f"  Identity Meter, judged by {told['judge']['name']}:"]
     for person in people:
-        rows = [picture["face_of"][person] for picture in pictures if person not in picture["lost"]]
+        rows = [image["face_of"][person] for image in images if person not in image["lost"]]
         said = ", ".join(f"like {who} {fmean(row[who] for row in rows):+.2f}" for who in people if rows)
         right = sum(max(row, key=row.get) == person for row in rows)
-        found = f"    {person}: found in {len(rows)} of {len(pictures)}"
+        found = f"    {person}: found in {len(rows)} of {len(images)}"
         lines.append(f"{found}, most like themselves in {right}; {said}" if rows else found)
     return lines
 
@@ -116,7 +116,7 @@ def has_screen() -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="demo.sh", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("demo_output"), help="folder for pictures and verdict")
+    parser.add_argument("--out", type=Path, default=Path("demo_output"), help="folder for images and verdict")
     parser.add_argument("--ui", action="store_true", help="open ComfyUI with the workflow in a browser instead")
     choices = parser.parse_args()
     if choices.ui:

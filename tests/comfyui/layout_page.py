@@ -1,4 +1,4 @@
-"""Face Layout in a browser: its canvas drawn on with the browser's own mouse and keys, its picture read back."""
+"""Face Layout in a browser: its canvas drawn on with the browser's own mouse and keys, its image read back."""
 
 import json
 import math
@@ -139,7 +139,7 @@ class LayoutPage:
         return self.driver.find_element(By.CLASS_NAME, "withanyone-surface")
 
     def drag(self, start: Point, end: Point, *held: str) -> None:
-        """With the left button, from one point of the picture to another, in its pixels, while keys are held."""
+        """With the left button, from one point of the image to another, in its pixels, while keys are held."""
         actions = self._actions(held)
         self._move(actions, start).click_and_hold()
         middle = tuple((a + b) / 2 for a, b in zip(start, end, strict=True))
@@ -166,7 +166,7 @@ class LayoutPage:
         self.settle()
 
     def colour(self, point: Point) -> list[int]:
-        """[red, green, blue] of what is drawn at a point of the picture, given in its pixels."""
+        """[red, green, blue] of what is drawn at a point of the image, given in its pixels."""
         x, y = point
         return self._pixels((x, y, x, y))[0]
 

@@ -1,4 +1,4 @@
-"""Photographs for the shipped workflows, cut from a picture inside the insightface package."""
+"""Photographs for the shipped workflows, cut from an image inside the insightface package."""
 
 import importlib.util
 from pathlib import Path
@@ -26,12 +26,12 @@ SCENES = {
 }
 
 
-def pictures() -> Path:
-    # The package itself takes seconds to import and is not needed for its pictures.
+def images() -> Path:
+    # The package itself takes seconds to import and is not needed for its images.
     return Path(importlib.util.find_spec("insightface").origin).parent / "data" / "images"
 
 
 def write_photos(folder: Path) -> None:
     """Writes person_1.jpg to person_4.jpg, and the scenes."""
-    for name, (picture, part) in (PEOPLE | SCENES).items():
-        Image.open(pictures() / picture).convert("RGB").crop(part).save(folder / name, quality=95)
+    for name, (image, part) in (PEOPLE | SCENES).items():
+        Image.open(images() / image).convert("RGB").crop(part).save(folder / name, quality=95)

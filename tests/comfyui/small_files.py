@@ -21,7 +21,7 @@ LORA, RANK = "style.safetensors", 4
 SIGLIP = "siglip-base-patch16-256-i18n.safetensors"
 SIGLIP_WIDTH, SIGLIP_MLP, SIGLIP_LAYERS = 64, 128, 3
 LAYERS = sizes.DOUBLE_BLOCKS + sizes.SINGLE_BLOCKS
-STRENGTH = 2.0  # of the identity attention's output: visible in a picture, far from drowning it
+STRENGTH = 2.0  # of the identity attention's output: visible in an image, far from drowning it
 
 Shapes = dict[str, tuple[int, ...]]
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from withanyone_pack.tests.comfyui.demo import SEEDS, to_files, verdict
 
-PICTURES = 4
+IMAGES = 4
 ANN, BOB = "1 Ann", "2 Bob"
 
 
@@ -32,15 +32,15 @@ def test_somebody_who_is_never_found_is_said_to_be_lost():
 
 
 @pytest.mark.server
-def test_it_leaves_pictures_layout_and_verdict(tmp_path, capsys):
+def test_it_leaves_images_layout_and_verdict(tmp_path, capsys):
     to_files(tmp_path)
     wanted = {"layout_1.png"}
     for seed in SEEDS:
-        wanted |= {f"picture_{seed}_{number}.png" for number in range(1, PICTURES + 1)}
+        wanted |= {f"image_{seed}_{number}.png" for number in range(1, IMAGES + 1)}
         wanted |= {f"identity_meter_{seed}_1.png", f"identity_meter_{seed}_2.png"}
         wanted.add(f"identity_meter_{seed}.json")
         told = json.loads((tmp_path / f"identity_meter_{seed}.json").read_text())
         assert told["people"] == ["1 person 1", "2 person 2"]
-        assert len(told["pictures"]) == PICTURES
+        assert len(told["images"]) == IMAGES
     assert {path.name for path in tmp_path.iterdir()} == wanted
     assert capsys.readouterr().out.count("1 person 1: found in") == len(SEEDS)

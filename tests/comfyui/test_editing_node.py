@@ -25,10 +25,10 @@ def test_widgets_keep_their_order():
     assert names == ["image", "face_analysis", "which_faces", "smallest_px"]
 
 
-def test_it_gives_the_picture_its_places_and_its_size():
+def test_it_gives_the_image_its_places_and_its_size():
     done = PrepareFaceEdit.execute(torch.rand(1, 330, 410, 3), TwoFaces(), "", 100)
-    picture, layout, width, height, count = done.result
-    assert picture.shape == (1, 320, 400, 3)
+    image, layout, width, height, count = done.result
+    assert image.shape == (1, 320, 400, 3)
     assert (width, height, count) == (400, 320, 2)
     assert layout.boxes[0].x1 < layout.boxes[1].x1
     assert "images" in done.ui
@@ -40,8 +40,8 @@ def test_one_of_the_faces_may_be_chosen_and_small_ones_are_mentioned():
     assert done.ui["text"] == ("Left sharp, being smaller than 135 pixels: face 1",)
 
 
-def test_a_picture_without_faces_and_a_batch_are_refused_in_words():
+def test_a_image_without_faces_and_a_batch_are_refused_in_words():
     with pytest.raises(ValueError, match="shows no face to edit"):
         PrepareFaceEdit.execute(torch.rand(1, 64, 64, 3), NoFaces(), "", 100)
-    with pytest.raises(ValueError, match="image holds 2 pictures; a face edit takes one"):
+    with pytest.raises(ValueError, match="image holds 2 images; a face edit takes one"):
         PrepareFaceEdit.execute(torch.rand(2, 64, 64, 3), TwoFaces(), "", 100)

@@ -75,8 +75,8 @@ def test_the_browser_is_told_the_canvas_and_gets_the_backdrop_small(folders):
     shown = FaceLayout.execute(512, 384, BOXES, torch.rand(1, 1500, 3000, 3)).ui
     assert shown["withanyone_canvas"] == [{"width": 512, "height": 384}]
     (backdrop,) = shown["withanyone_backdrop"]
-    assert backdrop["picture"]["type"] == "temp"
-    assert Image.open(folders / "temp" / backdrop["picture"]["filename"]).size == (1024, 512)
+    assert backdrop["image"]["type"] == "temp"
+    assert Image.open(folders / "temp" / backdrop["image"]["filename"]).size == (1024, 512)
     assert "withanyone_backdrop" not in FaceLayout.execute(512, 384, BOXES).ui
 
 
@@ -149,6 +149,6 @@ def test_saved_people_are_listed_with_their_crops():
 
 
 @pytest.mark.parametrize("name", ["", "../ann.safetensors [output]", "/etc/passwd [input]", "ann", "gone.sft [input]"])
-def test_no_picture_leaves_the_folder_of_identities(name):
+def test_no_image_leaves_the_folder_of_identities(name):
     with pytest.raises((ValueError, FileNotFoundError)):
         answers.crop_png(name)

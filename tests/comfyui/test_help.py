@@ -26,9 +26,9 @@ SCHEMAS = {
 }
 DOCS = ROOT / "nodes/web/docs"
 LANGUAGES = ("en", "zh")
-PICTURE_BYTES = 60_000
+IMAGE_BYTES = 60_000
 ITEM = re.compile(r"^- `(\w+)`: (.+)$", re.MULTILINE)
-PICTURE = re.compile(r"!\[[^\]]+\]\(([^)]+)\)")
+IMAGE = re.compile(r"!\[[^\]]+\]\(([^)]+)\)")
 GAP = "…"  # stands for what a message puts in
 SECONDS = 20
 HELPED = "WithAnyoneApply"
@@ -85,19 +85,19 @@ def test_the_page_begins_with_what_the_node_does(node_id):
 
 
 @pytest.mark.parametrize("node_id", SCHEMAS)
-def test_the_page_shows_a_light_picture_of_the_node(node_id):
-    pictures = PICTURE.findall(page_of(node_id))
-    assert f"images/{node_id}.jpg" in pictures
-    for name in pictures:
+def test_the_page_shows_a_light_image_of_the_node(node_id):
+    images = IMAGE.findall(page_of(node_id))
+    assert f"images/{node_id}.jpg" in images
+    for name in images:
         assert not re.match(r"[a-z]+:|/", name), "the panel finds only what lies beside the page"
-        assert (DOCS / name).stat().st_size < PICTURE_BYTES
-        with Image.open(DOCS / name) as picture:
-            assert picture.format == "JPEG"
-            assert picture.width == 520
+        assert (DOCS / name).stat().st_size < IMAGE_BYTES
+        with Image.open(DOCS / name) as image:
+            assert image.format == "JPEG"
+            assert image.width == 520
 
 
-def test_no_picture_is_left_over():
-    used = {name for node_id in SCHEMAS for name in PICTURE.findall(page_of(node_id))}
+def test_no_image_is_left_over():
+    used = {name for node_id in SCHEMAS for name in IMAGE.findall(page_of(node_id))}
     assert {f"images/{path.name}" for path in (DOCS / "images").iterdir()} == used
 
 
@@ -191,9 +191,9 @@ def test_the_server_hands_out_our_texts(server, language):
 
 @pytest.mark.server
 @pytest.mark.parametrize("node_id", SCHEMAS)
-def test_the_server_hands_out_the_page_and_its_picture(server, object_info, node_id):
+def test_the_server_hands_out_the_page_and_its_image(server, object_info, node_id):
     assert object_info[node_id]["python_module"] == "custom_nodes.withanyone"
-    for name in (f"{node_id}.md", *PICTURE.findall(page_of(node_id))):
+    for name in (f"{node_id}.md", *IMAGE.findall(page_of(node_id))):
         with urllib.request.urlopen(f"{server.url}/extensions/withanyone/docs/{name}", timeout=SECONDS) as answer:
             assert answer.read() == (DOCS / name).read_bytes()
 
@@ -240,24 +240,24 @@ def open_help(page, node_id):
     return title
 
 
-def shown_picture(page, node_id):
-    """Width of the page's picture as the browser loaded it, 0 before that; and the words around it."""
+def shown_image(page, node_id):
+    """Width of the page's image as the browser loaded it, 0 before that; and the words around it."""
     return page.call(
         """
         const [name] = args, all = [...document.querySelectorAll('img')]
-        const picture = all.find(image => image.src.includes(`/images/${name}.jpg`))
-        if (!picture?.complete) return [0, '']
-        return [picture.naturalWidth, picture.closest('.node-help-content, [class*=help], div').innerText]
+        const image = all.find(image => image.src.includes(`/images/${name}.jpg`))
+        if (!image?.complete) return [0, '']
+        return [image.naturalWidth, image.closest('.node-help-content, [class*=help], div').innerText]
         """,
         node_id,
     )
 
 
 @pytest.mark.browser
-def test_the_help_panel_shows_the_page_and_its_picture(page):
+def test_the_help_panel_shows_the_page_and_its_image(page):
     open_help(page, HELPED)
-    WebDriverWait(page.driver, SECONDS).until(lambda _: shown_picture(page, HELPED)[0])
-    width, words = shown_picture(page, HELPED)
+    WebDriverWait(page.driver, SECONDS).until(lambda _: shown_image(page, HELPED)[0])
+    width, words = shown_image(page, HELPED)
     assert width == 520
     for entry in SCHEMAS[HELPED].inputs:
         assert entry.id in words
@@ -282,5 +282,5 @@ def test_in_chinese_the_node_and_its_inputs_have_chinese_names(page, language):
     assert open_help(page, HELPED) == texts["display_name"]
     labels = page.call("return app.graph.nodes[0].inputs.map(input => input.localized_name)")
     assert labels[: len(sockets)] == [texts["inputs"][name]["name"] for name in sockets]
-    WebDriverWait(page.driver, SECONDS).until(lambda _: shown_picture(page, HELPED)[0])
+    WebDriverWait(page.driver, SECONDS).until(lambda _: shown_image(page, HELPED)[0])
     assert texts["display_name"] in page.call("return document.body.innerText")

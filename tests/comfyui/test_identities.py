@@ -44,7 +44,7 @@ def batch(*photos):
     return torch.from_numpy(np.stack(photos)).to(torch.float32) / 255
 
 
-def test_a_person_with_crops_box_picture_and_words(analysis, tmp_path):
+def test_a_person_with_crops_box_image_and_words(analysis, tmp_path):
     weights = load_file(ROOT / "tests/golden/inference/g_siglip_tiny.safetensors")
     siglip = siglip_tower({key: value for key, value in weights.items() if key.startswith("vision")}, "tiny", 4)
     photos = batch(photo_with({(2, 3): FAINT, (12, 3): STRONG}))

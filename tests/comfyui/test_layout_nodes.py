@@ -107,8 +107,8 @@ def test_layout_gives_a_preset_and_previews_itself(temp_folder):
     made = make_layout()
     assert made.result == (preset_layout(2, 512, 384, 3), 512, 384)
     (saved,) = made.ui.as_dict()["images"]
-    with Image.open(temp_folder / saved["subfolder"] / saved["filename"]) as picture:
-        assert picture.size == (1024, 768)
+    with Image.open(temp_folder / saved["subfolder"] / saved["filename"]) as image:
+        assert image.size == (1024, 768)
     assert saved["type"] == "temp"
     assert WithAnyoneLayout.GET_SCHEMA().is_output_node
 

@@ -96,7 +96,7 @@ def shown(output, temp):
     return np.asarray(Image.open(temp / output.ui["images"][0]["filename"]))
 
 
-def test_the_faces_of_a_picture_are_places(temp, analysis):
+def test_the_faces_of_a_image_are_places(temp, analysis):
     photo = photo_with({(2, 3): FAINT, (12, 3): STRONG, (8, 12): (0, 200, 0)})
     output = from_image(batch(photo), analysis)
     layout, width, height, people = output.result
@@ -109,9 +109,9 @@ def test_the_faces_of_a_picture_are_places(temp, analysis):
     assert layout.embeddings.shape == (3, 512)
     assert layout.face_model == "antelopev2/glintr100.onnx"
     assert output.ui["text"] == ()
-    picture = shown(output, temp)
-    assert picture.shape == (1024, 1024, 3)
-    assert picture[660, 460, 1] > 150  # the green face lies under its box
+    image = shown(output, temp)
+    assert image.shape == (1024, 1024, 3)
+    assert image[660, 460, 1] > 150  # the green face lies under its box
     best_two = from_image(batch(photo), analysis, order="best score", max_people=2).result
     assert [box.x1 for box in best_two[0].boxes] == [pytest.approx(176 / 320), pytest.approx(96 / 320)]
     assert best_two[3] == 2
@@ -120,7 +120,7 @@ def test_the_faces_of_a_picture_are_places(temp, analysis):
 def test_faces_cut_off_are_reported(temp, analysis, caplog):
     photo = photo_with({(2, 3): FAINT, (10, 3): STRONG})
     output = from_image(batch(photo), analysis, width=160)
-    words = "The face at 8, 16, 40, 48 of the guide picture lies outside the canvas and is left out."
+    words = "The face at 8, 16, 40, 48 of the guide image lies outside the canvas and is left out."
     assert output.ui["text"] == (words,)
     assert words in caplog.text
     assert output.result[3] == 1
@@ -150,18 +150,18 @@ def test_best_match_needs_a_layout_with_faces(temp):
         WithAnyonePlaceFace.execute(ann, 1.0, -1, layout=layout)
 
 
-def test_a_picture_without_a_face_is_told_in_words(temp, analysis):
-    words = r"No face was found in the guide picture \(160 x 160 pixels\); the best candidate scored .*det_threshold"
+def test_a_image_without_a_face_is_told_in_words(temp, analysis):
+    words = r"No face was found in the guide image \(160 x 160 pixels\); the best candidate scored .*det_threshold"
     with pytest.raises(ValueError, match=words):
         from_image(batch(photo_with({})), analysis)
     with pytest.raises(ValueError, match=r"image: the IMAGE batch is empty"):
         from_image(torch.zeros(0, 8, 8, 3), analysis)
 
 
-def test_of_a_batch_the_first_picture_guides(temp, analysis, caplog):
+def test_of_a_batch_the_first_image_guides(temp, analysis, caplog):
     photos = batch(photo_with({(2, 3): STRONG}), photo_with({(12, 3): STRONG, (2, 3): STRONG}))
     assert from_image(photos, analysis).result[3] == 1
-    assert "image: the first of 2 pictures is used." in caplog.text
+    assert "image: the first of 2 images is used." in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -209,15 +209,15 @@ def test_preview_shows_who_stands_where_and_says_it(temp):
     assert np.array_equal(shown(output, temp), (preview[0] * 255).round().byte().numpy())
 
 
-def test_preview_takes_its_canvas_from_the_widgets_the_layout_or_the_picture(temp):
+def test_preview_takes_its_canvas_from_the_widgets_the_layout_or_the_image(temp):
     def canvas(faces, width, height, image=None):
         return PreviewFaces.execute(faces, width, height, image).result[1].splitlines()[0].split(" on a ")[1]
 
     painted = WithAnyonePlaceFace.execute(placed()[0].identity, 1.0, 0, mask=torch.ones(1, 8, 8)).result[0]
-    picture = torch.rand(1, 64, 96, 3)
+    backdrop = torch.rand(1, 64, 96, 3)
     assert canvas(placed(), 512, 0) == "512x128 canvas"
-    assert canvas(placed(), 0, 0, picture) == "256x128 canvas"
-    assert canvas(painted, 0, 0, picture) == "96x64 canvas"
+    assert canvas(placed(), 0, 0, backdrop) == "256x128 canvas"
+    assert canvas(painted, 0, 0, backdrop) == "96x64 canvas"
     assert canvas(painted, 0, 0) == "1024x1024 canvas"
     with pytest.raises(ValueError, match="The canvas is 0x0 pixels; expected at least 16x16"):
         canvas(painted, 0, 0, torch.rand(1, 8, 8, 3))

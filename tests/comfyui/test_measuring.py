@@ -14,7 +14,7 @@ add_comfyui()
 
 import folder_paths
 from withanyone_pack.nodes.measuring import NODES, Compare, IdentityMeter, PickBest
-from withanyone_pack.tests.comfyui.photos import GROUP, pictures
+from withanyone_pack.tests.comfyui.photos import GROUP, images
 from withanyone_pack.tests.comfyui.standins.standin_faces import StandinFaces
 from withanyone_pack.tests.painted_faces import LEFT, PaintedFaces, at_angle, batch, painted, person, placed
 from withanyone_pack.withanyone_core.layout import Box
@@ -106,16 +106,16 @@ def test_the_meter_gives_a_table_a_plot_and_numbers(temp):
     assert [image.shape[:2] for image in shown] == [tuple(table.shape[1:3]), tuple(plot.shape[1:3])]
     assert judge.asked == 4
     told = json.loads(told)
-    scores = [CaseScores.from_json(line) for line in told["pictures"]]
+    scores = [CaseScores.from_json(line) for line in told["images"]]
     assert summarize(scores).to_json() == told["summary"]
     assert [score.copy_paste for score in scores] == [pytest.approx(1, abs=1e-3), pytest.approx(0, abs=1), None]
     assert told["likeness"][1]["face_of"]["1 Ann"]["2 Ben"] == pytest.approx(1, abs=1e-5)
     assert told["likeness"][2]["lost"] == ["1 Ann", "2 Ben"]
     assert diagnosis.splitlines()[2:] == [
-        "picture 2, 1 Ann: swapped with 2 Ben",
-        "picture 2, 2 Ben: swapped with 1 Ann",
-        "picture 3, 1 Ann: lost",
-        "picture 3, 2 Ben: lost",
+        "image 2, 1 Ann: swapped with 2 Ben",
+        "image 2, 2 Ben: swapped with 1 Ann",
+        "image 3, 1 Ann: lost",
+        "image 3, 2 Ben: lost",
     ]
     assert told["summary"]["detection_rate"] == pytest.approx(4 / 6)
 
@@ -124,13 +124,12 @@ def test_the_meter_works_with_second_photos_and_without_anything():
     second = batch(painted(ANN_TRUE), painted(BEN_TRUE))
     told = json.loads(IdentityMeter.execute(batch(GOOD), analysis(), FACES, second_photos=second).result[2])
     assert told["compared_with"] == "second photos"
-    assert told["pictures"][0]["means"]["copy_paste"] == pytest.approx(1, abs=1e-3)
+    assert told["images"][0]["means"]["copy_paste"] == pytest.approx(1, abs=1e-3)
     told = json.loads(IdentityMeter.execute(batch(GOOD), analysis(), FACES).result[2])
     assert told["compared_with"] is None
-    assert told["pictures"][0]["means"]["copy_paste"] is None
+    assert told["images"][0]["means"]["copy_paste"] is None
     assert (
-        "There is no ground truth: Sim(GT), copy-paste and blending cannot be computed."
-        in (told["pictures"][0]["notes"])
+        "There is no ground truth: Sim(GT), copy-paste and blending cannot be computed." in (told["images"][0]["notes"])
     )
 
 
@@ -139,11 +138,11 @@ def test_people_without_a_place_are_found_anywhere():
     twice = painted(ANN, ANN_TRUE)
     output = IdentityMeter.execute(batch(SWAPPED, twice), analysis(), **people)
     told = json.loads(output.result[2])
-    assert told["pictures"][0]["method"] == "references"
+    assert told["images"][0]["method"] == "references"
     verdicts = [{each["person"]: each["name"] for each in line["findings"]} for line in told["diagnosis"]]
     assert "swapped" not in verdicts[0].values()  # nobody has a place that somebody else could be in
     assert verdicts[1]["2 Ben"] == "dominated"
-    assert output.result[3].splitlines()[-1] == "picture 2, 2 Ben: dominated by 1 Ann"
+    assert output.result[3].splitlines()[-1] == "image 2, 2 Ben: dominated by 1 Ann"
     assert "1 Ann" in told["likeness"][0]["face_of"]
 
 
@@ -160,7 +159,7 @@ def test_nobody_expected_is_said():
         IdentityMeter.execute(batch(GOOD), analysis())
 
 
-def test_the_trainings_recogniser_is_marked():
+def test_the_trainings_recognizer_is_marked():
     judge = analysis(model_name="antelopev2/glintr100.onnx")
     told = json.loads(IdentityMeter.execute(batch(GOOD), judge, FACES).result[2])["judge"]
     assert told == {"name": "ArcFace R100 (Glint360K)", "trained_with": True, "remark": TRAINED_WITH_WORDS}
@@ -174,8 +173,8 @@ def test_pick_best_keeps_the_best_in_order():
     assert torch.equal(kept, images[[2, 1]])
     told = json.loads(scores)
     assert told["kept"] == [2, 1]
-    assert [line["index"] for line in told["pictures"]] == [2, 1, 0, 3]
-    assert told["pictures"][1]["score"] == pytest.approx(0.5, abs=1e-6)
+    assert [line["index"] for line in told["images"]] == [2, 1, 0, 3]
+    assert told["images"][1]["score"] == pytest.approx(0.5, abs=1e-6)
     everything = PickBest.execute(images, FACES, analysis(), 99, "least leakage").result
     assert everything[2] == "2, 3, 1, 0"
     assert everything[0].shape == images.shape
@@ -188,7 +187,7 @@ def test_pick_best_leaves_transparency_as_it_was():
 
 def test_pick_best_says_what_a_score_needs():
     copying = PickBest.execute(batch(GOOD, GOOD), FACES, analysis(), 1, "likeness minus copying", truth=TRUTH)
-    assert json.loads(copying.result[1])["pictures"][0]["score"] == pytest.approx(np.cos(0.5) - 1, abs=1e-3)
+    assert json.loads(copying.result[1])["images"][0]["score"] == pytest.approx(np.cos(0.5) - 1, abs=1e-3)
     with pytest.raises(ValueError, match="connect truth or second_photos, or choose 'likeness'"):
         PickBest.execute(batch(GOOD), FACES, analysis(), 1, "likeness minus copying")
 
@@ -198,7 +197,7 @@ def test_compare_shows_two_batches(temp):
     arguments = (batch(GOOD, GOOD), batch(GOOD, SWAPPED), FACES, judge, "old", " ", 7)
     output = Compare.execute(*arguments, truth=TRUTH)
     chart, told = output.result
-    assert judge.asked == 3  # equal pictures are one
+    assert judge.asked == 3  # equal images are one
     assert np.array_equal(
         np.asarray(Image.open(temp / output.ui["images"][0]["filename"])), (chart[0] * 255).round().byte().numpy()
     )
@@ -209,7 +208,7 @@ def test_compare_shows_two_batches(temp):
     assert likeness["paired"]
     assert likeness["second_minus_first"]["mean"] == pytest.approx(-0.5, abs=1e-6)
     assert likeness["second_minus_first"]["low"] == pytest.approx(-1, abs=1e-6)
-    again = [[CaseScores.from_json(line) for line in side["pictures"]] for side in told["batches"]]
+    again = [[CaseScores.from_json(line) for line in side["images"]] for side in told["batches"]]
     assert [summarize(side, 7).to_json()["metrics"]["sim_ref"] for side in again] == [
         likeness["first"],
         likeness["second"],
@@ -228,17 +227,17 @@ def test_the_seed_chooses_the_resamples():
     assert intervals[0]["first"]["low"] != intervals[2]["first"]["low"]
 
 
-def test_batches_of_unequal_length_and_one_picture_are_compared():
+def test_batches_of_unequal_length_and_one_image_are_compared():
     told = json.loads(Compare.execute(batch(GOOD), batch(GOOD, SWAPPED), FACES, analysis(), "A", "B", 0).result[1])
     assert not told["metrics"]["sim_ref"]["paired"]
     assert told["metrics"]["sim_ref"]["first"]["low"] is None
     two = torch.cat([TRUTH, TRUTH])
-    with pytest.raises(ValueError, match="truth holds 2 pictures and images_a 1; expected one truth for all"):
+    with pytest.raises(ValueError, match="truth holds 2 images and images_a 1; expected one truth for all"):
         Compare.execute(batch(GOOD), batch(GOOD, SWAPPED), FACES, analysis(), "A", "B", 0, truth=two)
 
 
 @pytest.mark.parametrize("name", ["truth", "second_photos"])
-def test_broken_pictures_to_compare_with_are_refused(name):
+def test_broken_images_to_compare_with_are_refused(name):
     broken = torch.full((2, 8, 8, 3), torch.nan)
     with pytest.raises(ValueError, match=f"{name}: photo 1 holds 192 values that are NaN"):
         IdentityMeter.execute(batch(GOOD), analysis(), FACES, **{name: broken})
@@ -248,12 +247,12 @@ def test_broken_pictures_to_compare_with_are_refused(name):
 
 @pytest.fixture(scope="module")
 def photo():
-    return Image.open(pictures() / GROUP).convert("RGB")
+    return Image.open(images() / GROUP).convert("RGB")
 
 
 @pytest.fixture(scope="module")
 def remembered():
-    """The stand-in, asked once about each picture: a detection takes seconds."""
+    """The stand-in, asked once about each image: a detection takes seconds."""
 
     class Remembering:
         def __init__(self):
@@ -286,30 +285,30 @@ def reference(photo, face, judge):
 
 
 def test_real_people_are_told_apart(photo, couple, remembered):
-    picture = np.asarray(photo)
-    strangers = np.roll(picture, picture.shape[1] // 3, axis=1)
-    told = json.loads(IdentityMeter.execute(batch(picture, strangers), remembered, couple).result[2])
-    themselves, others = (CaseScores.from_json(line) for line in told["pictures"])
+    image = np.asarray(photo)
+    strangers = np.roll(image, image.shape[1] // 3, axis=1)
+    told = json.loads(IdentityMeter.execute(batch(image, strangers), remembered, couple).result[2])
+    themselves, others = (CaseScores.from_json(line) for line in told["images"])
     assert (themselves.generated, themselves.found) == (6, 2)
     for index, row in enumerate(themselves.likeness_ref):
         assert row[index] > 0.6
         assert row[1 - index] < 0.4
     assert others.sim_ref < 0.4
     assert themselves.sim_ref - others.sim_ref > 0.4
-    assert PickBest.execute(batch(strangers, picture), couple, remembered, 1, "likeness").result[2] == "1"
+    assert PickBest.execute(batch(strangers, image), couple, remembered, 1, "likeness").result[2] == "1"
 
 
-def test_a_real_picture_against_itself_copies_nothing(photo, couple, remembered):
-    picture = batch(np.asarray(photo))
-    told = json.loads(IdentityMeter.execute(picture, remembered, couple, truth=picture).result[2])
-    (score,) = (CaseScores.from_json(line) for line in told["pictures"])
+def test_a_real_image_against_itself_copies_nothing(photo, couple, remembered):
+    image = batch(np.asarray(photo))
+    told = json.loads(IdentityMeter.execute(image, remembered, couple, truth=image).result[2])
+    (score,) = (CaseScores.from_json(line) for line in told["images"])
     assert score.sim_gt == pytest.approx(1, abs=1e-5)
     assert score.copy_paste == pytest.approx(-1, abs=0.02)
 
 
-def test_one_person_on_one_picture():
+def test_one_person_on_one_image():
     told = json.loads(
         IdentityMeter.execute(batch(GOOD), analysis(), placed(FACES[0].identity, boxes=(LEFT,))).result[2]
     )
-    assert told["pictures"][0]["leakage"] is None
+    assert told["images"][0]["leakage"] is None
     assert told["summary"]["metrics"]["leakage"] is None

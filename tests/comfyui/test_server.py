@@ -37,7 +37,7 @@ def server():
         yield running
 
 
-def picture(server, graph):
+def image(server, graph):
     history = server.run(graph)
     return pixels(server.images(history, id_of(graph, "SaveImage"))[0])
 
@@ -65,7 +65,7 @@ def test_every_node_is_known(server):
 def test_the_adapter_works_inside_its_boxes(server):
     boxes = ((32, 64, 112, 176), (144, 64, 224, 176))
     graph = with_boxes(small_graph(steps=6), *boxes)
-    change = np.abs(picture(server, graph) - picture(server, switched_off(graph))).mean(2)
+    change = np.abs(image(server, graph) - image(server, switched_off(graph))).mean(2)
     inside = np.zeros(change.shape, bool)
     for x1, y1, x2, y2 in boxes:
         inside[y1:y2, x1:x2] = True
@@ -78,29 +78,29 @@ def test_weight_zero_is_the_base_model(server):
     graph = small_graph()
     bare = small_graph()
     node_of(bare, "BasicGuider").update(model=node_of(bare, "WithAnyoneApply")["model"])
-    np.testing.assert_array_equal(picture(server, switched_off(graph)), picture(server, bare))
+    np.testing.assert_array_equal(image(server, switched_off(graph)), image(server, bare))
 
 
 def test_interrupt_leaves_the_server_sane(server):
     graph = small_graph(seed=11)
-    before = picture(server, graph)
+    before = image(server, graph)
     long = small_graph(size_px=768, steps=200, seed=12)
     prompt = server.queue(long)
     server.wait_for_step(5, 200)
     server.interrupt()
     with pytest.raises(PromptError, match="interrupted"):
         server.wait(prompt)
-    np.testing.assert_array_equal(picture(server, rerun(graph)), before)
+    np.testing.assert_array_equal(image(server, rerun(graph)), before)
 
 
 def test_error_leaves_the_server_sane(server):
     graph = small_graph(seed=21)
-    before = picture(server, graph)
+    before = image(server, graph)
     faceless = small_graph(seed=21)
     node_of(faceless, "LoadImage", 1).update(image="no_person.jpg")
     with pytest.raises(PromptError, match=r"WithAnyoneIdentityFromPhotos.*face"):
         server.run(faceless)
-    np.testing.assert_array_equal(picture(server, rerun(graph)), before)
+    np.testing.assert_array_equal(image(server, rerun(graph)), before)
 
 
 def test_twenty_runs_keep_their_memory(server):

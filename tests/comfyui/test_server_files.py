@@ -43,7 +43,7 @@ def lora(seed):
     return small_files.random_weights(sizes, seed)
 
 
-def picture(server, graph):
+def image(server, graph):
     return pixels(server.images(server.run(graph), id_of(graph, "SaveImage"))[0])
 
 
@@ -65,11 +65,11 @@ def with_lora(name, strength=1.0):
 def test_an_adapter_that_was_written_over_is_the_new_one_in_all_its_parts(server):
     folder = server.base / "models/withanyone"
     name = written(folder / "changing.safetensors", adapter(40))
-    before = picture(server, with_adapter(name, resemblance=0.0))  # reads the arc branch alone
+    before = image(server, with_adapter(name, resemblance=0.0))  # reads the arc branch alone
     written(folder / name, adapter(41))
-    after = [picture(server, with_adapter(name, resemblance=value)) for value in (0.0, 0.5)]
+    after = [image(server, with_adapter(name, resemblance=value)) for value in (0.0, 0.5)]
     fresh = written(folder / "fresh.safetensors", adapter(41))
-    expected = [picture(server, with_adapter(fresh, resemblance=value)) for value in (0.0, 0.5)]
+    expected = [image(server, with_adapter(fresh, resemblance=value)) for value in (0.0, 0.5)]
     np.testing.assert_array_equal(after, expected)
     assert np.abs(after[0] - before).mean() > 1
 
@@ -77,40 +77,40 @@ def test_an_adapter_that_was_written_over_is_the_new_one_in_all_its_parts(server
 def test_a_file_of_another_layout_may_take_its_place(server):
     folder = server.base / "models/withanyone"
     name = written(folder / "layouts.safetensors", adapter(42))
-    picture(server, with_adapter(name))
+    image(server, with_adapter(name))
     written(folder / name, adapter(43, small_files.arc_shapes()))
     fresh = written(folder / "single.safetensors", adapter(43, small_files.arc_shapes()))
-    np.testing.assert_array_equal(*(picture(server, with_adapter(file)) for file in (name, fresh)))
+    np.testing.assert_array_equal(*(image(server, with_adapter(file)) for file in (name, fresh)))
 
 
 def test_so_is_an_adapter_lora(server):
     folder = server.base / "models/withanyone_loras"
     written(folder / LORA, lora(50))
-    before = picture(server, with_lora(LORA))
+    before = image(server, with_lora(LORA))
     written(folder / LORA, lora(51))
-    after = picture(server, with_lora(LORA))
+    after = image(server, with_lora(LORA))
     fresh = written(folder / "fresh.safetensors", lora(51))
-    np.testing.assert_array_equal(after, picture(server, with_lora(fresh)))
+    np.testing.assert_array_equal(after, image(server, with_lora(fresh)))
     assert np.abs(after - before).mean() > 1
-    weaker, plain = picture(server, with_lora(LORA, 0.5)), picture(server, with_adapter(small_files.ADAPTER))
+    weaker, plain = image(server, with_lora(LORA, 0.5)), image(server, with_adapter(small_files.ADAPTER))
     assert np.abs(weaker - plain).mean() > 1
-    np.testing.assert_array_equal(picture(server, with_lora(LORA, 0.0)), plain)
+    np.testing.assert_array_equal(image(server, with_lora(LORA, 0.0)), plain)
 
 
 def test_so_is_siglip(server):
     file = server.base / "models/clip_vision" / small_files.SIGLIP
-    before = picture(server, small_graph(resemblance=1.0))
+    before = image(server, small_graph(resemblance=1.0))
     written(file, small_files.random_weights(small_files.siglip_shapes(), seed=60))
-    after = picture(server, small_graph(resemblance=1.0))
+    after = image(server, small_graph(resemblance=1.0))
     written(file, small_files.random_weights(small_files.siglip_shapes(), seed=5))
     assert np.abs(after - before).mean() > 1
-    np.testing.assert_array_equal(picture(server, small_graph(resemblance=1.0)), before)
+    np.testing.assert_array_equal(image(server, small_graph(resemblance=1.0)), before)
 
 
 def test_what_takes_its_place_and_is_no_adapter_is_named(server):
     file = server.base / "models/withanyone/page.safetensors"
     written(file, adapter(44))
-    picture(server, with_adapter(file.name))
+    image(server, with_adapter(file.name))
     file.write_bytes(b"<!DOCTYPE html><html>log in</html>")
     with pytest.raises(PromptError, match=r"WithAnyoneLoadAdapter.*page\.safetensors is not a safetensors file \(web"):
         server.run(with_adapter(file.name))
@@ -120,5 +120,5 @@ def test_unknown_tensors_are_left_out_and_named_once(server):
     folder = server.base / "models/withanyone"
     name = written(folder / "extra.safetensors", adapter(45) | {"ema.scale": torch.ones(1), "step": torch.ones(1)})
     plain = written(folder / "plain.safetensors", adapter(45))
-    np.testing.assert_array_equal(*(picture(server, with_adapter(file)) for file in (name, plain)))
+    np.testing.assert_array_equal(*(image(server, with_adapter(file)) for file in (name, plain)))
     assert server.log().count("extra.safetensors holds 2 tensors that WithAnyone does not know and leaves out") == 1

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from withanyone_pack.tests.comfyui.exchange import with_standins
 from withanyone_pack.tests.comfyui.photos import GROUP
-from withanyone_pack.tests.comfyui.photos import pictures as picture_folder
+from withanyone_pack.tests.comfyui.photos import images as image_folder
 from withanyone_pack.tests.comfyui.server import ComfyServer, PromptError
 from withanyone_pack.tests.comfyui.small_graphs import id_of, node_of, shipped_graph
 
@@ -20,7 +20,7 @@ GROUP_PX = 640, 443  # half the photograph: a quarter of the time for each detec
 @pytest.fixture(scope="module")
 def server():
     with ComfyServer() as running:
-        photo = Image.open(picture_folder() / GROUP).convert("RGB")
+        photo = Image.open(image_folder() / GROUP).convert("RGB")
         photo.resize(GROUP_PX, Image.Resampling.LANCZOS).save(running.base / "input/group.jpg", quality=95)
         yield running
 
@@ -84,7 +84,7 @@ def text(history, name):
 
 def test_people_of_a_photograph_are_measured(server, run):
     told = json.loads(text(run, "numbers"))
-    mirrored, itself = told["pictures"]
+    mirrored, itself = told["images"]
     assert itself["means"]["sim_ref"] > 0.8
     assert itself["means"]["leakage"] < 0.4
     assert mirrored["means"]["sim_ref"] < 0.4
@@ -108,12 +108,12 @@ def test_a_sweep_of_the_resemblance_is_measured(server):
     graph["numbers"] = node("PreviewAny", source=[meter, 2])
     history = server.run(graph)
     told = json.loads(text(history, "numbers"))
-    assert [line["name"] for line in told["pictures"]] == [f"picture {number}" for number in range(1, 6)]
+    assert [line["name"] for line in told["images"]] == [f"image {number}" for number in range(1, 6)]
     assert told["compared_with"] == "truth"
     assert told["summary"]["expected_faces"] == 5
     assert len(server.images(history, meter)) == 2
-    pictures = [Image.open(path).tobytes() for path in server.images(history, id_of(graph, "SaveImage"))]
-    assert len(set(pictures)) == len(pictures) == 5
+    images = [Image.open(path).tobytes() for path in server.images(history, id_of(graph, "SaveImage"))]
+    assert len(set(images)) == len(images) == 5
 
 
 def test_any_image_is_measured_without_a_layout(server):
@@ -125,9 +125,9 @@ def test_any_image_is_measured_without_a_layout(server):
     graph |= {name: node("PreviewAny", source=["meter", output]) for name, output in (("numbers", 2), ("verdict", 3))}
     history = server.run(graph)
     told = json.loads(text(history, "numbers"))
-    assert told["pictures"][0]["method"] == "references"
+    assert told["images"][0]["method"] == "references"
     assert told["people"] == ["1 Person 1", "2 Person 2"]
-    assert [row[index] > 0.6 for index, row in enumerate(told["pictures"][0]["likeness_ref"])] == [True, True]
+    assert [row[index] > 0.6 for index, row in enumerate(told["images"][0]["likeness_ref"])] == [True, True]
     lines = text(history, "verdict").splitlines()
     assert len(lines) == 6  # the two, and four people who were not expected
     assert sum("extra person" in line for line in lines) == 4

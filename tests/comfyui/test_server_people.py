@@ -1,11 +1,11 @@
-"""People kept in files and placed by a guide picture, in a real ComfyUI server."""
+"""People kept in files and placed by a guide image, in a real ComfyUI server."""
 
 import shutil
 
 import pytest
 from PIL import Image
 from withanyone_pack.tests.comfyui.photos import GROUP
-from withanyone_pack.tests.comfyui.photos import pictures as picture_folder
+from withanyone_pack.tests.comfyui.photos import images as image_folder
 from withanyone_pack.tests.comfyui.server import ComfyServer, PromptError
 
 pytestmark = pytest.mark.server
@@ -17,7 +17,7 @@ GUIDE = {"width": 640, "height": 448, "order": "left to right", "max_people": 0,
 @pytest.fixture(scope="module")
 def server():
     with ComfyServer() as running:
-        shutil.copy(picture_folder() / GROUP, running.base / "input/group.jpg")
+        shutil.copy(image_folder() / GROUP, running.base / "input/group.jpg")
         yield running
 
 
@@ -26,7 +26,7 @@ def node(kind, **inputs):
 
 
 def photo_graph():
-    """Both people from their photos, each into the box of the group picture whose face is most like them."""
+    """Both people from their photos, each into the box of the group image whose face is most like them."""
     graph = {
         "faces": node("StandinFaceAnalysis"),
         "group": node("LoadImage", image="group.jpg"),
@@ -76,7 +76,7 @@ def first_run(server):
     return server.run(photo_graph())
 
 
-def test_people_find_themselves_in_a_group_picture(server, first_run):
+def test_people_find_themselves_in_a_group_image(server, first_run):
     """Of the six at the table the first photo shows the fifth from the left, the second the third."""
     words = first_run["outputs"]["preview"]["text"][0].splitlines()
     assert words[0] == "1120 cells of 16 pixels on a 640x448 canvas"

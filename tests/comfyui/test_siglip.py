@@ -93,8 +93,8 @@ def test_truncated_and_foreign_files_are_refused_in_words(golden, tmp_path, size
 def test_clip_vision_of_another_kind_is_refused_in_words(tmp_path):
     config = tmp_path / "clip.json"
     sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 32}
-    picture = {"patch_size": 14, "image_size": 28, "num_channels": 3}
-    config.write_text(json.dumps({**sizes, **picture, "hidden_act": "gelu", "model_type": "clip_vision_model"}))
+    image = {"patch_size": 14, "image_size": 28, "num_channels": 3}
+    config.write_text(json.dumps({**sizes, **image, "hidden_act": "gelu", "model_type": "clip_vision_model"}))
     clip = comfy.clip_vision.ClipVisionModel(str(config))
     with pytest.raises(
         ValueError, match=r"The model connected to clip_vision is a CLIP vision tower \(class token, 32"

@@ -1,4 +1,4 @@
-"""The files of the shipped workflows: their pictures, their models, and how their nodes lie."""
+"""The files of the shipped workflows: their images, their models, and how their nodes lie."""
 
 import json
 import re
@@ -51,8 +51,8 @@ def test_all_are_there():
 def test_the_thumbnail_is_light(name):
     path = WORKFLOWS / f"{name}.jpg"
     assert path.stat().st_size < THUMBNAIL_BYTES
-    with Image.open(path) as picture:
-        assert picture.format == "JPEG"
+    with Image.open(path) as image:
+        assert image.format == "JPEG"
 
 
 def test_every_model_says_where_it_comes_from_and_goes(workflow):
@@ -140,7 +140,7 @@ def test_a_link_in_a_subgraph_is_known_at_both_of_its_ends():
 
 
 @pytest.mark.parametrize("name", ["two_people", "two_people_long"])
-def test_app_mode_shows_photos_prompt_resemblance_and_picture(name):
+def test_app_mode_shows_photos_prompt_resemblance_and_image(name):
     workflow = shipped_workflow(name)
     nodes = {str(node["id"]): node for node in workflow["nodes"]}
     app = workflow["extra"]["linearData"]

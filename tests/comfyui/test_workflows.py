@@ -11,7 +11,7 @@ pytestmark = pytest.mark.server
 SAVED, MEASURING = "saved_identities", "measure_any_image"
 # What NaN, a LoRA for another model, or a graph only half understood leave in the log.
 TROUBLE = ("invalid value encountered in cast", "lora key not loaded", "Failed to validate prompt")
-# Width and height; 1024 x 1024 unless named. The picture to edit is brought to one megapixel, and is square.
+# Width and height; 1024 x 1024 unless named. The image to edit is brought to one megapixel, and is square.
 SIZES = {
     "portrait": (832, 1216),
     "four_people": (1216, 832),
@@ -73,7 +73,7 @@ def test_only_loaders_are_exchanged(name):
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != MEASURING])
-def test_it_makes_a_picture(server, run, name):
+def test_it_makes_a_image(server, run, name):
     graph, history = run(name)
     width, height = SIZES.get(name, (1024, 1024))
     image = pixels(server.images(history, id_of(graph, "SaveImage"))[0])
@@ -90,7 +90,7 @@ def test_people_stand_where_they_were_put(run, name):
     assert words[-1] == "Nobody overlaps."
 
 
-def test_no_face_of_the_picture_to_edit_stays_sharp(run):
+def test_no_face_of_the_image_to_edit_stays_sharp(run):
     graph, history = run("kontext_edit")
     assert "text" not in history["outputs"][id_of(graph, "WithAnyonePrepareFaceEdit")]
 
@@ -103,9 +103,9 @@ def test_any_image_is_measured_as_the_workflow_ships(server):
         history["outputs"][node]["text"][0] for node, each in graph.items() if each["class_type"] == "PreviewAny"
     )
     lines = shown.splitlines()
-    assert lines[:2] == ["picture 1, 1 person 1: kept", "picture 1, 2 person 2: kept"]
+    assert lines[:2] == ["image 1, 1 person 1: kept", "image 1, 2 person 2: kept"]
     assert len(lines) == 6
-    assert all(line.startswith("picture 1, nobody expected: extra person") for line in lines[2:])
+    assert all(line.startswith("image 1, nobody expected: extra person") for line in lines[2:])
     table = Image.open(server.images(history, id_of(graph, "SaveImage"))[0])
     assert min(table.size) > 100
     assert len(server.images(history, id_of(graph, "WithAnyoneIdentityMeter"))) == 2

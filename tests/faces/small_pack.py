@@ -1,8 +1,8 @@
-"""A face pack small enough to be made in a test: a detector of coloured squares and a recogniser that shows its input.
+"""A face pack small enough to be made in a test: a detector of coloured squares and a recognizer that shows its input.
 
 Both have the inputs and outputs of antelopev2's files, so insightface's own model zoo loads and runs them.
 
-The detector reads red at stride 8 and green at stride 16: in a picture as large as the detection size, an 8-pixel cell
+The detector reads red at stride 8 and green at stride 16: in an image as large as the detection size, an 8-pixel cell
 whose red is above its blue and green is a face of 32 pixels at that score, a green 16-pixel cell one of 64 pixels. The
 box begins one cell left of and above the painted cell. The landmarks are ArcFace's template fitted into the box.
 """
@@ -19,15 +19,15 @@ TEMPLATE_PX = np.array(
 STRIDES = (8, 16, 32)
 BOX_SIDE = 4  # in cells
 SHOWN = np.linspace(0, 3 * 112 * 112 - 1, 512).astype(np.int64)
-DETECTOR, RECOGNISER = "scrfd_10g_bnkps.onnx", "glintr100.onnx"
+DETECTOR, RECOGNIZER = "scrfd_10g_bnkps.onnx", "glintr100.onnx"
 
 
-def write_pack(folder: Path, detector: bool = True, recogniser: bool = True, vector: int = 512) -> Path:
+def write_pack(folder: Path, detector: bool = True, recognizer: bool = True, vector: int = 512) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     if detector:
         onnx.save(small_detector(), folder / DETECTOR)
-    if recogniser:
-        onnx.save(small_recogniser(vector), folder / RECOGNISER)
+    if recognizer:
+        onnx.save(small_recognizer(vector), folder / RECOGNIZER)
     return folder
 
 
@@ -59,11 +59,11 @@ def small_detector() -> onnx.ModelProto:
                 helper.make_node("Reshape", [f"{name}_last", f"{name}_shape"], [name]),
             ]
             outputs[head].append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["cells", numbers]))
-    picture = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, "height", "width"])
-    return _model(nodes, [picture], [*outputs["score"], *outputs["box"], *outputs["points"]], constants)
+    image = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, "height", "width"])
+    return _model(nodes, [image], [*outputs["score"], *outputs["box"], *outputs["points"]], constants)
 
 
-def small_recogniser(vector: int = 512) -> onnx.ModelProto:
+def small_recognizer(vector: int = 512) -> onnx.ModelProto:
     """Its vector is `vector` numbers of its own input, those at the places SHOWN of the flattened [3, 112, 112]."""
     constants = [_constant("flat", [1, -1], np.int64), _constant("shown", SHOWN[:vector], np.int64)]
     nodes = [

@@ -10,7 +10,7 @@ import pytest
 from withanyone_pack.tests.faces.small_pack import (
     BOX_SIDE,
     DETECTOR,
-    RECOGNISER,
+    RECOGNIZER,
     SHOWN,
     TEMPLATE_PX,
     photo_with,
@@ -120,14 +120,14 @@ def test_missing_folder_says_which_files_go_where(tmp_path):
         load_face_analysis(folder)
 
 
-@pytest.mark.parametrize(("present", "missing"), [("detector", "recogniser"), ("recogniser", "detector")])
+@pytest.mark.parametrize(("present", "missing"), [("detector", "recognizer"), ("recognizer", "detector")])
 def test_half_a_pack_says_which_half_is_missing(tmp_path, present, missing):
-    write_pack(tmp_path / "half", detector=present == "detector", recogniser=present == "recogniser")
+    write_pack(tmp_path / "half", detector=present == "detector", recognizer=present == "recognizer")
     with pytest.raises(FileNotFoundError, match=f"half holds no {missing}. Put {DETECTOR}"):
         load_face_analysis(tmp_path / "half")
 
 
-@pytest.mark.parametrize("name", [DETECTOR, RECOGNISER])
+@pytest.mark.parametrize("name", [DETECTOR, RECOGNIZER])
 def test_half_downloaded_file_is_named(pack, tmp_path, name):
     folder = shutil.copytree(pack, tmp_path / "antelopev2")
     content = (folder / name).read_bytes()
@@ -138,12 +138,12 @@ def test_half_downloaded_file_is_named(pack, tmp_path, name):
         load_face_analysis(folder)
 
 
-def test_another_recogniser_is_warned_about_and_another_width_refused(tmp_path, caplog):
+def test_another_recognizer_is_warned_about_and_another_width_refused(tmp_path, caplog):
     folder = write_pack(tmp_path / "buffalo", vector=128)
-    (folder / RECOGNISER).rename(folder / "w600k_r50.onnx")
+    (folder / RECOGNIZER).rename(folder / "w600k_r50.onnx")
     with caplog.at_level(logging.WARNING, "withanyone"):
         other = load_face_analysis(folder, "CPU", SIDE)
-    assert "recognised by w600k_r50.onnx" in caplog.text
+    assert "recognized by w600k_r50.onnx" in caplog.text
     with pytest.raises(ValueError, match=r"w600k_r50.onnx gives 128 numbers per face; WithAnyone needs the 512"):
         other.faces(photo_with({(12, 3): STRONG}))
 

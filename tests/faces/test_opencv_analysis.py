@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from withanyone_pack.tests.faces.small_pack import small_recogniser
+from withanyone_pack.tests.faces.small_pack import small_recognizer
 from withanyone_pack.withanyone_core.faces.alignment import TEMPLATE_PX, aligned_face
 from withanyone_pack.withanyone_core.faces.analysis import load_face_analysis
 from withanyone_pack.withanyone_core.faces.licences import licence_of, parts_of
@@ -78,7 +78,7 @@ def test_sface_is_given_the_upright_face_and_its_answers_are_copied():
 
 
 def test_auraface_reads_crops_as_arcface_does(tmp_path):
-    onnx.save(small_recogniser(), tmp_path / "auraface_glintr100.onnx")
+    onnx.save(small_recognizer(), tmp_path / "auraface_glintr100.onnx")
     file, embed = _arcface(tmp_path, tmp_path / YUNET, ["CPUExecutionProvider"])
     photo = np.random.default_rng(0).integers(0, 255, (160, 200, 3), dtype=np.uint8)
     (vector,) = embed(photo, [POINTS])

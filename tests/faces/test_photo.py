@@ -1,41 +1,41 @@
 import numpy as np
 import pytest
 import torch
-from withanyone_pack.withanyone_core.faces.photo import pictures
+from withanyone_pack.withanyone_core.faces.photo import image_arrays
 
 LEVELS = torch.arange(256, dtype=torch.float32) / 255
 
 
 def test_eight_bit_levels_come_back():
     photo = LEVELS.reshape(1, 16, 16, 1).expand(-1, -1, -1, 3)
-    (picture,) = pictures(photo)
-    assert picture.dtype == np.uint8
-    assert np.array_equal(picture[..., 1].reshape(-1), np.arange(256))
+    (image,) = image_arrays(photo)
+    assert image.dtype == np.uint8
+    assert np.array_equal(image[..., 1].reshape(-1), np.arange(256))
 
 
 def test_channels_keep_their_order():
     photo = torch.zeros(1, 4, 4, 3)
     photo[..., 0] = 1.0
-    assert pictures(photo)[0][0, 0].tolist() == [255, 0, 0]
+    assert image_arrays(photo)[0][0, 0].tolist() == [255, 0, 0]
 
 
 def test_every_photo_of_a_batch_and_grey_expands():
-    batch = pictures(torch.rand(3, 5, 7, 1))
-    assert [picture.shape for picture in batch] == [(5, 7, 3)] * 3
+    batch = image_arrays(torch.rand(3, 5, 7, 1))
+    assert [image.shape for image in batch] == [(5, 7, 3)] * 3
     assert np.array_equal(batch[0][..., 0], batch[0][..., 2])
 
 
 def test_transparency_is_laid_over_black():
     photo = torch.ones(1, 2, 2, 4)
     photo[0, 0, 0, 3], photo[0, 1, 1, 3] = 0.0, 0.5
-    (picture,) = pictures(photo)
-    assert picture[..., 0].tolist() == [[0, 255], [255, 128]]
-    assert picture.shape == (2, 2, 3)
+    (image,) = image_arrays(photo)
+    assert image[..., 0].tolist() == [[0, 255], [255, 128]]
+    assert image.shape == (2, 2, 3)
 
 
 def test_overshoot_is_clipped():
-    (picture,) = pictures(torch.tensor([-0.1, 1.2, 0.5]).reshape(1, 1, 1, 3))
-    assert picture[0, 0].tolist() == [0, 255, 128]
+    (image,) = image_arrays(torch.tensor([-0.1, 1.2, 0.5]).reshape(1, 1, 1, 3))
+    assert image[0, 0].tolist() == [0, 255, 128]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_overshoot_is_clipped():
 )
 def test_what_is_no_batch_of_photos_is_refused_in_words(photos, words):
     with pytest.raises(ValueError, match=words):
-        pictures(photos, "portrait")
+        image_arrays(photos, "portrait")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -59,4 +59,4 @@ def test_nan_and_infinity_are_refused_with_the_photo_s_number(value):
     photos = torch.rand(2, 4, 4, 3)
     photos[1, 2, 2, 0] = value
     with pytest.raises(ValueError, match=r"photos: photo 2 holds 1 values that are NaN or infinite; check the node"):
-        pictures(photos)
+        image_arrays(photos)

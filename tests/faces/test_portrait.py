@@ -32,10 +32,10 @@ class Scripted:
 
 
 def photos(count):
-    pictures = RANDOM.integers(0, 256, (count, *SHAPE), dtype=np.uint8)
-    pictures[:, 0, 0, 0] = range(count)
-    pictures[:, 0, 0, 1:] = MARK
-    return tuple(pictures)
+    images = RANDOM.integers(0, 256, (count, *SHAPE), dtype=np.uint8)
+    images[:, 0, 0, 0] = range(count)
+    images[:, 0, 0, 1:] = MARK
+    return tuple(images)
 
 
 THREE = [face(150, 20, 0.9, 1), face(10, 30, 0.8, 2), face(70, 40, 0.7, 3)]
@@ -87,8 +87,8 @@ def test_crop_and_siglip_see_the_used_face():
         seen.append(crop)
         return torch.ones(4, 8)
 
-    pictures = photos(1)
-    identity, (used,) = identity_from_photos(pictures, Scripted(THREE), "Ann", Choices(), siglip)
+    images = photos(1)
+    identity, (used,) = identity_from_photos(images, Scripted(THREE), "Ann", Choices(), siglip)
     assert np.array_equal(seen[0], used.crop)
     assert torch.equal(identity.siglip, torch.ones(4, 8))
     assert identity.crop.shape == (512, 512, 3)
@@ -188,7 +188,7 @@ def test_a_small_face_is_used_with_a_warning(caplog):
 def test_useless_vector_is_refused(value):
     broken = Face((5.0, 5.0, 40.0, 40.0), 0.9, np.zeros((5, 2)), np.full(512, value, np.float32))
     with pytest.raises(
-        ValueError, match=r"no usable numbers for the face in photo 1 .* the recogniser's file is damaged"
+        ValueError, match=r"no usable numbers for the face in photo 1 .* the recognizer's file is damaged"
     ):
         identity_from_photos(photos(1), Scripted([broken]), "Ann", Choices())
 
@@ -244,7 +244,7 @@ def test_no_direction_is_no_better_than_the_opposite():
     assert cosines([*unusable, -vector, 2 * vector], vector) == pytest.approx([-1, -1, -1, -1, 1])
 
 
-def test_looking_for_somebody_needs_somebody_of_the_same_recogniser():
+def test_looking_for_somebody_needs_somebody_of_the_same_recognizer():
     with pytest.raises(ValueError, match='which_face is "like this identity", but no identity is connected to "like"'):
         identity_from_photos(photos(1), Scripted(THREE), "Ann", Choices("like this identity"))
     analysis = Scripted(THREE)

@@ -11,7 +11,7 @@ from ...withanyone_core.presets import PRESETS, letterbox
 from .report import Outcome, exact, not_applicable
 from .stored import tensors
 
-GUIDE_WINDOW = "boxes are taken on the whole canvas, not in the released program's random window over a guide picture"
+GUIDE_WINDOW = "boxes are taken on the whole canvas, not in the released program's random window over a guide image"
 _REPLACED = {
     "square_in_512": GUIDE_WINDOW,
     "general_face_preserving_resize_deterministic": GUIDE_WINDOW,

@@ -88,7 +88,7 @@ class _Replay:
         boxes = settings["bboxes"] or [[0, 0, width_px, height_px]] * len(settings["ids"])
         places = [Box.from_px(*box, width_px, height_px) for box in boxes]
         seen = members([places], width_px, height_px, self.file.truncates_boxes)
-        # The tokens of a reference picture follow those of the canvas and belong to nobody.
+        # The tokens of a reference image follow those of the canvas and belong to nobody.
         seen = torch.nn.functional.pad(seen, (0, tokens - seen.shape[-1]))
         people = (self.people[name][settings["ids"]][None] for name in ("arcface_raw", "siglip_last_hidden_state"))
         return PlacedPeople(next(people), seen, next(people))

@@ -22,15 +22,13 @@ ONE_LEVEL = 1 / 255
 
 def crops(path: Path) -> Iterator[Outcome]:
     about = json.loads(path.read_text())
-    crop = face_crop(_picture(path.with_name(about["source"])), tuple(about["face_bbox_f32"]))
+    crop = face_crop(_image(path.with_name(about["source"])), tuple(about["face_bbox_f32"]))
     yield within("face crop", torch.from_numpy(crop.copy()), _tensor(path.with_name(about["crop"])), ONE_LEVEL)
-    pixels = pixel_values(_picture(path.with_name(about["crop"])), 256)
+    pixels = pixel_values(_image(path.with_name(about["crop"])), 256)
     levels = (pixels[0].permute(1, 2, 0) * 0.5 + 0.5) * 255
     yield within("SigLIP pixels", levels, _tensor(path.with_name(about["siglip_u8"])), 1.001 * ONE_LEVEL)
     edit = about["ke"]
-    blurred = blur_boxes(
-        _picture(path.with_name(edit["base"])), [tuple(box) for box in edit["bboxes"]], edit["min_side"]
-    )
+    blurred = blur_boxes(_image(path.with_name(edit["base"])), [tuple(box) for box in edit["bboxes"]], edit["min_side"])
     reference = _tensor(path.with_name(edit["blurred"]))
     yield within("face blur of the Kontext edit", torch.from_numpy(blurred.copy()), reference, ONE_LEVEL)
 
@@ -43,15 +41,15 @@ def siglip(path: Path) -> Iterator[Outcome]:
     weights = {key: value for key, value in stored.items() if key.startswith("vision_model.")}
     tokens = patch_tokens(siglip_tower(weights, path.name, heads), stored["in.pixel_values"])
     yield within("last hidden state", tokens, stored["out.last_hidden_state"], MODULES)
-    first_rows = pixel_values(_picture(path.with_name("g_face_crop_512.png")), 256)[:, :, :8]
+    first_rows = pixel_values(_image(path.with_name("g_face_crop_512.png")), 256)[:, :, :8]
     reference = stored["g.face_crop_pixel_values_first8rows"]
     yield within("first rows of pixel values", first_rows, reference, 2 * 1.001 * ONE_LEVEL)
 
 
-def _picture(path: Path) -> np.ndarray:
+def _image(path: Path) -> np.ndarray:
     with Image.open(path) as image:
         return np.array(image.convert("RGB"))
 
 
 def _tensor(path: Path) -> torch.Tensor:
-    return torch.from_numpy(_picture(path))
+    return torch.from_numpy(_image(path))

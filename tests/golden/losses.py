@@ -17,7 +17,7 @@ from .stored import tensors, under
 LOSS, GRADIENT, SIMILARITY, TABLE, PIXEL, WARP_GRADIENT, MATRIX = 1e-5, 1e-6, 1e-5, 1e-6, 0.05, 1e-5, 1e-4
 LAST_BIT = 1e-6  # of the logits that the stored terms are differences of
 FORCE_ALIGN = "the switch belongs to the detector inside the released step; targets are aligned by cached landmarks"
-PUBLISHED_WARP = "the affine bicubic crop is replaced by the recogniser's own: a similarity, bilinear"
+PUBLISHED_WARP = "the affine bicubic crop is replaced by the recognizer's own: a similarity, bilinear"
 BEST_OF_TWO = "faces keep their order; nobody may be swapped"
 NOT_RESCALED = "records a wrong range of the released step"
 POOL = "negatives are rows of a bank chosen by index; no pool is copied a face"
@@ -117,12 +117,12 @@ def align(path: Path) -> Iterator[Outcome]:
         case = under(f"{name}.", stored)
         matrix = torch.from_numpy(similarity(case["landmarks_xy"].numpy())).float()
         yield near(f"{name} similarity", matrix, case["similarity_2x3_image_to_template"], MATRIX)
-        picture = case["image_hwc_0_255"].clone().requires_grad_()
-        crop = aligned_faces(picture.permute(2, 0, 1)[None], torch.tensor([0]), case["landmarks_xy"][None])[0]
+        image = case["image_hwc_0_255"].clone().requires_grad_()
+        crop = aligned_faces(image.permute(2, 0, 1)[None], torch.tensor([0]), case["landmarks_xy"][None])[0]
         crop = crop.permute(1, 2, 0)
         (case["loss_weight"] * crop).sum().backward()
         yield near(f"{name} crop", crop.detach(), case["aligned_similarity_bilinear_pixel_exact"], PIXEL)
-        yield near(f"{name} gradient", picture.grad, case["grad_image_pixel_exact"], WARP_GRADIENT)
+        yield near(f"{name} gradient", image.grad, case["grad_image_pixel_exact"], WARP_GRADIENT)
         yield not_applicable(f"{name} published crops", PUBLISHED_WARP)
 
 
@@ -131,14 +131,14 @@ def gt_aligned(path: Path) -> Iterator[Outcome]:
     from training.losses.identity import TargetFaces, face_vectors, identity_losses
 
     stored = tensors(path.with_suffix(".safetensors"))
-    pictures, people = stored["landmarks_xy"].shape[:2]
+    images, people = stored["landmarks_xy"].shape[:2]
     sizes = stored["pred_m1_1"].shape[:1:-1]
     landmarks = stored["landmarks_xy"].flatten(0, 1).double().numpy() / np.array(sizes)
-    faces = TargetFaces(torch.arange(pictures).repeat_interleave(people), landmarks)
-    recogniser = partial(_standin, stored["standin_weight"], stored["standin_bias"])
+    faces = TargetFaces(torch.arange(images).repeat_interleave(people), landmarks)
+    recognizer = partial(_standin, stored["standin_weight"], stored["standin_bias"])
     made_from = stored["pred_m1_1"].clone().requires_grad_()
-    made = face_vectors(127.5 * (made_from + 1), faces, recogniser)
-    wanted = face_vectors(127.5 * (stored["gt_m1_1"] + 1), faces, recogniser)
+    made = face_vectors(127.5 * (made_from + 1), faces, recognizer)
+    wanted = face_vectors(127.5 * (stored["gt_m1_1"] + 1), faces, recognizer)
     loss = identity_losses(made, wanted).mean()
     loss.backward()
     shape = stored["exact.emb_pred"].shape
@@ -218,6 +218,6 @@ def _statistics(drawn: Tensor, table: Tensor) -> dict[str, float | list[float]]:
 
 
 def _standin(weight: Tensor, bias: Tensor, crops: Tensor) -> Tensor:
-    """The folder's linear stand-in for a recogniser."""
+    """The folder's linear stand-in for a recognizer."""
     pooled = F.adaptive_avg_pool2d((crops - 127.5) / 127.5, 7).flatten(1)
     return pooled @ weight.T + bias

@@ -1,4 +1,4 @@
-"""Faces made for tests: random people whose vectors differ a little from picture to picture, side by side."""
+"""Faces made for tests: random people whose vectors differ a little from image to image, side by side."""
 
 import numpy as np
 from withanyone_pack.withanyone_core.metrics.case import Case, FaceEmbeddings
@@ -10,7 +10,7 @@ def people(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(count, WIDTH))
 
 
-def picture(vectors: np.ndarray, noise: float = 0.0, seed: int = 1, places: list[int] | None = None) -> FaceEmbeddings:
+def image(vectors: np.ndarray, noise: float = 0.0, seed: int = 1, places: list[int] | None = None) -> FaceEmbeddings:
     """Faces with these vectors, the i-th at places[i] from the left, in boxes of 40 pixels every 100 pixels."""
     vectors = np.asarray(vectors, dtype=np.float64).reshape(-1, WIDTH)
     seen = vectors + noise * np.random.default_rng(seed).normal(size=vectors.shape)
@@ -26,7 +26,7 @@ def box(place: int, grown: float = 5.0) -> tuple[float, float, float, float]:
 
 
 def references(vectors: np.ndarray, noise: float = 0.5) -> tuple[FaceEmbeddings, ...]:
-    return tuple(picture(vector[None], noise, seed=100 + index) for index, vector in enumerate(vectors))
+    return tuple(image(vector[None], noise, seed=100 + index) for index, vector in enumerate(vectors))
 
 
 def case(count: int = 3, **changes) -> Case:
@@ -34,8 +34,8 @@ def case(count: int = 3, **changes) -> Case:
     who = people(count)
     given = {
         "name": "made",
-        "generated": picture(who, 0.5, seed=11),
-        "truth": picture(who, 0.5, seed=12),
+        "generated": image(who, 0.5, seed=11),
+        "truth": image(who, 0.5, seed=12),
         "references": references(who),
     }
     return Case(**{**given, **changes})

@@ -1,4 +1,4 @@
-"""A recogniser small enough for a test, which shows its input, and its card."""
+"""A recognizer small enough for a test, which shows its input, and its card."""
 
 import json
 from pathlib import Path

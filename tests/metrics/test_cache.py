@@ -31,7 +31,7 @@ class Counting:
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
-def test_a_picture_is_looked_at_once_by_any_number_of_readers(tmp_path, count):
+def test_a_image_is_looked_at_once_by_any_number_of_readers(tmp_path, count):
     analysis = Counting(count)
     first = CachedAnalysis(analysis, "d", ArrayStore(tmp_path / "deep" / "cache.sqlite")).faces(PHOTO)
     again = CachedAnalysis(analysis, "d", ArrayStore(tmp_path / "deep" / "cache.sqlite")).faces(PHOTO.copy())
@@ -42,7 +42,7 @@ def test_a_picture_is_looked_at_once_by_any_number_of_readers(tmp_path, count):
     assert all(np.array_equal(a.embedding, b.embedding) for a, b in zip(again, first, strict=True))
 
 
-def test_another_detector_picture_shape_or_pixel_is_looked_at_anew(tmp_path):
+def test_another_detector_image_shape_or_pixel_is_looked_at_anew(tmp_path):
     store, analysis = ArrayStore(tmp_path / "cache.sqlite"), Counting()
     CachedAnalysis(analysis, "d", store).faces(PHOTO)
     CachedAnalysis(analysis, "other", store).faces(PHOTO)
@@ -53,7 +53,7 @@ def test_another_detector_picture_shape_or_pixel_is_looked_at_anew(tmp_path):
     assert analysis.asked == 4
 
 
-def test_vectors_depend_on_picture_landmarks_and_judge(tmp_path):
+def test_vectors_depend_on_image_landmarks_and_judge(tmp_path):
     store, judge = ArrayStore(tmp_path / "cache.sqlite"), Counting()
     faces = Counting().faces(PHOTO)
     first = CachedJudge(judge, store).embed(PHOTO, faces)

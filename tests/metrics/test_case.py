@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from withanyone_pack.tests.metrics.made import case, people, picture, references
+from withanyone_pack.tests.metrics.made import case, image, people, references
 from withanyone_pack.withanyone_core.identity import Face
 from withanyone_pack.withanyone_core.metrics.case import (
     METRICS,
@@ -30,7 +30,7 @@ def test_faces_of_a_photo_keep_their_boxes_scores_and_own_vectors():
     assert FaceEmbeddings.of([]).embeddings.shape == (0, 512)
 
 
-def test_arrays_of_different_pictures_are_refused():
+def test_arrays_of_different_images_are_refused():
     with pytest.raises(ValueError, match=r"boxes \[2, 4\]|Boxes \[2, 4\], scores \[2\] and embeddings \[1, 3\]"):
         FaceEmbeddings(np.zeros((2, 4)), np.zeros(2), np.zeros((1, 3)))
 
@@ -45,7 +45,7 @@ def test_a_case_needs_somebody_and_one_item_a_person():
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-@pytest.mark.parametrize("changes", [{}, {"truth": None}, {"generated": picture(people(1))}])
+@pytest.mark.parametrize("changes", [{}, {"truth": None}, {"generated": image(people(1))}])
 def test_scores_survive_json(legacy, changes):
     scores = score_case(case(3, **changes, people=("Ann", "Ann", ""), notes=("kept",), group="prompt 1"), legacy)
     line = json.loads(json.dumps(scores.to_json(), allow_nan=False))
@@ -85,7 +85,7 @@ def test_duplicate_names_of_cases_are_told_apart_and_noted():
 
 
 def test_people_of_one_name_are_told_apart_by_number():
-    scores = score_case(case(2, people=("Ann", "Ann"), references=(references(people(1))[0], picture(people(0)))))
+    scores = score_case(case(2, people=("Ann", "Ann"), references=(references(people(1))[0], image(people(0)))))
     assert [score.person for score in scores.identities] == ["Ann", "Ann"]
     assert any("person 2 (Ann)" in note for note in scores.notes)
 

@@ -18,7 +18,7 @@ def a_face(shift=(60.0, 40.0), scale=1.3) -> Face:
 
 
 def shown(crop, mean=127.5, std=127.5):
-    """What the small recogniser answers to a crop [S, S, 3] in the order it is to be given."""
+    """What the small recognizer answers to a crop [S, S, 3] in the order it is to be given."""
     return ((crop[0, : len(crop) // 2].T.ravel().astype(np.float32) - mean) / std).astype(np.float32)
 
 
@@ -94,7 +94,7 @@ def test_the_fingerprint_tells_files_and_inputs_apart_but_not_names(tmp_path):
     assert load_judge(write_judge(tmp_path / "d", batch=1)).fingerprint != first
 
 
-def test_a_recogniser_used_in_training_says_so(tmp_path):
+def test_a_recognizer_used_in_training_says_so(tmp_path):
     assert load_judge(write_judge(tmp_path, trained_with=True)).info.trained_with
     trained = {name: read_card(path).trained_with for name, path in shipped_cards().items()}
     assert trained == {
@@ -105,7 +105,7 @@ def test_a_recogniser_used_in_training_says_so(tmp_path):
     }
 
 
-def test_shipped_cards_say_what_each_recogniser_wants():
+def test_shipped_cards_say_what_each_recognizer_wants():
     cards = {name: read_card(path) for name, path in shipped_cards().items()}
     wanted = {name: (card.size_px, card.colours, card.mean, card.std) for name, card in cards.items()}
     assert wanted == {
@@ -128,7 +128,7 @@ def test_an_onnx_file_finds_its_card(tmp_path):
         load_judge(stranger)
 
 
-def test_the_recogniser_may_lie_elsewhere(tmp_path):
+def test_the_recognizer_may_lie_elsewhere(tmp_path):
     write_judge(tmp_path / "models")
     card = tmp_path / "card.json"
     card.write_text(json.dumps(ARCFACE))
@@ -182,7 +182,7 @@ def test_a_card_that_is_none_is_refused(tmp_path):
         read_card(tmp_path / "none.json")
 
 
-def test_a_recogniser_that_does_not_fit_its_card_is_refused(tmp_path):
+def test_a_recognizer_that_does_not_fit_its_card_is_refused(tmp_path):
     path = write_judge(tmp_path, 160)
     path.write_text(json.dumps(ARCFACE))
     with pytest.raises(ValueError, match=r"small\.onnx takes .*160.*gives one \[batch, 3, 112, 112\]"):

@@ -18,14 +18,14 @@ from withanyone_pack.tests.painted_faces import (
 )
 from withanyone_pack.withanyone_core.layout import Layout, Mask, place_in_box, place_in_mask
 from withanyone_pack.withanyone_core.meter.comparing import compare
+from withanyone_pack.withanyone_core.meter.images.comparison import draw_comparison
+from withanyone_pack.withanyone_core.meter.images.plot import draw_plot
+from withanyone_pack.withanyone_core.meter.images.sheet import SCALE, scale_colour
+from withanyone_pack.withanyone_core.meter.images.table import draw_table
 from withanyone_pack.withanyone_core.meter.likeness import mean_likeness
 from withanyone_pack.withanyone_core.meter.measuring import Meter, expected_box_px, judge_of
 from withanyone_pack.withanyone_core.meter.numbers import comparison_numbers, numbers, pick_numbers
 from withanyone_pack.withanyone_core.meter.picking import rank
-from withanyone_pack.withanyone_core.meter.pictures.comparison import draw_comparison
-from withanyone_pack.withanyone_core.meter.pictures.plot import draw_plot
-from withanyone_pack.withanyone_core.meter.pictures.sheet import SCALE, scale_colour
-from withanyone_pack.withanyone_core.meter.pictures.table import draw_table
 from withanyone_pack.withanyone_core.metrics.case import CaseScores
 from withanyone_pack.withanyone_core.metrics.summary import summarize
 
@@ -44,8 +44,8 @@ FACES = placed(*PEOPLE)
 TRUTH = painted(ANN_TRUE, BEN_TRUE)
 
 
-def measured(*pictures, faces=FACES, analysis=None, **against):
-    return Meter(faces, analysis or PaintedFaces(VECTORS), **against).measure(pictures)
+def measured(*images, faces=FACES, analysis=None, **against):
+    return Meter(faces, analysis or PaintedFaces(VECTORS), **against).measure(images)
 
 
 def test_boxes_say_whose_face_is_whose():
@@ -59,7 +59,7 @@ def test_boxes_say_whose_face_is_whose():
     assert np.allclose(swapped.likeness_ref, [[0, 1], [1, 0]], atol=1e-6)
 
 
-def test_boxes_are_scaled_to_each_picture():
+def test_boxes_are_scaled_to_each_image():
     small, large = measured(painted(ANN, BEN, side_px=16)), measured(painted(ANN, BEN, side_px=256))
     assert small.scores[0].found == large.scores[0].found == 2
     assert large.boxes_px[0] == ((64, 64, 192, 192), (320, 64, 448, 192))
@@ -81,12 +81,12 @@ def test_copying_shows_with_a_truth():
     assert pasted.sim_gt == pytest.approx(np.cos(0.5), abs=1e-6)
 
 
-def test_each_picture_may_have_a_truth_of_its_own():
-    pictures = painted(ANN, BEN), painted(ANN, BEN)
+def test_each_image_may_have_a_truth_of_its_own():
+    images = painted(ANN, BEN), painted(ANN, BEN)
     truths = [TRUTH, painted(ANN, BEN)]
-    assert [score.sim_gt for score in measured(*pictures, truth=truths).scores] == pytest.approx([np.cos(0.5), 1])
-    with pytest.raises(ValueError, match="truth holds 2 pictures and images 1; expected one truth for all, or one for"):
-        measured(pictures[0], truth=truths)
+    assert [score.sim_gt for score in measured(*images, truth=truths).scores] == pytest.approx([np.cos(0.5), 1])
+    with pytest.raises(ValueError, match="truth holds 2 images and images 1; expected one truth for all, or one for"):
+        measured(images[0], truth=truths)
 
 
 def test_second_photos_stand_for_the_truth_in_the_order_of_the_people():
@@ -142,7 +142,7 @@ def test_no_face_and_more_faces_than_people():
     assert with_ben.expected == 1
 
 
-def test_a_picture_is_looked_at_once():
+def test_a_image_is_looked_at_once():
     analysis, looked = PaintedFaces(VECTORS), []
     meter = Meter(FACES, analysis, truth=[TRUTH], looked=lambda: looked.append(1))
     meter.measure([painted(ANN, BEN), painted(BEN, ANN), TRUTH])
@@ -150,7 +150,7 @@ def test_a_picture_is_looked_at_once():
     assert analysis.asked == len(looked) == 3
 
 
-def test_other_recognisers_see_the_crop():
+def test_other_recognizers_see_the_crop():
     crop = torch.from_numpy(np.pad(painted(ANN, side_px=256), ((128, 128), (128, 128), (0, 0)))).float() / 255
     ann = person("Ann", 20 * direction(0, 0, 0, 0, 0, 1), face_model="antelopev2/glintr100.onnx", crop=crop)
     found = measured(painted(ANN, 0), faces=placed(ann), analysis=PaintedFaces(VECTORS, "buffalo_l/w600k_r50.onnx"))
@@ -175,16 +175,16 @@ def test_of_a_crop_the_middle_face_counts_and_an_empty_one_is_told():
     assert any("The reference of person 1 (Ann) shows 0 faces" in note for note in found.notes)
 
 
-def test_who_judges_is_told_by_the_recogniser():
+def test_who_judges_is_told_by_the_recognizer():
     assert judge_of(PaintedFaces({}, "antelopev2/glintr100.onnx")).trained_with
     assert not judge_of(PaintedFaces({}, "buffalo_l/w600k_r50.onnx")).trained_with
     assert judge_of(PaintedFaces({}, "mine/other.onnx")).name == "mine/other.onnx"
-    assert judge_of(object()).name == "a recogniser without a name"
+    assert judge_of(object()).name == "a recognizer without a name"
 
 
-def test_vectors_that_are_none_are_refused_with_the_picture():
+def test_vectors_that_are_none_are_refused_with_the_image():
     broken = PaintedFaces(VECTORS | {STRANGER: np.full(512, np.nan, np.float32)})
-    with pytest.raises(ValueError, match=r"face 2 in the generated picture of picture 2 has numbers that are not"):
+    with pytest.raises(ValueError, match=r"face 2 in the generated image of image 2 has numbers that are not"):
         measured(painted(ANN, BEN), painted(ANN, STRANGER), analysis=broken)
 
 
@@ -195,7 +195,7 @@ def test_other_proportions_than_the_layouts_are_told():
     assert measured(painted(ANN, 0), faces=faces).notes == ()
 
 
-def test_scores_rank_pictures():
+def test_scores_rank_images():
     found = measured(
         painted(ANN, 0), painted(ANN, BEN), painted(ANN_TRUE, BEN_TRUE), painted(MIX, MIX + 1), painted(0, 0)
     )
@@ -208,7 +208,7 @@ def test_scores_rank_pictures():
     assert order[-1][1] is None
 
 
-def test_least_leakage_prefers_pictures_that_lost_nobody():
+def test_least_leakage_prefers_images_that_lost_nobody():
     found = measured(painted(0, 0), painted(ANN, 0), painted(MIX, BEN), painted(ANN, BEN))
     order = rank(found.scores, "least leakage")
     assert [index for index, _ in order] == [3, 2, 1, 0]
@@ -232,14 +232,14 @@ def test_scores_that_cannot_be_computed_are_refused():
 def test_numbers_can_be_computed_again_and_name_everybody():
     found = measured(painted(ANN, BEN), painted(BEN, 0), painted(0, 0), truth=[TRUTH])
     told = json.loads(json.dumps(numbers(found, seed=3), allow_nan=False))
-    again = [CaseScores.from_json(line) for line in told["pictures"]]
+    again = [CaseScores.from_json(line) for line in told["images"]]
     assert tuple(again) == found.scores
     assert summarize(again, seed=3).to_json() == told["summary"]
     assert told["people"] == ["1 Ann", "2 Ben"]
     assert told["likeness"][1]["face_of"]["1 Ann"]["2 Ben"] == pytest.approx(1, abs=1e-6)
     assert told["likeness"][1]["lost"] == ["2 Ben"]
     assert told["compared_with"] == "truth"
-    assert [item["person"] for item in told["pictures"][0]["identities"]] == ["Ann", "Ben"]
+    assert [item["person"] for item in told["images"][0]["identities"]] == ["Ann", "Ben"]
 
 
 def test_people_of_one_name_stay_apart():
@@ -248,15 +248,15 @@ def test_people_of_one_name_stay_apart():
     assert list(told["likeness"][0]["face_of"]) == ["1 Ann", "2 Ann"]
 
 
-def test_picks_name_every_picture():
+def test_picks_name_every_image():
     found = measured(painted(ANN, BEN), painted(0, 0))
     told = pick_numbers(found, "likeness", rank(found.scores, "likeness"), 1)
     assert told["kept"] == [0]
-    assert [(line["rank"], line["index"], line["kept"]) for line in told["pictures"]] == [(1, 0, True), (2, 1, False)]
-    assert told["pictures"][1]["lost"] == ["1 Ann", "2 Ben"]
+    assert [(line["rank"], line["index"], line["kept"]) for line in told["images"]] == [(1, 0, True), (2, 1, False)]
+    assert told["images"][1]["lost"] == ["1 Ann", "2 Ben"]
 
 
-def test_batches_of_one_length_are_compared_picture_by_picture():
+def test_batches_of_one_length_are_compared_image_by_image():
     first = measured(painted(ANN, BEN), painted(MIX, BEN))
     second = measured(painted(MIX, BEN), painted(MIX, BEN))
     rows = {row.metric: row for row in compare(first, second)}
@@ -273,7 +273,7 @@ def test_batches_of_one_length_are_compared_picture_by_picture():
     assert likeness.change.low is None
 
 
-def test_a_metric_that_a_picture_lacks_is_not_paired():
+def test_a_metric_that_a_image_lacks_is_not_paired():
     first = measured(painted(ANN, BEN), painted(0, 0), truth=[TRUTH])
     second = measured(painted(ANN, BEN), painted(ANN, BEN), truth=[TRUTH])
     rows = {row.metric: row for row in compare(first, second)}
@@ -304,13 +304,13 @@ def test_the_mean_matrix_leaves_lost_faces_out():
 CROPS = [painted(ANN), painted(BEN)]
 
 
-def table(*pictures, **choices):
-    found = measured(*pictures, **choices)
-    return draw_table(found, pictures, CROPS[: len(found.people)])
+def table(*images, **choices):
+    found = measured(*images, **choices)
+    return draw_table(found, images, CROPS[: len(found.people)])
 
 
-def has(picture, colour):
-    return bool((picture == np.array(colour, np.uint8)).all(-1).any())
+def has(image, colour):
+    return bool((image == np.array(colour, np.uint8)).all(-1).any())
 
 
 def test_the_table_shows_likeness_loss_and_leakage():
@@ -328,7 +328,7 @@ def test_the_table_marks_a_wrong_number_of_faces():
     assert has(wrong, (255, 92, 92))
 
 
-def test_tables_grow_with_pictures_and_end():
+def test_tables_grow_with_images_and_end():
     heights = [table(*[painted(ANN, BEN)] * count).shape[0] for count in (1, 2, 40, 41)]
     assert heights[1] - heights[0] == 104
     assert heights[3] - heights[2] < 40

@@ -1,11 +1,11 @@
-"""Real photographs, a real detector and a real recogniser: the test bed's stand-ins for antelopev2."""
+"""Real photographs, a real detector and a real recognizer: the test bed's stand-ins for antelopev2."""
 
 import os
 
 import numpy as np
 import pytest
 from PIL import Image
-from withanyone_pack.tests.comfyui.photos import GROUP, pictures
+from withanyone_pack.tests.comfyui.photos import GROUP, images
 from withanyone_pack.tests.pack import TESTBED, add_comfyui
 
 os.environ.setdefault("WITHANYONE_TESTBED", str(TESTBED))
@@ -24,7 +24,7 @@ def analysis(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def photo():
-    return np.asarray(Image.open(pictures() / GROUP).convert("RGB"))
+    return np.asarray(Image.open(images() / GROUP).convert("RGB"))
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def group(photo, analysis):
 
 @pytest.fixture(scope="module")
 def softened(photo, group, analysis):
-    """Each person's own reference picture: cut out, turned by a few degrees, at half its size."""
+    """Each person's own reference image: cut out, turned by a few degrees, at half its size."""
     return tuple(FaceEmbeddings.of(analysis.faces(_cut(photo, face.box_px))) for face in group)
 
 
@@ -115,7 +115,7 @@ def test_half_a_photo_loses_the_other_half(photo, analysis, itself):
 
 def test_a_stranger_gets_no_likeness(photo, analysis, itself, softened):
     scores = score_case(
-        Case("strangers", softened[0], None, softened[1:2])  # the first person's picture, though the second is meant
+        Case("strangers", softened[0], None, softened[1:2])  # the first person's image, though the second is meant
     )
     assert scores.sim_ref < 0.5
     assert scores.found == 1

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from withanyone_pack.tests.metrics.made import WIDTH, box, case, people, picture, references
+from withanyone_pack.tests.metrics.made import WIDTH, box, case, image, people, references
 from withanyone_pack.withanyone_core.metrics.case import FaceEmbeddings
 from withanyone_pack.withanyone_core.metrics.copy_paste import copy_paste
 from withanyone_pack.withanyone_core.metrics.matching import match
@@ -24,7 +24,7 @@ def test_vectors_without_a_direction_are_refused(value, words, which, legacy):
     made = case(2)
     faces = {"generated": made.generated, "truth": made.truth, "reference": made.references[1]}[which]
     faces.embeddings[-1, : WIDTH if value == 0 else 1] = value
-    whose = {"generated": "generated picture", "truth": "ground truth", "reference": "reference of person 2"}[which]
+    whose = {"generated": "generated image", "truth": "ground truth", "reference": "reference of person 2"}[which]
     face = 1 if which == "reference" else 2
     with pytest.raises(ValueError, match=f"face {face} in the {whose} of made .*{words}"):
         score_case(made, legacy)
@@ -38,9 +38,9 @@ def test_the_vectors_are_looked_at_with_a_given_matching_too():
         score_case(made, matching=matching)
 
 
-def test_vectors_of_two_recognisers_are_refused():
+def test_vectors_of_two_recognizers_are_refused():
     longer = FaceEmbeddings.single(np.ones(WIDTH + 1))
-    with pytest.raises(ValueError, match="two recognisers"):
+    with pytest.raises(ValueError, match="two recognizers"):
         score_case(case(1, references=(longer,)))
 
 
@@ -54,7 +54,7 @@ def test_copy_paste_is_zero_where_nothing_can_be_told():
     assert copy_paste(1.0, 0.25, 1.5) == 0.5
 
 
-def test_a_picture_against_itself():
+def test_a_image_against_itself():
     made = case(3)
     scores = score_case(replace(made, generated=made.truth))
     assert scores.sim_gt == pytest.approx(1.0, abs=1e-6)
@@ -63,7 +63,7 @@ def test_a_picture_against_itself():
     assert scores.blending < 0.4
 
 
-def test_a_picture_against_its_own_references():
+def test_a_image_against_its_own_references():
     made = case(3)
     pasted = FaceEmbeddings(
         made.truth.boxes_px, made.truth.scores, np.concatenate([one.embeddings for one in made.references])
@@ -113,7 +113,7 @@ def test_permuted_faces_give_the_same_numbers():
 
 def test_a_lost_face_counts_as_zero_and_is_reported():
     who = people(3)
-    scores = score_case(case(3, generated=picture(who[:2], 0.5, seed=11)))
+    scores = score_case(case(3, generated=image(who[:2], 0.5, seed=11)))
     whole = score_case(case(3))
     assert scores.lost == (2,)
     assert (scores.found, scores.generated, scores.expected) == (2, 2, 3)
@@ -127,7 +127,7 @@ def test_a_lost_face_counts_as_zero_and_is_reported():
 def test_extra_faces_are_reported_and_change_nothing_else():
     made = case(2)
     seen = made.generated
-    stranger = picture(people(1, seed=50), places=[5])
+    stranger = image(people(1, seed=50), places=[5])
     more = FaceEmbeddings(
         np.concatenate([stranger.boxes_px, seen.boxes_px]),
         np.concatenate([stranger.scores, seen.scores]),
@@ -157,9 +157,9 @@ def test_leakage_row_k_column_j_is_how_much_face_k_looks_like_j():
     # The face in the second box is half the first person; the first is nobody else.
     made = case(
         2,
-        generated=picture(np.stack([who[0], mixed])),
+        generated=image(np.stack([who[0], mixed])),
         boxes_px=(box(0), box(1)),
-        references=(picture(who[:1]), picture(who[1:])),
+        references=(image(who[:1]), image(who[1:])),
     )
     scores = score_case(made)
     assert scores.likeness_ref[0][0] == pytest.approx(1.0, abs=1e-5)
@@ -171,7 +171,7 @@ def test_leakage_row_k_column_j_is_how_much_face_k_looks_like_j():
 
 def test_swapped_people_show_in_placed_boxes_and_not_without_them():
     who = people(2)
-    swapped = picture(who[::-1], 0.3)
+    swapped = image(who[::-1], 0.3)
     placed = score_case(case(2, generated=swapped, boxes_px=(box(0), box(1))))
     assert placed.sim_gt < 0.3
     assert placed.leakage > 0.6
@@ -180,7 +180,7 @@ def test_swapped_people_show_in_placed_boxes_and_not_without_them():
 
 def test_one_matching_can_serve_several_judges():
     made = case(3)
-    other = case(3, generated=picture(people(3)[[1, 0, 2]], 0.5))
+    other = case(3, generated=image(people(3)[[1, 0, 2]], 0.5))
     scores = score_case(other, matching=match(made))
     assert [one.face for one in scores.identities] == [0, 1, 2]
     assert score_case(other).identities[0].face == 1
@@ -188,7 +188,7 @@ def test_one_matching_can_serve_several_judges():
 
 def test_legacy_excuses_lost_people_and_refuses_copy_paste():
     who = people(3)
-    lost = case(3, generated=picture(who[:2], 0.5, seed=11))
+    lost = case(3, generated=image(who[:2], 0.5, seed=11))
     scores = score_case(lost, legacy=True)
     assert scores.method == "independent"
     assert scores.sim_gt > score_case(lost).sim_gt
@@ -202,9 +202,9 @@ def test_legacy_matches_ground_truth_and_references_independently():
     who = people(2)
     made = case(
         2,
-        generated=picture(who),
-        truth=picture(who),
-        references=(picture(who[1:]), picture(who[:1])),
+        generated=image(who),
+        truth=image(who),
+        references=(image(who[1:]), image(who[:1])),
         truth_boxes_px=(box(0), box(1)),
     )
     assert score_case(made, legacy=True).sim_ref == pytest.approx(1.0, abs=1e-5)
@@ -213,7 +213,7 @@ def test_legacy_matches_ground_truth_and_references_independently():
 
 def test_legacy_without_references_faces_or_ground_truth():
     who = people(2)
-    nobody = picture(who[:0])
+    nobody = image(who[:0])
     assert score_case(case(2, references=(nobody, nobody)), legacy=True).sim_ref is None
     assert score_case(case(2, truth=None), legacy=True).sim_gt is None
     empty = score_case(case(2, generated=nobody), legacy=True)

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 from scipy import stats
-from withanyone_pack.tests.metrics.made import case, people, picture
+from withanyone_pack.tests.metrics.made import case, image, people
 from withanyone_pack.withanyone_core.metrics.case import METRICS, CaseScores
 from withanyone_pack.withanyone_core.metrics.scoring import score_case
 from withanyone_pack.withanyone_core.metrics.summary import (
@@ -19,7 +19,7 @@ VALUES = np.random.default_rng(5).normal(0.4, 0.1, 60)
 
 def some_scores(count=6, legacy=False, noise=0.5, seed=0):
     return [
-        score_case(case(3, name=f"case {index}", generated=picture(people(3), noise, seed=seed + index)), legacy)
+        score_case(case(3, name=f"case {index}", generated=image(people(3), noise, seed=seed + index)), legacy)
         for index in range(count)
     ]
 
@@ -53,15 +53,15 @@ def test_one_group_has_no_interval():
     assert statistic([0.4, 0.6], ["same", "same"]).high is None
 
 
-def test_pictures_of_one_prompt_are_resampled_together():
+def test_images_of_one_prompt_are_resampled_together():
     repeated = np.repeat(VALUES[:10], 10)
     apart = statistic(list(repeated))
     together = statistic(list(repeated), [str(index // 10) for index in range(100)])
     assert together.high - together.low > 2.5 * (apart.high - apart.low)
 
 
-def test_groups_of_different_sizes_count_by_their_pictures():
-    """Two groups, of 1 and 3 pictures: a resample is one of them alone or both, so the interval is known."""
+def test_groups_of_different_sizes_count_by_their_images():
+    """Two groups, of 1 and 3 images: a resample is one of them alone or both, so the interval is known."""
     found = statistic([1.0, 0.0, 0.0, 0.0], ["a", "b", "b", "b"])
     assert (found.mean, found.low, found.high) == (0.25, 0.0, 1.0)
     same = statistic([2.0] * 4, ["a", "b", "b", "b"])
@@ -88,12 +88,12 @@ def test_the_counts():
     who = people(3)
     scores = [
         *some_scores(2),
-        score_case(case(3, name="lost", generated=picture(who[:1]))),
-        score_case(case(3, name="extra", generated=picture(people(5)))),
+        score_case(case(3, name="lost", generated=image(who[:1]))),
+        score_case(case(3, name="extra", generated=image(people(5)))),
         score_case(case(3, name="no truth", truth=None)),
     ]
     summary = summarize(scores)
-    assert (summary.pictures, summary.groups) == (5, 5)
+    assert (summary.images, summary.groups) == (5, 5)
     assert (summary.expected_faces, summary.found_faces, summary.extra_faces) == (15, 13, 2)
     assert summary.detection_rate == pytest.approx(13 / 15)
     assert summary.count_rate == pytest.approx(3 / 5)
@@ -119,7 +119,7 @@ def test_trimming_keeps_at_least_half_of_any_list():
 
 
 def test_nothing_and_both_arithmetics_at_once_are_refused():
-    with pytest.raises(ValueError, match="no picture to summarize"):
+    with pytest.raises(ValueError, match="no image to summarize"):
         summarize([])
     with pytest.raises(ValueError, match="cannot be mixed"):
         summarize(some_scores(1) + some_scores(1, legacy=True))
@@ -127,18 +127,18 @@ def test_nothing_and_both_arithmetics_at_once_are_refused():
         summarize(some_scores(1), legacy=True)
 
 
-def test_judges_are_averaged_picture_by_picture():
+def test_judges_are_averaged_image_by_image():
     first, second = some_scores(3), some_scores(3, noise=0.9)[::-1]
     values, groups = judges_mean([first, second], "sim_gt")
     assert groups == ["case 0", "case 1", "case 2"]
     assert values[0] == pytest.approx((first[0].sim_gt + second[2].sim_gt) / 2)
     blind = [score_case(case(3, name=score.name, truth=None)) for score in first]
     assert judges_mean([first, blind], "sim_gt")[0] == [None] * 3
-    with pytest.raises(ValueError, match="same pictures"):
+    with pytest.raises(ValueError, match="same images"):
         judges_mean([first, second[:2]], "sim_gt")
 
 
-def test_a_difference_is_paired_where_the_pictures_are_the_same():
+def test_a_difference_is_paired_where_the_images_are_the_same():
     better, worse = some_scores(12, noise=0.3), some_scores(12, noise=0.6)
     found = difference(worse, better, "sim_gt")
     assert found.mean == pytest.approx(np.mean([score.sim_gt for score in better]) - np.mean([s.sim_gt for s in worse]))

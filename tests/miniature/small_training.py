@@ -19,7 +19,7 @@ from miniature.recipes.autoencoder import shipped_autoencoder
 from miniature.recipes.base_model import ARC, RECIPE, CaptionedFlux, predict
 from miniature.recipes.caption_ids import word_ids
 from miniature.recipes.latents import LatentBatch, Latents
-from miniature.recipes.pool import PICTURE, WHERE, Pool, face_records
+from miniature.recipes.pool import IMAGE, WHERE, Pool, face_records
 from miniature.recipes.scenes import SCENES_SEED, signed_pixels, training_scene, unseen_scene
 from miniature.recipes.training import Run, new_run, train
 from miniature.recipes.windows import window_of
@@ -95,7 +95,7 @@ def pool_of(scenes: Sequence[Scene]) -> Pool:
         for number, (scene, image) in enumerate(zip(scenes, drawn, strict=True))
     ]
     images = np.array([(len(scene.people), WHERE.index(scene.place), LIGHTS.index(scene.light)) for scene in scenes])
-    records = np.rec.fromarrays(images.T.astype(np.int32), PICTURE)
+    records = np.rec.fromarrays(images.T.astype(np.int32), IMAGE)
     return Pool(np.stack([image.pixels for image in drawn]), records, np.concatenate(faces), 0.0)
 
 

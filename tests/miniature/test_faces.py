@@ -239,7 +239,7 @@ def test_the_judge_learns_from_strangers(short_pool):
 
 def test_mirrored_and_turned_faces_keep_left_and_right(short_pool):
     rng = np.random.default_rng(0)
-    faces = short_pool.faces[short_pool.faces["picture"] == 0]
+    faces = short_pool.faces[short_pool.faces["image"] == 0]
     for _ in range(20):
         _, lines = detector._placed(short_pool.pixels[0], faces, 160, rng)
         for line in lines:
@@ -251,7 +251,7 @@ def test_mirrored_and_turned_faces_keep_left_and_right(short_pool):
 
 
 def test_every_size_of_face_has_an_anchor():
-    """Faces of 45 to 500 pixels in the middle of a picture; their anchors ask for them and name the right one."""
+    """Faces of 45 to 500 pixels in the middle of an image; their anchors ask for them and name the right one."""
     for side_px in (45, 60, 90, 130, 190, 260, 380, 500):
         face = torch.full((1, 1, 14), 320.0)
         face[0, 0, :4] += torch.tensor([-0.5, -0.5, 0.5, 0.5]) * side_px

@@ -54,7 +54,7 @@ def test_a_window_is_cut_from_its_scene_with_its_person_in_it(latents):
         for row, face in enumerate(faces):
             top, left = 2 * SPOTS[spot].row, 2 * SPOTS[spot].column
             side = 2 * SPOT_CELLS
-            whole = latents.encoded[latents.pool.faces["picture"][face]]
+            whole = latents.encoded[latents.pool.faces["image"][face]]
             assert np.array_equal(batch.clean[row].numpy(), whole[:, top : top + side, left : left + side])
             assert (batch.embedding[row] == face).all()
             shown = batch.members[row, 0].reshape(SPOT_CELLS, SPOT_CELLS)

@@ -45,7 +45,7 @@ def test_from_photos_to_a_file_and_its_card(start, tmp_path):
     assert card["files"]["adapter.safetensors"]["sha256"] == digest_of(path).sha256
     prepared = Cache.open(tmp_path / "scratch/cache")
     assert len(prepared.identities) == FEW.identities
-    assert any(image.people > 1 for image in prepared.pictures)
+    assert any(image.people > 1 for image in prepared.images)
     # ten steps leave each branch near where it started, and not there
     before, after = load_file(start), load_file(path)
     assert before.keys() == after.keys()

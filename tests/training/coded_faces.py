@@ -2,7 +2,7 @@
 
 A face is a rectangle with red of 200 and more: 200 + person. Green of its first pixel is the number of the photo's
 variant, which sets how its vector differs; blue how far the nose is turned, 128 being straight ahead. Everything else
-in the picture is noise that no photo shares with another.
+in the image is noise that no photo shares with another.
 """
 
 import io
@@ -58,7 +58,7 @@ class CodedFaces:
         return tuple(found)
 
 
-class SmallPictures:
+class SmallImages:
     """Means of 8 x 8 pixels, mixed into 16 channels."""
 
     def __init__(self, seed: int = 0) -> None:
@@ -106,15 +106,15 @@ class SecondVectors:
 
 def instruments(**changes) -> Instruments:
     """All stand-ins; `changes` replace some of them, or their `fingerprints`."""
-    kinds = ("faces", "picture", "text", "siglip", "second")
+    kinds = ("faces", "image", "text", "siglip", "second")
     models = {
         "faces": CodedFaces(),
-        "picture": SmallPictures(),
+        "image": SmallImages(),
         "text": SmallTexts(),
         "siglip": SmallTokens(),
         "second": SecondVectors(),
         "fingerprints": {kind: f"{kind} 1" for kind in kinds},
-        "files": {"recogniser.onnx": "ab" * 32},
+        "files": {"recognizer.onnx": "ab" * 32},
     }
     return Instruments(**{**models, **changes})
 
@@ -123,7 +123,7 @@ def photo(*faces, seed=0, width=160, height=128) -> np.ndarray:
     """A photo of faces (person, variant[, turn]) from left to right, RGB uint8 [height, width, 3]."""
     rng = np.random.default_rng([seed, *(number for face in faces for number in face)])
     coarse = rng.integers(0, 180, (height // 16, width // 16, 3)).astype(np.uint8)
-    picture = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 190)
+    image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 190)
     place = width // max(len(faces), 1)
     for number, face in enumerate(faces):
         person, variant, turn = (*face, 128)[:3]
@@ -132,19 +132,19 @@ def photo(*faces, seed=0, width=160, height=128) -> np.ndarray:
         cell = rng.integers(0, 255, (high, wide, 3)).astype(np.uint8)
         cell[..., 0] = MARK + person
         cell[0, 0] = MARK + person, variant, turn
-        picture[y : y + high, x : x + wide] = cell
-    return picture
+        image[y : y + high, x : x + wide] = cell
+    return image
 
 
-def save(path: Path, picture: np.ndarray) -> Path:
+def save(path: Path, image: np.ndarray) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(path)
+    Image.fromarray(image).save(path)
     return path
 
 
-def png(picture: np.ndarray) -> bytes:
+def png(image: np.ndarray) -> bytes:
     stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, "PNG")
+    Image.fromarray(image).save(stream, "PNG")
     return stream.getvalue()
 
 

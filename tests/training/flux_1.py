@@ -20,7 +20,7 @@ TEXT = (512, 4096, 768)
 BANK = (10000, 4096)
 
 
-class Recogniser(nn.Module):
+class Recognizer(nn.Module):
     def __init__(self):
         super().__init__()
         self.layers = iresnet((3, 13, 30, 3), (64, 128, 256, 512), 512)
@@ -40,12 +40,12 @@ def flux_1_cast(settings: Finetune) -> Cast:
     hollow, dtype = Hollow(), compute_dtype(settings.base.precision)
     transformer = hollow.transformer(FLUX_1, settings.base.precision)
     adapter = hollow.adapter(branch_shapes(settings.adapter, Sizes(3072, 57, 512, 768)), settings.train, dtype)
-    frozen = Frozen(transformer, hollow.module(flux_1_vae, dtype), LatentScale(), hollow.module(Recogniser))
+    frozen = Frozen(transformer, hollow.module(flux_1_vae, dtype), LatentScale(), hollow.module(Recognizer))
     return Cast(hollow, frozen, adapter, branch_weights(settings.adapter))
 
 
 def flux_1_load(settings: Finetune, side_px: int = 512, people: int = 2, share: float = 0.3) -> Load:
-    """A pass of square pictures of which a share is in somebody's place."""
+    """A pass of square images of which a share is in somebody's place."""
     tokens = (side_px // 16) ** 2
     siglip = (256, 768) if settings.adapter.branch != "arc" else None
     return Load(

@@ -35,24 +35,24 @@ def person(number: int) -> np.ndarray:
 
 
 def beside(*people: np.ndarray) -> np.ndarray:
-    """People side by side in one picture."""
-    height = max(picture.shape[0] for picture in people)
+    """People side by side in one image."""
+    height = max(image.shape[0] for image in people)
     padded = [cv2.copyMakeBorder(each, 0, height - each.shape[0], 0, 0, cv2.BORDER_REPLICATE) for each in people]
     return np.concatenate(padded, axis=1)
 
 
-def other_photo(picture: np.ndarray) -> np.ndarray:
+def other_photo(image: np.ndarray) -> np.ndarray:
     """The same person less alike: mirrored, softer, darker. Stands for a second photo."""
-    return cv2.GaussianBlur(picture[:, ::-1], (0, 0), 1.6) // 4 * 3
+    return cv2.GaussianBlur(image[:, ::-1], (0, 0), 1.6) // 4 * 3
 
 
 def write_case(folder: Path, out=None, ori=None, refs=(), prompt="", **meta) -> Path:
     """One case in the benchmark's layout; what is None is left out."""
     folder.mkdir(parents=True, exist_ok=True)
-    named = {"out": out, "ori": ori, **{f"ref_{number}": picture for number, picture in enumerate(refs, 1)}}
-    for name, picture in named.items():
-        if picture is not None:
-            cv2.imwrite(str(folder / f"{name}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 95])
+    named = {"out": out, "ori": ori, **{f"ref_{number}": image for number, image in enumerate(refs, 1)}}
+    for name, image in named.items():
+        if image is not None:
+            cv2.imwrite(str(folder / f"{name}.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 95])
     (folder / "meta.json").write_text(json.dumps({"prompt": prompt, **meta}))
     return folder
 
@@ -60,7 +60,7 @@ def write_case(folder: Path, out=None, ori=None, refs=(), prompt="", **meta) -> 
 def write_cases(folder: Path) -> Path:
     """A small benchmark: three cases of one person, two of two, one of three, one without ground truth."""
     people = [person(number) for number in range(6)]
-    others = [other_photo(picture) for picture in people]
+    others = [other_photo(image) for image in people]
     write_case(folder / "copied", people[4], others[4], [people[4]], "a portrait")
     write_case(folder / "alike", others[3], cv2.add(others[3], 15), [people[3]], "a portrait")
     write_case(folder / "stranger", people[0], others[2], [people[2]], "a portrait")
@@ -78,7 +78,7 @@ def write_cases(folder: Path) -> Path:
 
 
 class Remembering:
-    """A face analysis that looks at each picture once."""
+    """A face analysis that looks at each image once."""
 
     def __init__(self, analysis) -> None:
         self.analysis = analysis

@@ -1,4 +1,4 @@
-"""`python slow_prepare.py DATA CACHE SECONDS`: prepare with stand-ins, each picture taking so long, to be killed."""
+"""`python slow_prepare.py DATA CACHE SECONDS`: prepare with stand-ins, each image taking so long, to be killed."""
 
 import sys
 import time
@@ -15,11 +15,11 @@ from withanyone_pack.tests.training import coded_faces as coded
 from training.preparing.preparing import prepare
 
 
-class SlowPictures(coded.SmallPictures):
+class SlowImages(coded.SmallImages):
     def encode(self, pixels):
         time.sleep(float(sys.argv[3]))
         return super().encode(pixels)
 
 
 settings = coded.settings(Path(sys.argv[1]), Path(sys.argv[2]), shard_mb=0.01)
-prepare(settings, lambda: coded.instruments(picture=SlowPictures()))
+prepare(settings, lambda: coded.instruments(image=SlowImages()))

@@ -6,7 +6,7 @@ from withanyone_pack.tests.training.rooms import add_training
 
 add_training()
 from training.cache.cache import Cache
-from training.cache.entries import FOREIGN, CropEntry, CropFace, FaceRecord, Negatives, PictureEntry
+from training.cache.entries import FOREIGN, CropEntry, CropFace, FaceRecord, ImageEntry, Negatives
 
 LEFT, RIGHT, WHOLE = (0.05, 0.2, 0.45, 0.8), (0.55, 0.2, 0.95, 0.8), (0.25, 0.2, 0.75, 0.8)
 # Where the template has eyes, nose and mouth, in fractions of the face's box.
@@ -23,13 +23,13 @@ def landmarks_in(box):
 def small_cache(photos=4, people=2, size_px=64, held_out=1, pairs=2, negatives=12, embedding=512, seed=0, latents=None):
     """`photos` of each person alone and `pairs` of neighbours together; the last `held_out` of each are held out.
 
-    latents  (people in the picture, boxes, number) -> mean [16, h, w]; random where None
+    latents  (people in the image, boxes, number) -> mean [16, h, w]; random where None
     """
     generator = torch.Generator().manual_seed(seed)
     centres = 10 * torch.nn.functional.normalize(torch.randn(people, embedding, generator=generator), dim=1)
     shown = [((person,), number >= photos - held_out) for person in range(people) for number in range(photos)]
     shown += [((n % people, (n + 1) % people), False) for n in range(pairs)] if people > 1 else []
-    tensors, pictures, faces, vectors = {}, [], [], []
+    tensors, images, faces, vectors = {}, [], [], []
     for index, (present, is_held_out) in enumerate(shown):
         boxes = (WHOLE,) if len(present) == 1 else (LEFT, RIGHT)
         cut = []
@@ -45,8 +45,8 @@ def small_cache(photos=4, people=2, size_px=64, held_out=1, pairs=2, negatives=1
         tensors[f"latent{index}.logvar"] = torch.full_like(mean, -6.0)
         tensors |= text(f"text{index}", generator)
         crop = CropEntry(size_px, size_px, tuple(cut), f"latent{index}")
-        pictures.append(
-            PictureEntry(
+        images.append(
+            ImageEntry(
                 index,
                 f"{index}.jpg",
                 f"{index}.jpg",
@@ -61,7 +61,7 @@ def small_cache(photos=4, people=2, size_px=64, held_out=1, pairs=2, negatives=1
         tensors |= text(f"count{count}", generator)
     return Cache(
         identities=tuple(f"person {number}" for number in range(people)),
-        pictures=tuple(pictures),
+        images=tuple(images),
         faces=tuple(faces),
         arcface=torch.stack(vectors),
         negatives=Negatives(

@@ -33,7 +33,7 @@ def small_flux(dtype=torch.float32) -> FluxTransformer2DModel:
 
 
 def gradients(model, checkpointed=True, passes=1, device="cpu", during=None) -> dict[str, torch.Tensor]:
-    """The model's result, and the gradients of the picture and of each of the adapter's parameters.
+    """The model's result, and the gradients of the image and of each of the adapter's parameters.
 
     during  is called with the socket unplugged after each pass, before the backward pass
     """
@@ -48,7 +48,7 @@ def gradients(model, checkpointed=True, passes=1, device="cpu", during=None) -> 
     seen = torch.zeros(2, 2, ROWS * COLUMNS, dtype=torch.bool)
     seen[:, 0, :9], seen[:, 1, 12:20] = True, True
     crowd = PlacedPeople(torch.randn(2, 2, 512), seen).to(device)
-    picture = torch.randn(2, ROWS * COLUMNS, 64).to(device, dtype).requires_grad_()
+    image = torch.randn(2, ROWS * COLUMNS, 64).to(device, dtype).requires_grad_()
     given = {
         "encoder_hidden_states": torch.randn(2, 5, 48).to(device, dtype),
         "pooled_projections": torch.randn(2, 24).to(device, dtype),
@@ -61,11 +61,11 @@ def gradients(model, checkpointed=True, passes=1, device="cpu", during=None) -> 
     try:
         for _ in range(passes):
             with socket.placed(crowd):
-                made = model(hidden_states=picture, **given).sample
+                made = model(hidden_states=image, **given).sample
             if during is not None:
                 during()
             made.float().square().sum().backward()
     finally:
         socket.remove()
-    found = {"made": made.detach(), "picture": picture.grad}
+    found = {"made": made.detach(), "image": image.grad}
     return found | {name: parameter.grad for name, parameter in adapter.named_parameters()}

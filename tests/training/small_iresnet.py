@@ -30,7 +30,7 @@ class Unit(nn.Module):
 
 
 def iresnet(units=(2, 1), widths=(8, 16), embedding=24, seed=0):
-    """Random, with norms that saw data, for pictures of 112 x 112 pixels."""
+    """Random, with norms that saw data, for images of 112 x 112 pixels."""
     torch.manual_seed(seed)
     layers = [nn.Conv2d(3, widths[0], 3, 1, 1, bias=False), nn.BatchNorm2d(widths[0]), nn.PReLU(widths[0])]
     entered, side = widths[0], 112
@@ -49,7 +49,7 @@ def iresnet(units=(2, 1), widths=(8, 16), embedding=24, seed=0):
 
 
 def export(model, path, training=False):
-    """By torch's own exporter, with norms folded into convolutions, as the published recognisers are; or not folded."""
+    """By torch's own exporter, with norms folded into convolutions, as the published recognizers are; or not folded."""
     stream = io.BytesIO()
     mode = torch.onnx.TrainingMode.PRESERVE if training else torch.onnx.TrainingMode.EVAL
     torch.onnx.export(

@@ -1,4 +1,4 @@
-"""Face pack, judge and pictures small enough to be made in a test, for the command line as a user runs it."""
+"""Face pack, judge and images small enough to be made in a test, for the command line as a user runs it."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnx
-from withanyone_pack.tests.faces.small_pack import small_recogniser, write_pack
+from withanyone_pack.tests.faces.small_pack import small_recognizer, write_pack
 
 SIDE_PX = 640  # the detection size, so that the small detector's cells are whole
 
@@ -15,13 +15,13 @@ def write_models(folder: Path) -> tuple[Path, Path]:
     """A face pack's folder and a judge's card."""
     card = {"name": "small", "onnx": "small.onnx", "size_px": 112, "colours": "rgb", "mean": 127.5, "std": 127.5}
     pack = write_pack(folder / "antelopev2")
-    onnx.save(small_recogniser(256), folder / "small.onnx")
+    onnx.save(small_recognizer(256), folder / "small.onnx")
     (folder / "small.json").write_text(json.dumps(card))
     return pack, folder / "small.json"
 
 
-def picture(*columns: int, pattern: int = 0) -> np.ndarray:
-    """A BGR picture that the small detector finds a face in for each column (of 8 pixels), on a pattern of its own.
+def image(*columns: int, pattern: int = 0) -> np.ndarray:
+    """A BGR image that the small detector finds a face in for each column (of 8 pixels), on a pattern of its own.
 
     The red square is as large as four cells, so that it is still a cell after the padding of references.
     """
@@ -38,6 +38,6 @@ def write_small_cases(folder: Path, count: int = 3) -> Path:
         case = folder / f"case_{number}"
         case.mkdir(parents=True)
         for name, pattern in (("out", number), ("ori", number + 10), ("ref_1", number + 20)):
-            cv2.imwrite(str(case / f"{name}.png"), picture(30, pattern=pattern))
+            cv2.imwrite(str(case / f"{name}.png"), image(30, pattern=pattern))
         (case / "meta.json").write_text(json.dumps({"prompt": f"prompt {number}"}))
     return folder

@@ -1,4 +1,4 @@
-"""A run in memory: a small FLUX.1 and VAE of random weights, a recogniser of random convolutions, photos of a cache."""
+"""A run in memory: a small FLUX.1 and VAE of random weights, a recognizer of random convolutions, photos of a cache."""
 
 from functools import cache
 
@@ -14,7 +14,7 @@ from withanyone_pack.tests.training.small_cache import POOLED_WIDTH, SIGLIP_WIDT
 from training.configuration.finetune import Finetune
 from training.configuration.reading import read_settings
 from training.loop.opening import person_of
-from training.loop.optimiser import make_optimiser
+from training.loop.optimizer import make_optimizer
 from training.loop.session import Session
 from training.loop.source import Sources
 from training.loop.step import Frozen
@@ -29,7 +29,7 @@ GIVEN = (
     "base.precision=fp32",
     "adapter.init=none",
     "data.cache=cache",
-    "id_loss.recogniser=face.onnx",
+    "id_loss.recognizer=face.onnx",
     "train.mode=full",
     "optim.name=adamw",
     "optim.lr=1e-3",
@@ -45,8 +45,8 @@ GIVEN = (
 )
 
 
-class Recogniser(nn.Module):
-    """Fixed random convolutions: other pictures, other vectors, and a gradient to every pixel."""
+class Recognizer(nn.Module):
+    """Fixed random convolutions: other images, other vectors, and a gradient to every pixel."""
 
     def __init__(self, seed: int = 0, width: int = 512) -> None:
         super().__init__()
@@ -63,11 +63,11 @@ class Recogniser(nn.Module):
 
 
 @cache
-def small_frozen(recogniser: bool = True) -> Frozen:
+def small_frozen(recognizer: bool = True) -> Frozen:
     with torch.random.fork_rng():
         torch.manual_seed(1)
         vae = small_vae().eval().requires_grad_(False)
-    return Frozen(small_base(), vae, LatentScale(), Recogniser() if recogniser else None)
+    return Frozen(small_base(), vae, LatentScale(), Recognizer() if recognizer else None)
 
 
 def small_base(hidden: int = HIDDEN) -> FluxTransformer2DModel:
@@ -128,7 +128,7 @@ def small_session(
         frozen,
         trained,
         Sources(device, {settings.data.cache: photos}),
-        make_optimiser(settings.optim, trained.parameters),
+        make_optimizer(settings.optim, trained.parameters),
         instruments,
         {"adapter": "fresh", "data": photos.data, "person": person.identity.name if person else ""},
     )

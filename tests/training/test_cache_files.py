@@ -11,21 +11,21 @@ add_training()
 
 from training.cache import files, shards
 from training.cache.cache import Cache
-from training.cache.entries import UNKNOWN, CropEntry, CropFace, FaceRecord, Negatives, PictureEntry
+from training.cache.entries import UNKNOWN, CropEntry, CropFace, FaceRecord, ImageEntry, Negatives
 
 POINTS = np.array([[0.3, 0.4], [0.7, 0.41], [0.5, 0.6], [0.35, 0.8], [0.65, 1 / 3]], np.float32)
 
 
 def small_cache(tensors) -> Cache:
-    """Two pictures of one person and a stranger; the names of its tensors are those of `small_tensors`."""
+    """Two images of one person and a stranger; the names of its tensors are those of `small_tensors`."""
     box = (0.1, 0.2, 1 / 3, 0.7)
     crop = CropEntry(64, 48, (CropFace(0, box, POINTS), CropFace(1, (0.5, 0.2, 0.9, 0.7), POINTS)), "latent")
     second = CropEntry(48, 64, (CropFace(2, box, POINTS),), "latent")
     return Cache(
         identities=("alice",),
-        pictures=(
-            PictureEntry(0, "alice/ä.jpg", "/data/ä.jpg", "00ff", "two friends", (crop,), text="text"),
-            PictureEntry(1, "alice/b.jpg", "/data/b.jpg", "01ff", "", (second,), held_out=True, text="text"),
+        images=(
+            ImageEntry(0, "alice/ä.jpg", "/data/ä.jpg", "00ff", "two friends", (crop,), text="text"),
+            ImageEntry(1, "alice/b.jpg", "/data/b.jpg", "01ff", "", (second,), held_out=True, text="text"),
         ),
         faces=(
             FaceRecord(0, 0, box, POINTS, ("small",), "face"),
@@ -63,20 +63,20 @@ def test_what_is_written_is_read(tmp_path):
     cache = written(tmp_path)
     read = Cache.open(tmp_path)
     assert read.identities == ("alice",)
-    assert [files._plain(asdict(one)["name"]) for one in read.pictures] == ["alice/ä.jpg", "alice/b.jpg"]
+    assert [files._plain(asdict(one)["name"]) for one in read.images] == ["alice/ä.jpg", "alice/b.jpg"]
     for mine, other in zip(cache.faces, read.faces, strict=True):
-        assert (mine.identity, mine.picture, mine.box, mine.flags) == (
+        assert (mine.identity, mine.image, mine.box, mine.flags) == (
             other.identity,
-            other.picture,
+            other.image,
             other.box,
             other.flags,
         )
         assert np.array_equal(mine.landmarks, other.landmarks)
-    crop, other = cache.pictures[0].crops[0], read.pictures[0].crops[0]
+    crop, other = cache.images[0].crops[0], read.images[0].crops[0]
     assert (crop.width_px, crop.height_px) == (other.width_px, other.height_px)
     assert [face.box for face in crop.faces] == [face.box for face in other.faces]
-    assert read.pictures[1].held_out
-    assert not read.pictures[0].held_out
+    assert read.images[1].held_out
+    assert not read.images[0].held_out
     for name in ("arcface", "second"):
         assert torch.equal(getattr(cache, name), getattr(read, name))
     assert torch.equal(cache.negatives.vectors, read.negatives.vectors)
@@ -87,11 +87,11 @@ def test_what_is_written_is_read(tmp_path):
 def test_tensors_come_as_float32(tmp_path):
     cache = written(tmp_path)
     read = Cache.open(tmp_path)
-    mean, logvar = read.latent(read.pictures[0], 0)
+    mean, logvar = read.latent(read.images[0], 0)
     assert mean.dtype == torch.float32
     assert torch.equal(mean, cache.tensors["latent.mean"].float())
     assert torch.equal(logvar, cache.tensors["latent.logvar"].float())
-    assert read.text(read.pictures[0]).t5.shape == (5, 12)
+    assert read.text(read.images[0]).t5.shape == (5, 12)
     assert read.dummy_text(1).pooled.shape == (9,)
     face = read.face(0)
     assert (face.identity, face.siglip.shape, face.siglip_flipped.shape) == (0, (4, 6), (4, 6))
@@ -103,7 +103,7 @@ def test_faces_of_a_person_are_told_apart_by_held_out_photos(tmp_path):
     read = small_cache(small_tensors())
     assert read.faces_of(0) == (0,)
     assert read.faces_of(0, held_out=True) == (2,)
-    assert read.bucket(read.pictures[0], 0) == (64, 48, 2)
+    assert read.bucket(read.images[0], 0) == (64, 48, 2)
 
 
 def test_too_many_people_are_refused():
@@ -122,7 +122,7 @@ def test_a_lost_shard_is_named(tmp_path):
         path.unlink()
     read = Cache.open(tmp_path)
     with pytest.raises(ValueError, match="lacks a tensor"):
-        read.text(read.pictures[0])
+        read.text(read.images[0])
 
 
 def test_a_damaged_index_is_named(tmp_path):

@@ -75,18 +75,18 @@ def test_seed_turns_sides_and_order_and_nothing_else_does(folders, tmp_path):
     assert keys[0] == keys[1] != keys[2]
 
 
-def test_what_has_no_picture_in_both_folders_is_left_out_and_named(folders, tmp_path):
+def test_what_has_no_image_in_both_folders_is_left_out_and_named(folders, tmp_path):
     (folders[0] / NAMES[0] / "out.jpg").unlink()
-    (folders[1] / NAMES[1] / "out.jpg").write_bytes(b"no picture")
+    (folders[1] / NAMES[1] / "out.jpg").write_bytes(b"no image")
     write_case(folders[0] / "alone", plain(RED), None, [plain(GREEN)])
     page, left_out = make(folders, tmp_path / "out")
     assert sorted(left_out) == [
         "alone: the other folder has no such case",
-        f"{NAMES[0]}: the first folder has no picture of it",
-        f"{NAMES[1]}: out.jpg (10 bytes) cannot be read as a picture",
+        f"{NAMES[0]}: the first folder has no image of it",
+        f"{NAMES[1]}: out.jpg (10 bytes) cannot be read as an image",
     ]
     assert {pair["case"] for pair in study(page)["pairs"]} == set(NAMES[2:])
-    with pytest.raises(ValueError, match=r"No case has a picture in both folders. other: the other folder has no"):
+    with pytest.raises(ValueError, match=r"No case has an image in both folders. other: the other folder has no"):
         make((folder_of(tmp_path / "x", RED, ["other"]), folders[1]), tmp_path / "out")
 
 
@@ -119,7 +119,7 @@ def press(driver, *keys):
 
 
 def shown(driver):
-    """Whether the left picture is red, what is asked, and how far one is."""
+    """Whether the left image is red, what is asked, and how far one is."""
     script = "return [document.querySelector('#left img').src, question.textContent, count.textContent]"
     source, question, count = driver.execute_script(script)
     return is_red(source), question, count

@@ -96,7 +96,7 @@ def test_a_missing_file_is_named():
         read_settings(Small, Path("absent.yaml"))
 
 
-GIVEN = ["out=run", "base.path=flux", "adapter.init=none", "data.cache=cache", "id_loss.recogniser=face.onnx"]
+GIVEN = ["out=run", "base.path=flux", "adapter.init=none", "data.cache=cache", "id_loss.recognizer=face.onnx"]
 
 
 def finetune(*changes, path=None):
@@ -114,8 +114,8 @@ def test_init_none_is_fresh_weights_and_anything_else_a_file(tmp_path, monkeypat
     assert finetune("adapter.init=wa.safetensors").adapter.init == tmp_path / "wa.safetensors"
 
 
-def test_identity_losses_need_a_recogniser():
-    with pytest.raises(ValueError, match=r"id_loss\.recogniser is missing.*id_loss\.weight=0 and nce\.weight=0"):
+def test_identity_losses_need_a_recognizer():
+    with pytest.raises(ValueError, match=r"id_loss\.recognizer is missing.*id_loss\.weight=0 and nce\.weight=0"):
         read_settings(Finetune, None, GIVEN[:-1])
     read_settings(Finetune, None, [*GIVEN[:-1], "id_loss.weight=0", "nce.weight=0"])
 
@@ -180,7 +180,7 @@ RECIPES = sorted((ROOT / "training" / "recipes").glob("*.yaml"))
 
 @pytest.mark.parametrize("path", [path for path in RECIPES if "prepare" not in path.name], ids=lambda path: path.stem)
 def test_shipped_recipes_are_sound(path):
-    needed = ["out=run", "base.path=flux", "data.cache=cache", "adapter.init=none", "id_loss.recogniser=face.onnx"]
+    needed = ["out=run", "base.path=flux", "data.cache=cache", "adapter.init=none", "id_loss.recognizer=face.onnx"]
     assert read_settings(Finetune, path, needed).optim.steps > 0
 
 
@@ -258,7 +258,7 @@ def test_paths_and_names_of_a_file_are_what_is_written_there(capsys, tmp_path, n
     path = written(
         tmp_path,
         f"\ufeffout: {name}\nbase: {{path: {name}, vae: null}}\nadapter: {{init: none}}\ntrain: {{identity: {name}}}\n"
-        f"data: {{cache: {name}}}\nid_loss: {{recogniser: r.onnx}}\neval: {{judges: [{name}], face_pack: {name}}}\n"
+        f"data: {{cache: {name}}}\nid_loss: {{recognizer: r.onnx}}\neval: {{judges: [{name}], face_pack: {name}}}\n"
         f"phases: [{{until_step: 5, overrides: {{data.cache: {name}, nce: {{weight: 0}}}}}}]\n",
     )
     found = shown(capsys, path)
@@ -288,10 +288,10 @@ def test_lists_of_texts_hold_texts(capsys, tmp_path, monkeypatch, text, names):
 
 
 def test_numbers_and_choices_stay_what_they_were(capsys):
-    changes = ["optim.lr=1e-5", "optim.betas=[0, 0.5]", "optim.fused=false", "eval.stop=no", "id_loss.recogniser=null"]
+    changes = ["optim.lr=1e-5", "optim.betas=[0, 0.5]", "optim.fused=false", "eval.stop=no", "id_loss.recognizer=null"]
     found = shown(capsys, RECIPE, *GIVEN, *changes, "id_loss.weight=0", "nce.weight=0", "train.targets=[to_q]")
     assert (found["optim"]["lr"], found["optim"]["betas"], found["optim"]["fused"]) == (1e-5, [0, 0.5], False)
-    assert (found["eval"]["stop"], found["id_loss"]["recogniser"], found["train"]["targets"]) == (False, None, ["to_q"])
+    assert (found["eval"]["stop"], found["id_loss"]["recognizer"], found["train"]["targets"]) == (False, None, ["to_q"])
 
 
 @pytest.mark.parametrize("key", ["out", "data.cache", "base.vae", "adapter.init", "eval.face_pack"])

@@ -101,12 +101,12 @@ def test_turned_heads_are_seen_on_both_sides():
 
 def test_real_photographs_are_ranked(tmp_path):
     """One person of a real group photo: hardly changed copies, and copies as if of other days and turned about."""
-    picture = people.person(3)[..., ::-1]
+    image = people.person(3)[..., ::-1]
     rng = np.random.default_rng(0)
     risks = {}
     for name, strength in (("copies", 0.03), ("varied", 1.0)):
         for number in range(8):
-            coded.save(tmp_path / f"{name}/identities/alice/{number}.png", changed(picture, rng, strength))
+            coded.save(tmp_path / f"{name}/identities/alice/{number}.png", changed(image, rng, strength))
         settings = coded.settings(
             tmp_path / name, tmp_path / f"{name} cache", duplicate_bits=0, sizes=(128,), held_out=0
         )

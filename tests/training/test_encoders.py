@@ -18,7 +18,7 @@ from withanyone_pack.tests.training.test_base import small_vae, written
 from training.base import text as text_module
 from training.base.siglip import SiglipTokens
 from training.base.text import FluxText, load_clip, load_t5
-from training.base.vae import VaePictures
+from training.base.vae import VaeImages
 from training.planning.counting import LiveBytes
 
 WORDS = ["<pad>", "</s>", "<unk>", "<s>", "two", "people", "in", "a", "park"]
@@ -150,7 +150,7 @@ def test_models_come_to_the_device_when_they_are_needed_and_the_readers_leave(tm
     words, nowhere = (tokenizer(tmp_path / "t5", 16), tokenizer(tmp_path / "clip", 77, start=True)), "cuda:63"
     small_vae().save_pretrained(tmp_path / "vae")
     text = FluxText(*files(tmp_path), *words, torch.float32, nowhere)
-    vae = VaePictures(tmp_path, torch.float32, nowhere)
+    vae = VaeImages(tmp_path, torch.float32, nowhere)
     for use in (lambda: text.encode("a park"), lambda: vae.encode(np.zeros((32, 32, 3), np.uint8))):
         with pytest.raises((AssertionError, RuntimeError), match=r"CUDA|cuda|device"):
             use()
@@ -192,14 +192,14 @@ def test_what_is_missing_or_of_another_kind_is_named(tmp_path, monkeypatch):
         FluxText(t5_file, clip_file, words, tmp_path / "empty")
 
 
-def test_pictures_become_a_posterior(tmp_path):
+def test_images_become_a_posterior(tmp_path):
     small_vae().save_pretrained(tmp_path / "vae")
-    coder = VaePictures(tmp_path, torch.float32)
+    coder = VaeImages(tmp_path, torch.float32)
     pixels = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
     mean, logvar = coder.encode(pixels)
-    picture = torch.from_numpy(pixels).movedim(-1, 0)[None] / 127.5 - 1
+    image = torch.from_numpy(pixels).movedim(-1, 0)[None] / 127.5 - 1
     with torch.no_grad():
-        expected = small_vae().encode(picture).latent_dist
+        expected = small_vae().encode(image).latent_dist
     assert torch.allclose(mean, expected.mean[0], atol=1e-5)
     assert torch.allclose(logvar, expected.logvar[0], atol=1e-5)
     assert (coder.scale.scale, coder.scale.shift) == (0.5, 0.25)

@@ -1,4 +1,4 @@
-"""The evaluator on real photographs with a real detector and recogniser."""
+"""The evaluator on real photographs with a real detector and recognizer."""
 
 import json
 from itertools import count
@@ -92,7 +92,7 @@ def test_without_ground_truth_the_rest_is_measured_and_it_is_said(report):
 
 
 def test_the_subsets_are_the_papers(report):
-    assert {subset: summary["judges"]["part"]["pictures"] for subset, summary in report["summary"].items()} == {
+    assert {subset: summary["judges"]["part"]["images"] for subset, summary in report["summary"].items()} == {
         "1": 4,
         "2": 2,
         "3-4": 1,
@@ -223,15 +223,15 @@ def test_what_cannot_be_read_is_named_and_counted_and_the_rest_is_measured(store
     cases = tmp_path / "cases"
     good = person(4)
     write_case(cases / "good", good, good, [good])
-    write_case(cases / "no_picture", None, good, [good])
-    write_case(cases / "broken_picture", good, good, [good])
-    (cases / "broken_picture" / "out.jpg").write_bytes(b"no picture")
-    write_case(cases / "empty_picture", good, good, [good])
-    (cases / "empty_picture" / "out.jpg").write_bytes(b"")
+    write_case(cases / "no_image", None, good, [good])
+    write_case(cases / "broken_image", good, good, [good])
+    (cases / "broken_image" / "out.jpg").write_bytes(b"no image")
+    write_case(cases / "empty_image", good, good, [good])
+    (cases / "empty_image" / "out.jpg").write_bytes(b"")
     write_case(cases / "broken_truth", good, good, [good])
-    (cases / "broken_truth" / "ori.jpg").write_bytes(b"no picture")
+    (cases / "broken_truth" / "ori.jpg").write_bytes(b"no image")
     write_case(cases / "broken_reference", good, good, [good])
-    (cases / "broken_reference" / "ref_1.jpg").write_bytes(b"no picture")
+    (cases / "broken_reference" / "ref_1.jpg").write_bytes(b"no image")
     write_case(cases / "nobody", good, good, [])
     write_case(cases / "broken_meta", good, good, [good])
     (cases / "broken_meta" / "meta.json").write_text("{")
@@ -240,15 +240,15 @@ def test_what_cannot_be_read_is_named_and_counted_and_the_rest_is_measured(store
     report, lines = notes_of(cases, store, tmp_path)
     assert (report["counts"]["cases"], report["counts"]["measured"]) == (9, 3)
     assert {name: line["fault"] for name, line in lines.items() if "fault" in line} == {
-        "no_picture": "the generated picture is missing",
-        "broken_picture": "out.jpg (10 bytes) cannot be read as a picture",
-        "empty_picture": "out.jpg is empty",
-        "nobody": "there is no reference: nobody knows who should be in the picture",
+        "no_image": "the generated image is missing",
+        "broken_image": "out.jpg (10 bytes) cannot be read as an image",
+        "empty_image": "out.jpg is empty",
+        "nobody": "there is no reference: nobody knows who should be in the image",
         "broken_meta": "meta.json cannot be read as JSON: Expecting property name enclosed in double quotes: "
         "line 1 column 2 (char 1)",
         "twice": "ref_01.jpg and ref_1.jpg are both ref_1; keep one of them",
     }
-    assert "Unreadable: ori.jpg (10 bytes) cannot be read as a picture." in lines["broken_truth"]["notes"]
+    assert "Unreadable: ori.jpg (10 bytes) cannot be read as an image." in lines["broken_truth"]["notes"]
     broken = lines["broken_reference"]["scores"]["MobileFaceNet"]
     assert broken["means"]["sim_ref"] is None
     assert broken["means"]["sim_gt"] > 0.99
@@ -272,7 +272,7 @@ def test_references_with_no_face_or_two(store, tmp_path):
     ]
 
 
-def test_a_picture_without_any_face(store, tmp_path):
+def test_a_image_without_any_face(store, tmp_path):
     cases = tmp_path / "cases"
     write_case(cases / "empty", np.full((200, 200, 3), 128, np.uint8), person(4), [person(4)])
     report, lines = notes_of(cases, store, tmp_path)

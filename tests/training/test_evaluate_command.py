@@ -64,7 +64,7 @@ def test_a_copy_of_the_script_s_rooms_is_all_it_needs(models, cases, tmp_path):
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"--judge": None}, "No judge was given, and without a recogniser no face can be compared. Add --judge"),
+        ({"--judge": None}, "No judge was given, and without a recognizer no face can be compared. Add --judge"),
         ({"--face-pack": None}, "No face pack was given. Add --face-pack DIR"),
         ({"--face-pack": "nowhere"}, "nowhere does not exist. Put scrfd_10g_bnkps.onnx"),
         ({"--judge": "nowhere.json"}, "There is no judge's card nowhere.json"),
@@ -96,4 +96,4 @@ def test_no_case_that_can_be_measured(models, tmp_path):
     done = run(tmp_path / "cases", "--judge", models[1], "--face-pack", models[0], "--out", tmp_path / "out")
     assert done.returncode == 1, done.stderr
     assert done.stdout.startswith("0 of 1 cases measured")
-    assert "the generated picture is missing" in (tmp_path / "out" / "report.md").read_text()
+    assert "the generated image is missing" in (tmp_path / "out" / "report.md").read_text()

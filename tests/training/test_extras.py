@@ -68,16 +68,16 @@ def head(folder, *widths):
 
 def test_clip_scores_are_cosines_of_its_features(clip_folder):
     clip = Clip(clip_folder)
-    picture, other = (np.ascontiguousarray(person(number)[:, :, ::-1]) for number in (0, 1))
-    same = clip.scores(picture, picture, "a b")
+    image, other = (np.ascontiguousarray(person(number)[:, :, ::-1]) for number in (0, 1))
+    same = clip.scores(image, image, "a b")
     assert same["clip_i"] == pytest.approx(1, abs=1e-5)
-    scores = clip.scores(picture, other, "a b")
+    scores = clip.scores(image, other, "a b")
     assert -1 <= scores["clip_i"] < 0.99999
-    assert scores["clip_t"] == same["clip_t"] != clip.scores(picture, other, "b a b")["clip_t"]
+    assert scores["clip_t"] == same["clip_t"] != clip.scores(image, other, "b a b")["clip_t"]
     model = transformers.CLIPModel.from_pretrained(clip_folder).eval()
     processor = transformers.CLIPImageProcessor.from_pretrained(clip_folder)
     with torch.inference_mode():
-        pixels = processor(images=[picture, other], return_tensors="pt").pixel_values
+        pixels = processor(images=[image, other], return_tensors="pt").pixel_values
         pooled = model.visual_projection(model.vision_model(pixel_values=pixels).pooler_output)
     a, b = pooled / pooled.norm(dim=-1, keepdim=True)
     assert scores["clip_i"] == pytest.approx(float(a @ b), abs=1e-5)
@@ -85,20 +85,20 @@ def test_clip_scores_are_cosines_of_its_features(clip_folder):
 
 def test_long_prompts_are_cut_and_missing_things_are_none(clip_folder):
     clip = Clip(clip_folder)
-    picture = person(0)
-    assert clip.scores(picture, None, "a b " * 50)["clip_t"] is not None
-    assert clip.scores(picture, None, "") == {"clip_i": None, "clip_t": None}
+    image = person(0)
+    assert clip.scores(image, None, "a b " * 50)["clip_t"] is not None
+    assert clip.scores(image, None, "") == {"clip_i": None, "clip_t": None}
 
 
 def test_the_aesthetic_score_is_a_chain_of_linear_layers(siglip_folder, tmp_path):
     file, layers = head(tmp_path, WIDTH, 8, 4, 1)
-    picture = person(0)
+    image = person(0)
     processor = transformers.SiglipImageProcessor.from_pretrained(siglip_folder)
     tower = transformers.SiglipVisionModel.from_pretrained(siglip_folder).eval()
     with torch.inference_mode():
-        pooled = tower(**processor(images=picture, return_tensors="pt")).pooler_output
+        pooled = tower(**processor(images=image, return_tensors="pt")).pooler_output
         expected = torch.nn.Sequential(*layers)(pooled / pooled.norm(dim=-1, keepdim=True))
-    assert Aesthetic(siglip_folder, file).score(picture) == pytest.approx(float(expected), abs=1e-5)
+    assert Aesthetic(siglip_folder, file).score(image) == pytest.approx(float(expected), abs=1e-5)
 
 
 def test_extras_are_in_lines_and_summary(clip_folder, siglip_folder, tmp_path):

@@ -18,7 +18,7 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def smooth_picture(height, width, seed=0):
+def smooth_image(height, width, seed=0):
     rough = torch.rand(1, 3, height // 16, width // 16, generator=seeded(seed))
     return 255 * torch.nn.functional.interpolate(rough, (height, width), mode="bicubic").clamp(0, 1)
 
@@ -32,10 +32,10 @@ def landmarks(scale, angle, shift):
     ("scale", "angle", "shift"), [(0.8, 0.3, (40, 20)), (1.7, -0.5, (-20, 60)), (1.0, 0, (-50, -30))]
 )
 def test_crops_are_where_opencv_puts_them(scale, angle, shift):
-    picture = smooth_picture(256, 240)
+    image = smooth_image(256, 240)
     points = landmarks(scale, angle, shift)
-    found = aligned_faces(picture, torch.tensor([0]), points[None])[0].movedim(0, -1).numpy()
-    array = picture[0].movedim(0, -1).numpy()
+    found = aligned_faces(image, torch.tensor([0]), points[None])[0].movedim(0, -1).numpy()
+    array = image[0].movedim(0, -1).numpy()
     expected = cv2.warpAffine(array, similarity(points), (112, 112), flags=cv2.INTER_LINEAR, borderValue=0.0)
     # OpenCV rounds coordinates to a 32nd of a pixel.
     assert np.abs(found - expected).max() < 4.0
@@ -44,7 +44,7 @@ def test_crops_are_where_opencv_puts_them(scale, angle, shift):
 
 def test_large_faces_are_averaged_and_keep_their_place():
     """A face five times as large as its crop: no pixel is skipped, and nothing moves."""
-    small = smooth_picture(112, 112, 3)
+    small = smooth_image(112, 112, 3)
     large = torch.nn.functional.interpolate(small, scale_factor=5, mode="nearest")
     points = 5 * (TEMPLATE_PX + 0.5) - 0.5
     found = aligned_faces(large, torch.tensor([0]), points[None])
@@ -57,21 +57,21 @@ def test_large_faces_are_averaged_and_keep_their_place():
 @pytest.mark.parametrize("times", [2, 3, 5])
 def test_a_whole_step_is_the_same_whichever_way_it_was_rounded(times):
     """5 computed as 4.9999999 on another processor averages over 5 pixels, not 4."""
-    picture = 255 * torch.rand(1, 3, 112 * times, 112 * times, generator=seeded(7))
+    image = 255 * torch.rand(1, 3, 112 * times, 112 * times, generator=seeded(7))
     points = times * (TEMPLATE_PX + 0.5) - 0.5
     crops = [
-        aligned_faces(picture, torch.tensor([0]), (points * (1 + off))[None]) for off in (-2e-7, -1e-9, 0.0, 1e-9, 2e-7)
+        aligned_faces(image, torch.tensor([0]), (points * (1 + off))[None]) for off in (-2e-7, -1e-9, 0.0, 1e-9, 2e-7)
     ]
     assert max((crop - crops[2]).abs().max() for crop in crops) < 0.05
 
 
-def test_faces_of_several_sizes_and_pictures_keep_their_order():
-    pictures = torch.cat([smooth_picture(400, 400, seed) for seed in range(3)])
+def test_faces_of_several_sizes_and_images_keep_their_order():
+    images = torch.cat([smooth_image(400, 400, seed) for seed in range(3)])
     points = [landmarks(scale, 0.1, (20, 30)) for scale in (3.2, 0.9, 2.4, 1.5)]
     which = torch.tensor([2, 0, 1, 0])
-    together = aligned_faces(pictures, which, np.stack(points))
-    for index, (picture, point) in enumerate(zip(which, points, strict=True)):
-        alone = aligned_faces(pictures[picture][None], torch.tensor([0]), point[None])
+    together = aligned_faces(images, which, np.stack(points))
+    for index, (image, point) in enumerate(zip(which, points, strict=True)):
+        alone = aligned_faces(images[image][None], torch.tensor([0]), point[None])
         assert torch.equal(together[index], alone[0])
 
 
@@ -105,12 +105,12 @@ def test_the_faces_of_open_samples_are_renumbered():
     assert np.array_equal(kept.landmarks_F52, faces.landmarks_F52[1:])
 
 
-def test_landmarks_are_fractions_of_the_picture():
-    picture = smooth_picture(320, 240)
+def test_landmarks_are_fractions_of_the_image():
+    image = smooth_image(320, 240)
     points = landmarks(1.2, 0.2, (30, 60))
     faces = TargetFaces(torch.tensor([0]), points[None] / np.array([240, 320]))
-    crop = face_vectors(picture, faces, lambda crops: crops)
-    assert torch.allclose(crop, aligned_faces(picture, torch.tensor([0]), points[None]), atol=1e-2)
+    crop = face_vectors(image, faces, lambda crops: crops)
+    assert torch.allclose(crop, aligned_faces(image, torch.tensor([0]), points[None]), atol=1e-2)
 
 
 def bank():
@@ -167,7 +167,7 @@ def test_negatives_of_the_same_person_and_look_alikes_are_dropped():
     bank = Bank.of(torch.stack([alike, *known]), torch.tensor([-1, -1, 0]))
     rows = torch.tensor([[0, 1, 2], [0, 1, 1], [1, 1, 2]])
     found = contrast(made, positives, identities, others, other_identities, bank, rows)
-    # Face 0: not itself, not the second picture of person 0, not that person's row of the bank. Face 1: not itself, not
+    # Face 0: not itself, not the second image of person 0, not that person's row of the bank. Face 1: not itself, not
     # its look-alike in the bank. Face 2, whom nobody knows: not itself, which is too alike.
     assert found.counts_F.tolist() == [3 + 2, 4 + 2, 4 + 3]
     unit = torch.nn.functional.normalize

@@ -24,7 +24,7 @@ from training.planning.trial import STEPS, tried
 from withanyone_core.adapter.shape import BranchShape
 
 ARC = BranchShape(3072, 24, 57, 8, 512)
-GIVEN = ("out=run", "base.path=flux", "data.cache=cache", "adapter.init=none", "id_loss.recogniser=face.onnx")
+GIVEN = ("out=run", "base.path=flux", "data.cache=cache", "adapter.init=none", "id_loss.recognizer=face.onnx")
 SCREEN = {"12gb": 2 * GIB}  # what a desktop and a browser may take of the card of a home computer
 CARDS = {"12gb": 12, "16gb": 16, "24gb": 24, "80gb": 80}
 
@@ -64,7 +64,7 @@ def test_low_rank_updates_take_16_bytes_a_number(rank, millions, gib):
 
 
 @pytest.mark.parametrize(("name", "gib"), [("adamw", 20.6), ("adamw8bit", 12.9), ("prodigy", 30.96)])
-def test_the_whole_branch_with_its_optimiser(name, gib):
+def test_the_whole_branch_with_its_optimizer(name, gib):
     made = Hollow().adapter([ARC], TrainSettings(mode="full"), torch.bfloat16)
     assert sum(parameter.numel() for parameter in made.trained) == 1_384_882_176
     optim = OptimSettings(name=name, lr=1.0)
@@ -161,7 +161,7 @@ def test_streamed_blocks_leave_the_device_but_for_two(transformer):
 def emptied(session):
     """The session's models without data, as `cast_of` makes them from files."""
     hollow, frozen = Hollow(), session.frozen
-    empty = [hollow.emptied(copy.deepcopy(each)) for each in (frozen.transformer, frozen.vae, frozen.recogniser)]
+    empty = [hollow.emptied(copy.deepcopy(each)) for each in (frozen.transformer, frozen.vae, frozen.recognizer)]
     shapes = list(session.trained.network.shapes.values())
     adapter = hollow.adapter(shapes, session.settings.train, torch.float32)
     return Cast(hollow, type(frozen)(empty[0], empty[1], frozen.scale, empty[2]), adapter, session.trained.weights)
@@ -194,7 +194,7 @@ def test_the_largest_pass_of_a_cache(tmp_path):
     load = load_of(settings, photos)
     assert (load.width_px, load.height_px, load.batch, load.people) == (64, 64, 3, 2)
     assert load.negatives == (len(photos.negatives.vectors), 16)
-    crops = [crop for picture in photos.pictures if not picture.held_out for crop in picture.crops]
+    crops = [crop for image in photos.images if not image.held_out for crop in image.crops]
     assert load.covered == max(map(covered, crops)) <= load.tokens
 
 

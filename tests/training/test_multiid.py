@@ -41,10 +41,10 @@ def tar(path, members):
             archive.addfile(member, io.BytesIO(content))
 
 
-def sample(key, picture, **values):
-    vectors = [face.embedding for face in coded.CodedFaces().faces(picture)]
+def sample(key, image, **values):
+    vectors = [face.embedding for face in coded.CodedFaces().faces(image)]
     record = {"bboxes": np.zeros((len(vectors), 4)), "embeddings": np.array(vectors)}
-    return {f"{key}.jpg": coded.png(picture), f"{key}.json": json.dumps(values).encode(), f"{key}.npy": npy(record)}
+    return {f"{key}.jpg": coded.png(image), f"{key}.json": json.dumps(values).encode(), f"{key}.npy": npy(record)}
 
 
 def data_set(folder):
@@ -87,13 +87,11 @@ def test_names_are_given_by_face(tmp_path):
     prepare(settings, coded.instruments)
     cache = Cache.open(tmp_path / "cache")
     assert cache.identities == ("0003", "0001", "0002")
-    named = {
-        picture.name: [cache.faces[face.face].identity for face in picture.crops[0].faces] for picture in cache.pictures
-    }
+    named = {image.name: [cache.faces[face.face].identity for face in image.crops[0].faces] for image in cache.images}
     assert named["train_cp/00000/000"] == [1, 2]
     assert named["train_cp/00000/001"] == [2, 0]
     assert named["train_rec/00000/100"] == [UNKNOWN, UNKNOWN]
-    assert cache.pictures[-1].caption == "strangers"
+    assert cache.images[-1].caption == "strangers"
 
 
 def test_a_centre_stands_for_who_has_no_reference_photos(tmp_path):

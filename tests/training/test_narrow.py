@@ -68,7 +68,7 @@ def test_neither_the_layer_nor_the_backward_pass_keeps_a_wide_matrix(packing):
 
 
 def test_gradients_through_a_packed_base_are_those_of_the_widened_one(packing):
-    """Of the picture and of the adapter in it, with blocks recomputed."""
+    """Of the image and of the adapter in it, with blocks recomputed."""
     packed = small_flux()
     replace_all(packed, packing)
     wide = copy.deepcopy(packed)

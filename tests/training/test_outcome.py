@@ -93,12 +93,12 @@ def test_the_header_tells_the_recipe_the_data_and_the_numbers_but_not_the_machin
 
 
 def test_the_header_tells_whose_face_vectors_the_adapter_knows(tmp_path):
-    settings = {"out": str(tmp_path / "run"), "id_loss": {"recogniser": str(tmp_path / "antelopev2/glintr100.onnx")}}
+    settings = {"out": str(tmp_path / "run"), "id_loss": {"recognizer": str(tmp_path / "antelopev2/glintr100.onnx")}}
     assert header_of(settings, 2, "", [], lora=False)["face_model"] == "antelopev2/glintr100.onnx"
-    assert "face_model" not in header_of(settings | {"id_loss": {"recogniser": None}}, 2, "", [], lora=False)
+    assert "face_model" not in header_of(settings | {"id_loss": {"recognizer": None}}, 2, "", [], lora=False)
 
 
-def test_the_report_has_a_table_curves_and_pictures(tmp_path):
+def test_the_report_has_a_table_curves_and_images(tmp_path):
     finished(tmp_path)
     report = (tmp_path / "report.md").read_text()
     assert "| validation |" in report
@@ -158,7 +158,7 @@ def test_gradients_reach_every_trained_tensor_and_no_frozen_one(tmp_path, releas
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name
     trained = set(map(id, session.trained.parameters.values()))
-    frozen = [session.frozen.transformer, session.frozen.vae, session.frozen.recogniser, session.trained.network]
+    frozen = [session.frozen.transformer, session.frozen.vae, session.frozen.recognizer, session.trained.network]
     for module in frozen:
         for parameter in module.parameters():
             assert id(parameter) in trained or parameter.grad is None

@@ -1,6 +1,6 @@
-"""A small base that knows how these pictures look, but not who is who, learns two people through the adapter.
+"""A small base that knows how these images look, but not who is who, learns two people through the adapter.
 
-Their faces are patterns of latents; who a painted face is, a recogniser of random convolutions says.
+Their faces are patterns of latents; who a painted face is, a recognizer of random convolutions says.
 """
 
 from dataclasses import replace
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from withanyone_pack.tests.training.small_cache import LEFT, RIGHT, landmarks_in, small_cache
-from withanyone_pack.tests.training.small_session import Recogniser, small_base, small_frozen, small_session
+from withanyone_pack.tests.training.small_session import Recognizer, small_base, small_frozen, small_session
 
 from training.loop.draws import Draws
 from training.loop.painting import Scene, painted
@@ -31,19 +31,19 @@ AMPLITUDE = 3
 
 
 class Centred(nn.Module):
-    """Vectors less what all pictures have in common, so that cosines tell people apart as a trained recogniser's do."""
+    """Vectors less what all images have in common, so that cosines tell people apart as a trained recognizer's do."""
 
-    def __init__(self, recogniser, pictures, faces):
+    def __init__(self, recognizer, images, faces):
         super().__init__()
-        self.recogniser = recogniser
-        self.mean = face_vectors(pictures, faces, recogniser).mean(0)
+        self.recognizer = recognizer
+        self.mean = face_vectors(images, faces, recognizer).mean(0)
 
     def forward(self, crops):
-        return self.recogniser(crops) - self.mean
+        return self.recognizer(crops) - self.mean
 
 
 def face_latent(present, boxes, index):
-    """A grey picture with each person's pattern in their box; two photos of a person differ a little."""
+    """A grey image with each person's pattern in their box; two photos of a person differ a little."""
     mean = torch.zeros(16, SIDE, SIDE)
     for person, box in zip(present, boxes, strict=True):
         x1, y1, x2, y2 = (round(value * SIDE) for value in box)
@@ -58,30 +58,30 @@ def vectors_of(frozen, latent, boxes):
         pixels = decoded(frozen.vae, latent, frozen.scale)
         places = [landmarks_in(box) for box in boxes]
         faces = TargetFaces(torch.zeros(len(places), dtype=torch.int64), np.stack(places))
-        return face_vectors(pixels, faces, frozen.recogniser)
+        return face_vectors(pixels, faces, frozen.recognizer)
 
 
 def with_vectors(photos, frozen):
-    """The cache with the vectors that the recogniser has for its latents."""
+    """The cache with the vectors that the recognizer has for its latents."""
     vectors = torch.cat(
         [
             vectors_of(
                 frozen,
-                frozen.scale.into_model(photos.latent(picture, 0)[0])[None],
-                [face.box for face in picture.crops[0].faces],
+                frozen.scale.into_model(photos.latent(image, 0)[0])[None],
+                [face.box for face in image.crops[0].faces],
             )
-            for picture in photos.pictures
+            for image in photos.images
         ]
     )
     return replace(photos, arcface=vectors)
 
 
 def taught(transformer, photos, scale):
-    """Teaches a base model what the cache's pictures look like, without adapter or names."""
+    """Teaches a base model what the cache's images look like, without adapter or names."""
     transformer.requires_grad_(True)
-    clean = torch.stack([scale.into_model(photos.latent(picture, 0)[0]) for picture in photos.pictures])
+    clean = torch.stack([scale.into_model(photos.latent(image, 0)[0]) for image in photos.images])
     text = photos.dummy_text(0)
-    optimiser = torch.optim.AdamW(transformer.parameters(), lr=2e-3)
+    optimizer = torch.optim.AdamW(transformer.parameters(), lr=2e-3)
     for step in range(TAUGHT):
         rows = torch.randint(len(clean), (8,), generator=Draws(0, step).torch_generator("rows"))
         noise = Draws(0, step).normal("noise", (8, *clean.shape[1:]))
@@ -90,8 +90,8 @@ def taught(transformer, photos, scale):
         t5, pooled = text.t5.expand(8, -1, -1), text.pooled.expand(8, -1)
         predicted = velocity(transformer, noisy, levels, t5, pooled, 1.0)
         (predicted - target_velocity(clean[rows], noise)).square().mean().backward()
-        optimiser.step()
-        optimiser.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
     return transformer.requires_grad_(False)
 
 
@@ -104,12 +104,12 @@ def learn(folder):
     torch.set_num_threads(1)
     plain = small_frozen()
     photos = small_cache(photos=3, pairs=4, held_out=0, latents=face_latent)
-    recogniser = Recogniser()
-    pictures = decoded(
-        plain.vae, torch.stack([plain.scale.into_model(photos.latent(p, 0)[0]) for p in photos.pictures]), plain.scale
+    recognizer = Recognizer()
+    images = decoded(
+        plain.vae, torch.stack([plain.scale.into_model(photos.latent(p, 0)[0]) for p in photos.images]), plain.scale
     )
-    everybody = TargetFaces(torch.arange(len(pictures)), np.stack([landmarks_in(LEFT)] * len(pictures)))
-    frozen = Frozen(small_base(HIDDEN), plain.vae, plain.scale, Centred(recogniser, pictures.detach(), everybody))
+    everybody = TargetFaces(torch.arange(len(images)), np.stack([landmarks_in(LEFT)] * len(images)))
+    frozen = Frozen(small_base(HIDDEN), plain.vae, plain.scale, Centred(recognizer, images.detach(), everybody))
     photos = with_vectors(photos, frozen)
     taught(frozen.transformer, photos, frozen.scale)
     session = small_session(
@@ -134,7 +134,7 @@ def learn(folder):
 def identity_loss(session):
     """Over the same samples and noise every time, which training does not draw."""
     values = [session._pass(session.settings, step, 0).get("id", []) for step in range(10_000, 10_012)]
-    session.optimiser.zero_grad()
+    session.optimizer.zero_grad()
     return float(np.mean([value for found in values for value in found]))
 
 
@@ -145,16 +145,16 @@ def test_the_identity_loss_falls_by_half(learnt):
 
 
 def likeness(learnt, references):
-    """Cosines [2, 2] of the left and the right face of a painted picture with both people."""
+    """Cosines [2, 2] of the left and the right face of a painted image with both people."""
     session, photos, frozen, _ = learnt
     people = tuple(
         Person(face, box, landmarks_in(box), face) for face, box in zip(references, (LEFT, RIGHT), strict=True)
     )
-    pair = next(picture.index for picture in photos.pictures if picture.people == 2)
+    pair = next(image.index for image in photos.images if image.people == 2)
     scene = Scene("pair", Sample(pair, 0, people, False, Draws(0, 0)))
     pixels = torch.from_numpy(painted(photos, scene, frozen, session.socket, 12, 1.0)).permute(2, 0, 1)[None].float()
     faces = TargetFaces(torch.zeros(2, dtype=torch.int64), np.stack([landmarks_in(LEFT), landmarks_in(RIGHT)]))
-    made = face_vectors(pixels, faces, frozen.recogniser)
+    made = face_vectors(pixels, faces, frozen.recognizer)
     people_vectors = torch.stack(
         [
             photos.arcface[[f for f, face in enumerate(photos.faces) if face.identity == person]].mean(0)

@@ -64,7 +64,7 @@ def test_gradients_reach_the_tokens_and_nothing_else(tmp_path, released, branch)
     session._pass(session.settings, 0, 0)
     for name, parameter in parameters.items():
         assert (parameter.grad.abs().sum(dim=-1) > 0).all(), name
-    for module in (session.trained.network, session.frozen.transformer, session.frozen.vae, session.frozen.recogniser):
+    for module in (session.trained.network, session.frozen.transformer, session.frozen.vae, session.frozen.recognizer):
         assert all(not each.requires_grad and each.grad is None for each in module.parameters())
     session.close()
 
@@ -146,7 +146,7 @@ def test_the_result_is_the_identity_with_the_trained_tokens(tmp_path, released):
 
 
 def test_it_paints_what_training_painted(tmp_path, released):
-    """The file through the door that programs without ComfyUI use gives the preview's picture."""
+    """The file through the door that programs without ComfyUI use gives the preview's image."""
     path, session = finished(tmp_path, released, "adapter.branch=both")
     identity, file = load_identity(path), inspect_adapter(released)
     session = small_session(tmp_path, *changes(released, "adapter.branch=both", "optim.steps=2", "eval.every=1"))
@@ -210,11 +210,11 @@ def test_the_crop_is_of_the_photo_while_it_is_there(tmp_path, released):
 
     cache = small_cache()
     grey = Image.new("RGB", (640, 640), (10, 200, 30))
-    pictures = []
-    for picture in cache.pictures:
-        grey.save(tmp_path / f"{picture.index}.png")
-        pictures.append(replace(picture, source=str(tmp_path / f"{picture.index}.png")))
-    session = small_session(tmp_path / "run", *changes(released), photos=replace(cache, pictures=tuple(pictures)))
+    images = []
+    for image in cache.images:
+        grey.save(tmp_path / f"{image.index}.png")
+        images.append(replace(image, source=str(tmp_path / f"{image.index}.png")))
+    session = small_session(tmp_path / "run", *changes(released), photos=replace(cache, images=tuple(images)))
     crop = session.trained.person.identity.crop
     assert torch.allclose(crop, torch.tensor([10, 200, 30]).expand(512, 512, 3) / 255)
     session.close()

@@ -12,7 +12,7 @@ pyarrow = pytest.importorskip("pyarrow")
 from pyarrow import parquet
 
 from training.evaluation.cases import read_cases
-from training.evaluation.pictures import content, decoded
+from training.evaluation.images import content, decoded
 
 
 def encoded(number):
@@ -20,12 +20,12 @@ def encoded(number):
 
 
 def row(name="p2/a", people=(0, 1), **changed):
-    pictures = [{"bytes": encoded(number), "path": f"{number}.jpg"} for number in people]
+    images = [{"bytes": encoded(number), "path": f"{number}.jpg"} for number in people]
     boxes = [[0, 0, 100, 100]] * len(people)
     whole = {
         "ID": name,
-        "GT": pictures[0],
-        "input_images": pictures,
+        "GT": images[0],
+        "input_images": images,
         "prompt": "two people",
         "task_type": "ID",
         "bboxes": json.dumps(boxes),
@@ -47,7 +47,7 @@ def results(tmp_path):
     return folder
 
 
-def test_rows_become_cases_with_their_generated_pictures(tmp_path, results):
+def test_rows_become_cases_with_their_generated_images(tmp_path, results):
     rows = [row("p2/a"), row("b", (2,)), row("c", (0, 1, 2)), row("d")]
     (results / "p2_a.png").write_bytes(encoded(4))
     (results / "b.jpg").write_bytes(encoded(4))
@@ -80,7 +80,7 @@ def test_rows_that_cannot_be_used_say_why(tmp_path, results):
     assert faults["a (again)"] == "the ID a stands in the file twice"
     assert faults["b"].startswith("the boxes in the column bboxes are no JSON")
     assert faults["c"] == "the boxes in the column bboxes are not a list of [x1, y1, x2, y2] with x1 < x2 and y1 < y2"
-    assert faults["e"] == "several pictures have its name: e.jpg, e.png"
+    assert faults["e"] == "several images have its name: e.jpg, e.png"
     assert cases[4].truth is None
 
 
@@ -108,9 +108,9 @@ def test_other_files_are_refused_in_words(tmp_path, results, make, words):
         read_cases(path, results)
 
 
-def test_the_generated_pictures_have_to_be_somewhere(tmp_path):
+def test_the_generated_images_have_to_be_somewhere(tmp_path):
     path = write(tmp_path / "bench.parquet", [row()])
-    with pytest.raises(ValueError, match=r"holds no generated pictures. Say where they are: --results DIR"):
+    with pytest.raises(ValueError, match=r"holds no generated images. Say where they are: --results DIR"):
         read_cases(path)
-    with pytest.raises(FileNotFoundError, match=r"The folder of generated pictures .* does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"The folder of generated images .* does not exist"):
         read_cases(path, tmp_path / "nowhere")

@@ -30,10 +30,10 @@ def test_two_people_and_photos_of_both(tmp_path):
     done = prepared(tmp_path)
     cache = Cache.open(tmp_path / "cache")
     assert cache.identities == ("alice", "bob")
-    assert len(cache.pictures) == 14
-    both = next(picture for picture in cache.pictures if picture.name == "groups/both.png")
+    assert len(cache.images) == 14
+    both = next(image for image in cache.images if image.name == "groups/both.png")
     assert [cache.faces[face.face].identity for face in both.crops[0].faces] == [1, 0]
-    three = next(picture for picture in cache.pictures if picture.name == "groups/three.png")
+    three = next(image for image in cache.images if image.name == "groups/three.png")
     assert [cache.faces[face.face].identity for face in three.crops[0].faces] == [0, UNKNOWN, 1]
     assert done.report.read_text().startswith("# Prepared photos")
 
@@ -43,14 +43,14 @@ def test_crops_show_every_face_where_the_detector_saw_it(tmp_path):
     prepared(tmp_path, crops=6)
     cache = Cache.open(tmp_path / "cache")
     models = coded.instruments()
-    assert any(len(picture.crops) > 2 for picture in cache.pictures)
-    for picture in cache.pictures:
-        levels = np.asarray(Image.open(picture.source))
-        for number, crop in enumerate(picture.crops):
+    assert any(len(image.crops) > 2 for image in cache.images)
+    for image in cache.images:
+        levels = np.asarray(Image.open(image.source))
+        for number, crop in enumerate(image.crops):
             assert (crop.width_px % 16, crop.height_px % 16) == (0, 0)
-            mean, logvar = cache.latent(picture, number)
+            mean, logvar = cache.latent(image, number)
             assert mean.shape == logvar.shape == (16, crop.height_px // 8, crop.width_px // 8)
-            assert len(crop.faces) == picture.people
+            assert len(crop.faces) == image.people
             for face in crop.faces:
                 x1, y1, x2, y2 = face.box
                 assert 0 <= x1 < x2 <= 1
@@ -63,8 +63,8 @@ def test_crops_show_every_face_where_the_detector_saw_it(tmp_path):
                 )
                 inside = (face.landmarks - (x1, y1)) / (x2 - x1, y2 - y1)
                 assert inside[:2] == pytest.approx(coded.POINTS[:2], abs=1e-5)
-    first = cache.pictures[0]
-    expected, _ = models.picture.encode(np.asarray(Image.open(first.source).resize((64, 64), box=(16, 0, 144, 128))))
+    first = cache.images[0]
+    expected, _ = models.image.encode(np.asarray(Image.open(first.source).resize((64, 64), box=(16, 0, 144, 128))))
     assert first.crops[0].faces
     assert expected.shape == (16, 8, 8)
 
@@ -73,10 +73,10 @@ def test_latents_are_of_the_pixels_the_boxes_are_measured_in(tmp_path):
     coded.two_people(tmp_path / "data")
     prepared(tmp_path, crops=4)
     cache = Cache.open(tmp_path / "cache")
-    mix = coded.SmallPictures().mix
-    for picture in cache.pictures[:6]:
-        for number, crop in enumerate(picture.crops):
-            mean, _ = cache.latent(picture, number)
+    mix = coded.SmallImages().mix
+    for image in cache.images[:6]:
+        for number, crop in enumerate(image.crops):
+            mean, _ = cache.latent(image, number)
             red = torch.linalg.lstsq(mix, mean.reshape(16, -1)).solution.reshape(3, *mean.shape[1:])[0]
             rows, columns = torch.nonzero(red > (coded.MARK - 4) / 127.5 - 1, as_tuple=True)
             x1, y1, x2, y2 = crop.faces[0].box
@@ -92,12 +92,12 @@ def test_each_person_keeps_two_photos_for_validation(tmp_path):
     done = prepared(tmp_path)
     cache = done.cache
     assert [len(cache.faces_of(person, held_out=True)) for person in (0, 1)] == [2, 2]
-    held = {picture.name for picture in cache.pictures if picture.held_out}
+    held = {image.name for image in cache.images if image.held_out}
     assert all(name.startswith("identities/") for name in held)
     own = [int(mark) for mark in cache.negatives.identities if mark >= 0]
     assert len(own) == len(cache.faces_of(0)) + len(cache.faces_of(1))
     coded.save(tmp_path / "data/identities/alice/7.png", coded.photo((1, 7), seed=7))
-    held_later = {picture.name for picture in prepared(tmp_path).cache.pictures if picture.held_out}
+    held_later = {image.name for image in prepared(tmp_path).cache.images if image.held_out}
     assert len(held & held_later) >= 3
 
 
@@ -107,7 +107,7 @@ def test_a_second_run_computes_nothing_and_writes_the_same(tmp_path):
     before = {path.name: path.read_bytes() for path in (tmp_path / "cache").rglob("*") if path.is_file()}
     models = coded.instruments()
     prepared(tmp_path, models)
-    assert (models.faces.asked, models.picture.asked, models.siglip.asked, models.second.asked) == (0, 0, 0, 0)
+    assert (models.faces.asked, models.image.asked, models.siglip.asked, models.second.asked) == (0, 0, 0, 0)
     assert models.text.asked == []
     assert {path.name: path.read_bytes() for path in (tmp_path / "cache").rglob("*") if path.is_file()} == before
 
@@ -115,7 +115,7 @@ def test_a_second_run_computes_nothing_and_writes_the_same(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "asked"),
     [
-        ("picture", ["picture"]),
+        ("image", ["image"]),
         ("text", ["text"]),
         ("siglip", ["siglip"]),
         ("second", ["second"]),
@@ -129,13 +129,13 @@ def test_a_changed_model_rebuilds_only_what_depends_on_it(tmp_path, caplog, kind
     models = coded.instruments(fingerprints={**models.fingerprints, kind: "another"})
     with caplog.at_level(logging.WARNING):
         prepared(tmp_path, models)
-    counts = {name: getattr(models, name).asked for name in ("faces", "picture", "text", "siglip", "second")}
+    counts = {name: getattr(models, name).asked for name in ("faces", "image", "text", "siglip", "second")}
     assert [name for name in counts if counts[name]] == [name for name in counts if name in asked]
     assert "was made with other models" in caplog.text
     assert Cache.open(tmp_path / "cache").fingerprints[kind] == "another"
     means = {name for name in shards.Shards(tmp_path / "cache/shards") if name.endswith(".mean")}
     cache = Cache.open(tmp_path / "cache")
-    assert means == {f"{crop.latent}.mean" for picture in cache.pictures for crop in picture.crops}
+    assert means == {f"{crop.latent}.mean" for image in cache.images for crop in image.crops}
 
 
 def test_another_way_of_working_gives_the_same_cache(tmp_path):
@@ -156,7 +156,7 @@ def test_captions(tmp_path, caplog):
     models = coded.instruments()
     with caplog.at_level(logging.WARNING):
         cache = prepared(tmp_path, models).cache
-    said = {picture.name: picture.caption for picture in cache.pictures}
+    said = {image.name: image.caption for image in cache.images}
     assert said["identities/alice/1.png"] == "a woman in a park"
     assert said["identities/alice/2.png"] == "at sea"
     assert said["groups/both.png"] == "the two of them"
@@ -171,7 +171,7 @@ def test_names_in_a_group_photo_are_taken_as_given(tmp_path):
     data = coded.two_people(tmp_path / "data")
     (data / "groups/three.yaml").write_text("faces: [bob, '?', alice]")
     cache = prepared(tmp_path).cache
-    three = next(picture for picture in cache.pictures if picture.name == "groups/three.png")
+    three = next(image for image in cache.images if image.name == "groups/three.png")
     assert [cache.faces[face.face].identity for face in three.crops[0].faces] == [1, UNKNOWN, 0]
 
 
@@ -199,7 +199,7 @@ def test_a_rotated_photo_is_turned_upright(tmp_path):
     exif[0x0112] = 6
     turned.save(data / "identities/alice/turned.png", exif=exif)
     cache = prepared(tmp_path).cache
-    face = next(face for face in cache.faces if cache.pictures[face.picture].name.endswith("turned.png"))
+    face = next(face for face in cache.faces if cache.images[face.image].name.endswith("turned.png"))
     whole = coded.CodedFaces().faces(upright)[0].box_px
     assert face.box == pytest.approx((whole[0] / 128, whole[1] / 160, whole[2] / 128, whole[3] / 160))
 
@@ -231,7 +231,7 @@ def test_what_is_not_used_is_named_with_its_reason(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         done = prepared(tmp_path)
     why = {source.name.rpartition("/")[2]: reason for source, _, reason in done.naming.rejected}
-    assert re.search("no picture|damaged", why.pop("broken.jpg"))
+    assert re.search("no image|damaged", why.pop("broken.jpg"))
     assert "damaged" in why.pop("cut.png")
     assert why.pop("copy.bmp") == "it shows the same as identities/alice/1.png"
     assert "96 x 48 pixels, and the smallest training size is 64; set upscale=true" in why.pop("small.png")
@@ -249,7 +249,7 @@ def test_what_is_not_used_is_named_with_its_reason(tmp_path, caplog):
 def test_small_photos_may_be_enlarged(tmp_path):
     data = coded.two_people(tmp_path / "data")
     coded.save(data / "identities/alice/small.png", coded.photo((1, 50), seed=50, width=96, height=48))
-    names = [picture.name for picture in prepared(tmp_path, upscale=True).cache.pictures]
+    names = [image.name for image in prepared(tmp_path, upscale=True).cache.images]
     assert "identities/alice/small.png" in names
 
 
@@ -388,29 +388,29 @@ def test_a_folder_of_something_else(tmp_path):
 
 
 def test_a_model_that_gives_no_numbers(tmp_path):
-    class Broken(coded.SmallPictures):
+    class Broken(coded.SmallImages):
         def encode(self, pixels):
             mean, logvar = super().encode(pixels)
             return mean * float("nan"), logvar
 
     coded.two_people(tmp_path / "data")
     with pytest.raises(ValueError, match=r"not finite for identities/alice/1\.png"):
-        prepared(tmp_path, coded.instruments(picture=Broken()))
+        prepared(tmp_path, coded.instruments(image=Broken()))
 
 
-def test_without_a_second_recogniser_and_siglip(tmp_path):
+def test_without_a_second_recognizer_and_siglip(tmp_path):
     coded.two_people(tmp_path / "data")
     cache = prepared(tmp_path, coded.instruments(siglip=None, second=None)).cache
     assert cache.second is None
     assert cache.face(0).siglip is None
 
 
-def test_the_second_recogniser_and_siglip_are_of_the_same_faces(tmp_path):
+def test_the_second_recognizer_and_siglip_are_of_the_same_faces(tmp_path):
     coded.two_people(tmp_path / "data")
     cache = prepared(tmp_path).cache
     assert torch.equal(cache.second, cache.arcface[:, :24])
     for index, face in enumerate(cache.faces):
-        entry, levels = cache.face(index), np.asarray(Image.open(cache.pictures[face.picture].source))
+        entry, levels = cache.face(index), np.asarray(Image.open(cache.images[face.image].source))
         height, width = levels.shape[:2]
         box_px = tuple(np.multiply(face.box, (width, height, width, height)).round())
         expected = coded.SmallTokens().tokens(face_crop(levels, box_px)).bfloat16().float()
@@ -443,7 +443,7 @@ def test_names_and_captions_are_the_same_in_either_unicode_form(tmp_path, folder
     (data / f"captions/{written}/1.txt").write_text("at sea", encoding="utf-8")
     (data / f"captions/{written}.txt").write_text("three of them", encoding="utf-8")
     done = prepared(tmp_path)
-    said = {picture.name: picture for picture in done.cache.pictures}
+    said = {image.name: image for image in done.cache.images}
     assert done.cache.identities == ("alice", COMPOSED)
     assert said[f"identities/{COMPOSED}/1.png"].caption == "at sea"
     three = said[f"groups/{COMPOSED}.png"]
@@ -472,7 +472,7 @@ def test_a_person_whose_name_is_a_number_is_found_in_a_group(tmp_path):
     renamed(data, "bob", "007")
     (data / "groups/three.yaml").write_text("faces: [007, ?, alice]")
     cache = prepared(tmp_path).cache
-    three = next(picture for picture in cache.pictures if picture.name == "groups/three.png")
+    three = next(image for image in cache.images if image.name == "groups/three.png")
     people = [cache.faces[face.face].identity for face in three.crops[0].faces]
     assert [None if one == UNKNOWN else cache.identities[one] for one in people] == ["007", None, "alice"]
 
@@ -504,14 +504,14 @@ def test_photos_of_every_ending_and_depth_are_used(tmp_path, caplog):
     (data / "groups/three.yml").write_text("faces: [bob, '?', alice]")
     with caplog.at_level(logging.WARNING):
         done = prepared(tmp_path)
-    said = {picture.name: picture.caption for picture in done.cache.pictures}
+    said = {image.name: image.caption for image in done.cache.images}
     assert len(said) == 14
     assert said["identities/alice/2024/spring/1.png"] == "in spring"
     assert said["identities/alice/2.png"] == "with its ending"
     assert said["identities/alice/linked/4.png"] == "linked"
     assert {"identities/alice/3.gif", "identities/alice/5.jfif"} <= said.keys()
     assert "Not used" not in caplog.text
-    three = next(picture for picture in done.cache.pictures if picture.name == "groups/three.png")
+    three = next(image for image in done.cache.images if image.name == "groups/three.png")
     assert [done.cache.faces[face.face].identity for face in three.crops[0].faces] == [1, UNKNOWN, 0]
 
 
@@ -555,7 +555,7 @@ def test_whatever_is_not_used_is_named(tmp_path, caplog):
     for name, reason in LEFT.items():
         assert any(name in line and reason in line for line in section), name
         assert any(name in line and reason in line for line in caplog.text.splitlines()), name
-    assert len(done.cache.pictures) == 14
+    assert len(done.cache.images) == 14
 
 
 def test_a_folder_too_high_or_too_low_is_told_the_right_one(tmp_path):
@@ -570,7 +570,7 @@ def test_captions_are_read_first_and_their_readers_leave_before_photos_are_encod
     """On a card of 12 GB the VAE and SigLIP have no room beside T5."""
     text = coded.SmallTexts()
 
-    class Pictures(coded.SmallPictures):
+    class Images(coded.SmallImages):
         def encode(self, pixels):
             assert text.released
             return super().encode(pixels)
@@ -581,8 +581,8 @@ def test_captions_are_read_first_and_their_readers_leave_before_photos_are_encod
             return super().tokens(crop)
 
     coded.two_people(tmp_path / "data")
-    models = coded.instruments(text=text, picture=Pictures(), siglip=Tokens())
+    models = coded.instruments(text=text, image=Images(), siglip=Tokens())
     prepared(tmp_path, models)
-    assert models.picture.asked
+    assert models.image.asked
     assert models.siglip.asked
     assert text.asked

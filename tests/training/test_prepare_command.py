@@ -31,7 +31,7 @@ def place(tmp_path_factory):
     for number in range(6):
         path = folder / f"photos/identities/alice/{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(small_models.picture(20 + 4 * number, pattern=number)[..., ::-1].copy()).save(path)
+        Image.fromarray(small_models.image(20 + 4 * number, pattern=number)[..., ::-1].copy()).save(path)
     models = folder / "models"
     pack, card = small_models.write_models(models)
     t5, clip = files(models)
@@ -60,12 +60,12 @@ def test_photos_become_a_cache(place, capsys):
     assert "6 photos of 1 people are ready in" in capsys.readouterr().out
     cache = Cache.open(place / "cache")
     assert cache.identities == ("alice",)
-    assert len(cache.faces_of(0)) + len(cache.faces_of(0, held_out=True)) == len(cache.pictures) == 6
-    mean, logvar = cache.latent(cache.pictures[0], 1)
-    crop = cache.pictures[0].crops[1]
+    assert len(cache.faces_of(0)) + len(cache.faces_of(0, held_out=True)) == len(cache.images) == 6
+    mean, logvar = cache.latent(cache.images[0], 1)
+    crop = cache.images[0].crops[1]
     assert mean.shape == logvar.shape == (16, crop.height_px // 8, crop.width_px // 8)
     assert torch.isfinite(mean).all()
-    assert cache.text(cache.pictures[0]).t5.shape == (16, 64)
+    assert cache.text(cache.images[0]).t5.shape == (16, 64)
     assert cache.dummy_text(2).pooled.shape == (64,)
     assert cache.second.shape == (len(cache.faces), 256)
     cache.check_models({"the VAE": fingerprint(place / "models/ae.safetensors")})
@@ -97,7 +97,7 @@ def test_a_judge_that_training_uses_is_refused(place, capsys, monkeypatch):
     card = json.loads((place / "models/small.json").read_text())
     (place / "models/seen.json").write_text(json.dumps({**card, "trained_with": True}))
     assert main(["prepare.yaml", "cache=c", "faces.second=models/seen.json"]) == 2
-    assert "seen.json is the recogniser that training itself uses" in capsys.readouterr().err
+    assert "seen.json is the recognizer that training itself uses" in capsys.readouterr().err
 
 
 def test_from_a_bare_clone_it_explains_every_setting(tmp_path):

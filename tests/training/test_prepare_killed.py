@@ -41,7 +41,7 @@ def test_a_killed_run_goes_on(tmp_path):
     whole = coded.instruments()
     prepare(coded.settings(data, tmp_path / "whole"), lambda: whole)
     done = sum(name.endswith(".logvar") for name in kept)
-    assert 0 < models.picture.asked <= whole.picture.asked - done
+    assert 0 < models.image.asked <= whole.image.asked - done
     same(tmp_path / "cache", tmp_path / "whole")
 
 
@@ -49,7 +49,7 @@ def test_a_run_killed_while_it_brings_a_cache_up_to_date_leaves_the_old_one(tmp_
     data = coded.two_people(tmp_path / "data")
     prepare(coded.settings(data, tmp_path / "cache"), coded.instruments)
     before = (tmp_path / "cache/cache.json").read_bytes()
-    names = [picture.name for picture in Cache.open(tmp_path / "cache").pictures]
+    names = [image.name for image in Cache.open(tmp_path / "cache").images]
     for number in range(10, 16):
         coded.save(data / f"identities/alice/{number}.png", coded.photo((1, number), seed=number))
     whole = sum(name.endswith(".logvar") for name in shards.Shards(tmp_path / "cache/shards"))
@@ -57,8 +57,8 @@ def test_a_run_killed_while_it_brings_a_cache_up_to_date_leaves_the_old_one(tmp_
     (tmp_path / "cache/shards/half.safetensors.1.partial").write_bytes(b"half")
     assert (tmp_path / "cache/cache.json").read_bytes() == before
     read = Cache.open(tmp_path / "cache")
-    assert [picture.name for picture in read.pictures] == names
-    assert read.latent(read.pictures[0], 0)[0].shape[0] == 16
+    assert [image.name for image in read.images] == names
+    assert read.latent(read.images[0], 0)[0].shape[0] == 16
     prepare(coded.settings(data, tmp_path / "cache"), coded.instruments)
-    assert len(Cache.open(tmp_path / "cache").pictures) == len(names) + 6
+    assert len(Cache.open(tmp_path / "cache").images) == len(names) + 6
     assert not list(tmp_path.rglob("*.partial"))

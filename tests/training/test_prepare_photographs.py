@@ -1,4 +1,4 @@
-"""prepare on real photographs, with a real detector and recogniser: the people in insightface's group photo."""
+"""prepare on real photographs, with a real detector and recognizer: the people in insightface's group photo."""
 
 import cv2
 import numpy as np
@@ -42,7 +42,7 @@ def test_people_are_told_apart_and_found_in_the_group(data, tmp_path):
     cache = done.cache
     assert cache.identities == ("anna", "ben")
     assert [source.name for source, _, _ in done.naming.rejected] == ["identities/ben/astray.png"]
-    group = next(picture for picture in cache.pictures if picture.name == "groups/friends.jpg")
+    group = next(image for image in cache.images if image.name == "groups/friends.jpg")
     found = {cache.faces[face.face].identity: cache.faces[face.face].box for face in group.crops[0].faces}
     assert set(found) == {0, 1, UNKNOWN}
     height, width = people.group().shape[:2]
@@ -64,9 +64,9 @@ def test_a_detector_finds_the_landmarks_where_the_crop_has_them(data, tmp_path):
     settings = coded.settings(data, tmp_path, sizes=(192,), crops=3, aspects=("1:1", "3:4"))
     done = prepare(settings, models)
     compared = 0
-    for picture, job in list(zip(done.cache.pictures, done.plan.jobs, strict=True))[:4]:
-        photo = np.asarray(Image.open(picture.source).convert("RGB"))
-        for crop, cut in zip(picture.crops, job.crops, strict=True):
+    for image, job in list(zip(done.cache.images, done.plan.jobs, strict=True))[:4]:
+        photo = np.asarray(Image.open(image.source).convert("RGB"))
+        for crop, cut in zip(image.crops, job.crops, strict=True):
             faces = people.analysis().faces(cut.pixels(photo))
             size = np.array((crop.width_px, crop.height_px))
             expected = crop.faces[0].landmarks * size

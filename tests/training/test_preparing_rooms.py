@@ -45,25 +45,23 @@ def test_head_counts_in_words():
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "CMYK", "I;16", "1"])
-def test_every_kind_of_picture_becomes_rgb(mode):
-    picture = Image.fromarray(coded.photo((1, 1))).convert("L" if mode in ("I;16", "1") else "RGB")
-    picture = (
-        picture.convert("I").point(lambda level: level * 257).convert("I;16")
-        if mode == "I;16"
-        else picture.convert(mode)
+def test_every_kind_of_image_becomes_rgb(mode):
+    image = Image.fromarray(coded.photo((1, 1))).convert("L" if mode in ("I;16", "1") else "RGB")
+    image = (
+        image.convert("I").point(lambda level: level * 257).convert("I;16") if mode == "I;16" else image.convert(mode)
     )
     stream = coded.io.BytesIO()
-    picture.save(stream, "TIFF" if mode in ("CMYK", "I;16") else "PNG")
+    image.save(stream, "TIFF" if mode in ("CMYK", "I;16") else "PNG")
     levels = decoded(stream.getvalue())
     assert (levels.shape, levels.dtype) == ((128, 160, 3), np.uint8)
     assert 20 < levels.mean() < 235
 
 
 def test_transparency_is_laid_over_black():
-    picture = np.full((8, 8, 4), 255, np.uint8)
-    picture[:, 4:, 3] = 0
+    image = np.full((8, 8, 4), 255, np.uint8)
+    image[:, 4:, 3] = 0
     stream = coded.io.BytesIO()
-    Image.fromarray(picture).save(stream, "PNG")
+    Image.fromarray(image).save(stream, "PNG")
     assert decoded(stream.getvalue())[0, :, 0].tolist() == [255] * 4 + [0] * 4
 
 
@@ -71,18 +69,18 @@ def test_transparency_is_laid_over_black():
 def test_every_exif_orientation_shows_the_same(orientation):
     upright = coded.photo((1, 1))
     turns = {2: [0], 3: [3], 4: [1], 5: [5], 6: [2], 7: [6], 8: [4]}  # PIL's transposes that undo the orientation
-    picture = Image.fromarray(upright)
+    image = Image.fromarray(upright)
     for turn in turns.get(orientation, []):
-        picture = picture.transpose(turn)
+        image = image.transpose(turn)
     exif = Image.Exif()
     exif[0x0112] = orientation
     stream = coded.io.BytesIO()
-    picture.save(stream, "PNG", exif=exif)
+    image.save(stream, "PNG", exif=exif)
     assert np.array_equal(decoded(stream.getvalue()), upright)
 
 
-def test_what_is_no_picture_is_refused():
-    with pytest.raises(UnreadablePhoto, match="it is no picture"):
+def test_what_is_no_image_is_refused():
+    with pytest.raises(UnreadablePhoto, match="it is no image"):
         decoded(b"text")
     whole = coded.png(coded.photo((1, 1)))
     with pytest.raises(UnreadablePhoto, match="it is damaged"):

@@ -133,7 +133,7 @@ def test_parts_of_a_pass_are_the_whole_pass(parts):
 
     def told(samples):
         return [
-            (each.draws, each.picture, each.crop, [(p.face, p.reference, p.shown) for p in each.people])
+            (each.draws, each.image, each.crop, [(p.face, p.reference, p.shown) for p in each.people])
             for each in samples
         ]
 

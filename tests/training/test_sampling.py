@@ -22,7 +22,7 @@ def drawn(sampler, steps, settings=SETTINGS, count=2, seed=0):
 
 def faces(batches):
     return [
-        (sample.picture, sample.captioned, *((p.face, p.reference, p.flipped, p.shown) for p in sample.people))
+        (sample.image, sample.captioned, *((p.face, p.reference, p.flipped, p.shown) for p in sample.people))
         for samples in batches
         for sample in samples
     ]
@@ -59,13 +59,12 @@ def test_a_sample_of_a_batch_is_its_own():
 
 def test_people_come_equally_often_however_many_photos_they_have():
     cache = small_cache(photos=6, people=3, pairs=0)
-    few = [picture for picture in cache.pictures if cache.faces[picture.crops[0].faces[0].face].identity != 0]
-    keep = {picture.index for picture in few} | {0}
-    pictures = tuple(
-        picture if picture.index in keep else type(picture)(**{**picture.__dict__, "held_out": True})
-        for picture in cache.pictures
+    few = [image for image in cache.images if cache.faces[image.crops[0].faces[0].face].identity != 0]
+    keep = {image.index for image in few} | {0}
+    images = tuple(
+        image if image.index in keep else type(image)(**{**image.__dict__, "held_out": True}) for image in cache.images
     )
-    sampler = Sampler(type(cache)(**{**cache.__dict__, "pictures": pictures}), 4)
+    sampler = Sampler(type(cache)(**{**cache.__dict__, "images": images}), 4)
     counts = Counter(cache.faces[p.face].identity for s in drawn(sampler, 300, count=1) for p in s[0].people)
     assert all(70 < counts[person] < 130 for person in range(3))
 
@@ -75,9 +74,9 @@ def test_held_out_photos_are_neither_painted_nor_shown():
     sampler = Sampler(cache, 4)
     for samples in drawn(sampler, 200):
         for sample in samples:
-            assert not cache.pictures[sample.picture].held_out
+            assert not cache.images[sample.image].held_out
             for person in sample.people:
-                assert not cache.pictures[cache.faces[person.reference].picture].held_out
+                assert not cache.images[cache.faces[person.reference].image].held_out
 
 
 def test_how_alike_two_photos_of_a_person_may_be_is_a_setting():
@@ -103,7 +102,7 @@ def test_paired_ratio_is_the_share_of_references_from_another_photo(ratio):
     assert abs(len(other) / len(people) - ratio) < 0.08
     for person in other:
         assert cache.faces[person.reference].identity == cache.faces[person.face].identity
-        assert cache.faces[person.reference].picture != cache.faces[person.face].picture
+        assert cache.faces[person.reference].image != cache.faces[person.face].image
 
 
 def test_the_same_shot_and_another_persons_photo_are_no_references():
@@ -136,8 +135,8 @@ def test_a_mean_reference_is_the_mean_direction_at_the_mean_length_of_all_other_
                 cache.arcface[index].double()
                 for index, face in enumerate(cache.faces)
                 if face.identity == record.identity
-                and face.picture != record.picture
-                and not cache.pictures[face.picture].held_out
+                and face.image != record.image
+                and not cache.images[face.image].held_out
             ]
             assert len(others) > 3
             direction = sum(other / other.norm() for other in others)
@@ -152,8 +151,8 @@ def test_no_mean_has_a_held_out_photo_or_the_target_itself_in_it():
     for samples in drawn(Sampler(cache, 4), 200, averaging(0.0)):
         for person in (person for sample in samples for person in sample.people):
             for face in person.averaged:
-                assert not cache.pictures[cache.faces[face].picture].held_out
-                assert cache.faces[face].picture != cache.faces[person.face].picture
+                assert not cache.images[cache.faces[face].image].held_out
+                assert cache.faces[face].image != cache.faces[person.face].image
                 assert cache.faces[face].identity == cache.faces[person.face].identity
 
 
@@ -162,7 +161,7 @@ def test_held_out_photos_do_not_change_a_mean():
     cache = small_cache()
     moved = cache.arcface.clone()
     for index, face in enumerate(cache.faces):
-        if cache.pictures[face.picture].held_out:
+        if cache.images[face.image].held_out:
             moved[index] = -moved[index]
     other = type(cache)(**{**cache.__dict__, "arcface": moved})
     settings = averaging(0.0, paired_ratio=1.0)
@@ -219,7 +218,7 @@ def test_dropout_and_flips_happen_as_often_as_said(name, where):
 
 
 def test_a_cache_with_nothing_to_train_on_is_refused():
-    with pytest.raises(ValueError, match="No picture of the cache can be trained on"):
+    with pytest.raises(ValueError, match="No image of the cache can be trained on"):
         Sampler(small_cache(photos=1, held_out=1, pairs=0), 4)
     with pytest.raises(ValueError, match="max_people"):
         Sampler(small_cache(photos=1, held_out=1, pairs=2), 1)

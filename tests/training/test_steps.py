@@ -19,7 +19,7 @@ from training.base.narrow import NarrowLinear, replace_linears
 from training.loop import step as step_module
 from training.loop.checkpoints import checkpoints, step_of
 from training.loop.finishing import finish
-from training.loop.optimiser import Average, learning_rate
+from training.loop.optimizer import Average, learning_rate
 from training.loop.stopping import Look
 from training.loop.train import train
 from withanyone_core.adapter.shape import BranchShape
@@ -90,7 +90,7 @@ def test_computing_twice_changes_no_gradient(tmp_path, released, change):
         assert torch.allclose(gradient, twice[name], rtol=1e-4, atol=1e-7), name
 
 
-def test_only_samples_below_the_gate_are_decoded_and_recognised(tmp_path, monkeypatch):
+def test_only_samples_below_the_gate_are_decoded_and_recognized(tmp_path, monkeypatch):
     sizes = []
     whole = step_module.face_vectors
 
@@ -127,8 +127,8 @@ def test_warm_up_and_cosine(tmp_path):
 def test_gradients_are_clipped_and_matrices_alone_decay(tmp_path, released):
     session = small_session(tmp_path, f"adapter.init={released}", "optim.clip=0.001", "optim.wd=0.5")
     seen = []
-    whole = session.optimiser.step
-    session.optimiser.step = lambda: (
+    whole = session.optimizer.step
+    session.optimizer.step = lambda: (
         seen.append(
             torch.nn.utils.get_total_norm([p.grad for p in session.trained.parameters.values() if p.grad is not None])
         ),
@@ -137,7 +137,7 @@ def test_gradients_are_clipped_and_matrices_alone_decay(tmp_path, released):
     session.step()
     assert float(seen[0]) == pytest.approx(0.001, rel=1e-3)
     assert session.progress.row["grad_norm"] > 0.01
-    for group in session.optimiser.param_groups:
+    for group in session.optimizer.param_groups:
         assert {parameter.ndim > 1 for parameter in group["params"]} == {group["weight_decay"] > 0}
 
 

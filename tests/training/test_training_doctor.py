@@ -7,7 +7,7 @@ import pytest
 import torch
 from withanyone_pack.tests.pack import ROOT, add_comfyui
 from withanyone_pack.tests.training.small_cache import POOLED_WIDTH, T5_WIDTH, small_cache
-from withanyone_pack.tests.training.small_iresnet import export as export_recogniser
+from withanyone_pack.tests.training.small_iresnet import export as export_recognizer
 from withanyone_pack.tests.training.small_iresnet import iresnet
 from withanyone_pack.tests.training.test_finetune_command import shown
 
@@ -37,7 +37,7 @@ ARC = BranchShape(hidden=64, heads=1, layers=5, arc_tokens=4, embedding=512)
 def place(tmp_path_factory):
     """Every file of a run."""
     folder = tmp_path_factory.mktemp("doctor")
-    export_recogniser(iresnet(units=(1, 1), widths=(4, 8), embedding=512), folder / "face.onnx")
+    export_recognizer(iresnet(units=(1, 1), widths=(4, 8), embedding=512), folder / "face.onnx")
     written(folder / "ae.safetensors", small_vae().state_dict())
     written(folder / "flux.safetensors", small_flux(FLUX).model.diffusion_model.state_dict())
     random_adapter(folder / "withanyone.safetensors", shapes=(ARC,), dtype=torch.bfloat16)
@@ -62,7 +62,7 @@ def settings_of(place, *changes):
         "base.precision=fp32",
         f"adapter.init={place / 'withanyone.safetensors'}",
         f"data.cache={place / 'cache'}",
-        f"id_loss.recogniser={place / 'face.onnx'}",
+        f"id_loss.recognizer={place / 'face.onnx'}",
         "nce.negatives=16",
         "optim.accum=2",
         "train.rank=4",
@@ -139,7 +139,7 @@ def test_what_other_programs_hold_of_the_card_is_not_there(place, monkeypatch):
 
 
 def test_the_command_returns_1_for_a_fault_and_2_for_settings_it_cannot_read(place, tmp_path, capsys):
-    named = ["adapter.init=none", "base.path=none", "data.cache=none", "id_loss.recogniser=none", f"out={tmp_path}"]
+    named = ["adapter.init=none", "base.path=none", "data.cache=none", "id_loss.recognizer=none", f"out={tmp_path}"]
     recipe = str(ROOT / "training/recipes/24gb.yaml")
     assert doctor.main([recipe, *named, "optim.lrate=1"]) == 2
     assert "optim.lr" in capsys.readouterr().err

@@ -1,6 +1,6 @@
 """From photographs to an adapter that ComfyUI samples with, by the commands a user types, on small models.
 
-Faces are found by the test bed's detector and recogniser, which are no ONNX files; every other model is a file.
+Faces are found by the test bed's detector and recognizer, which are no ONNX files; every other model is a file.
 """
 
 import json
@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from withanyone_pack.tests.pack import add_comfyui
 from withanyone_pack.tests.training import coded_faces, people, small_models
 from withanyone_pack.tests.training.photo_changes import changed
-from withanyone_pack.tests.training.small_iresnet import export as export_recogniser
+from withanyone_pack.tests.training.small_iresnet import export as export_recognizer
 from withanyone_pack.tests.training.small_iresnet import iresnet
 
 add_comfyui()
@@ -48,12 +48,12 @@ def place(tmp_path_factory):
     rng = np.random.default_rng(0)
     for name, number in PEOPLE.items():
         for photo in range(5):
-            picture = changed(people.person(number)[..., ::-1], rng, 0.7)
-            coded_faces.save(folder / f"photos/identities/{name}/{photo}.png", picture)
+            image = changed(people.person(number)[..., ::-1], rng, 0.7)
+            coded_faces.save(folder / f"photos/identities/{name}/{photo}.png", image)
     coded_faces.save(folder / "photos/groups/friends.png", np.ascontiguousarray(people.group()[..., ::-1]))
     models = folder / "models"
     small_models.write_models(models)
-    export_recogniser(iresnet(units=(1, 1), widths=(4, 8), embedding=512), models / "antelopev2/glintr100.onnx")
+    export_recognizer(iresnet(units=(1, 1), widths=(4, 8), embedding=512), models / "antelopev2/glintr100.onnx")
     t5, clip = files(models)
     tokenizer(models / "t5", 16)
     tokenizer(models / "clip", 77, start=True)
@@ -78,7 +78,7 @@ def training_settings():
         "data": {"cache": "cache"},
         "train": {"mode": "full"},
         "optim": {"name": "adamw", "lr": 3e-3, "steps": 4, "batch": 1, "accum": 2, "warmup": 1},
-        "id_loss": {"recogniser": "models/antelopev2/glintr100.onnx"},
+        "id_loss": {"recognizer": "models/antelopev2/glintr100.onnx"},
         "nce": {"negatives": 64},
         "eval": {
             "every": 2,
@@ -112,7 +112,7 @@ def run(place, cache):
 
 def test_prepare_found_the_people(cache):
     assert cache.identities == tuple(PEOPLE)
-    assert any(picture.people == 2 for picture in cache.pictures)
+    assert any(image.people == 2 for image in cache.images)
 
 
 def test_the_run_learnt_looked_and_reported(run):
@@ -125,7 +125,7 @@ def test_the_run_learnt_looked_and_reported(run):
 
 
 def sampled(place, path, cache, loras=()):
-    """A picture's latent by ComfyUI's sampler with both people placed through the pack's Apply."""
+    """An image's latent by ComfyUI's sampler with both people placed through the pack's Apply."""
     model = small_flux(FLUX)
     generator = torch.Generator().manual_seed(1)
     text = torch.randn(1, 12, 64, generator=generator)
@@ -188,8 +188,8 @@ def test_a_finished_run_repeated_changes_nothing(place, run):
         (["adapter.init=nowhere.safetensors"], "There is no adapter file"),
         (["adapter.init={place}/models/flux.safetensors"], "is not a WithAnyone adapter"),
         (["base.vae={place}/models/other_vae.safetensors"], "The cache was made with other models: the VAE"),
-        (["id_loss.recogniser={place}/models/small.onnx"], "The cache was made with other models: the recogniser"),
-        (["eval.judges=[{place}/models/seen.json]"], "is the recogniser of the identity loss"),
+        (["id_loss.recognizer={place}/models/small.onnx"], "The cache was made with other models: the recognizer"),
+        (["eval.judges=[{place}/models/seen.json]"], "is the recognizer of the identity loss"),
         (["device=cuda"], "torch finds no CUDA device here"),
         (["optim.name=adamw8bit"], "optim.name=adamw"),
     ],

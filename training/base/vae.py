@@ -1,4 +1,4 @@
-"""FLUX.1's VAE as diffusers' class, from a diffusers folder or a single file (ae.safetensors), and pictures encoded."""
+"""FLUX.1's VAE as diffusers' class, from a diffusers folder or a single file (ae.safetensors), and images encoded."""
 
 from pathlib import Path
 
@@ -32,12 +32,12 @@ def load_vae(
     return model, LatentScale(model.config.scaling_factor, model.config.shift_factor or 0.0)
 
 
-class VaePictures:
-    """Encodes pictures for the cache.
+class VaeImages:
+    """Encodes images for the cache.
 
     fingerprint  SHA-256 over the files
 
-    The VAE comes to the device with the first picture.
+    The VAE comes to the device with the first image.
     """
 
     def __init__(self, path: Path, dtype: torch.dtype, device: torch.device | str = "cpu") -> None:
@@ -48,9 +48,9 @@ class VaePictures:
     @torch.no_grad()
     def encode(self, pixels: np.ndarray) -> tuple[Tensor, Tensor]:
         """RGB uint8 [H, W, 3] to mean and log-variance of the posterior, float32 [channels, H / 8, W / 8]."""
-        picture = torch.from_numpy(np.ascontiguousarray(pixels)).movedim(-1, 0)[None].float() / 127.5 - 1
+        image = torch.from_numpy(np.ascontiguousarray(pixels)).movedim(-1, 0)[None].float() / 127.5 - 1
         vae = self._vae.to(self._device)
-        moments = vae.encode(picture.to(vae.device, vae.dtype)).latent_dist
+        moments = vae.encode(image.to(vae.device, vae.dtype)).latent_dist
         return moments.mean[0].float().cpu(), moments.logvar[0].float().clamp(*_LOGVAR).cpu()
 
 

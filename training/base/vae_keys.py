@@ -60,7 +60,7 @@ def _renamed_back(name: str, levels: int) -> str:
 
 
 def _numbered(way: str, level: int, levels: int) -> int:
-    """Black Forest Labs number the decoder's levels from the picture, diffusers from the latent."""
+    """Black Forest Labs number the decoder's levels from the image, diffusers from the latent."""
     return level if way == "down" else levels - 1 - level
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .entries import UNKNOWN, CropEntry, FaceEntry, FaceRecord, Negatives, PictureEntry, TextEntry
+from .entries import UNKNOWN, CropEntry, FaceEntry, FaceRecord, ImageEntry, Negatives, TextEntry
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,10 +15,10 @@ class Cache:
     """Prepared photos.
 
     identities    names of the known people
-    pictures      every usable photo
+    images      every usable photo
     faces         their chosen faces; `face` reads one with its vectors
-    arcface       float32 [faces, 512], raw vectors of the recogniser that training uses
-    second        float32 [faces, width], vectors of the recogniser that is kept for evaluation, or None
+    arcface       float32 [faces, 512], raw vectors of the recognizer that training uses
+    second        float32 [faces, width], vectors of the recognizer that is kept for evaluation, or None
     negatives     faces to be unlike
     dummies       keys of the texts that stand for a number of people: 0 is the empty text
     tensors       latents, texts and SigLIP tokens by key
@@ -28,7 +28,7 @@ class Cache:
     """
 
     identities: tuple[str, ...]
-    pictures: tuple[PictureEntry, ...]
+    images: tuple[ImageEntry, ...]
     faces: tuple[FaceRecord, ...]
     arcface: Tensor
     negatives: Negatives
@@ -60,7 +60,7 @@ class Cache:
                     "cache was made with."
                 )
 
-    def latent(self, entry: PictureEntry, crop: int) -> tuple[Tensor, Tensor]:
+    def latent(self, entry: ImageEntry, crop: int) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the VAE's posterior, float32 [channels, height_px / 8, width_px / 8] each.
 
         Not scaled and not shifted: as the VAE's encoder gives them.
@@ -68,7 +68,7 @@ class Cache:
         key = entry.crops[crop].latent
         return self._read(key, "mean"), self._read(key, "logvar")
 
-    def text(self, entry: PictureEntry) -> TextEntry:
+    def text(self, entry: ImageEntry) -> TextEntry:
         """The caption's embedding."""
         return self._text(entry.text)
 
@@ -101,10 +101,10 @@ class Cache:
         return tuple(
             index
             for index, face in enumerate(self.faces)
-            if face.identity == identity and self.pictures[face.picture].held_out == held_out
+            if face.identity == identity and self.images[face.image].held_out == held_out
         )
 
-    def bucket(self, entry: PictureEntry, crop: int) -> tuple[int, int, int]:
+    def bucket(self, entry: ImageEntry, crop: int) -> tuple[int, int, int]:
         """Width and height in pixels and the number of people: what the samples of one batch have in common."""
         cut: CropEntry = entry.crops[crop]
         return cut.width_px, cut.height_px, len(cut.faces)

@@ -1,7 +1,7 @@
 """What a cache holds, as values.
 
 Boxes are (x1, y1, x2, y2) and landmarks [5, 2] (left eye, right eye, nose, left and right mouth corner as seen in the
-picture), all fractions of width and height in full float precision.
+image), all fractions of width and height in full float precision.
 """
 
 from dataclasses import dataclass
@@ -30,10 +30,10 @@ class CropFace:
 
 @dataclass(frozen=True, eq=False)
 class CropEntry:
-    """One cut of a picture, scaled to a size of its bucket.
+    """One cut of an image, scaled to a size of its bucket.
 
     width_px, height_px  multiples of 16
-    faces                the picture's chosen faces from left to right; every crop of a picture shows them all
+    faces                the image's chosen faces from left to right; every crop of an image shows them all
     latent               key of the posterior among the cache's tensors
     """
 
@@ -44,10 +44,10 @@ class CropEntry:
 
 
 @dataclass(frozen=True, eq=False)
-class PictureEntry:
+class ImageEntry:
     """One photo.
 
-    index     place in `Cache.pictures`
+    index     place in `Cache.images`
     name      its path below the data folder, with slashes
     source    where the photo was when it was prepared
     digest    SHA-256 of its pixels
@@ -77,7 +77,7 @@ class FaceRecord:
     """Where a chosen face is and whose it is.
 
     identity   index into `Cache.identities`, or UNKNOWN
-    picture    index into `Cache.pictures`
+    image    index into `Cache.images`
     box        fractions of the whole photo
     landmarks  float32 [5, 2], fractions of the whole photo
     flags      what is wrong with it in single words: small, blurred, faint, profile, partial_profile
@@ -85,7 +85,7 @@ class FaceRecord:
     """
 
     identity: int
-    picture: int
+    image: int
     box: BoxFractions
     landmarks: np.ndarray
     flags: tuple[str, ...] = ()

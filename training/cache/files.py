@@ -2,7 +2,7 @@
 
 cache.json                 format, fingerprints, names of the two files below; replacing it is the moment a new
                            cache takes the place of an old one
-index-XXXXXXXX.jsonl       one line a picture, then one a face
+index-XXXXXXXX.jsonl       one line an image, then one a face
 bank-XXXXXXXX.safetensors  arcface, second, negatives.vectors, negatives.identities
 shards/*.safetensors       latents, texts, SigLIP tokens and found faces, named by content
 """
@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from .cache import Cache
-from .entries import CropEntry, CropFace, FaceRecord, Negatives, PictureEntry
+from .entries import CropEntry, CropFace, FaceRecord, ImageEntry, Negatives
 from .shards import PARTIAL, SUFFIX, Shards, write_whole
 
 FORMAT = "withanyone-cache/1"
@@ -75,7 +75,7 @@ def read_cache(folder: Path) -> Cache:
         bank = load_file(folder / header.bank)
         return Cache(
             identities=header.identities,
-            pictures=tuple(_picture(line["picture"]) for line in lines if "picture" in line),
+            images=tuple(_image(line["image"]) for line in lines if "image" in line),
             faces=tuple(_face(line["face"]) for line in lines if "face" in line),
             arcface=bank["arcface"],
             second=bank.get("second"),
@@ -98,9 +98,7 @@ def write_cache(folder: Path, cache: Cache) -> None:
 
     Raises OSError in words; the previous cache then stays.
     """
-    lines = [{"picture": asdict(picture)} for picture in cache.pictures] + [
-        {"face": asdict(face)} for face in cache.faces
-    ]
+    lines = [{"image": asdict(image)} for image in cache.images] + [{"face": asdict(face)} for face in cache.faces]
     index = "".join(json.dumps(line, default=_plain) + "\n" for line in lines).encode()
     arrays = {
         "arcface": cache.arcface,
@@ -152,12 +150,12 @@ def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray) else str(value)
 
 
-def _picture(values: dict[str, Any]) -> PictureEntry:
+def _image(values: dict[str, Any]) -> ImageEntry:
     crops = tuple(
         CropEntry(**{**crop, "faces": tuple(CropFace(**_points(face)) for face in crop["faces"])})
         for crop in values["crops"]
     )
-    return PictureEntry(**{**values, "crops": crops})
+    return ImageEntry(**{**values, "crops": crops})
 
 
 def _face(values: dict[str, Any]) -> FaceRecord:

@@ -84,7 +84,7 @@ class DataSettings(Section):
     text_dropout  how often the caption gives way to "two people"
     id_dropout    how often a person's tokens are left out
     flip          how often a reference's SigLIP tokens are those of its mirror image
-    max_people    pictures with more people are not used
+    max_people    images with more people are not used
     """
 
     cache: UserPath
@@ -99,7 +99,7 @@ class DataSettings(Section):
 
 
 class OptimSettings(Section):
-    """The optimiser.
+    """The optimizer.
 
     name        adamw; adamw8bit (a quarter of the memory for its states; needs bitsandbytes and CUDA); prodigy (finds
                 the rate itself, twice the memory; needs pytorch-optimizer)
@@ -141,7 +141,7 @@ class OptimSettings(Section):
 
 
 class NoiseSettings(Section):
-    """What the base model is told with noisy pictures.
+    """What the base model is told with noisy images.
 
     guidance  the guidance scale (released program: 1)
     """
@@ -153,11 +153,11 @@ class IdentitySettings(Section):
     """The identity loss: how far each face is from its person, at the landmarks of the photo itself.
 
     weight      its share of the loss
-    recogniser  the ONNX file that prepare.py embedded the faces with
-    t_max       samples of a higher noise level are spared decoding and recognising; 1: none are
+    recognizer  the ONNX file that prepare.py embedded the faces with
+    t_max       samples of a higher noise level are spared decoding and recognizing; 1: none are
     """
 
-    recogniser: UserPath | None = None
+    recognizer: UserPath | None = None
     weight: NotNegative = 0.1
     t_max: Share = 0.6
 
@@ -210,7 +210,7 @@ class EvalSettings(Section):
     steps, guidance  of the sampler
     noise_levels  of the validation loss
     face_pack   folder of an insightface pack whose detector finds the faces of previews
-    judges      cards (.json) of recognisers that training does not use, or dlib, which pip installs (extra `judge`);
+    judges      cards (.json) of recognizers that training does not use, or dlib, which pip installs (extra `judge`);
                 without any nobody judges and nothing stops
     provider    where they run: CPU, CUDA
     stop        whether the run stops when copying rises without fidelity
@@ -283,10 +283,10 @@ class Finetune(Section):
         return self
 
     @model_validator(mode="after")
-    def _losses_have_a_recogniser(self) -> "Finetune":
-        if self.id_loss.recogniser is None and (self.id_loss.weight > 0 or self.nce.weight > 0):
+    def _losses_have_a_recognizer(self) -> "Finetune":
+        if self.id_loss.recognizer is None and (self.id_loss.weight > 0 or self.nce.weight > 0):
             raise ValueError(
-                "id_loss.recogniser is missing: the ONNX file of the face pack that prepare.py used (glintr100.onnx of "
+                "id_loss.recognizer is missing: the ONNX file of the face pack that prepare.py used (glintr100.onnx of "
                 "antelopev2). To train without identity losses set id_loss.weight=0 and nce.weight=0."
             )
         return self

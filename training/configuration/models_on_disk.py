@@ -4,14 +4,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from withanyone_core.check.adapters import recognise_adapter
-from withanyone_core.check.faces import is_pack, recognise_pack
+from withanyone_core.check.adapters import recognize_adapter
+from withanyone_core.check.faces import is_pack, recognize_pack
 from withanyone_core.download.folders import ModelFolders
-from withanyone_core.faces.analysis import RECOGNISER_FILE, onnx_folder
+from withanyone_core.faces.analysis import RECOGNIZER_FILE, onnx_folder
 from withanyone_core.faces.dlib_analysis import DLIB, is_dlib_installed
 from withanyone_core.file_kinds.header import read_safetensors
 from withanyone_core.file_kinds.kinds import Kind
-from withanyone_core.file_kinds.naming import recognise
+from withanyone_core.file_kinds.naming import recognize
 from withanyone_core.metrics.judges import read_card, shipped_cards
 from withanyone_core.published import FACE_PACK, HUB_FILES, HubFile
 
@@ -137,7 +137,7 @@ def _kind(path: Path) -> Kind | None:
         header = read_safetensors(path)
     except (ValueError, OSError):
         return None
-    return recognise_adapter(header, path) or recognise(header)
+    return recognize_adapter(header, path) or recognize(header)
 
 
 def _begins(path: Path, name: str) -> bool:
@@ -155,14 +155,14 @@ def _face_packs(folders: ModelFolders) -> list[Path]:
 def _face_pack(folders: ModelFolders) -> tuple[Path | None, Path | None]:
     """The first pack with a detector and the adapter's own recognizer, and that recognizer's file."""
     for pack in _face_packs(folders):
-        recognizer = onnx_folder(pack) / RECOGNISER_FILE
+        recognizer = onnx_folder(pack) / RECOGNIZER_FILE
         if recognizer.is_file() and "detector" in _tasks(pack):
             return pack, recognizer
     return None, None
 
 
 def _tasks(pack: Path) -> list[str]:
-    kind, _ = recognise_pack(pack)
+    kind, _ = recognize_pack(pack)
     files = kind.facts["files"]
     return [str(task) for task in files.values()] if isinstance(files, dict) else []
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from .reading import Section, Tree, known_keys, nearest_key, set_key
 
-# What the network, the optimiser's state and the files are made of stays the same for the whole run.
+# What the network, the optimizer's state and the files are made of stays the same for the whole run.
 CHANGEABLE = ("data.", "id_loss.weight", "id_loss.t_max", "nce.", "noise.", "optim.lr", "optim.clip")
 
 

@@ -13,13 +13,13 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class FaceSettings(Section):
-    """Who finds and recognises faces.
+    """Who finds and recognizes faces.
 
-    pack           folder of an insightface pack (antelopev2): detector and the recogniser training uses
+    pack           folder of an insightface pack (antelopev2): detector and the recognizer training uses
     det_threshold  lowest detection score that counts as a face
     det_size       side in pixels of the square a photo is fitted into; a multiple of 32
     provider       CPU, CUDA, ...
-    second         card (.json) or .onnx of a recogniser that no loss uses, or dlib, for validation; without it none is
+    second         card (.json) or .onnx of a recognizer that no loss uses, or dlib, for validation; without it none is
                    made
     """
 
@@ -59,7 +59,7 @@ class EncoderSettings(Section):
 class NegativeSettings(Section):
     """Faces of other people, besides data/negatives.
 
-    bank   safetensors with `vectors` [N, 512] of the same recogniser, or the bank of another cache
+    bank   safetensors with `vectors` [N, 512] of the same recognizer, or the bank of another cache
     least  where fewer foreign vectors are there, random ones fill up
     """
 
@@ -78,7 +78,7 @@ class PrepareSettings(Section):
     crops           cached cuts of each photo
     max_faces       faces of a photo that are trained; the known and the larger ones come first
     held_out        photos of each person kept for validation, a third of them at most
-    upscale         use photos smaller than the smallest size, which train soft pictures
+    upscale         use photos smaller than the smallest size, which train soft images
     unclear_folders  of people, which show two or whose faces disagree: stop, or leave_out with a warning
     duplicate_bits  of 64 in which perceptual hashes of the same photo differ at most
     seed            of crops, held-out photos and random negatives

@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 GENERATED, TRUTH, META = "out", "ori", "meta.json"
 REFERENCE = re.compile(r"ref_(\d+)")
 Box = tuple[float, float, float, float]
@@ -21,8 +21,8 @@ class BadCase(ValueError):
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture that has not been opened yet: in a file, or its encoded bytes.
+class Image:
+    """An image that has not been opened yet: in a file, or its encoded bytes.
 
     label  what messages call it
     """
@@ -32,27 +32,27 @@ class Picture:
     encoded: bytes = field(default=b"", repr=False)
 
     def read(self) -> bytes:
-        """The encoded picture. Raises OSError where the file cannot be read."""
+        """The encoded image. Raises OSError where the file cannot be read."""
         return self.encoded if self.path is None else self.path.read_bytes()
 
 
 @dataclass(frozen=True)
 class CaseFiles:
-    """One case: a generated picture, the photo it is measured against, and one photo a person.
+    """One case: a generated image, the photo it is measured against, and one photo a person.
 
     name        unique among the cases
-    generated   the picture to be judged, or None where it is missing
+    generated   the image to be judged, or None where it is missing
     truth       the ground truth, or None
     references  one photo a person, in the order of the people
-    prompt      what the picture was asked to show; empty where unknown
+    prompt      what the image was asked to show; empty where unknown
     boxes       one box a person, as written: fractions of the canvas or pixels of the ground truth; empty where unknown
     fault       why the case cannot be measured at all, or empty
     """
 
     name: str
-    generated: Picture | None
-    truth: Picture | None
-    references: tuple[Picture, ...]
+    generated: Image | None
+    truth: Image | None
+    references: tuple[Image, ...]
     prompt: str = ""
     boxes: tuple[Box, ...] = ()
     fault: str = ""
@@ -77,7 +77,7 @@ def subset_of(people: int) -> str:
 def read_cases(source: Path, results: Path | None = None) -> list[CaseFiles]:
     """Every case of a folder or of the published parquet file, by name.
 
-    results  for the parquet: the folder with the generated pictures, named by ID
+    results  for the parquet: the folder with the generated images, named by ID
     Raises FileNotFoundError where there are none, ValueError for options that do not fit; each says what was expected.
     """
     if source.suffix == ".parquet" or (source.is_dir() and next(source.glob("*.parquet"), None)):
@@ -85,8 +85,8 @@ def read_cases(source: Path, results: Path | None = None) -> list[CaseFiles]:
 
         if results is None:
             raise ValueError(
-                f"{source} is the published benchmark and holds no generated pictures. Say where they are: "
-                "--results DIR, with one picture a case named by its ID."
+                f"{source} is the published benchmark and holds no generated images. Say where they are: "
+                "--results DIR, with one image a case named by its ID."
             )
         return parquet_cases(source, results)
     if results is not None:
@@ -96,7 +96,7 @@ def read_cases(source: Path, results: Path | None = None) -> list[CaseFiles]:
     folders = sorted(path for path in (source, *source.rglob("*")) if path.is_dir() and _is_case(path))
     if not folders:
         raise FileNotFoundError(
-            f"{source} holds no case. Expected one folder a case with {GENERATED}.jpg (the generated picture), "
+            f"{source} holds no case. Expected one folder a case with {GENERATED}.jpg (the generated image), "
             f"{TRUTH}.jpg (the ground truth, if there is one), ref_1.jpg, ref_2.jpg, ... (one photo a person) and "
             f"{META} with the prompt."
         )
@@ -107,16 +107,14 @@ def folder_case(folder: Path, name: str) -> CaseFiles:
     """The case of one folder; what is wrong with it is told in its `fault`, not raised."""
     name = folder.name if name == "." else name
     try:
-        found = _pictures(folder)
+        found = _images(folder)
         prompt, boxes = _described(folder / META)
     except BadCase as error:
         return CaseFiles(name, None, None, (), fault=str(error))
     numbers = sorted(int(REFERENCE.fullmatch(stem)[1]) for stem in found if REFERENCE.fullmatch(stem))
     by_number = {int(REFERENCE.fullmatch(stem)[1]): stem for stem in found if REFERENCE.fullmatch(stem)}
-    references = tuple(Picture(found[by_number[number]].name, found[by_number[number]]) for number in numbers)
-    generated, truth = (
-        Picture(found[stem].name, found[stem]) if stem in found else None for stem in (GENERATED, TRUTH)
-    )
+    references = tuple(Image(found[by_number[number]].name, found[by_number[number]]) for number in numbers)
+    generated, truth = (Image(found[stem].name, found[stem]) if stem in found else None for stem in (GENERATED, TRUTH))
     return CaseFiles(name, generated, truth, references, prompt, boxes)
 
 
@@ -134,17 +132,17 @@ def boxes_of(values: Any, where: str) -> tuple[Box, ...]:
     return tuple(tuple(float(value) for value in box) for box in values)
 
 
-def named_picture(folder: Path, name: str) -> Path | None:
-    """The one picture of that name in a folder (`name.jpg` and so on, or `name/out.jpg`), or None.
+def named_image(folder: Path, name: str) -> Path | None:
+    """The one image of that name in a folder (`name.jpg` and so on, or `name/out.jpg`), or None.
 
     A slash in the name is a folder or an underline, as programs differ. Raises BadCase where several fit.
     """
     names = dict.fromkeys((name, name.replace("/", "_")))
     stems = [folder / each for each in names] + [folder / each / GENERATED for each in names]
-    files = [stem.parent / (stem.name + suffix) for stem in stems for suffix in PICTURE_SUFFIXES]
+    files = [stem.parent / (stem.name + suffix) for stem in stems for suffix in IMAGE_SUFFIXES]
     inside = [file for file in files if file.is_file() and file.resolve().is_relative_to(folder.resolve())]
     if len(inside) > 1:
-        raise BadCase(f"several pictures have its name: {', '.join(str(file.relative_to(folder)) for file in inside)}")
+        raise BadCase(f"several images have its name: {', '.join(str(file.relative_to(folder)) for file in inside)}")
     return inside[0] if inside else None
 
 
@@ -158,19 +156,19 @@ def fingerprint(contents: Mapping[str, bytes]) -> str:
 
 
 def _is_case(folder: Path) -> bool:
-    names = {path.stem for path in _picture_files(folder)}
+    names = {path.stem for path in _image_files(folder)}
     return bool(names & {GENERATED, TRUTH}) or (folder / META).is_file()
 
 
-def _picture_files(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.iterdir()) if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
+def _image_files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
 
 
-def _pictures(folder: Path) -> dict[str, Path]:
-    """Picture files by stem; a stem or a reference's number written twice is refused."""
+def _images(folder: Path) -> dict[str, Path]:
+    """Image files by stem; a stem or a reference's number written twice is refused."""
     found: dict[str, Path] = {}
     seen: dict[str, Path] = {}
-    for path in _picture_files(folder):
+    for path in _image_files(folder):
         reference = REFERENCE.fullmatch(path.stem)
         meaning = f"ref_{int(reference[1])}" if reference else path.stem
         if meaning in seen:

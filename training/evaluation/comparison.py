@@ -10,19 +10,19 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from .cases import CaseFiles, Picture, fingerprint
-from .pictures import Unreadable, data_uri
+from .cases import CaseFiles, Image, fingerprint
+from .images import Unreadable, data_uri
 from .records import write_json, write_text
 
 LOGGER = logging.getLogger("withanyone")
 
 TEMPLATE = Path(__file__).with_name("comparison.html")
 PAGE, KEY = "comparison.html", "comparison_key.json"
-PICTURE_PX, REFERENCE_PX = 768, 256
+IMAGE_PX, REFERENCE_PX = 768, 256
 # The first asks for what Sim(GT) measures, the second for what copy-paste measures.
 QUESTIONS = {
-    "likeness": "Which picture is more like these people?",
-    "copying": "Which picture copies these photos less: other expressions, other light, other views?",
+    "likeness": "Which image is more like these people?",
+    "copying": "Which image copies these photos less: other expressions, other light, other views?",
 }
 
 
@@ -70,7 +70,7 @@ def write_comparison(
         except Unreadable as error:
             left_out.append(f"{case.name}: {error}")
     if not pairs:
-        raise ValueError("No case has a picture in both folders. " + " ".join(f"{line}." for line in left_out[:5]))
+        raise ValueError("No case has an image in both folders. " + " ".join(f"{line}." for line in left_out[:5]))
     np.random.default_rng(seed).shuffle(pairs)
     page = fingerprint({str(number): json.dumps(pair).encode() for number, pair in enumerate(pairs)})[:16]
     questions = [{"name": name, "text": text} for name, text in QUESTIONS.items()]
@@ -85,21 +85,21 @@ def _page(study: dict) -> str:
     return TEMPLATE.read_text(encoding="utf-8").replace("STUDY", json.dumps(study).replace("<", "\\u003c"), 1)
 
 
-def _both(first: CaseFiles, second: CaseFiles | None) -> tuple[Picture, Picture]:
+def _both(first: CaseFiles, second: CaseFiles | None) -> tuple[Image, Image]:
     if second is None:
         raise Unreadable("the other folder has no such case")
     for case, which in ((first, "the first"), (second, "the other")):
         if case.generated is None:
-            raise Unreadable(f"{which} folder has no picture of it{': ' + case.fault if case.fault else ''}")
+            raise Unreadable(f"{which} folder has no image of it{': ' + case.fault if case.fault else ''}")
     return first.generated, second.generated
 
 
-def _pair(case: CaseFiles, sides: tuple[Picture, Picture]) -> dict:
-    left, right = (data_uri(picture, PICTURE_PX) for picture in sides)
+def _pair(case: CaseFiles, sides: tuple[Image, Image]) -> dict:
+    left, right = (data_uri(image, IMAGE_PX) for image in sides)
     references = []
-    for picture in case.references:
+    for image in case.references:
         try:
-            references.append(data_uri(picture, REFERENCE_PX))
+            references.append(data_uri(image, REFERENCE_PX))
         except Unreadable as error:
             LOGGER.warning("%s: %s; the page shows the other photos.", case.name, error)
     return {"case": case.name, "prompt": case.prompt, "references": references, "left": left, "right": right}

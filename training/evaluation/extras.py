@@ -1,6 +1,6 @@
 """CLIP-I, CLIP-T and an aesthetic score, each on model files the user has; nothing is downloaded.
 
-CLIP-I is the cosine of CLIP's image features of the generated picture and the ground truth, CLIP-T that of the picture
+CLIP-I is the cosine of CLIP's image features of the generated image and the ground truth, CLIP-T that of the image
 and its prompt (MultiID-Bench takes ViT-B/16, cut at 77 tokens, raw cosines). The aesthetic score is a SigLIP vision
 tower with a chain of linear layers on its normalised pooled output (aesthetic-predictor-v2.5: 1 to 10, more is better).
 """
@@ -31,7 +31,7 @@ class Clip:
             raise ValueError(f"{folder} is not a complete CLIP model: {error}") from error
 
     def scores(self, generated: np.ndarray, truth: np.ndarray | None, prompt: str) -> dict[str, float | None]:
-        """clip_i and clip_t of an RGB picture [H, W, 3] uint8; None where there is no ground truth or no prompt."""
+        """clip_i and clip_t of an RGB image [H, W, 3] uint8; None where there is no ground truth or no prompt."""
         with torch.inference_mode():
             feature = self._image(generated)
             return {
@@ -39,8 +39,8 @@ class Clip:
                 "clip_t": _cosine(feature, self._text(prompt)) if prompt else None,
             }
 
-    def _image(self, picture: np.ndarray) -> Tensor:
-        pixels = self._processor(images=picture, return_tensors="pt").pixel_values
+    def _image(self, image: np.ndarray) -> Tensor:
+        pixels = self._processor(images=image, return_tensors="pt").pixel_values
         return _features(self._model.get_image_features(pixel_values=pixels))
 
     def _text(self, prompt: str) -> Tensor:
@@ -67,7 +67,7 @@ class Aesthetic:
         self._head = linear_chain(_tensors(head), self._tower.config.hidden_size, head)
 
     def score(self, generated: np.ndarray) -> float:
-        """The score of an RGB picture [H, W, 3] uint8."""
+        """The score of an RGB image [H, W, 3] uint8."""
         pixels = self._processor(images=generated, return_tensors="pt").pixel_values
         with torch.inference_mode():
             pooled = self._tower(pixel_values=pixels).pooler_output

@@ -31,7 +31,7 @@ def load_instruments(
     """Everything that measures, loaded and ready.
 
     face_pack  folder of an insightface pack, for its detector
-    judges     their cards (.json) or recognisers (.onnx)
+    judges     their cards (.json) or recognizers (.onnx)
     store      folder in which found faces and vectors are kept
     clip       folder of a CLIP model, or None
     aesthetic  folder of a SigLIP tower and file of the head, or nothing
@@ -40,7 +40,7 @@ def load_instruments(
     """
     if not judges:
         raise ValueError(
-            "No judge was given, and without a recogniser no face can be compared. Add --judge with its card (.json) "
+            "No judge was given, and without a recognizer no face can be compared. Add --judge with its card (.json) "
             f"or its .onnx file; cards that come with the pack: {', '.join(shipped_cards())}."
         )
     if face_pack is None:

@@ -1,4 +1,4 @@
-"""One case of pictures to one line of numbers: each picture is opened, searched and embedded once."""
+"""One case of images to one line of numbers: each image is opened, searched and embedded once."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,16 +13,16 @@ from withanyone_core.metrics.case import BoxPx, Case, FaceEmbeddings
 from withanyone_core.metrics.matching import Matching, match
 from withanyone_core.metrics.scoring import score_case
 
-from .cases import Box, CaseFiles, Picture, fingerprint
-from .pictures import Unreadable, content, decoded
+from .cases import Box, CaseFiles, Image, fingerprint
+from .images import Unreadable, content, decoded
 from .records import Line
 
 LINE_FORMAT = "1"
-# The benchmark looks for a reference's face after padding it so far, which finds faces that fill their picture.
+# The benchmark looks for a reference's face after padding it so far, which finds faces that fill their image.
 REFERENCE_PADDING = 1.5
 
 
-# A score beside the judges': from the generated picture, the ground truth or None, and the prompt.
+# A score beside the judges': from the generated image, the ground truth or None, and the prompt.
 Extra = Callable[[np.ndarray, np.ndarray | None, str], dict[str, float | None]]
 
 
@@ -45,9 +45,9 @@ class Instruments:
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """A picture and the faces found in it."""
+    """An image and the faces found in it."""
 
-    picture: np.ndarray
+    image: np.ndarray
     faces: tuple[Face, ...]
 
     @classmethod
@@ -57,7 +57,7 @@ class _Seen:
 
 @dataclass(frozen=True, eq=False)
 class _Views:
-    """All pictures of a case."""
+    """All images of a case."""
 
     generated: _Seen
     truth: _Seen | None
@@ -66,8 +66,8 @@ class _Views:
 
 
 def case_key(case: CaseFiles, instruments: Instruments) -> str:
-    """Changes with every picture of the case, its prompt and boxes, and with the instruments."""
-    contents = {role: _bytes_or_reason(picture) for role, picture in _roles(case)}
+    """Changes with every image of the case, its prompt and boxes, and with the instruments."""
+    contents = {role: _bytes_or_reason(image) for role, image in _roles(case)}
     about = (LINE_FORMAT, instruments.fingerprint, instruments.use_boxes, instruments.legacy, case.fault)
     contents["about"] = repr((about, case.prompt, case.boxes, case.people)).encode()
     return fingerprint(contents)
@@ -105,28 +105,28 @@ def _views(case: CaseFiles, analysis: FaceAnalysis) -> _Views:
     if case.fault:
         raise Unreadable(case.fault)
     if case.generated is None:
-        raise Unreadable("the generated picture is missing")
+        raise Unreadable("the generated image is missing")
     if not case.references:
-        raise Unreadable("there is no reference: nobody knows who should be in the picture")
+        raise Unreadable("there is no reference: nobody knows who should be in the image")
     generated = _seen(case.generated, analysis)
     notes: list[str] = []
     truth = _seen_or_note(case.truth, analysis, notes) if case.truth else None
     references = tuple(
-        _seen_or_note(picture, analysis, notes, REFERENCE_PADDING) or _Seen.nothing() for picture in case.references
+        _seen_or_note(image, analysis, notes, REFERENCE_PADDING) or _Seen.nothing() for image in case.references
     )
     return _Views(generated, truth, references, tuple(notes))
 
 
-def _seen(picture: Picture, analysis: FaceAnalysis, padding: float = 0.0) -> _Seen:
-    photo = decoded(content(picture), picture.label)
+def _seen(image: Image, analysis: FaceAnalysis, padding: float = 0.0) -> _Seen:
+    photo = decoded(content(image), image.label)
     if padding:
         photo = padded(photo, padding)
     return _Seen(photo, tuple(analysis.faces(photo)))
 
 
-def _seen_or_note(picture: Picture, analysis: FaceAnalysis, notes: list[str], padding: float = 0.0) -> _Seen | None:
+def _seen_or_note(image: Image, analysis: FaceAnalysis, notes: list[str], padding: float = 0.0) -> _Seen | None:
     try:
-        return _seen(picture, analysis, padding)
+        return _seen(image, analysis, padding)
     except Unreadable as error:
         notes.append(f"Unreadable: {error}.")
         return None
@@ -148,24 +148,24 @@ def _judged(case: CaseFiles, views: _Views, judge: Judge, use_boxes: bool) -> Ca
     notes = list(views.notes)
     if use_boxes and case.boxes and not boxes:
         notes.append(f"{len(case.boxes)} boxes for {case.people} people: faces are told apart by likeness instead.")
-    truth_size = views.truth.picture.shape if views.truth else views.generated.picture.shape
+    truth_size = views.truth.image.shape if views.truth else views.generated.image.shape
     return Case(
         name=case.name,
         generated=_vectors(views.generated, judge),
         truth=_vectors(views.truth, judge) if views.truth else None,
         references=tuple(_vectors(seen, judge) for seen in views.references),
-        boxes_px=_boxes_px(boxes, truth_size, views.generated.picture.shape) if boxes else None,
+        boxes_px=_boxes_px(boxes, truth_size, views.generated.image.shape) if boxes else None,
         truth_boxes_px=_boxes_px(boxes, truth_size, truth_size) if boxes and views.truth else None,
         notes=tuple(notes),
     )
 
 
 def _vectors(seen: _Seen, judge: Judge) -> FaceEmbeddings:
-    return FaceEmbeddings.of(seen.faces, judge.embed(seen.picture, seen.faces))
+    return FaceEmbeddings.of(seen.faces, judge.embed(seen.image, seen.faces))
 
 
 def _boxes_px(boxes: Sequence[Box], written_for: Sequence[int], wanted: Sequence[int]) -> tuple[BoxPx, ...]:
-    """Boxes in pixels of a picture of the shape `wanted`, from fractions or pixels of one of `written_for`."""
+    """Boxes in pixels of an image of the shape `wanted`, from fractions or pixels of one of `written_for`."""
     is_fraction = max(value for box in boxes for value in box) <= 1
     height, width = (1, 1) if is_fraction else written_for[:2]
     scale = (wanted[1] / width, wanted[0] / height) * 2
@@ -173,24 +173,24 @@ def _boxes_px(boxes: Sequence[Box], written_for: Sequence[int], wanted: Sequence
 
 
 def _extras(case: CaseFiles, views: _Views, extras: Sequence[Extra]) -> dict[str, float | None]:
-    truth = views.truth.picture if views.truth else None
+    truth = views.truth.image if views.truth else None
     scores: dict[str, float | None] = {}
     for extra in extras:
-        scores |= extra(views.generated.picture, truth, case.prompt)
+        scores |= extra(views.generated.image, truth, case.prompt)
     return {name: value if value is not None and isfinite(value) else None for name, value in scores.items()}
 
 
-def _roles(case: CaseFiles) -> Iterator[tuple[str, Picture | None]]:
+def _roles(case: CaseFiles) -> Iterator[tuple[str, Image | None]]:
     yield "generated", case.generated
     yield "truth", case.truth
-    for number, picture in enumerate(case.references):
-        yield f"reference {number}", picture
+    for number, image in enumerate(case.references):
+        yield f"reference {number}", image
 
 
-def _bytes_or_reason(picture: Picture | None) -> bytes:
-    if picture is None:
+def _bytes_or_reason(image: Image | None) -> bytes:
+    if image is None:
         return b""
     try:
-        return content(picture)
+        return content(image)
     except Unreadable as error:
         return str(error).encode()

@@ -1,4 +1,4 @@
-"""The benchmark as it is published: one parquet file, its pictures inside, the generated ones beside it.
+"""The benchmark as it is published: one parquet file, its images inside, the generated ones beside it.
 
 Columns: ID, GT, input_images, prompt, task_type, bboxes (JSON text), subset (p1, p2, p3), num_persons."""
 
@@ -7,11 +7,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .cases import BadCase, CaseFiles, Picture, boxes_of, named_picture
+from .cases import BadCase, CaseFiles, Image, boxes_of, named_image
 
 COLUMNS = ("ID", "GT", "input_images")
 OPTIONAL = ("prompt", "bboxes")
-ROWS = 16  # at once: a row is about half a megabyte of pictures
+ROWS = 16  # at once: a row is about half a megabyte of images
 
 
 def parquet_cases(source: Path, results: Path) -> list[CaseFiles]:
@@ -22,7 +22,7 @@ def parquet_cases(source: Path, results: Path) -> list[CaseFiles]:
     if not source.exists():
         raise FileNotFoundError(f"The parquet file {source} does not exist.")
     if not results.is_dir():
-        raise FileNotFoundError(f"The folder of generated pictures {results} does not exist.")
+        raise FileNotFoundError(f"The folder of generated images {results} does not exist.")
     cases, seen = [], set()
     for row in _rows(source):
         name = str(row["ID"])
@@ -38,27 +38,27 @@ def parquet_cases(source: Path, results: Path) -> list[CaseFiles]:
 
 def _case(name: str, row: Mapping[str, Any], results: Path) -> CaseFiles:
     try:
-        path = named_picture(results, name)
+        path = named_image(results, name)
         boxes = boxes_of(row.get("bboxes"), "the column bboxes")
-        truth = _picture("GT", row["GT"])
+        truth = _image("GT", row["GT"])
         references = tuple(
-            _picture(f"input_images[{number}]", value) for number, value in enumerate(row["input_images"] or ())
+            _image(f"input_images[{number}]", value) for number, value in enumerate(row["input_images"] or ())
         )
     except BadCase as error:
         return CaseFiles(name, None, None, (), fault=str(error))
-    generated = Picture(str(path.relative_to(results)), path) if path else None
-    people = tuple(picture for picture in references if picture is not None)
+    generated = Image(str(path.relative_to(results)), path) if path else None
+    people = tuple(image for image in references if image is not None)
     return CaseFiles(name, generated, truth, people, str(row.get("prompt") or ""), boxes)
 
 
-def _picture(label: str, value: Any) -> Picture | None:
-    """A picture in the hub's form (bytes and path in one struct) or as bare bytes."""
+def _image(label: str, value: Any) -> Image | None:
+    """An image in the hub's form (bytes and path in one struct) or as bare bytes."""
     encoded = value.get("bytes") if isinstance(value, Mapping) else value
     if encoded is None:
         return None
     if not isinstance(encoded, bytes):
-        raise BadCase(f"{label} holds {type(encoded).__name__} instead of an encoded picture")
-    return Picture(label, encoded=encoded)
+        raise BadCase(f"{label} holds {type(encoded).__name__} instead of an encoded image")
+    return Image(label, encoded=encoded)
 
 
 def _rows(source: Path) -> Iterator[Mapping[str, Any]]:

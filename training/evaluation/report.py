@@ -68,7 +68,7 @@ def _subset(lines: Sequence[Line], judges: Sequence[JudgeInfo], seed: int, legac
 
 
 def _headline(judged: Sequence[Sequence[CaseScores]], seed: int, legacy: bool) -> Json:
-    """Each metric's mean over the judges that no training has seen, on the pictures that all of them could judge."""
+    """Each metric's mean over the judges that no training has seen, on the images that all of them could judge."""
     if legacy:
         pooled = {metric: [score.value(metric) for scores in judged for score in scores] for metric in METRICS}
         return {metric: _plain(legacy_statistic(values)) for metric, values in pooled.items()}
@@ -90,7 +90,7 @@ def _extras(lines: Sequence[Line], seed: int) -> Json:
 
 
 def scores_of(lines: Sequence[Line], judges: Sequence[str]) -> list[list[CaseScores]]:
-    """For each judge its scores of the pictures that all of these judges could judge; empty without any."""
+    """For each judge its scores of the images that all of these judges could judge; empty without any."""
     common = [line for line in lines if all(judge in line["scores"] for judge in judges)]
     return [_scores(common, judge) for judge in judges] if common else []
 
@@ -138,7 +138,7 @@ _LEGEND = """## What the columns say
 * copy-paste: (angle to ground truth - angle to reference) / (angle between the two). +1 repeats the reference photo,
   -1 is the ground truth, 0 is as far from one as from the other. Only for people who were found.
 * leakage: how much each person's face looks like the other people's references; blending: like their ground truth.
-* faces found: share of the expected people to whom a face in the picture could be given."""
+* faces found: share of the expected people to whom a face in the image could be given."""
 
 
 def _how(legacy: bool) -> str:
@@ -181,9 +181,9 @@ def _table(summaries: Mapping[str, Json], values_of: Any, legacy: bool) -> str:
     columns = [name for name in TITLES if any(row.get(name) for row in values.values())]
     rows = [["", "cases", *(TITLES[name] for name in columns)], ["---"] * (len(columns) + 2)]
     for subset, row in values.items():
-        pictures = max(summary["pictures"] for summary in summaries[subset]["judges"].values())
+        images = max(summary["images"] for summary in summaries[subset]["judges"].values())
         cells = [_cell(row.get(name), legacy) for name in columns]
-        rows.append([SUBSETS.get(subset, subset), str(pictures), *cells])
+        rows.append([SUBSETS.get(subset, subset), str(images), *cells])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

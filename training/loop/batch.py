@@ -111,13 +111,13 @@ def make_batch(
 
 def clean_latent(cache: Cache, sample: Sample, scale: LatentScale) -> Tensor:
     """A draw from the posterior as the transformer sees it, [1, C, H, W]."""
-    mean, logvar = cache.latent(cache.pictures[sample.picture], sample.crop)
+    mean, logvar = cache.latent(cache.images[sample.image], sample.crop)
     return sampled_latent(mean, logvar, sample.draws.normal("posterior", tuple(mean.shape)), scale)[None]
 
 
 def text_of(cache: Cache, sample: Sample) -> tuple[Tensor, Tensor]:
     """T5 tokens [T, D] and pooled vector of the caption, or of the number of people."""
-    text = cache.text(cache.pictures[sample.picture]) if sample.captioned else cache.dummy_text(len(sample.people))
+    text = cache.text(cache.images[sample.image]) if sample.captioned else cache.dummy_text(len(sample.people))
     return text.t5, text.pooled
 
 

@@ -1,7 +1,7 @@
 """What a run keeps: whole checkpoints in folders that appear in one step, and which of them stay.
 
 ckpt-000500/adapter.safetensors  the result as it stands (averaged where an average is kept)
-            state.safetensors    parameters, optimiser's states and average, float32
+            state.safetensors    parameters, optimizer's states and average, float32
             state.json           counters and the series the run is judged by
             config.yaml          the settings
             metrics.json         the latest numbers

@@ -11,11 +11,11 @@ from withanyone_core.metrics.case import METRICS
 from withanyone_core.metrics.summary import judges_mean, statistic
 
 from ..cache.cache import Cache
-from ..evaluation.cases import CaseFiles, Picture
+from ..evaluation.cases import CaseFiles, Image
 from ..evaluation.measuring import Instruments, case_key, measure
 from ..evaluation.records import Line
 from ..evaluation.report import scores_of
-from .painting import Scene, original, reference_picture
+from .painting import Scene, original, reference_image
 from .step import Frozen
 from .stopping import Look
 
@@ -32,8 +32,8 @@ class Truth:
 def truth_of(cache: Cache, scene: Scene, frozen: Frozen) -> Truth:
     sample = scene.sample
     return Truth(
-        encoded(original(cache, sample.picture, sample.crop, frozen)),
-        tuple(encoded(reference_picture(cache, person.reference, frozen)) for person in sample.people),
+        encoded(original(cache, sample.image, sample.crop, frozen)),
+        tuple(encoded(reference_image(cache, person.reference, frozen)) for person in sample.people),
         tuple(person.box for person in sample.people),
     )
 
@@ -43,12 +43,12 @@ def judged(
 ) -> list[Line]:
     """A line of scores for each preview [H, W, 3]."""
     lines = []
-    for picture, truth, scene in zip(previews, truths, chosen, strict=True):
+    for image, truth, scene in zip(previews, truths, chosen, strict=True):
         case = CaseFiles(
             scene.name,
-            Picture("the preview", encoded=encoded(picture)),
-            Picture("the held-out photo", encoded=truth.photo),
-            tuple(Picture(f"reference {n}", encoded=one) for n, one in enumerate(truth.references, start=1)),
+            Image("the preview", encoded=encoded(image)),
+            Image("the held-out photo", encoded=truth.photo),
+            tuple(Image(f"reference {n}", encoded=one) for n, one in enumerate(truth.references, start=1)),
             boxes=truth.boxes,
         )
         lines.append(measure(case, instruments, case_key(case, instruments)))
@@ -74,7 +74,7 @@ def look_of(step: int, numbers: dict[str, Any]) -> Look:
     return Look(step, **means)
 
 
-def encoded(picture: np.ndarray) -> bytes:
+def encoded(image: np.ndarray) -> bytes:
     """PNG bytes of RGB uint8 [H, W, 3]."""
-    _, found = cv2.imencode(".png", np.ascontiguousarray(picture[:, :, ::-1]))
+    _, found = cv2.imencode(".png", np.ascontiguousarray(image[:, :, ::-1]))
     return found.tobytes()

@@ -40,28 +40,28 @@ class Looking:
         return (*MEASURES, "validation", *(f"validation_{(index + 0.5) / levels:.3f}" for index in range(levels)))
 
     def painted(self) -> tuple[list[float], list[np.ndarray]]:
-        """Validation losses by noise level, and a picture of each scene."""
+        """Validation losses by noise level, and an image of each scene."""
         look = self.settings.eval
         guidance = self.settings.noise.guidance
         losses = validation_losses(
             self.cache, self.scenes, self.frozen, self.socket, look.noise_levels, guidance, self.reading
         )
-        pictures = [
+        images = [
             painted(self.cache, scene, self.frozen, self.socket, look.steps, look.guidance, self.reading)
             for scene in self.scenes
         ]
-        return losses, pictures
+        return losses, images
 
-    def judged(self, step: int, losses: list[float], pictures: Sequence[np.ndarray]) -> dict[str, Any]:
+    def judged(self, step: int, losses: list[float], images: Sequence[np.ndarray]) -> dict[str, Any]:
         """Writes the previews; the losses and what the judges measured, by name."""
         truths = self._known_truths()
         folder = self.settings.out / PREVIEWS / f"step-{step:06d}"
         folder.mkdir(parents=True, exist_ok=True)
-        for scene, picture in zip(self.scenes, pictures, strict=True):
-            (folder / f"{scene.name}.png").write_bytes(encoded(picture))
+        for scene, image in zip(self.scenes, images, strict=True):
+            (folder / f"{scene.name}.png").write_bytes(encoded(image))
         numbers: dict[str, Any] = dict.fromkeys(MEASURES)
         if self.instruments is not None:
-            lines = judged(pictures, truths, self.scenes, self.instruments)
+            lines = judged(images, truths, self.scenes, self.instruments)
             numbers = headline(lines, self.instruments, self.settings.seed)
         return {"validation": losses, **numbers}
 

@@ -16,10 +16,10 @@ from ..cache.cache import Cache
 from ..configuration.finetune import Finetune
 from ..evaluation.instruments import load_instruments
 from ..evaluation.measuring import Instruments
-from ..losses.arcface import Recogniser
+from ..losses.arcface import Recognizer
 from . import zero
 from .compiling import check_compiler, compile_blocks
-from .optimiser import make_optimiser, optimiser_class
+from .optimizer import make_optimizer, optimizer_class
 from .painting import original
 from .person import Person, cached_person, chosen_person
 from .session import Session
@@ -40,7 +40,7 @@ def open_session(settings: Finetune) -> Session:
 
     Raises FileNotFoundError, ValueError or RuntimeError in words for what is missing, damaged or does not fit.
     """
-    optimiser_class(settings.optim)
+    optimizer_class(settings.optim)
     if zero.is_asked_for():
         zero.check_divisible(settings.optim.name)
     accelerator = Accelerator(cpu=device_name(settings) == "cpu")
@@ -61,13 +61,13 @@ def open_session(settings: Finetune) -> Session:
     )
     person = person_of(settings, cache, frozen)
     trained = load_trained(settings.adapter, settings.train, sizes, accelerator.device, dtype, settings.seed, person)
-    optimiser = make_optimiser(settings.optim, trained.parameters)
+    optimizer = make_optimizer(settings.optim, trained.parameters)
     base = sampled_fingerprint(model_folder(settings.base.path, "transformer"))
     origin = {"adapter": _origin(trained), "data": cache.data, "base": base} | (
         {"person": person.identity.name} if person else {}
     )
     settings.out.mkdir(parents=True, exist_ok=True)
-    session = Session(settings, accelerator, frozen, trained, sources, optimiser, instruments, origin)
+    session = Session(settings, accelerator, frozen, trained, sources, optimizer, instruments, origin)
     session.resume()
     _warn(session)
     return session
@@ -77,9 +77,9 @@ def person_of(settings: Finetune, cache: Cache, frozen: Frozen) -> Person | None
     """Whose tokens are learned, None where the adapter is. Raises ValueError as `chosen_person` and `cached_person`."""
     if settings.train.mode != "tokens":
         return None
-    recogniser = settings.id_loss.recogniser
+    recognizer = settings.id_loss.recognizer
     chosen = chosen_person(cache, settings.train.identity)
-    return cached_person(cache, chosen, recogniser, lambda picture: original(cache, picture, 0, frozen))
+    return cached_person(cache, chosen, recognizer, lambda image: original(cache, image, 0, frozen))
 
 
 def _warn(session: Session) -> None:
@@ -97,9 +97,9 @@ def device_name(settings: Finetune) -> str:
 
 
 def _frozen(settings: Finetune, accelerator: Accelerator) -> Frozen:
-    device, recogniser = accelerator.device, None
-    if settings.id_loss.recogniser is not None:
-        recogniser = Recogniser.load(settings.id_loss.recogniser).to(device).eval().requires_grad_(False)
+    device, recognizer = accelerator.device, None
+    if settings.id_loss.recognizer is not None:
+        recognizer = Recognizer.load(settings.id_loss.recognizer).to(device).eval().requires_grad_(False)
     memory, divided = settings.memory, accelerator.num_processes > 1 and is_asked_for()
     if divided:
         check_divisible(settings)
@@ -114,24 +114,24 @@ def _frozen(settings: Finetune, accelerator: Accelerator) -> Frozen:
     if divided:
         divide(base.transformer, accelerator.num_processes, device)
         base.vae.to(device)
-    return Frozen(base.transformer, base.vae, base.scale, recogniser)
+    return Frozen(base.transformer, base.vae, base.scale, recognizer)
 
 
 def check_models(settings: Finetune, sources: Sources) -> None:
-    """ValueError where the cache of any phase was made with another recogniser or another VAE."""
+    """ValueError where the cache of any phase was made with another recognizer or another VAE."""
     vae = settings.base.vae or settings.base.path
     folder = model_folder(vae, "vae")
     # A whole checkpoint as `base.path` holds a VAE that is no file of its own, so there is nothing to compare.
     wanted = {} if folder == settings.base.path else {f"the VAE {vae.name}": fingerprint(folder)}
-    if settings.id_loss.recogniser is not None:
-        wanted[f"the recogniser {settings.id_loss.recogniser.name}"] = _digest(settings.id_loss.recogniser)
+    if settings.id_loss.recognizer is not None:
+        wanted[f"the recognizer {settings.id_loss.recognizer.name}"] = _digest(settings.id_loss.recognizer)
     for path in settings.caches:
         sources.cache(path).check_models(wanted)
 
 
 def _digest(path: Path) -> str:
     if not path.is_file():
-        raise FileNotFoundError(f"There is no recogniser {path}. Name the face pack's .onnx as id_loss.recogniser.")
+        raise FileNotFoundError(f"There is no recognizer {path}. Name the face pack's .onnx as id_loss.recognizer.")
     return file_sha256(path)
 
 
@@ -144,16 +144,16 @@ def named_instruments(settings: Finetune) -> Instruments | None:
         onnx = path if path.suffix == ".onnx" else path.parent / read_card(path).onnx
         trained_with = read_card(card_of(onnx) if path.suffix == ".onnx" else path).trained_with
         is_trained = (
-            settings.id_loss.recogniser is not None
+            settings.id_loss.recognizer is not None
             and onnx.is_file()
             and (
-                onnx.stat().st_size == settings.id_loss.recogniser.stat().st_size
-                and file_sha256(onnx) == file_sha256(settings.id_loss.recogniser)
+                onnx.stat().st_size == settings.id_loss.recognizer.stat().st_size
+                and file_sha256(onnx) == file_sha256(settings.id_loss.recognizer)
             )
         )
         if is_trained and not trained_with:
             raise ValueError(
-                f"The judge {path.name} is the recogniser of the identity loss, which training teaches to be pleased. "
+                f"The judge {path.name} is the recognizer of the identity loss, which training teaches to be pleased. "
                 "Name another in eval.judges, or mark it trained_with in its card."
             )
     return load_instruments(look.face_pack, look.judges, look.provider, settings.out)
@@ -161,10 +161,10 @@ def named_instruments(settings: Finetune) -> Instruments | None:
 
 def check_widths(cache: Cache, frozen: Frozen) -> None:
     """ValueError where the cached latents and texts are not the base model's."""
-    picture, config = cache.pictures[0], frozen.transformer.config
-    text = cache.text(picture)
+    image, config = cache.images[0], frozen.transformer.config
+    text = cache.text(image)
     found = {
-        "latent channels": (cache.latent(picture, 0)[0].shape[0], frozen.vae.config.latent_channels),
+        "latent channels": (cache.latent(image, 0)[0].shape[0], frozen.vae.config.latent_channels),
         "numbers a T5 token": (text.t5.shape[-1], config.joint_attention_dim),
         "numbers a CLIP vector": (text.pooled.shape[-1], config.pooled_projection_dim),
     }

@@ -103,7 +103,7 @@ def header_of(
         "modelspec.title": f"{Path(settings['out']).name} (step {step})",
         "modelspec.date": date.today().isoformat(),
         "modelspec.description": "A WithAnyone identity adapter, fine-tuned on a user's own photos.",
-        **_face_model(settings["id_loss"]["recogniser"]),
+        **_face_model(settings["id_loss"]["recognizer"]),
         "withanyone.version": VERSION,
         "withanyone.step": str(step),
         "withanyone.recipe": json.dumps(_without_paths(dict(settings))),
@@ -155,9 +155,9 @@ def _whole(file: AdapterFile, changes: Sequence[Change] = ()) -> dict[str, Tenso
     return merge([file], changes)
 
 
-def _face_model(recogniser: str | None) -> Header:
+def _face_model(recognizer: str | None) -> Header:
     """Whose face vectors the adapter knows."""
-    return {METADATA_KEY: face_model(recogniser)} if recogniser else {}
+    return {METADATA_KEY: face_model(recognizer)} if recognizer else {}
 
 
 def _at(measured: list[Mapping[str, Any]], step: int) -> dict[str, float | None]:

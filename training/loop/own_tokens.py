@@ -52,7 +52,7 @@ def with_tokens(person: Person, values: Mapping[str, Tensor], file: AdapterFile,
     return replace(
         person.identity,
         made_from=f"{person.identity.made_from}; own tokens of {step} steps for {file.path.name}",
-        learned=LearnedTokens(fingerprint(file), adapter_name=file.path.name, recogniser=person.recogniser, **tokens),
+        learned=LearnedTokens(fingerprint(file), adapter_name=file.path.name, recognizer=person.recognizer, **tokens),
     )
 
 

@@ -1,4 +1,4 @@
-"""Pictures from the adapter as it stands: held-out photos painted anew, by references from the photos trained on."""
+"""Images from the adapter as it stands: held-out photos painted anew, by references from the photos trained on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from .sampling import Person, Sample, Sampler
 from .step import Frozen
 from .velocity import velocity
 
-_PLAIN_AROUND = 1.0  # of a face's box on each side, in a picture of a reference
+_PLAIN_AROUND = 1.0  # of a face's box on each side, in an image of a reference
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,24 +38,22 @@ def scenes(cache: Cache, sampler: Sampler, seed: int, most: int, person: str = "
 
     Photos with a face of nobody known are passed over where there are others: it has no other photo.
     """
-    held_out = [picture for picture in cache.pictures if picture.held_out and picture.crops and picture.people]
+    held_out = [image for image in cache.images if image.held_out and image.crops and image.people]
     if person:
-        theirs = {face.picture for index, face in enumerate(cache.faces) if cache.name_of(index) == person}
-        held_out = [picture for picture in held_out if picture.index in theirs]
-    known = [
-        picture for picture in held_out if all(cache.faces[face.face].identity >= 0 for face in picture.crops[0].faces)
-    ]
+        theirs = {face.image for index, face in enumerate(cache.faces) if cache.name_of(index) == person}
+        held_out = [image for image in held_out if image.index in theirs]
+    known = [image for image in held_out if all(cache.faces[face.face].identity >= 0 for face in image.crops[0].faces)]
     chosen = known or held_out
     chosen = [chosen[index] for index in np.linspace(0, len(chosen) - 1, min(most, len(chosen))).round().astype(int)]
     found = []
-    for picture in chosen:
-        draws = Draws(seed, 0, picture.index)
+    for image in chosen:
+        draws = Draws(seed, 0, image.index)
         people = []
-        for number, face in enumerate(picture.crops[0].faces):
+        for number, face in enumerate(image.crops[0].faces):
             reference = sampler.reference(face.face, draws, f"preview {number}")
             people.append(Person(face.face, face.box, face.landmarks, face.face if reference is None else reference))
-        name = f"{picture.index:05d}_" + "".join(letter if letter.isalnum() else "_" for letter in picture.name)[:40]
-        found.append(Scene(name, Sample(picture.index, 0, tuple(people), True, draws)))
+        name = f"{image.index:05d}_" + "".join(letter if letter.isalnum() else "_" for letter in image.name)[:40]
+        found.append(Scene(name, Sample(image.index, 0, tuple(people), True, draws)))
     return tuple(found)
 
 
@@ -73,7 +71,7 @@ def painted(
 
     Euler steps over the released schedule, as a ComfyUI workflow with WithAnyone Scheduler takes them.
     """
-    mean, _ = cache.latent(cache.pictures[scene.sample.picture], scene.sample.crop)
+    mean, _ = cache.latent(cache.images[scene.sample.image], scene.sample.crop)
     device = next(frozen.transformer.parameters()).device
     height_px, width_px = (8 * side for side in mean.shape[-2:])
     people = placed_people(cache, [scene.sample], width_px, height_px, reading).to(device)
@@ -89,33 +87,33 @@ def painted(
 
 
 @torch.no_grad()
-def original(cache: Cache, picture: int, crop: int, frozen: Frozen) -> np.ndarray:
+def original(cache: Cache, image: int, crop: int, frozen: Frozen) -> np.ndarray:
     """A cached photo as the VAE sees it, uint8 [H, W, 3]."""
-    mean, _ = cache.latent(cache.pictures[picture], crop)
+    mean, _ = cache.latent(cache.images[image], crop)
     device = next(frozen.transformer.parameters()).device
     return pixels(frozen, frozen.scale.into_model(mean)[None].to(device))
 
 
 @torch.no_grad()
-def reference_picture(cache: Cache, face: int, frozen: Frozen) -> np.ndarray:
+def reference_image(cache: Cache, face: int, frozen: Frozen) -> np.ndarray:
     """The part of a cached photo around a face, uint8 [H, W, 3]."""
-    picture = cache.faces[face].picture
-    (place,) = [cut for cut in cache.pictures[picture].crops[0].faces if cut.face == face]
-    return around(original(cache, picture, 0, frozen), place.box)
+    image = cache.faces[face].image
+    (place,) = [cut for cut in cache.images[image].crops[0].faces if cut.face == face]
+    return around(original(cache, image, 0, frozen), place.box)
 
 
-def around(picture: np.ndarray, box: BoxFractions) -> np.ndarray:
-    """The box of a picture [H, W, 3] with as much again on each side, as far as there is some."""
-    height, width = picture.shape[:2]
+def around(image: np.ndarray, box: BoxFractions) -> np.ndarray:
+    """The box of an image [H, W, 3] with as much again on each side, as far as there is some."""
+    height, width = image.shape[:2]
     x1, y1, x2, y2 = box
     across, down = _PLAIN_AROUND * (x2 - x1) / 2, _PLAIN_AROUND * (y2 - y1) / 2
     left, right = max(0, int((x1 - across) * width)), min(width, int(np.ceil((x2 + across) * width)))
     top, bottom = max(0, int((y1 - down) * height)), min(height, int(np.ceil((y2 + down) * height)))
-    return picture[top:bottom, left:right]
+    return image[top:bottom, left:right]
 
 
 def pixels(frozen: Frozen, latent_1CHW: Tensor) -> np.ndarray:
-    """Latents of one picture decoded, uint8 [H, W, 3]. Values that are no numbers are black."""
+    """Latents of one image decoded, uint8 [H, W, 3]. Values that are no numbers are black."""
     latent = frozen.scale.out_of_model(latent_1CHW).to(frozen.vae.dtype)
     values = 127.5 * (frozen.vae.decode(latent, return_dict=False)[0][0].float() + 1)
     return values.nan_to_num(0.0).clamp(0, 255).round().byte().permute(1, 2, 0).cpu().numpy()
@@ -138,7 +136,7 @@ def validation_losses(
     device = next(frozen.transformer.parameters()).device
     sums = [0.0] * levels
     for scene in chosen:
-        mean, _ = cache.latent(cache.pictures[scene.sample.picture], scene.sample.crop)
+        mean, _ = cache.latent(cache.images[scene.sample.image], scene.sample.crop)
         clean = frozen.scale.into_model(mean)[None].to(device)
         people = placed_people(cache, [scene.sample], 8 * mean.shape[2], 8 * mean.shape[1], reading).to(device)
         t5, pooled = (value[None].to(device) for value in text_of(cache, scene.sample))

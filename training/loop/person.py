@@ -20,11 +20,11 @@ from ..preparing.photos import UnreadablePhoto, decoded
 class Person:
     """Somebody of a cache.
 
-    recogniser  SHA-256 of the recogniser that made the vectors; empty where unknown
+    recognizer  SHA-256 of the recognizer that made the vectors; empty where unknown
     """
 
     identity: Identity
-    recogniser: str = ""
+    recognizer: str = ""
 
 
 def chosen_person(cache: Cache, name: str) -> str:
@@ -46,13 +46,13 @@ def chosen_person(cache: Cache, name: str) -> str:
     return cache.identities[0]
 
 
-def cached_person(cache: Cache, name: str, recogniser: Path | None, picture: Callable[[int], np.ndarray]) -> Person:
+def cached_person(cache: Cache, name: str, recognizer: Path | None, image: Callable[[int], np.ndarray]) -> Person:
     """The person of all photos trained on: their mean face vector, and the look of the photo nearest to it.
 
     SigLIP tokens are one photo's, for patches of different photos do not line up.
 
-    recogniser  the file that made the vectors, if it is known
-    picture     a cached picture by its index, uint8 [H, W, 3], for photos that are not where they were
+    recognizer  the file that made the vectors, if it is known
+    image     a cached image by its index, uint8 [H, W, 3], for photos that are not where they were
 
     ValueError where no photo of the person is trained on.
     """
@@ -66,27 +66,27 @@ def cached_person(cache: Cache, name: str, recogniser: Path | None, picture: Cal
         name,
         torch.from_numpy(mean),
         cache.face(nearest).siglip,
-        torch.from_numpy(_crop(cache, nearest, picture).copy()).float() / 255,
-        face_model(recogniser) if recogniser else "",
+        torch.from_numpy(_crop(cache, nearest, image).copy()).float() / 255,
+        face_model(recognizer) if recognizer else "",
         f"{len(faces)} photo{'s' if len(faces) > 1 else ''}, combined by mean",
         torch.from_numpy(vectors.copy()),
     )
-    return Person(identity, cache.files.get(recogniser.name, "") if recogniser else "")
+    return Person(identity, cache.files.get(recognizer.name, "") if recognizer else "")
 
 
-def face_model(recogniser: Path | str) -> str:
-    """A recogniser as identities name it: the pack's folder and the file."""
-    return "/".join(Path(recogniser).parts[-2:])
+def face_model(recognizer: Path | str) -> str:
+    """A recognizer as identities name it: the pack's folder and the file."""
+    return "/".join(Path(recognizer).parts[-2:])
 
 
-def _crop(cache: Cache, face: int, picture: Callable[[int], np.ndarray]) -> np.ndarray:
+def _crop(cache: Cache, face: int, image: Callable[[int], np.ndarray]) -> np.ndarray:
     """The face crop uint8 [512, 512, 3], of the photo itself where it is still there."""
     record = cache.faces[face]
-    entry = cache.pictures[record.picture]
+    entry = cache.images[record.image]
     try:
         photo, box = decoded(Path(entry.source).read_bytes()), record.box
     except (OSError, UnreadablePhoto):
-        photo = picture(record.picture)
+        photo = image(record.image)
         (box,) = (cut.box for cut in entry.crops[0].faces if cut.face == face)
     height_px, width_px = photo.shape[:2]
     x1, y1, x2, y2 = box

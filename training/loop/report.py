@@ -1,4 +1,4 @@
-"""report.md of a run: what it brought, whether it only copies, and the pictures to judge that by eye."""
+"""report.md of a run: what it brought, whether it only copies, and the images to judge that by eye."""
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
@@ -19,7 +19,7 @@ _LEGEND = """* Sim(GT), Sim(Ref): cosine of a painted face with the held-out pho
 * copy-paste: +1 repeats the reference photo, -1 is the held-out photo, 0 is as far from one as from the other.
 * leakage: how much each person looks like the others' references.
 * validation: flow loss on held-out photos with the same noise every time.
-* cosines and identity loss of the curves are the training recogniser's, which training teaches to be pleased; the table
+* cosines and identity loss of the curves are the training recognizer's, which training teaches to be pleased; the table
   is the judges'."""
 
 
@@ -42,7 +42,7 @@ def write_report(session: Session, result: Path, step: int, stopped: str) -> Pat
         *_table(first, chosen),
         *_remarks(session, first, chosen, step),
         f"## Curves\n\n![losses and likeness by step]({CURVES})",
-        *_pictures(session, step),
+        *_images(session, step),
         f"## What the words say\n\n{_LEGEND}",
     ]
     path = folder / REPORT
@@ -85,7 +85,7 @@ def _remarks(session: Session, first: Mapping[str, Any], chosen: Mapping[str, An
     return [f"* {remark}" for remark in remarks]
 
 
-def _pictures(session: Session, step: int) -> list[str]:
+def _images(session: Session, step: int) -> list[str]:
     looks = sorted(path.name for path in (session.run / PREVIEWS).glob("step-*"))
     at = [name for name in looks if int(name.removeprefix("step-")) <= step]
     if not at:
@@ -116,7 +116,7 @@ def _panels(folder: Path) -> dict[str, dict[str, Sequence[tuple[float, float]]]]
         "flow loss on held-out photos": by_look("validation"),
         "losses": by_step("flow", "id", "nce"),
         "identity loss by noise level": by_step(*BIN_NAMES),
-        "cosines, by the training recogniser": by_step("cos_target", "cos_reference", "cos_negative"),
+        "cosines, by the training recognizer": by_step("cos_target", "cos_reference", "cos_negative"),
         "length of the gradient": by_step("grad_norm"),
         "learning rate": by_step("lr"),
     }

@@ -1,4 +1,4 @@
-"""Which pictures a pass sees, and by which photos it is shown who is in them."""
+"""Which images a pass sees, and by which photos it is shown who is in them."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from .draws import Draws
 
 # Of two photos of a person: below, one of them is of somebody else; above, unless told otherwise, the same shot.
 LEAST_LIKENESS, MOST_LIKENESS = 0.2, 0.95
-Place = tuple[int, int]  # picture, crop
+Place = tuple[int, int]  # image, crop
 Bucket = tuple[int, int]  # width and height in pixels
 
 
@@ -43,9 +43,9 @@ class Person:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One picture to be painted. `captioned` is false where the text is only the number of people."""
+    """One image to be painted. `captioned` is false where the text is only the number of people."""
 
-    picture: int
+    image: int
     crop: int
     people: tuple[Person, ...]
     captioned: bool
@@ -56,7 +56,7 @@ class Sampler:
     """Draws samples of a cache, every person equally often however many photos there are of each."""
 
     def __init__(self, cache: Cache, max_people: int, person: str = "", most_likeness: float = MOST_LIKENESS) -> None:
-        """Only pictures of the person of that name are drawn where one is named.
+        """Only images of the person of that name are drawn where one is named.
 
         most_likeness  photos of a person with a larger cosine are the same shot; 1: none are
 
@@ -76,8 +76,8 @@ class Sampler:
                 self._in_bucket[self._bucket(place)].setdefault(identity, []).append(place)
         if not self._places:
             raise ValueError(
-                f"No picture of {person or 'the cache'} can be trained on: {len(cache.pictures)} pictures, of which "
-                f"{sum(picture.held_out for picture in cache.pictures)} are held out; those with 1 to {max_people} "
+                f"No image of {person or 'the cache'} can be trained on: {len(cache.images)} images, of which "
+                f"{sum(image.held_out for image in cache.images)} are held out; those with 1 to {max_people} "
                 "people count. Prepare more photos, or raise data.max_people."
             )
 
@@ -109,12 +109,12 @@ class Sampler:
         if record.identity == UNKNOWN:
             return np.zeros(0, np.int64)
         others = self._faces_of[record.identity]
-        others = others[[self.cache.faces[other].picture != record.picture for other in others]]
+        others = others[[self.cache.faces[other].image != record.image for other in others]]
         likeness = self._units[others] @ self._units[face]
         return others[(likeness >= LEAST_LIKENESS - SLACK) & (likeness <= self._most_likeness + SLACK)]
 
     def _place(self, draws: Draws, places: Mapping[int, Sequence[Place]]) -> Place:
-        """A place of a person drawn evenly; pictures of nobody known come as often as there are of them."""
+        """A place of a person drawn evenly; images of nobody known come as often as there are of them."""
         known = sorted(identity for identity in places if identity != UNKNOWN)
         strangers = len(places.get(UNKNOWN, ()))
         total = sum(map(len, places.values()))
@@ -124,13 +124,13 @@ class Sampler:
         return places[identity][draws.below("place", len(places[identity]))]
 
     def _bucket(self, place: Place) -> Bucket:
-        picture, crop = place
-        return self.cache.bucket(self.cache.pictures[picture], crop)[:2]
+        image, crop = place
+        return self.cache.bucket(self.cache.images[image], crop)[:2]
 
     def _sample(self, settings: DataSettings, place: Place, draws: Draws) -> Sample:
-        picture, crop = place
+        image, crop = place
         people = []
-        for number, face in enumerate(self.cache.pictures[picture].crops[crop].faces):
+        for number, face in enumerate(self.cache.images[image].crops[crop].faces):
             reference, averaged = None, ()
             if draws.happens(f"paired {number}", settings.paired_ratio):
                 reference = self.reference(face.face, draws, f"reference {number}")
@@ -147,13 +147,13 @@ class Sampler:
                     averaged=averaged,
                 )
             )
-        return Sample(picture, crop, tuple(people), not draws.happens("text", settings.text_dropout), draws)
+        return Sample(image, crop, tuple(people), not draws.happens("text", settings.text_dropout), draws)
 
 
 def _faces_of(cache: Cache) -> Mapping[int, np.ndarray]:
     found: dict[int, list[int]] = defaultdict(list)
     for index, face in enumerate(cache.faces):
-        if not cache.pictures[face.picture].held_out:
+        if not cache.images[face.image].held_out:
             found[face.identity].append(index)
     return {identity: np.array(faces) for identity, faces in found.items()}
 
@@ -161,13 +161,13 @@ def _faces_of(cache: Cache) -> Mapping[int, np.ndarray]:
 def _places(cache: Cache, max_people: int) -> dict[int, list[Place]]:
     """Crops to train on by the people in them; a crop of several known people is listed with each."""
     places: dict[int, list[Place]] = defaultdict(list)
-    for picture in cache.pictures:
-        for crop, cut in enumerate(picture.crops):
-            if picture.held_out or not 1 <= len(cut.faces) <= max_people:
+    for image in cache.images:
+        for crop, cut in enumerate(image.crops):
+            if image.held_out or not 1 <= len(cut.faces) <= max_people:
                 continue
             identities = {cache.faces[face.face].identity for face in cut.faces} - {UNKNOWN}
             for identity in identities or {UNKNOWN}:
-                places[identity].append((picture.index, crop))
+                places[identity].append((image.index, crop))
     return dict(places)
 
 

@@ -38,7 +38,7 @@ from .checkpoints import (
 )
 from .judging import look_of
 from .looking import Looking, summary
-from .optimiser import Average, learning_rate
+from .optimizer import Average, learning_rate
 from .painting import scenes
 from .processes import Processes
 from .progress import Progress
@@ -68,7 +68,7 @@ class Session:
     frozen: Frozen
     trained: Trained
     sources: Sources
-    optimiser: torch.optim.Optimizer
+    optimizer: torch.optim.Optimizer
     instruments: Instruments | None
     origin: Mapping[str, str]
     progress: Progress = field(default_factory=Progress)
@@ -85,7 +85,7 @@ class Session:
             self.settings, source.cache, self.scenes, self.frozen, self.socket, self.reading, self.instruments
         )
         self.processes = Processes(self.accelerator)
-        self.update = make_update(self.trained.parameters, self.optimiser, self.processes)
+        self.update = make_update(self.trained.parameters, self.optimizer, self.processes)
         self._ahead = Ahead(self.batch, self._turn_after)
         self._waited = 0.0
 
@@ -116,7 +116,7 @@ class Session:
         return self.progress.step >= self.settings.optim.steps or self.verdict.stop
 
     def step(self) -> None:
-        """One step of the optimiser; one whose loss or gradient is no number changes nothing and is counted."""
+        """One step of the optimizer; one whose loss or gradient is no number changes nothing and is counted."""
         started, self._waited = time.perf_counter(), 0.0
         settings, number = self.settings.at(self.progress.step), self.progress.step
         values = [self._pass(settings, number, index) for index in range(settings.optim.accum)]
@@ -143,11 +143,11 @@ class Session:
         if not self.scenes:
             return
         self._check_finite(self.trained.parameters)
-        losses_and_pictures = None
+        losses_and_images = None
         if self.processes.is_main or is_divided(self.frozen.transformer):
             with self.averaged():
-                losses_and_pictures = self._looking.painted()
-        found = self.processes.from_main(lambda: self._judged(*losses_and_pictures))
+                losses_and_images = self._looking.painted()
+        found = self.processes.from_main(lambda: self._judged(*losses_and_images))
         self.progress.looks.append(look_of(self.progress.step, found))
         self.progress.measured.append({"step": self.progress.step, **found})
         LOGGER.info("Validation at step %d: %s.", self.progress.step, summary(found))
@@ -169,7 +169,7 @@ class Session:
         numbers = {
             "origin": dict(self.origin),
             "progress": progress.to_json(),
-            "optimiser": self.update.numbers(),
+            "optimizer": self.update.numbers(),
         }
         checkpoint = Checkpoint(
             progress.step,
@@ -252,7 +252,7 @@ class Session:
         samples = source.sampler.micro_batch(
             settings.data, settings.seed, step, index * count, count, processes.index, processes.count
         )
-        negatives = settings.nce.negatives if self.frozen.recogniser is not None else 0
+        negatives = settings.nce.negatives if self.frozen.recognizer is not None else 0
         return make_batch(source.cache, samples, self.frozen.scale, source.bank, negatives, self.reading)
 
     def _turn_after(self, turn: Turn) -> Turn | None:
@@ -261,8 +261,8 @@ class Session:
             return step, index + 1
         return (step + 1, 0) if step + 1 < self.settings.optim.steps else None
 
-    def _judged(self, losses: list[float], pictures: Sequence[np.ndarray]) -> dict[str, Any]:
-        found = self._looking.judged(self.progress.step, losses, pictures)
+    def _judged(self, losses: list[float], images: Sequence[np.ndarray]) -> dict[str, Any]:
+        found = self._looking.judged(self.progress.step, losses, images)
         self.looks.add(self.progress.step, self._looking.row(found))
         return found
 
@@ -310,7 +310,7 @@ class Session:
         _check_origin(numbers["origin"], self.origin)
         kinds = state_kinds(tensors)
         self.trained.load(kinds["parameter"])
-        self.update.restore(kinds["optimiser"], numbers["optimiser"])
+        self.update.restore(kinds["optimizer"], numbers["optimizer"])
         self.average = Average(kinds["average"] or self.trained.parameters, self.settings.optim.ema)
         self.progress = Progress.from_json({**numbers["progress"], "skipped_in_row": 0})
 

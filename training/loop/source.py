@@ -34,7 +34,7 @@ class Source:
                     "photos of other people, or set nce.negatives=0 (then only the people of a batch count)."
                 )
             bank = Bank.of(negatives.vectors, negatives.identities)
-        # Only the one person's pictures can teach that person's tokens.
+        # Only the one person's images can teach that person's tokens.
         person = chosen_person(cache, settings.train.identity) if settings.train.mode == "tokens" else ""
         sampler = Sampler(cache, settings.data.max_people, person, settings.data.same_shot_cos)
         return cls(cache, sampler, bank, bank and bank.to(device))

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-KINDS = ("parameter", "optimiser", "average")
+KINDS = ("parameter", "optimizer", "average")
 
 
 def state_tensors(*kinds: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Parameters, the optimiser's states and averages in one, on the CPU, named `KIND/NAME`."""
+    """Parameters, the optimizer's states and averages in one, on the CPU, named `KIND/NAME`."""
     return {
         f"{kind}/{name}": value.detach().contiguous().cpu()
         for kind, tensors in zip(KINDS, kinds, strict=True)

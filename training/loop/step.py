@@ -31,13 +31,13 @@ COLUMNS = (*LOSSES, *BIN_NAMES, *COSINES, "faces")
 class Frozen:
     """The models that are not trained, on the training device.
 
-    recogniser  crops [F, 3, 112, 112] to raw vectors, differentiable; None where no identity loss is asked for
+    recognizer  crops [F, 3, 112, 112] to raw vectors, differentiable; None where no identity loss is asked for
     """
 
     transformer: nn.Module
     vae: nn.Module
     scale: LatentScale
-    recogniser: Callable[[Tensor], Tensor] | None
+    recognizer: Callable[[Tensor], Tensor] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +90,7 @@ def run_pass(
 ) -> Passed:
     """`flow + weight id + weight nce`, the latter two averaged over the faces whose sample's noise level is low enough.
 
-    Samples above that level are neither decoded nor recognised.
+    Samples above that level are neither decoded nor recognized.
 
     whole  the pass in all processes; None where this is the only one
     """
@@ -128,7 +128,7 @@ def means(totals_C2: Tensor) -> dict[str, float | None]:
 def _judged(batch: Batch, frozen: Frozen, settings: Finetune) -> tuple[Tensor, int]:
     """Samples whose faces are judged, and the number of those faces."""
     samples = open_samples(batch.levels_B, batch.faces, settings.id_loss.t_max)
-    if frozen.recogniser is None:
+    if frozen.recognizer is None:
         samples = samples[:0]
     return samples, int(torch.isin(batch.faces.sample_F, samples).sum())
 
@@ -150,7 +150,7 @@ def _judged_faces(
 ) -> _Faces:
     """Identity loss and InfoNCE of each face of `samples`, whose clean estimates are given."""
     kept = torch.isin(batch.faces.sample_F, samples)
-    made = face_vectors(_pixels(frozen, settings, estimate_BCHW), batch.faces.within(samples), frozen.recogniser)
+    made = face_vectors(_pixels(frozen, settings, estimate_BCHW), batch.faces.within(samples), frozen.recognizer)
     identity = identity_losses(made, batch.wanted_FE[kept])
     found = contrast(
         made,

@@ -125,7 +125,7 @@ def _advice(settings: Finetune) -> str:
         "optim.name=adamw8bit": settings.optim.name != "adamw8bit" and settings.train.mode != "tokens",
         "base.precision=nf4": settings.base.precision != "nf4",
         f"memory.stream_blocks={settings.memory.stream_blocks + _MORE_BLOCKS} (slower)": True,
-        "smaller pictures in prepare.py": True,
+        "smaller images in prepare.py": True,
     }
     tried = ", ".join(wish for wish, helps in wishes.items() if helps)
     return f"Try, in this order: {tried}. `python training/doctor.py` with these settings computes what suffices."

@@ -256,7 +256,7 @@ def _check_widths(file: AdapterFile, branches: tuple[Branch, ...], sizes: Sizes)
         if shape.embedding != sizes.embedding:
             raise ValueError(
                 f"{file.path.name} reads face vectors of {shape.embedding} numbers; the cache holds {sizes.embedding}. "
-                "Prepare the photos with the recogniser the adapter was trained with (antelopev2)."
+                "Prepare the photos with the recognizer the adapter was trained with (antelopev2)."
             )
         if branch is Branch.SIG and shape.siglip_width != sizes.siglip_width:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""DeepSpeed's ZeRO over the adapter: each process keeps a part of the gradients and of the optimiser's states.
+"""DeepSpeed's ZeRO over the adapter: each process keeps a part of the gradients and of the optimizer's states.
 
 The base model is frozen and whole in every process, so what ZeRO divides is what the adapter adds to it. DeepSpeed
 sums, clips and steps; a checkpoint holds whole states all the same, and opens without DeepSpeed and elsewhere.
@@ -29,11 +29,11 @@ def is_asked_for() -> bool:
     return asked
 
 
-def check_divisible(optimiser: str) -> None:
-    """ValueError where the optimiser's states cannot be divided."""
-    if optimiser != "adamw":
+def check_divisible(optimizer: str) -> None:
+    """ValueError where the optimizer's states cannot be divided."""
+    if optimizer != "adamw":
         raise ValueError(
-            f"optim.name is {optimiser}, and DeepSpeed divides the states of AdamW only. Set optim.name=adamw, or "
+            f"optim.name is {optimizer}, and DeepSpeed divides the states of AdamW only. Set optim.name=adamw, or "
             "launch with ddp.yaml or fsdp2.yaml."
         )
 
@@ -44,7 +44,7 @@ class ZeroUpdate:
     def __init__(
         self,
         parameters: Mapping[str, nn.Parameter],
-        optimiser: torch.optim.Optimizer,
+        optimizer: torch.optim.Optimizer,
         processes: Processes,
     ) -> None:
         import deepspeed
@@ -54,7 +54,7 @@ class ZeroUpdate:
         for number, parameter in enumerate(parameters.values()):
             module.register_parameter(f"parameter_{number}", parameter)
         self._engine, *_ = deepspeed.initialize(
-            model=module, optimizer=optimiser, config=_configuration(), dist_init_required=False
+            model=module, optimizer=optimizer, config=_configuration(), dist_init_required=False
         )
         self._states()
 

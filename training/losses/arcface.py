@@ -1,4 +1,4 @@
-"""A face recogniser with gradients: the graph of its ONNX file, node by node, in torch.
+"""A face recognizer with gradients: the graph of its ONNX file, node by node, in torch.
 
 Made for ArcFace's iResNets of any depth and width, whether their batch norms are folded into convolutions or not
 (glintr100, w600k_r50 and their like). Nothing is guessed: an operator or setting that is not listed here is refused by
@@ -19,7 +19,7 @@ from withanyone_core.first_bytes import no_onnx
 Values = dict[str, Tensor]
 Operator = Callable[[Sequence[Tensor | None], Mapping[str, Any]], Tensor]
 _NORMALISING = (
-    8  # insightface takes a recogniser for one that scales its pixels itself if these nodes subtract and multiply
+    8  # insightface takes a recognizer for one that scales its pixels itself if these nodes subtract and multiply
 )
 
 
@@ -33,7 +33,7 @@ class _Node:
     settings: Mapping[str, Any]
 
 
-class Recogniser(nn.Module):
+class Recognizer(nn.Module):
     """Upright crops [F, 3, 112, 112] RGB from 0 to 255 to raw face vectors [F, E], float32."""
 
     def __init__(self, nodes: Sequence[_Node], weights: Mapping[str, Tensor], entry: str, name: str) -> None:
@@ -48,7 +48,7 @@ class Recogniser(nn.Module):
         self._mean, self._spread = (0.0, 1.0) if {"Sub", "Mul"} <= first else (127.5, 127.5)
 
     @classmethod
-    def load(cls, path: Path) -> "Recogniser":
+    def load(cls, path: Path) -> "Recognizer":
         """Reads an .onnx file.
 
         Raises FileNotFoundError, or ValueError naming every operator and setting that has no differentiable twin here.
@@ -58,7 +58,7 @@ class Recogniser(nn.Module):
 
         path = Path(path)
         if not path.is_file():
-            raise FileNotFoundError(f"There is no recogniser {path}.")
+            raise FileNotFoundError(f"There is no recognizer {path}.")
         try:
             graph = onnx.load(path).graph
         except DecodeError as error:
@@ -81,7 +81,7 @@ class Recogniser(nn.Module):
         return getattr(self, self._slots[name]) if name in self._slots else values[name]
 
 
-def _read(graph: Any, name: str) -> Recogniser:
+def _read(graph: Any, name: str) -> Recognizer:
     from onnx import helper, numpy_helper
 
     weights = {each.name: torch.from_numpy(numpy_helper.to_array(each).copy()) for each in graph.initializer}
@@ -95,7 +95,7 @@ def _read(graph: Any, name: str) -> Recogniser:
     entries = [each.name for each in graph.input if each.name not in weights]
     _check(name, nodes, entries, [each.name for each in graph.output])
     float_weights = {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
-    return Recogniser(nodes, float_weights, entries[0], name).eval()
+    return Recognizer(nodes, float_weights, entries[0], name).eval()
 
 
 def _check(name: str, nodes: Sequence[_Node], entries: Sequence[str], results: Sequence[str]) -> None:
@@ -109,7 +109,7 @@ def _check(name: str, nodes: Sequence[_Node], entries: Sequence[str], results: S
     if odd:
         raise ValueError(f"{name} uses {', '.join(odd)}, which the identity loss cannot follow.")
     if len(entries) != 1 or len(results) != 1 or not nodes or nodes[-1].output != results[0]:
-        raise ValueError(f"{name} is no recogniser: expected one picture in and one vector out at its end.")
+        raise ValueError(f"{name} is no recognizer: expected one image in and one vector out at its end.")
 
 
 def _odd_settings(node: _Node) -> list[str]:
@@ -132,13 +132,13 @@ _EXPECTED: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
 
 
 def _conv(inputs: Sequence[Tensor | None], settings: Mapping[str, Any]) -> Tensor:
-    picture, weight, bias = (*inputs, None)[:3]
+    image, weight, bias = (*inputs, None)[:3]
     before, after = _pads(settings)
     if before != after:
-        picture = F.pad(picture, (before[1], after[1], before[0], after[0]))
+        image = F.pad(image, (before[1], after[1], before[0], after[0]))
         before = (0, 0)
     stride, dilation = (tuple(settings.get(key, (1, 1))) for key in ("strides", "dilations"))
-    return F.conv2d(picture, weight, bias, stride, before, dilation, settings.get("group", 1))
+    return F.conv2d(image, weight, bias, stride, before, dilation, settings.get("group", 1))
 
 
 def _pads(settings: Mapping[str, Any]) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -166,7 +166,7 @@ def _gemm(inputs: Sequence[Tensor | None], settings: Mapping[str, Any]) -> Tenso
 def _reshape(inputs: Sequence[Tensor | None], settings: Mapping[str, Any]) -> Tensor:
     values, shape = inputs
     sizes = [values.shape[place] if size == 0 else size for place, size in enumerate(shape.tolist())]
-    # Exporters write the batch they traced with; it is the pictures' number that counts.
+    # Exporters write the batch they traced with; it is the images' number that counts.
     return values.reshape(values.shape[0], *sizes[1:])
 
 

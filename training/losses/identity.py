@@ -1,7 +1,7 @@
 """How far generated faces are from the people they should be: the ground-truth-aligned identity loss.
 
-The landmarks are the target picture's, from the cache: nothing is detected on noisy predictions, and a face in the
-wrong place is punished too. Letters in tensor names: B pictures, F faces, E length of a face vector.
+The landmarks are the target image's, from the cache: nothing is detected on noisy predictions, and a face in the
+wrong place is punished too. Letters in tensor names: B images, F faces, E length of a face vector.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ class TargetFaces:
     """Where the known faces of a batch are.
 
     sample_F       int64 [F], ascending: the sample a face belongs to
-    landmarks_F52  float [F, 5, 2], fractions of the picture's width and height
+    landmarks_F52  float [F, 5, 2], fractions of the image's width and height
     """
 
     sample_F: Tensor
@@ -42,15 +42,15 @@ def open_samples(levels_B: Tensor, faces: TargetFaces, max_level: float = MAX_LE
     return with_faces[levels_B.to(with_faces.device)[with_faces] <= max_level + SLACK]
 
 
-def face_vectors(pixels_B3HW: Tensor, faces: TargetFaces, recogniser: Callable[[Tensor], Tensor]) -> Tensor:
-    """Raw vectors [F, E] of faces in generated pictures, with gradients to the pixels.
+def face_vectors(pixels_B3HW: Tensor, faces: TargetFaces, recognizer: Callable[[Tensor], Tensor]) -> Tensor:
+    """Raw vectors [F, E] of faces in generated images, with gradients to the pixels.
 
     pixels_B3HW  RGB, 0 to 255, not clamped
-    recogniser   crops [F, 3, 112, 112] RGB, 0 to 255, to vectors
+    recognizer   crops [F, 3, 112, 112] RGB, 0 to 255, to vectors
     """
     height_px, width_px = pixels_B3HW.shape[-2:]
     landmarks_px = faces.landmarks_F52 * np.array([width_px, height_px])
-    return recogniser(aligned_faces(clamped(pixels_B3HW.float()), faces.sample_F, landmarks_px))
+    return recognizer(aligned_faces(clamped(pixels_B3HW.float()), faces.sample_F, landmarks_px))
 
 
 def identity_losses(made_FE: Tensor, wanted_FE: Tensor) -> Tensor:

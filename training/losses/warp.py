@@ -1,7 +1,7 @@
-"""Upright face crops of generated pictures, differentiable in the pixels.
+"""Upright face crops of generated images, differentiable in the pixels.
 
 The crop is the one ArcFace knows: a similarity (scale, rotation, shift) fitted to five landmarks, bilinear, black
-outside, every pixel where OpenCV's warpAffine puts it. Letters in tensor names: B pictures, F faces, H and W pixels.
+outside, every pixel where OpenCV's warpAffine puts it. Letters in tensor names: B images, F faces, H and W pixels.
 """
 
 import numpy as np
@@ -12,30 +12,30 @@ from torch import Tensor
 from withanyone_core.faces.alignment import SIDE_PX, are_spread, similarity
 from withanyone_core.tolerance import SLACK_PX
 
-# Above this many picture pixels to a crop pixel bilinear sampling would skip some.
+# Above this many image pixels to a crop pixel bilinear sampling would skip some.
 _DENSEST = 2.0
 
 
-def aligned_faces(pictures_B3HW: Tensor, picture_F: Tensor, landmarks_px_F52: np.ndarray | Tensor) -> Tensor:
-    """Crops [F, 3, 112, 112] of the faces, float32 in the pictures' own range.
+def aligned_faces(images_B3HW: Tensor, image_F: Tensor, landmarks_px_F52: np.ndarray | Tensor) -> Tensor:
+    """Crops [F, 3, 112, 112] of the faces, float32 in the images' own range.
 
-    picture_F         int64 [F], which picture a face is in
-    landmarks_px_F52  left eye, right eye, nose, left and right mouth corner as seen in the picture, in its pixels
+    image_F         int64 [F], which image a face is in
+    landmarks_px_F52  left eye, right eye, nose, left and right mouth corner as seen in the image, in its pixels
 
     Raises ValueError for landmarks that are not finite or all in one point.
     """
-    pictures = pictures_B3HW.float()
+    images = images_B3HW.float()
     landmarks = np.asarray(torch.as_tensor(landmarks_px_F52).cpu(), dtype=np.float64)
     if len(landmarks) == 0:
-        return pictures.new_zeros(0, 3, SIDE_PX, SIDE_PX)
-    backwards = np.stack([_crop_to_picture(each) for each in landmarks])
-    # Source pixels a crop pixel: the length of a crop step in the picture.
+        return images.new_zeros(0, 3, SIDE_PX, SIDE_PX)
+    backwards = np.stack([_crop_to_image(each) for each in landmarks])
+    # Source pixels a crop pixel: the length of a crop step in the image.
     steps = np.hypot(backwards[:, 0, 0], backwards[:, 1, 0])
     factors = np.where(steps > _DENSEST + SLACK_PX, np.floor(steps + SLACK_PX), 1).astype(int)
     crops: list[Tensor | None] = [None] * len(landmarks)
     for factor in np.unique(factors):
         chosen = np.flatnonzero(factors == factor)
-        sources = _reduced(pictures[picture_F[torch.from_numpy(chosen).to(picture_F.device)]], int(factor))
+        sources = _reduced(images[image_F[torch.from_numpy(chosen).to(image_F.device)]], int(factor))
         for face, crop in zip(chosen, _sampled(sources, backwards[chosen], int(factor)), strict=True):
             crops[face] = crop
     return torch.stack(crops)
@@ -46,8 +46,8 @@ def clamped(pixels: Tensor) -> Tensor:
     return pixels + (pixels.clamp(0, 255) - pixels).detach()
 
 
-def _crop_to_picture(landmarks_px: np.ndarray) -> np.ndarray:
-    """Where a crop pixel lies in the picture, [2, 3]."""
+def _crop_to_image(landmarks_px: np.ndarray) -> np.ndarray:
+    """Where a crop pixel lies in the image, [2, 3]."""
     if not are_spread(landmarks_px):
         raise ValueError(
             f"The landmarks {landmarks_px.round(2).tolist()} cannot be aligned: expected five different finite points."
@@ -55,16 +55,16 @@ def _crop_to_picture(landmarks_px: np.ndarray) -> np.ndarray:
     return np.linalg.inv(np.vstack([similarity(landmarks_px), [0, 0, 1]]))[:2]
 
 
-def _reduced(pictures: Tensor, factor: int) -> Tensor:
-    """Pictures averaged over squares of `factor` pixels; black where the last square reaches outside."""
+def _reduced(images: Tensor, factor: int) -> Tensor:
+    """Images averaged over squares of `factor` pixels; black where the last square reaches outside."""
     if factor == 1:
-        return pictures
-    height, width = pictures.shape[-2:]
-    return F.avg_pool2d(F.pad(pictures, (0, -width % factor, 0, -height % factor)), factor)
+        return images
+    height, width = images.shape[-2:]
+    return F.avg_pool2d(F.pad(images, (0, -width % factor, 0, -height % factor)), factor)
 
 
 def _sampled(sources_F3HW: Tensor, backwards_F23: np.ndarray, factor: int) -> Tensor:
-    """Bilinear crops; the matrices are meant for pictures `factor` times as large."""
+    """Bilinear crops; the matrices are meant for images `factor` times as large."""
     height, width = sources_F3HW.shape[-2:]
     side = torch.arange(SIDE_PX, dtype=torch.float64)
     y, x = torch.meshgrid(side, side, indexing="ij")

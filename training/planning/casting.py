@@ -19,7 +19,7 @@ from ..loop.opening import siglip_width
 from ..loop.source import Sources
 from ..loop.step import Frozen
 from ..loop.trained import Sizes, branch_shapes, branch_weights
-from ..losses.arcface import Recogniser
+from ..losses.arcface import Recognizer
 from .hollow import Hollow, Load
 from .packing import compute_dtype
 from .rehearsal import Cast
@@ -32,13 +32,13 @@ def cast_of(settings: Finetune, cache: Cache) -> Cast:
     """
     hollow, precision = Hollow(), settings.base.precision
     transformer = hollow.transformer(read_configuration(settings.base.path), precision)
-    # VAE and recogniser are a hundredth of the base model: reading them is as quick as reading headers.
+    # VAE and recognizer are a hundredth of the base model: reading them is as quick as reading headers.
     vae, scale = load_vae(settings.base.vae or settings.base.path, compute_dtype(precision))
-    recogniser = settings.id_loss.recogniser and hollow.emptied(Recogniser.load(settings.id_loss.recogniser))
+    recognizer = settings.id_loss.recognizer and hollow.emptied(Recognizer.load(settings.id_loss.recognizer))
     layers = len(transformer.transformer_blocks) + len(transformer.single_transformer_blocks)
     sizes = Sizes(transformer.inner_dim, layers, cache.arcface.shape[1], siglip_width(cache))
     adapter = hollow.adapter(branch_shapes(settings.adapter, sizes), settings.train, compute_dtype(precision))
-    frozen = Frozen(transformer, hollow.emptied(vae), scale, recogniser)
+    frozen = Frozen(transformer, hollow.emptied(vae), scale, recognizer)
     return Cast(hollow, frozen, adapter, branch_weights(settings.adapter))
 
 
@@ -65,13 +65,13 @@ def load_of(settings: Finetune, cache: Cache) -> Load:
         largest[0].height_px,
         settings.optim.batch,
         people,
-        people if settings.id_loss.recogniser is not None else 0,
+        people if settings.id_loss.recognizer is not None else 0,
         max(map(covered, largest)),
         (*text.t5.shape, text.pooled.shape[-1]),
         cache.arcface.shape[1],
         tuple(tokens.shape) if reads_siglip and tokens is not None else None,
         (len(cache.negatives.vectors), settings.nce.negatives) if with_bank else (0, 0),
-        cache.latent(cache.pictures[0], 0)[0].shape[0],
+        cache.latent(cache.images[0], 0)[0].shape[0],
     )
 
 
@@ -102,9 +102,9 @@ def changed(settings: Finetune, changes: Mapping[str, object]) -> Finetune:
 
 def _crops(cache: Cache, most: int) -> Iterator[CropEntry]:
     """What is trained on: as the sampler takes it."""
-    for picture in cache.pictures:
-        if not picture.held_out:
-            yield from (crop for crop in picture.crops if 1 <= len(crop.faces) <= most)
+    for image in cache.images:
+        if not image.held_out:
+            yield from (crop for crop in image.crops if 1 <= len(crop.faces) <= most)
 
 
 def parameter_count(module: torch.nn.Module) -> int:

@@ -17,9 +17,9 @@ from ..base.vae import load_vae
 from ..configuration.finetune import Finetune
 from ..loop.checkpoints import checkpoints, step_of
 from ..loop.opening import check_models, check_widths, device_name, named_instruments
-from ..loop.optimiser import optimiser_class
+from ..loop.optimizer import optimizer_class
 from ..loop.source import Sources
-from ..losses.arcface import Recogniser
+from ..losses.arcface import Recognizer
 from .casting import cast_of, phases_of
 from .memory import GIB, state_bytes
 from .rehearsal import Cast
@@ -69,12 +69,12 @@ def _finding(what: str, look: Callable[[], str]) -> Finding:
 
 def _looks(settings: Finetune, sources: Sources) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "device", lambda: _device(settings)
-    yield "optimiser", lambda: optimiser_class(settings.optim).__name__
+    yield "optimizer", lambda: optimizer_class(settings.optim).__name__
     yield "base model", lambda: _base(settings)
     yield "VAE", lambda: _vae(settings)
     yield "adapter", lambda: _adapter(settings)
-    if settings.id_loss.recogniser is not None:
-        yield "recogniser", lambda: f"{Recogniser.load(settings.id_loss.recogniser).name}, differentiable"
+    if settings.id_loss.recognizer is not None:
+        yield "recognizer", lambda: f"{Recognizer.load(settings.id_loss.recognizer).name}, differentiable"
     for part in {part.data.cache: part for part in phases_of(settings)}.values():
         yield "prepared photos", lambda part=part: _photos(part, sources)
     yield "photos and models", lambda: _same_models(settings, sources)
@@ -122,9 +122,9 @@ def _adapter(settings: Finetune) -> str:
 
 def _photos(settings: Finetune, sources: Sources) -> str:
     cache = sources.at(settings).cache
-    held_out = sum(picture.held_out for picture in cache.pictures)
+    held_out = sum(image.held_out for image in cache.images)
     return (
-        f"{settings.data.cache}: {len(cache.pictures)} photos of {len(cache.identities)} people, {held_out} held out, "
+        f"{settings.data.cache}: {len(cache.images)} photos of {len(cache.identities)} people, {held_out} held out, "
         f"{len(cache.negatives.vectors)} negatives"
     )
 

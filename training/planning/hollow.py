@@ -29,7 +29,7 @@ from ..losses.identity import TargetFaces
 from .packing import Precision, compute_dtype, is_packed
 
 PATCHES = 256  # SigLIP tokens of a face
-LEVEL = 0.5  # under every gate: each sample is decoded and recognised
+LEVEL = 0.5  # under every gate: each sample is decoded and recognized
 _aten = torch.ops.aten
 _INDEXING = (_aten.index.Tensor, _aten._unsafe_index.Tensor, _aten.index_put.default, _aten.index_put_.default)
 
@@ -155,7 +155,7 @@ class Hollow:
 
 
 def batch_of(load: Load, tensor: Callable[..., Tensor], learned: Mapping[Branch, Tensor] | None = None) -> Batch:
-    """A pass of that size: people share the covered tokens, and every face lies in the picture's middle.
+    """A pass of that size: people share the covered tokens, and every face lies in the image's middle.
 
     tensor   makes float tensors of a shape
     learned  of branches the tokens of whoever is first in each sample, [1, T, D]

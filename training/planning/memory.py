@@ -3,7 +3,7 @@
 With P trained parameters, all float32:
 
 weights             4 P, and the adapter's other weights in the base model's type
-optimiser's states  adamw 8 P (two float32 averages); adamw8bit 2 P and a float32 for 256 of each, where a tensor has
+optimizer's states  adamw 8 P (two float32 averages); adamw8bit 2 P and a float32 for 256 of each, where a tensor has
                     4096 values or more (Dettmers et al., arXiv 2110.02861); prodigy 16 P (the averages, the start and
                     the estimate's sum; Mishchenko and Defazio, arXiv 2306.06101)
 average of weights  4 P with optim.ema
@@ -25,7 +25,7 @@ from .rehearsal import Cast, Rehearsed, rehearsed
 GIB = 2**30
 CONTEXT = GIB  # of a process on CUDA: the device's own context, and workspaces of its libraries
 SLACK = 0.1  # of all the rest: what an allocator cannot use between its pieces
-_BLOCKWISE, _SMALL = 256, 4096  # of bitsandbytes' 8-bit optimisers
+_BLOCKWISE, _SMALL = 256, 4096  # of bitsandbytes' 8-bit optimizers
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,10 @@ def memory_of(cast: Cast, load: Load, settings: Finetune, passed: Rehearsed) -> 
     fixed = [parameter for parameter in cast.adapter.network.parameters() if not parameter.requires_grad]
     held = (
         Part(f"base model, {settings.base.precision}", base),
-        Part("VAE and recogniser", _others(cast)),
+        Part("VAE and recognizer", _others(cast)),
         Part(f"adapter, {settings.adapter.branch}", tensor_bytes(fixed)),
         Part(f"trained weights, {_numbers(cast.adapter.trained)}", trained),
-        Part(f"optimiser's states, {settings.optim.name}", state_bytes(cast.adapter.trained, settings.optim)),
+        Part(f"optimizer's states, {settings.optim.name}", state_bytes(cast.adapter.trained, settings.optim)),
         Part("average of weights", trained if settings.optim.ema else 0),
         Part("negatives", 4 * load.negatives[0] * load.embedding),
     )
@@ -87,7 +87,7 @@ def memory_of(cast: Cast, load: Load, settings: Finetune, passed: Rehearsed) -> 
 
 
 def state_bytes(trained: Sequence[nn.Parameter], optim: OptimSettings) -> int:
-    """Bytes of the optimiser's states."""
+    """Bytes of the optimizer's states."""
     return sum(_STATES[optim.name](parameter.numel()) for parameter in trained)
 
 
@@ -112,8 +112,8 @@ def _base(transformer: nn.Module, settings: Finetune) -> tuple[int, int]:
 
 
 def _others(cast: Cast) -> int:
-    recogniser = cast.frozen.recogniser
-    modules = [cast.frozen.vae, *([recogniser] if isinstance(recogniser, nn.Module) else [])]
+    recognizer = cast.frozen.recognizer
+    modules = [cast.frozen.vae, *([recognizer] if isinstance(recognizer, nn.Module) else [])]
     return sum(tensor_bytes([*module.parameters(), *module.buffers()]) for module in modules)
 
 

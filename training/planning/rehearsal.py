@@ -1,4 +1,4 @@
-"""A pass of the real training loop on models and pictures without data: what it allocates and how much it computes."""
+"""A pass of the real training loop on models and images without data: what it allocates and how much it computes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from .counting import LiveBytes, Operations
 from .hollow import Answers, Hollow, HollowAdapter, Load
 
 GRADIENTS = "gradients of what is trained"
-BLOCKS, ADAPTER, DECODER, RECOGNISER = "base model's blocks", "adapter's layers", "VAE decoder", "recogniser"
+BLOCKS, ADAPTER, DECODER, RECOGNIZER = "base model's blocks", "adapter's layers", "VAE decoder", "recognizer"
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class Cast:
 class Rehearsed:
     """What a pass takes.
 
-    peak     most bytes alive at once beside weights and optimiser, gradients of what is trained among them
+    peak     most bytes alive at once beside weights and optimizer, gradients of what is trained among them
     by_part  of them, by who made them
     flops    floating-point operations of linear layers, convolutions and attention, recomputed ones too
     """
@@ -85,6 +85,6 @@ def _parts(cast: Cast) -> dict[nn.Module, str]:
     found |= dict.fromkeys(
         (module for module in cast.frozen.vae.decoder.modules() if not list(module.children())), DECODER
     )
-    if isinstance(cast.frozen.recogniser, nn.Module):
-        found[cast.frozen.recogniser] = RECOGNISER
+    if isinstance(cast.frozen.recognizer, nn.Module):
+        found[cast.frozen.recognizer] = RECOGNIZER
     return found

@@ -31,7 +31,7 @@ def memory_text(plan: Plan, card: int | None) -> str:
     """Predicted peak by component, and whether it fits a card of so many bytes."""
     load, memory = plan.load, plan.memory
     sample = f"{load.width_px} x {load.height_px} px, {load.people} people on {100 * load.covered / load.tokens:.0f} %"
-    lines = [f"Predicted peak, {load.batch} sample{'s' if load.batch > 1 else ''} a pass: {sample} of the picture"]
+    lines = [f"Predicted peak, {load.batch} sample{'s' if load.batch > 1 else ''} a pass: {sample} of the image"]
     lines += [_row(part) for part in memory.held]
     lines += [_row(Part(f"at the peak: {part.name}", part.size)) for part in sorted(memory.passing, key=_size)]
     lines += [_row(Part("peak of tensors", memory.peak)), f"  {_needed(memory, card)}"]
@@ -43,7 +43,7 @@ def memory_text(plan: Plan, card: int | None) -> str:
 def remedy_text(found: tuple[Changes, Plan] | None) -> str:
     """What to set where a plan does not fit."""
     if found is None:
-        return "  Nothing that can be set makes it fit. Prepare smaller pictures (sizes in prepare.yaml)."
+        return "  Nothing that can be set makes it fit. Prepare smaller images (sizes in prepare.yaml)."
     changes, plan = found
     settings = " ".join(f"{key}={str(value).lower()}" for key, value in changes.items())
     return f"  It fits with: {settings} ({plan.memory.needed / GIB:.1f} GiB)."

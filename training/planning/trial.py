@@ -93,7 +93,7 @@ def load_of_batch(batch: Batch, session: Session) -> Load:
         height,
         len(batch.levels_B),
         people.members_BPN.shape[1],
-        int(counts.max()) if session.frozen.recogniser is not None else 0,
+        int(counts.max()) if session.frozen.recognizer is not None else 0,
         max(1, int(people.members_BPN.any(1).sum(1).max())),
         (*batch.t5_BTD.shape[1:], batch.pooled_BD.shape[-1]),
         batch.wanted_FE.shape[-1],
@@ -107,7 +107,7 @@ def _held(session: Session) -> int:
     """Bytes that are there before the first step."""
     frozen, source = session.frozen, session.sources.at(session.settings)
     modules = [frozen.transformer, frozen.vae, session.trained.network]
-    modules += [frozen.recogniser] if isinstance(frozen.recogniser, nn.Module) else []
+    modules += [frozen.recognizer] if isinstance(frozen.recognizer, nn.Module) else []
     tensors: list[Tensor] = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
     tensors += [*session.trained.parameters.values(), *session.average.tensors.values()]
     tensors += [source.device_bank.unit_NE] if source.device_bank is not None else []

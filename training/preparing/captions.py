@@ -1,4 +1,4 @@
-"""Words for pictures that have none."""
+"""Words for images that have none."""
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
@@ -12,5 +12,5 @@ def head_count(people: int) -> str:
 
 
 def plain_caption(people: int) -> str:
-    """ "a photo of two people": what is true of every picture."""
+    """ "a photo of two people": what is true of every image."""
     return f"a photo of {head_count(people)}" if people else "a photo"

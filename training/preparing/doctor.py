@@ -91,7 +91,7 @@ def examined(photos: Mapping[str, Sequence[PersonPhoto]], foreign: int) -> Findi
     risk = float(np.mean([person.risk for person in people])) if people else 1.0
     advice = []
     if not any(count > 1 for person in people for count in person.head_counts):
-        advice.append("Every photo shows one person. Add photos of several for pictures of several.")
+        advice.append("Every photo shows one person. Add photos of several for images of several.")
     if foreign == 0:
         advice.append("There are no faces of other people. Put some hundred into negatives, one photo a person.")
     if len(people) == 1:

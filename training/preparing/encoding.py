@@ -22,7 +22,7 @@ TOKEN_DTYPE = torch.bfloat16
 
 
 @dataclass(frozen=True, eq=False)
-class PictureJob:
+class ImageJob:
     """What is needed of one photo: the posterior of each crop and the tokens of each face box."""
 
     source: Source
@@ -32,7 +32,7 @@ class PictureJob:
 
 
 def latent_key(instruments: Instruments, digest: str, crop: Crop) -> str:
-    return key_of("latent", instruments.fingerprints["picture"], digest, crop)
+    return key_of("latent", instruments.fingerprints["image"], digest, crop)
 
 
 def siglip_key(instruments: Instruments, digest: str, box_px: BoxPx) -> str:
@@ -44,15 +44,15 @@ def text_key(instruments: Instruments, text: str) -> str:
     return key_of("text", instruments.fingerprints["text"], text)
 
 
-def encode_pictures(
-    jobs: Iterable[PictureJob], instruments: Instruments, shards: Shards, shard_bytes: int, workers: int
-) -> Iterator[PictureJob]:
+def encode_images(
+    jobs: Iterable[ImageJob], instruments: Instruments, shards: Shards, shard_bytes: int, workers: int
+) -> Iterator[ImageJob]:
     """Writes what is missing and yields each job once it is done."""
     # Apart, so that a changed VAE leaves no shard of old latents behind for the tokens in it.
     latents, tokens = ShardWriter(shards, shard_bytes), ShardWriter(shards, shard_bytes)
 
-    def encode(job: PictureJob) -> tuple[PictureJob, dict[str, Tensor], dict[str, Tensor]]:
-        return job, *_picture_tensors(job, instruments, shards)
+    def encode(job: ImageJob) -> tuple[ImageJob, dict[str, Tensor], dict[str, Tensor]]:
+        return job, *_image_tensors(job, instruments, shards)
 
     for job, of_crops, of_faces in mapped(encode, jobs, workers):
         latents.put(of_crops)
@@ -74,8 +74,8 @@ def encode_texts(texts: Sequence[str], instruments: Instruments, writer: ShardWr
     writer.flush()
 
 
-def _picture_tensors(
-    job: PictureJob, instruments: Instruments, kept: Mapping[str, Tensor]
+def _image_tensors(
+    job: ImageJob, instruments: Instruments, kept: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The posteriors of the crops and the tokens of the faces that are not kept yet."""
     latents = {latent_key(instruments, job.digest, crop): crop for crop in job.crops}
@@ -87,7 +87,7 @@ def _picture_tensors(
     photo = decoded(job.source.location.read())
     of_crops: dict[str, Tensor] = {}
     for key, crop in latents.items():
-        mean, logvar = instruments.picture.encode(crop.pixels(photo))
+        mean, logvar = instruments.image.encode(crop.pixels(photo))
         for name, tensor in (("mean", mean), ("logvar", logvar)):
             of_crops[f"{key}.{name}"] = _finite(tensor, job.source.name).to(LATENT_DTYPE)
     of_faces: dict[str, Tensor] = {}

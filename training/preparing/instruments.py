@@ -16,13 +16,13 @@ class FaceAnalysis(Protocol):
     def faces(self, photo: np.ndarray) -> tuple[Face, ...]: ...
 
 
-class SecondRecogniser(Protocol):
-    """A recogniser that no loss uses: raw vectors float32 [faces, width]."""
+class SecondRecognizer(Protocol):
+    """A recognizer that no loss uses: raw vectors float32 [faces, width]."""
 
     def embed(self, photo: np.ndarray, faces: Sequence[Face]) -> np.ndarray: ...
 
 
-class PictureEncoder(Protocol):
+class ImageEncoder(Protocol):
     """RGB uint8 [H, W, 3], sides multiples of 16, to mean and log-variance [channels, H / 8, W / 8]."""
 
     def encode(self, pixels: np.ndarray) -> tuple[Tensor, Tensor]: ...
@@ -46,21 +46,21 @@ class TokenEncoder(Protocol):
 class Instruments:
     """All models of a run.
 
-    fingerprints  by kind (faces, second, picture, text, siglip): changes with the model's files and settings, and is
+    fingerprints  by kind (faces, second, image, text, siglip): changes with the model's files and settings, and is
                   all that tells one model's results from another's
     files         the model files behind them: name to SHA-256
     """
 
     faces: FaceAnalysis
-    picture: PictureEncoder
+    image: ImageEncoder
     text: TextEncoder
     fingerprints: Mapping[str, str]
     siglip: TokenEncoder | None = None
-    second: SecondRecogniser | None = None
+    second: SecondRecognizer | None = None
     files: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        used = {"faces": self.faces, "picture": self.picture, "text": self.text}
+        used = {"faces": self.faces, "image": self.image, "text": self.text}
         used |= {"siglip": self.siglip, "second": self.second}
         missing = [kind for kind, model in used.items() if model is not None and not self.fingerprints.get(kind)]
         if missing:

@@ -45,13 +45,13 @@ def load_instruments(settings: PrepareSettings) -> Instruments:
     second = None if settings.faces.second is None else _second(settings.faces.second, settings.faces.provider)
     encoders = settings.encoders
     device, precision = _place(encoders)
-    picture, text, siglip = _encoders(encoders, device, DTYPES[precision])
+    image, text, siglip = _encoders(encoders, device, DTYPES[precision])
     fingerprints = {
         "faces": faces,
-        "picture": key_of(picture.fingerprint, precision),
+        "image": key_of(image.fingerprint, precision),
         "text": key_of(text.fingerprint, precision),
     }
-    files |= {encoders.vae.name: picture.fingerprint, f"{encoders.t5.name} and {encoders.clip.name}": text.fingerprint}
+    files |= {encoders.vae.name: image.fingerprint, f"{encoders.t5.name} and {encoders.clip.name}": text.fingerprint}
     if second is not None:
         fingerprints["second"] = second.fingerprint
         files[second.file_name] = second.fingerprint
@@ -60,7 +60,7 @@ def load_instruments(settings: PrepareSettings) -> Instruments:
         files[encoders.siglip.name] = siglip.fingerprint
     return Instruments(
         OneAtATime(analysis),
-        OneAtATime(picture),
+        OneAtATime(image),
         text,
         fingerprints,
         siglip and OneAtATime(siglip),
@@ -70,18 +70,18 @@ def load_instruments(settings: PrepareSettings) -> Instruments:
 
 
 def _faces(settings: FaceSettings) -> tuple[InsightFaceAnalysis, str, dict[str, str]]:
-    """Detector and recogniser, their fingerprint, and the pack's files with SHA-256."""
+    """Detector and recognizer, their fingerprint, and the pack's files with SHA-256."""
     analysis = load_face_analysis(settings.pack, settings.provider, settings.det_size, settings.det_threshold)
     files = {path.name: file_sha256(path) for path in sorted(onnx_folder(settings.pack).glob("*.onnx"))}
     return analysis, key_of(sorted(files.items()), settings.det_size, settings.det_threshold), files
 
 
 def _second(path: Path, provider: str) -> Judge | DlibJudge:
-    """The recogniser that no loss uses. Raises ValueError for one that a loss has seen."""
+    """The recognizer that no loss uses. Raises ValueError for one that a loss has seen."""
     judge = load_judge(path, providers=tuple(dict.fromkeys((PROVIDERS[provider][0], CPU))))
     if judge.info.trained_with:
         raise ValueError(
-            f"{path.name} is the recogniser that training itself uses, so it cannot tell whether training helped. Name "
+            f"{path.name} is the recognizer that training itself uses, so it cannot tell whether training helped. Name "
             "another one as faces.second, such as AdaFace or w600k_r50."
         )
     return judge
@@ -102,8 +102,8 @@ def _encoders(settings: EncoderSettings, device: str, dtype: torch.dtype) -> tup
     # Here, for transformers and diffusers take seconds to import and --help should not wait.
     from ..base.siglip import SiglipTokens
     from ..base.text import FluxText
-    from ..base.vae import VaePictures
+    from ..base.vae import VaeImages
 
     siglip = None if settings.siglip is None else SiglipTokens(settings.siglip, dtype, device)
     text = FluxText(settings.t5, settings.clip, settings.t5_tokenizer, settings.clip_tokenizer, dtype, device)
-    return VaePictures(settings.vae, dtype, device), text, siglip
+    return VaeImages(settings.vae, dtype, device), text, siglip

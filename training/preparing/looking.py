@@ -17,7 +17,7 @@ from withanyone_core.faces.crop import crop_rectangle
 from withanyone_core.identity import Face
 
 from ..cache.shards import ShardWriter, key_of
-from .instruments import FaceAnalysis, Instruments, SecondRecogniser
+from .instruments import FaceAnalysis, Instruments, SecondRecognizer
 from .photos import UnreadablePhoto, decoded, difference_hash, padded
 from .quality import sharpness
 from .sources import Source
@@ -37,7 +37,7 @@ class Look:
     hash                  64 bits, see `photos.difference_hash`
     faces                 by descending detection score
     sharp                 sharpness of each face, see `quality.sharpness`
-    second                float32 [faces, width] of the second recogniser, or None
+    second                float32 [faces, width] of the second recognizer, or None
     thumbs                name of the kept uint8 [faces, 96, 96, 3]; of a photo without faces itself [1, 96, 96, 3]
     unreadable            why it could not be read, in words; then everything else is empty
     """
@@ -54,7 +54,7 @@ class Look:
 
     @property
     def embeddings(self) -> np.ndarray:
-        """Raw recogniser vectors, float32 [faces, 512]."""
+        """Raw recognizer vectors, float32 [faces, 512]."""
         return np.stack([face.embedding for face in self.faces]) if self.faces else np.zeros((0, 512), np.float32)
 
 
@@ -145,10 +145,10 @@ def _usable(faces: Iterable[Face], photo: np.ndarray) -> tuple[Face, ...]:
     )
 
 
-def _second_vectors(photo: np.ndarray, faces: Sequence[Face], recogniser: SecondRecogniser) -> np.ndarray:
+def _second_vectors(photo: np.ndarray, faces: Sequence[Face], recognizer: SecondRecognizer) -> np.ndarray:
     if not faces:
         return np.zeros((0, 0), np.float32)
-    return np.ascontiguousarray(recogniser.embed(photo, faces), dtype=np.float32)
+    return np.ascontiguousarray(recognizer.embed(photo, faces), dtype=np.float32)
 
 
 def _tensors(photo: np.ndarray, faces: Sequence[Face], key: str) -> dict[str, Tensor]:
@@ -192,5 +192,5 @@ def _remembered(digest: str, tensors: Mapping[str, Tensor], first: str, second: 
     )
 
 
-def _thumb(picture: np.ndarray) -> np.ndarray:
-    return cv2.resize(picture, (THUMB_PX, THUMB_PX), interpolation=cv2.INTER_AREA)
+def _thumb(image: np.ndarray) -> np.ndarray:
+    return cv2.resize(image, (THUMB_PX, THUMB_PX), interpolation=cv2.INTER_AREA)

@@ -79,7 +79,7 @@ def read_bank(path: Path, width: int) -> np.ndarray:
         shapes = ", ".join(f"{each} {list(array.shape)}" for each, array in arrays.items()) or "nothing"
         raise ValueError(
             f"The bank of negatives {path} holds {shapes}; expected `vectors` of shape [number, {width}], raw vectors "
-            "of the same recogniser."
+            "of the same recognizer."
         )
     vectors = arrays[name].astype(np.float32)
     return vectors[np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)]

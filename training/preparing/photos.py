@@ -1,4 +1,4 @@
-"""Files to upright 8-bit RGB pictures, and their perceptual hash."""
+"""Files to upright 8-bit RGB images, and their perceptual hash."""
 
 import io
 
@@ -20,8 +20,8 @@ def decoded(content: bytes) -> np.ndarray:
     Raises UnreadablePhoto.
     """
     try:
-        with Image.open(io.BytesIO(content)) as picture:
-            upright = ImageOps.exif_transpose(picture)
+        with Image.open(io.BytesIO(content)) as image:
+            upright = ImageOps.exif_transpose(image)
             if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
                 upright = upright.convert("RGBA")
                 black = Image.new("RGBA", upright.size, (0, 0, 0, 255))
@@ -31,7 +31,7 @@ def decoded(content: bytes) -> np.ndarray:
                 upright = Image.fromarray((np.asarray(upright) / LEVELS_16_BIT).clip(0, 255).round().astype(np.uint8))
             return np.asarray(upright.convert("RGB"))
     except UnidentifiedImageError as error:
-        raise UnreadablePhoto(f"it is no picture ({len(content)} bytes); save it as JPEG or PNG") from error
+        raise UnreadablePhoto(f"it is no image ({len(content)} bytes); save it as JPEG or PNG") from error
     except Image.DecompressionBombError as error:
         raise UnreadablePhoto(f"it is too large ({error}); scale it down") from error
     except (OSError, SyntaxError, ValueError) as error:

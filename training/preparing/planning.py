@@ -7,11 +7,11 @@ from hashlib import sha256
 
 import numpy as np
 
-from ..cache.entries import UNKNOWN, CropEntry, CropFace, FaceRecord, PictureEntry
+from ..cache.entries import UNKNOWN, CropEntry, CropFace, FaceRecord, ImageEntry
 from ..configuration.preparing import PrepareSettings
 from .captions import head_count, plain_caption
 from .crops import Crop, bucket_sizes, crops
-from .encoding import PictureJob, latent_key, siglip_key, text_key
+from .encoding import ImageJob, latent_key, siglip_key, text_key
 from .instruments import Instruments
 from .looking import Look
 from .naming import NamedPhoto
@@ -30,15 +30,15 @@ class Plan:
 
     identities: tuple[str, ...]
     photos: tuple[NamedPhoto, ...]
-    pictures: tuple[PictureEntry, ...]
+    images: tuple[ImageEntry, ...]
     faces: tuple[FaceRecord, ...]
     numbers: tuple[tuple[int, int], ...]
-    jobs: tuple[PictureJob, ...]
+    jobs: tuple[ImageJob, ...]
     rejected: tuple[tuple[NamedPhoto, str], ...]
     without_caption: int
 
     def vectors(self, second: bool = False) -> np.ndarray:
-        """float32 [faces, width] of the recogniser, or of the second one."""
+        """float32 [faces, width] of the recognizer, or of the second one."""
         looks = [self.photos[photo].look for photo, _ in self.numbers]
         rows = zip(looks, self.numbers, strict=True)
         if second:
@@ -56,15 +56,15 @@ def planned(
     held = held_out([photo for photo, _, _ in fitting], identities, settings.held_out, settings.seed)
     lengths = [float(np.linalg.norm(face.embedding)) for photo, _, _ in fitting for face in photo.look.faces]
     median = float(np.median(lengths)) if lengths else 0.0
-    pictures, records, numbers, jobs = [], [], [], []
+    images, records, numbers, jobs = [], [], [], []
     for index, (photo, faces, found) in enumerate(fitting):
         first = len(records)
         records += [_record(photo, face, index, identities, settings, instruments, median) for face in faces]
         numbers += [(index, face) for face in faces]
         entries = tuple(_crop_entry(photo.look, crop, faces, first, instruments) for crop in found)
         caption = plain_caption(len(faces)) if photo.source.caption is None else photo.source.caption
-        pictures.append(
-            PictureEntry(
+        images.append(
+            ImageEntry(
                 index,
                 photo.source.name,
                 str(photo.source.location.path),
@@ -76,12 +76,12 @@ def planned(
             )
         )
         boxes = tuple(photo.look.faces[face].box_px for face in faces)
-        jobs.append(PictureJob(photo.source, photo.look.digest, found, boxes))
+        jobs.append(ImageJob(photo.source, photo.look.digest, found, boxes))
     left = [(photo, _why_not(photo, settings)) for photo, (_, found) in zip(photos, cut, strict=True) if not found]
     return Plan(
         tuple(identities),
         tuple(photo for photo, _, _ in fitting),
-        tuple(pictures),
+        tuple(images),
         tuple(records),
         tuple(numbers),
         tuple(jobs),

@@ -17,7 +17,7 @@ from ..cache.files import SHARDS, read_header, remove_partial_files, remove_unus
 from ..cache.shards import Shards, ShardWriter, key_of
 from ..configuration.preparing import PrepareSettings
 from .doctor import Findings, PersonPhoto, examined
-from .encoding import encode_pictures, encode_texts, text_key
+from .encoding import encode_images, encode_texts, text_key
 from .folder import Unused, in_words, unused
 from .instruments import Instruments
 from .looking import Look, looks_at
@@ -31,9 +31,9 @@ from .sources import Source, plain_sources
 logger = logging.getLogger("withanyone")
 
 KINDS = {
-    "faces": "the detector or recogniser",
-    "second": "the second recogniser",
-    "picture": "the VAE",
+    "faces": "the detector or recognizer",
+    "second": "the second recognizer",
+    "image": "the VAE",
     "text": "a text encoder",
     "siglip": "the SigLIP tower",
 }
@@ -123,11 +123,11 @@ def _encode(plan: Plan, instruments: Instruments, shards: Shards, settings: Prep
     """
     texts, shard_bytes = _texts(plan, settings), _shard_bytes(settings)
     of_texts = encode_texts(texts, instruments, ShardWriter(shards, shard_bytes))
-    of_pictures = encode_pictures(plan.jobs, instruments, shards, shard_bytes, _workers(settings))
+    of_images = encode_images(plan.jobs, instruments, shards, shard_bytes, _workers(settings))
     for _ in _bar(of_texts, len(texts), "texts", "text"):
         pass
     instruments.text.release()
-    for _ in _bar(of_pictures, len(plan.jobs), "pictures", "photo"):
+    for _ in _bar(of_images, len(plan.jobs), "images", "photo"):
         pass
 
 
@@ -150,10 +150,10 @@ def _texts(plan: Plan, settings: PrepareSettings) -> list[str]:
             "%d of %d photos have no caption and are told by their number of people (such as %r). With captions (a "
             ".txt of the same name) clothes, place and light are not mistaken for the person.",
             plan.without_caption,
-            len(plan.pictures),
+            len(plan.images),
             "a photo of one person",
         )
-    return list(dict.fromkeys([*dummy_texts(settings.max_faces), *(picture.caption for picture in plan.pictures)]))
+    return list(dict.fromkeys([*dummy_texts(settings.max_faces), *(image.caption for image in plan.images)]))
 
 
 def _bank(naming: Naming, plan: Plan, settings: PrepareSettings) -> Bank:
@@ -161,7 +161,7 @@ def _bank(naming: Naming, plan: Plan, settings: PrepareSettings) -> Bank:
     trained = [
         number
         for number, face in enumerate(plan.faces)
-        if face.identity != UNKNOWN and not plan.pictures[face.picture].held_out
+        if face.identity != UNKNOWN and not plan.images[face.image].held_out
     ]
     strangers = [
         photo.look.faces[number].embedding
@@ -192,7 +192,7 @@ def _bank(naming: Naming, plan: Plan, settings: PrepareSettings) -> Bank:
 def _cache(plan: Plan, negatives: Bank, instruments: Instruments, shards: Shards, settings: PrepareSettings) -> Cache:
     return Cache(
         identities=plan.identities,
-        pictures=plan.pictures,
+        images=plan.images,
         faces=plan.faces,
         arcface=torch.from_numpy(plan.vectors()),
         negatives=negatives.negatives,
@@ -207,10 +207,10 @@ def _cache(plan: Plan, negatives: Bank, instruments: Instruments, shards: Shards
 
 def _data_fingerprint(plan: Plan) -> str:
     digest = sha256(repr(plan.identities).encode())
-    for picture in plan.pictures:
-        digest.update(repr((picture.name, picture.digest, picture.caption, picture.held_out)).encode())
+    for image in plan.images:
+        digest.update(repr((image.name, image.digest, image.caption, image.held_out)).encode())
     for face in plan.faces:
-        digest.update(repr((face.identity, face.picture, face.box)).encode())
+        digest.update(repr((face.identity, face.image, face.box)).encode())
     return digest.hexdigest()
 
 
@@ -220,18 +220,18 @@ def _used(cache: Cache, looks: Sequence[Look], instruments: Instruments, shards:
     keys = set(first.values()) | {
         key_of("second", instruments.fingerprints.get("second"), key) for key in first.values()
     }
-    keys |= {crop.latent for picture in cache.pictures for crop in picture.crops}
-    keys |= {picture.text for picture in cache.pictures} | {face.siglip for face in cache.faces} | set(cache.dummies)
+    keys |= {crop.latent for image in cache.images for crop in image.crops}
+    keys |= {image.text for image in cache.images} | {face.siglip for face in cache.faces} | set(cache.dummies)
     return (name for name in shards if name.partition(".")[0] in keys)
 
 
 def _photos_by_person(plan: Plan) -> dict[str, list[PersonPhoto]]:
     """What is trained on; held-out photos teach nothing."""
     found: dict[str, list[PersonPhoto]] = {person: [] for person in plan.identities}
-    for photo, picture in zip(plan.photos, plan.pictures, strict=True):
+    for photo, image in zip(plan.photos, plan.images, strict=True):
         for number, person in photo.names.items():
             face = photo.look.faces[number]
-            if not picture.held_out:
+            if not image.held_out:
                 found[person].append(
                     PersonPhoto(face.embedding, face.landmarks_px, photo.look.hash, len(photo.look.faces))
                 )

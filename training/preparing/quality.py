@@ -15,7 +15,7 @@ SMALL_AT_PX = 512
 FRONT_ABOVE, PARTIAL_ABOVE = 0.78, 0.39
 RATIO_SLACK = 1e-5  # what float32 landmarks far from the corner of a photo leave sure
 BLURRED_UNDER = 40.0  # variance of the Laplacian of the upright 112-pixel crop
-FAINT_UNDER = 0.6  # of the median length: covered and unrecognisable faces give short vectors
+FAINT_UNDER = 0.6  # of the median length: covered and unrecognizable faces give short vectors
 
 
 def eye_ratio(landmarks_px: np.ndarray) -> float:
@@ -35,7 +35,7 @@ def pose(landmarks_px: np.ndarray) -> Pose:
 
 
 def is_small(box_px: tuple[float, float, float, float], size_px: int = SMALL_AT_PX) -> bool:
-    """Whether a face has too few pixels for pictures of `size_px` (100 at 512)."""
+    """Whether a face has too few pixels for images of `size_px` (100 at 512)."""
     x1, y1, x2, y2 = box_px
     return min(x2 - x1, y2 - y1) < SMALL_PX * size_px / SMALL_AT_PX - SLACK_PX
 
@@ -57,7 +57,7 @@ def flags(
     """Single words for what is wrong with a face, nothing for a good one.
 
     sharp          of `sharpness`
-    length         of its raw recogniser vector
+    length         of its raw recognizer vector
     size_px        the smallest training size
     median_length  of the vectors of all faces
     """

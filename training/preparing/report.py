@@ -64,13 +64,13 @@ def markdown(
     cache: Cache, naming: Naming, plan: Plan, bank: Bank, findings: Findings, left: Sequence[Unused] = ()
 ) -> str:
     """The report in words and tables."""
-    held = sum(picture.held_out for picture in cache.pictures)
+    held = sum(image.held_out for image in cache.images)
     known = sum(face.identity != UNKNOWN for face in cache.faces)
     lines = [
         "# Prepared photos",
         "",
-        f"{len(cache.pictures)} photos ({held} kept for validation), {len(cache.faces)} faces ({known} with names), "
-        f"{len(cache.identities)} people, {sum(len(picture.crops) for picture in cache.pictures)} crops. Every face: "
+        f"{len(cache.images)} photos ({held} kept for validation), {len(cache.faces)} faces ({known} with names), "
+        f"{len(cache.identities)} people, {sum(len(image.crops) for image in cache.images)} crops. Every face: "
         f"[{SHEET}]({SHEET}).",
         "",
         f"Negatives: {bank.in_words()}.",
@@ -87,7 +87,7 @@ def markdown(
 
 @dataclass(frozen=True)
 class _Item:
-    """A face of the sheet: where its small picture is kept, what is written below, and its colour."""
+    """A face of the sheet: where its small image is kept, what is written below, and its colour."""
 
     thumbs: str
     number: int
@@ -97,9 +97,9 @@ class _Item:
 
 
 def sheet(naming: Naming, plan: Plan, tensors: Mapping[str, Tensor]) -> str:
-    """The contact sheet: one page with all pictures in it.
+    """The contact sheet: one page with all images in it.
 
-    tensors  of the cache, which hold the small pictures
+    tensors  of the cache, which hold the small images
     """
     sections = [_figures(person, _faces_of(plan, index), tensors) for index, person in enumerate(plan.identities)]
     sections.append(_figures("Strangers", _faces_of(plan, UNKNOWN), tensors))
@@ -154,7 +154,7 @@ def _flagged(plan: Plan) -> list[str]:
     for face in plan.faces:
         if face.flags and face.identity != UNKNOWN:
             words = ", ".join(face.flags).replace("_", " ")
-            found.append(f"{plan.pictures[face.picture].name} ({plan.identities[face.identity]}): {words}")
+            found.append(f"{plan.images[face.image].name} ({plan.identities[face.identity]}): {words}")
     return found
 
 
@@ -162,10 +162,10 @@ def _faces_of(plan: Plan, identity: int) -> list[_Item]:
     found = []
     for face, (photo, number) in zip(plan.faces, plan.numbers, strict=True):
         if face.identity == identity:
-            picture = plan.pictures[photo]
-            colour = "unknown" if identity == UNKNOWN else "held" if picture.held_out else "yes"
+            image = plan.images[photo]
+            colour = "unknown" if identity == UNKNOWN else "held" if image.held_out else "yes"
             words = ", ".join(face.flags).replace("_", " ")
-            found.append(_Item(plan.photos[photo].look.thumbs, number, picture.name, words, colour))
+            found.append(_Item(plan.photos[photo].look.thumbs, number, image.name, words, colour))
     return found
 
 
@@ -186,7 +186,7 @@ def _figure(item: _Item, tensors: Mapping[str, Tensor]) -> str:
     return f'<figure class="{item.colour}">{image}<figcaption>{escape(item.name)}{note}</figcaption></figure>'
 
 
-def _jpeg(picture: np.ndarray) -> str:
+def _jpeg(image: np.ndarray) -> str:
     stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, "JPEG", quality=80)
+    Image.fromarray(image).save(stream, "JPEG", quality=80)
     return base64.b64encode(stream.getvalue()).decode()

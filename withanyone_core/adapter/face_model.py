@@ -1,15 +1,15 @@
-"""Whose face vectors an adapter was trained with: those of another recogniser mean nothing to it."""
+"""Whose face vectors an adapter was trained with: those of another recognizer mean nothing to it."""
 
 from ..identity import Identity
 from .checkpoint import AdapterFile, opened
 
 METADATA_KEY = "face_model"  # of the file's safetensors header; adapters from training have it, released ones do not
 RELEASED = "antelopev2/glintr100.onnx"
-RELEASED_HIDDEN = 3072  # every released adapter is for FLUX.1, and none was trained with another recogniser
+RELEASED_HIDDEN = 3072  # every released adapter is for FLUX.1, and none was trained with another recognizer
 
 
 def face_model_of(file: AdapterFile) -> str:
-    """Pack and recogniser as in `Identity.face_model`; empty where neither the file nor its size tells."""
+    """Pack and recognizer as in `Identity.face_model`; empty where neither the file nor its size tells."""
     with opened(file) as reader:
         written = (reader.metadata() or {}).get(METADATA_KEY, "")
     released = any(shape.hidden == RELEASED_HIDDEN for shape in file.shapes.values())
@@ -17,13 +17,13 @@ def face_model_of(file: AdapterFile) -> str:
 
 
 def check_face_model(identity: Identity, file: AdapterFile) -> None:
-    """ValueError where the person's face vector is of another recogniser than the adapter was trained with.
+    """ValueError where the person's face vector is of another recognizer than the adapter was trained with.
 
-    Recognisers are told apart by their file's name, for a pack's folder may be called anything. An unknown one passes.
+    Recognizers are told apart by their file's name, for a pack's folder may be called anything. An unknown one passes.
     """
     expected = face_model_of(file)
     known = expected and identity.face_model
-    if known and _recogniser(identity.face_model) != _recogniser(expected):
+    if known and _recognizer(identity.face_model) != _recognizer(expected):
         raise ValueError(
             f"The face vector of {identity.name} was made by {identity.face_model}, but {file.path.name} was trained "
             f"with {expected}; to it such a vector is a stranger's. Make the identity with the pack "
@@ -31,5 +31,5 @@ def check_face_model(identity: Identity, file: AdapterFile) -> None:
         )
 
 
-def _recogniser(face_model: str) -> str:
+def _recognizer(face_model: str) -> str:
     return face_model.rsplit("/", 1)[-1]

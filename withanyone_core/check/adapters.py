@@ -13,7 +13,7 @@ from ..identity_file import IdentityFileError, inspect_identity, load_identity
 FLUX_BLOCKS, FLUX_WIDTH = 57, 3072
 
 
-def recognise_adapter(header: Header, path: Path) -> Kind | None:
+def recognize_adapter(header: Header, path: Path) -> Kind | None:
     if not is_adapter(header):
         return None
     try:
@@ -36,7 +36,7 @@ def recognise_adapter(header: Header, path: Path) -> Kind | None:
     return Kind("WithAnyone adapter", _fits(file), facts)
 
 
-def recognise_identity(header: Header, path: Path) -> Kind | None:
+def recognize_identity(header: Header, path: Path) -> Kind | None:
     if not is_identity(header):
         return None
     fits = "Load Identity, with every adapter"
@@ -50,7 +50,7 @@ def recognise_identity(header: Header, path: Path) -> Kind | None:
     if file.adapter:
         named = f" ({file.adapter_name})" if file.adapter_name else ""
         fits = f"Load Identity, with the adapter of fingerprint {file.adapter}{named}: it holds tokens learned for it"
-        facts["tokens learned towards the recogniser"] = file.recogniser or "unknown"
+        facts["tokens learned towards the recognizer"] = file.recognizer or "unknown"
     return Kind("WithAnyone identity", fits, facts)
 
 

@@ -18,20 +18,20 @@ def is_pack(folder: Path) -> bool:
     return any(next(place.glob("*.onnx"), None) for place in (folder, folder / folder.name))
 
 
-def recognise_pack(folder: Path) -> tuple[Kind, dict[Path, Kind]]:
+def recognize_pack(folder: Path) -> tuple[Kind, dict[Path, Kind]]:
     """The pack, and each of its files."""
     place = onnx_folder(folder)
-    kinds = {file: recognise_onnx(file) for file in sorted(place.glob("*.onnx"))}
+    kinds = {file: recognize_onnx(file) for file in sorted(place.glob("*.onnx"))}
     tasks = {file.name: str(kind.facts["task"]) for file, kind in kinds.items()}
     faults = [f"{file.name}: {fault}" for file, kind in kinds.items() for fault in kind.faults]
-    lacking = [task for task in ("detector", "recogniser") if task not in tasks.values()]
+    lacking = [task for task in ("detector", "recognizer") if task not in tasks.values()]
     if lacking and "unknown" not in tasks.values():
         faults.append(f"The pack has no {' and no '.join(lacking)}; fetch antelopev2 again.")
     facts: dict[str, Json] = {"files": tasks, "one folder too deep": place != folder}
     return Kind("insightface face pack", _FITS, facts, tuple(faults)), kinds
 
 
-def recognise_onnx(file: Path) -> Kind:
+def recognize_onnx(file: Path) -> Kind:
     try:
         import onnx
     except ModuleNotFoundError:
@@ -48,12 +48,12 @@ def recognise_onnx(file: Path) -> Kind:
     }
     if task == "detector":
         return Kind("ONNX face detector with landmarks", _FITS, facts)
-    if task == "recogniser":
-        return Kind("ONNX face recogniser", _recogniser_fits(graph.output[0]), facts)
-    return Kind("ONNX graph, neither face detector nor recogniser", NOT_NEEDED, facts)
+    if task == "recognizer":
+        return Kind("ONNX face recognizer", _recognizer_fits(graph.output[0]), facts)
+    return Kind("ONNX graph, neither face detector nor recognizer", NOT_NEEDED, facts)
 
 
-def _recogniser_fits(output: "ValueInfoProto") -> str:
+def _recognizer_fits(output: "ValueInfoProto") -> str:
     size = _shape(output)[-1:]
     if size not in (["?"], [EMBEDDING_SIZE], []):
         return f"not the released adapters: it gives {size[0]} numbers per face, they read {EMBEDDING_SIZE}"

@@ -10,13 +10,13 @@ from safetensors import safe_open
 from ..digest import file_sha256
 from ..file_kinds.gguf import read_gguf
 from ..file_kinds.header import Header, named, read_safetensors
-from ..file_kinds.kinds import Json, Kind, recognise_lora
-from ..file_kinds.naming import recognise_model
+from ..file_kinds.kinds import Json, Kind, recognize_lora
+from ..file_kinds.naming import recognize_model
 from ..finite import is_finite
 from ..first_bytes import GGUF_MAGIC, PICKLE, PICKLES, SAFETENSORS, no_model, read_start
 from ..published import published_name
-from .adapters import recognise_adapter, recognise_identity
-from .faces import is_pack, recognise_onnx, recognise_pack
+from .adapters import recognize_adapter, recognize_identity
+from .faces import is_pack, recognize_onnx, recognize_pack
 
 MODELS = (*SAFETENSORS, *PICKLES, ".gguf", ".onnx")
 
@@ -53,7 +53,7 @@ def examine(path: Path, hashes: bool = True, values: bool = False) -> Iterator[F
     elif not path.is_dir():
         yield Finding(path, _unknown("nothing", "There is no such file or folder."))
     elif is_pack(path):
-        pack, kinds = recognise_pack(path)
+        pack, kinds = recognize_pack(path)
         yield Finding(path, pack)
         for file, kind in kinds.items():
             yield _finding(file, kind, Header({}), hashes)
@@ -73,7 +73,7 @@ def _folder(path: Path, hashes: bool, values: bool) -> Iterator[Finding]:
 
 
 def _file(path: Path, hashes: bool, values: bool) -> Finding:
-    kind, header = _recognise(path)
+    kind, header = _recognize(path)
     if values and kind.faults == () and header.tensors and path.suffix.lower() in SAFETENSORS:
         kind = _with_values(path, kind)
     return _finding(path, kind, header, hashes)
@@ -84,13 +84,13 @@ def _finding(path: Path, kind: Kind, header: Header, hashes: bool) -> Finding:
     return Finding(path, kind, path.stat().st_size, digest, published_name(digest) if digest else None, header)
 
 
-def _recognise(path: Path) -> tuple[Kind, Header]:
+def _recognize(path: Path) -> tuple[Kind, Header]:
     suffix = path.suffix.lower()
     instead = no_model(path) or (PICKLE if suffix in PICKLES else None)
     if instead is not None:
         return _unknown(instead.name, instead.fault), Header({})
     if suffix == ".onnx":
-        return recognise_onnx(path), Header({})
+        return recognize_onnx(path), Header({})
     try:
         header = read_gguf(path) if read_start(path).startswith(GGUF_MAGIC) else read_safetensors(path)
     except ValueError as error:
@@ -103,10 +103,10 @@ def _by_header(header: Header, path: Path) -> Kind:
         return _unknown("file without tensors", "It holds no tensors.")
     # LoRAs name the parts they change, checkpoints contain encoders: the narrower question comes first.
     for kind in (
-        recognise_identity(header, path),
-        recognise_lora(header),
-        recognise_adapter(header, path),
-        recognise_model(header),
+        recognize_identity(header, path),
+        recognize_lora(header),
+        recognize_adapter(header, path),
+        recognize_model(header),
     ):
         if kind is not None:
             return kind

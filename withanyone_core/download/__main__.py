@@ -160,7 +160,7 @@ def _face_pack(folders: ModelFolders, dry_run: bool) -> None:
         _write("  would be fetched")
     else:
         fetch_pack(target)
-        _write("  fetched; the SHA-256 of detector and recogniser are right")
+        _write("  fetched; the SHA-256 of detector and recognizer are right")
 
 
 def _size(size: int) -> str:

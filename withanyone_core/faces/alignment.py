@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 SIDE_PX = 112
-# Left eye, right eye, nose, left and right mouth corner (as seen in the picture) in ArcFace's 112-pixel crop.
+# Left eye, right eye, nose, left and right mouth corner (as seen in the image) in ArcFace's 112-pixel crop.
 TEMPLATE_PX = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
 )
@@ -14,10 +14,10 @@ CLOSEST_LANDMARKS_PX = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class Template:
-    """Where the landmarks lie in a recogniser's crop.
+    """Where the landmarks lie in a recognizer's crop.
 
     points_px  float64 [5, 2] in the order of TEMPLATE_PX, in pixels of a crop of width_px x height_px. Where that is
-               not square and the crop is, the face is stretched, as recognisers saw it that cut out the detector's box
+               not square and the crop is, the face is stretched, as recognizers saw it that cut out the detector's box
     """
 
     points_px: np.ndarray

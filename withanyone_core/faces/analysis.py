@@ -1,4 +1,4 @@
-"""Finding and recognising faces with insightface, from files the user has put in place; nothing is ever downloaded."""
+"""Finding and recognizing faces with insightface, from files the user has put in place; nothing is ever downloaded."""
 
 import logging
 from importlib import metadata
@@ -21,7 +21,7 @@ NMS_THRESHOLD = 0.4
 FAINTEST_SCORE = 0.01
 EMBEDDING_SIZE = 512
 DETECTOR_FILE = "scrfd_10g_bnkps.onnx"
-RECOGNISER_FILE = "glintr100.onnx"
+RECOGNIZER_FILE = "glintr100.onnx"
 CPU = "CPUExecutionProvider"
 # The name shown to the user, onnxruntime's name, and the distribution that brings it.
 PROVIDERS = {
@@ -35,25 +35,25 @@ PROVIDERS = {
 
 
 class InsightFaceAnalysis:
-    """A detector and a recogniser of insightface's model zoo behind one method."""
+    """A detector and a recognizer of insightface's model zoo behind one method."""
 
     def __init__(
         self,
         detector: Any,
-        recogniser: Any,
+        recognizer: Any,
         det_size: int,
         det_threshold: float,
         model_name: str = "",
         files: tuple[Path, ...] = (),
     ) -> None:
-        """`detector` is insightface's SCRFD with landmarks, `recogniser` its ArcFaceONNX.
+        """`detector` is insightface's SCRFD with landmarks, `recognizer` its ArcFaceONNX.
 
         `model_name` says whose vectors these are, `files` what they were loaded from.
         """
         self.model_name = model_name
         self.files = files
         self._detector = detector
-        self._recogniser = recogniser
+        self._recognizer = recognizer
         self._det_threshold = det_threshold
         # The size is spelled out: left to itself, insightface >= 1.0 merges detections of two sizes, and boxes, order
         # and landmarks differ from those the adapter was made with.
@@ -79,11 +79,11 @@ class InsightFaceAnalysis:
         return float(boxes_px[:, 4].max(initial=0.0))
 
     def _face(self, photo_bgr: np.ndarray, box_px: np.ndarray, landmarks_px: np.ndarray) -> Face:
-        embedding = self._recogniser.get_feat(aligned_face(photo_bgr, landmarks_px)).reshape(-1)
+        embedding = self._recognizer.get_feat(aligned_face(photo_bgr, landmarks_px)).reshape(-1)
         if embedding.size != EMBEDDING_SIZE:
             raise ValueError(
-                f"The recogniser {Path(self._recogniser.model_file).name} gives {embedding.size} numbers per face; "
-                f"WithAnyone needs the {EMBEDDING_SIZE} of antelopev2's {RECOGNISER_FILE}."
+                f"The recognizer {Path(self._recognizer.model_file).name} gives {embedding.size} numbers per face; "
+                f"WithAnyone needs the {EMBEDDING_SIZE} of antelopev2's {RECOGNIZER_FILE}."
             )
         return Face(
             box_px=tuple(float(value) for value in box_px[:4]),
@@ -96,7 +96,7 @@ class InsightFaceAnalysis:
 def load_face_analysis(
     pack_dir: Path, provider: str = "CPU", det_size: int = 640, det_threshold: float = 0.5
 ) -> InsightFaceAnalysis | OpenCvAnalysis | DlibAnalysis:
-    """The detector and recogniser of an insightface pack folder, usually models/insightface/models/antelopev2.
+    """The detector and recognizer of an insightface pack folder, usually models/insightface/models/antelopev2.
 
     A folder with YuNet is read with OpenCV instead, and one that is called "dlib" and need not exist stands for the
     models of pip's face_recognition_models. Neither needs insightface, and neither conditions the released adapter.
@@ -116,24 +116,24 @@ def load_face_analysis(
         return load_opencv(folder, det_size, det_threshold, [chosen] if chosen == CPU else [chosen, CPU])
     model_zoo = face_library()
     provider_name = _provider(provider)
-    detector_file, recogniser_file = _model_files(folder)
-    if recogniser_file.name != RECOGNISER_FILE:
+    detector_file, recognizer_file = _model_files(folder)
+    if recognizer_file.name != RECOGNIZER_FILE:
         logger.warning(
-            "Faces are recognised by %s. The released WithAnyone adapter was trained with antelopev2's %s; "
-            "vectors of another recogniser make other people.",
-            recogniser_file.name,
-            RECOGNISER_FILE,
+            "Faces are recognized by %s. The released WithAnyone adapter was trained with antelopev2's %s; "
+            "vectors of another recognizer make other people.",
+            recognizer_file.name,
+            RECOGNIZER_FILE,
         )
     providers = [provider_name] if provider_name == CPU else [provider_name, CPU]
-    detector, recogniser = (_loaded(model_zoo, file, providers) for file in (detector_file, recogniser_file))
-    if provider_name not in recogniser.session.get_providers():
+    detector, recognizer = (_loaded(model_zoo, file, providers) for file in (detector_file, recognizer_file))
+    if provider_name not in recognizer.session.get_providers():
         raise RuntimeError(
             f"onnxruntime could not start {provider} and fell back to the CPU; usually its libraries are missing or "
             f"of another version. Choose CPU in Load Face Analysis, or repair {provider}.{_repair(provider)}"
         )
-    model_name = f"{pack_dir.name}/{recogniser_file.name}"
+    model_name = f"{pack_dir.name}/{recognizer_file.name}"
     return InsightFaceAnalysis(
-        detector, recogniser, det_size, det_threshold, model_name, (detector_file, recogniser_file)
+        detector, recognizer, det_size, det_threshold, model_name, (detector_file, recognizer_file)
     )
 
 
@@ -151,13 +151,13 @@ def onnx_folder(pack_dir: Path) -> Path:
 
 
 def _bgr(photo: np.ndarray) -> np.ndarray:
-    """insightface reads pictures as OpenCV loads them. This is the only place where channels change order."""
+    """insightface reads images as OpenCV loads them. This is the only place where channels change order."""
     return np.ascontiguousarray(photo[:, :, ::-1])
 
 
 def _what_goes_where(folder: Path) -> str:
     return (
-        f"Put {DETECTOR_FILE} (the detector) and {RECOGNISER_FILE} (the recogniser) of insightface's antelopev2 into "
+        f"Put {DETECTOR_FILE} (the detector) and {RECOGNIZER_FILE} (the recognizer) of insightface's antelopev2 into "
         f"{folder}."
     )
 
@@ -212,22 +212,22 @@ def _is_installed(distribution: str) -> bool:
 
 
 def _model_files(folder: Path) -> tuple[Path, Path]:
-    """The files of the detector and of the recogniser, told apart by their graphs as insightface does.
+    """The files of the detector and of the recognizer, told apart by their graphs as insightface does.
 
     The usual names are looked at first: the rest of antelopev2 is large and not needed.
     """
     found: dict[str, Path] = {}
-    usual = (DETECTOR_FILE, RECOGNISER_FILE)
+    usual = (DETECTOR_FILE, RECOGNIZER_FILE)
     for file in sorted(folder.glob("*.onnx"), key=lambda file: (file.name not in usual, file.name)):
         found.setdefault(graph_task(file), file)
-        if {"detector", "recogniser"} <= found.keys():
-            return found["detector"], found["recogniser"]
-    missing = " and no ".join(task for task in ("detector", "recogniser") if task not in found)
+        if {"detector", "recognizer"} <= found.keys():
+            return found["detector"], found["recognizer"]
+    missing = " and no ".join(task for task in ("detector", "recognizer") if task not in found)
     raise FileNotFoundError(f"{folder} holds no {missing}. {_what_goes_where(folder)}")
 
 
 def graph_task(file: Path) -> str:
-    """ "detector" for a graph with landmarks, "recogniser" for one vector from a 112-pixel crop, else "other".
+    """ "detector" for a graph with landmarks, "recognizer" for one vector from a 112-pixel crop, else "other".
 
     Raises ValueError for a file that is no complete ONNX graph.
     """
@@ -243,7 +243,7 @@ def graph_task(file: Path) -> str:
     sizes = [dimension.dim_value for dimension in graph.input[0].type.tensor_type.shape.dim] if graph.input else []
     if len(graph.output) in (9, 15):
         return "detector"
-    return "recogniser" if len(graph.output) == 1 and sizes[2:] == [112, 112] else "other"
+    return "recognizer" if len(graph.output) == 1 and sizes[2:] == [112, 112] else "other"
 
 
 def _loaded(model_zoo: ModuleType, file: Path, providers: list[str]) -> Any:

@@ -15,8 +15,8 @@ def crop_rectangle(box_px: BoxPx, width_px: int, height_px: int) -> tuple[int, i
     """The whole-pixel rectangle (x1, y1, x2, y2) that is cut for a detector's box, or None where nothing can be cut.
 
     Coordinates are truncated, the shorter side grows by the difference (the smaller half first), and the result is
-    clipped to the picture, after which it need not be square any more. No margin is added. None for boxes under one
-    pixel wide or high and for boxes outside the picture.
+    clipped to the image, after which it need not be square any more. No margin is added. None for boxes under one
+    pixel wide or high and for boxes outside the image.
     """
     x1, y1, x2, y2 = box_px
     if min(x2 - x1, y2 - y1) < SMALLEST_FACE_PX - SLACK_PX:

@@ -32,5 +32,5 @@ def parts_of(analysis: Any) -> Mapping[str, str]:
 
 
 def text_of(analysis: Any) -> str:
-    """The same in one line, for pictures; empty where the analysis does not say."""
+    """The same in one line, for images; empty where the analysis does not say."""
     return "; ".join(f"{name}: {licence}" for name, licence in parts_of(analysis).items())

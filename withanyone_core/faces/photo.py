@@ -5,11 +5,11 @@ import torch
 from torch import Tensor
 
 CHANNELS = {1: "grey", 3: "RGB", 4: "RGBA"}
-LARGEST_PLAUSIBLE = 16.0  # 0..1 with room for high dynamic range; pictures in 0..255 lie far above
+LARGEST_PLAUSIBLE = 16.0  # 0..1 with room for high dynamic range; images in 0..255 lie far above
 
 
-def pictures(photos: Tensor, input_name: str = "photos") -> tuple[np.ndarray, ...]:
-    """8-bit RGB pictures [H, W, 3] of an IMAGE batch [B, H, W, C], float in 0..1; values outside are clipped.
+def image_arrays(photos: Tensor, input_name: str = "photos") -> tuple[np.ndarray, ...]:
+    """8-bit RGB images [H, W, 3] of an IMAGE batch [B, H, W, C], float in 0..1; values outside are clipped.
 
     Grey (C = 1) expands to three channels. RGBA (C = 4, not premultiplied) is laid over black: that is how the released
     program shows cut-out people to SigLIP, and both the detector's letterbox and ArcFace's alignment pad with black.
@@ -20,24 +20,22 @@ def pictures(photos: Tensor, input_name: str = "photos") -> tuple[np.ndarray, ..
         raise ValueError(f"{input_name}: expected an IMAGE batch, got {type(photos).__name__}.")
     shape = tuple(photos.shape)
     if photos.ndim != 4:
-        raise ValueError(
-            f"{input_name}: expected an IMAGE batch [pictures, height, width, channels], got shape {shape}."
-        )
+        raise ValueError(f"{input_name}: expected an IMAGE batch [images, height, width, channels], got shape {shape}.")
     if 0 in shape:
         raise ValueError(f"{input_name}: the IMAGE batch is empty (shape {shape}); connect at least one photo.")
     if shape[-1] not in CHANNELS:
         raise ValueError(f"{input_name}: expected 1 (grey), 3 (RGB) or 4 (RGBA) channels last, got shape {shape}.")
     if not photos.is_floating_point():
         raise ValueError(f"{input_name}: expected floating point values from 0 to 1, got {photos.dtype}.")
-    return tuple(_picture(photo, f"{input_name}: photo {number}") for number, photo in enumerate(photos, start=1))
+    return tuple(_image(photo, f"{input_name}: photo {number}") for number, photo in enumerate(photos, start=1))
 
 
 def size_in_words(photo: np.ndarray) -> str:
-    """Width and height of a picture [H, W, 3], for messages."""
+    """Width and height of an image [H, W, 3], for messages."""
     return f"{photo.shape[1]} x {photo.shape[0]} pixels"
 
 
-def _picture(photo_HWC: Tensor, label: str) -> np.ndarray:
+def _image(photo_HWC: Tensor, label: str) -> np.ndarray:
     photo_HWC = photo_HWC.detach().to("cpu", torch.float32)
     broken = int((~torch.isfinite(photo_HWC)).sum())
     if broken:

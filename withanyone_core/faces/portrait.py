@@ -27,7 +27,7 @@ class FaceAnalysis(Protocol):
     """Whatever finds faces.
 
     It may also have `best_score(photo) -> float`, which error messages then quote, and `model_name`, which says whose
-    vectors these are: vectors of different recognisers cannot be compared.
+    vectors these are: vectors of different recognizers cannot be compared.
     """
 
     def faces(self, photo: np.ndarray) -> tuple[Face, ...]:
@@ -183,8 +183,8 @@ def _used_face(photo: np.ndarray, photo_number: int, analysis: FaceAnalysis, cho
     face = faces[index]
     if not np.isfinite(face.embedding).all() or not face.embedding.any():
         raise ValueError(
-            f"The recogniser gave no usable numbers for the face in {label} (score {face.score:.2f}). "
-            "Try another photo; if it happens with every photo, the recogniser's file is damaged."
+            f"The recognizer gave no usable numbers for the face in {label} (score {face.score:.2f}). "
+            "Try another photo; if it happens with every photo, the recognizer's file is damaged."
         )
     return UsedFace(
         photo_number=photo_number,

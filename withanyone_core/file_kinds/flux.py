@@ -39,7 +39,7 @@ def is_flux_key(key: str) -> bool:
     return bool(_KEYS.match(key))
 
 
-def recognise_flux(header: Header) -> Kind | None:
+def recognize_flux(header: Header) -> Kind | None:
     """A transformer of the Flux family, alone or inside a full checkpoint."""
     for prefix in PREFIXES:
         model = header.under(prefix)

@@ -40,7 +40,7 @@ def missing(keys: list[str], what: str) -> tuple[str, ...]:
     return (f"{what} is not complete, {len(keys)} keys missing: {named(keys)}. Fetch it again.",) if keys else ()
 
 
-def recognise_lora(header: Header) -> Kind | None:
+def recognize_lora(header: Header) -> Kind | None:
     low_rank = [key for key in header.tensors if _LOW_RANK.search(key)]
     if not low_rank:
         return None
@@ -61,7 +61,7 @@ def recognise_lora(header: Header) -> Kind | None:
     return Kind("LoRA for another model than Flux", NOT_NEEDED, facts, faults)
 
 
-def recognise_t5(header: Header) -> Kind | None:
+def recognize_t5(header: Header) -> Kind | None:
     if "encoder.block.0.layer.0.SelfAttention.q.weight" in header.tensors:
         room, embedding = "encoder.block", "shared.weight"
         embedding = embedding if embedding in header.tensors else "encoder.embed_tokens.weight"
@@ -85,7 +85,7 @@ def recognise_t5(header: Header) -> Kind | None:
     return Kind(name, f"not FLUX.1, which reads T5-XXL (24 layers, width 4096, vocabulary 32128); {NOT_NEEDED}", facts)
 
 
-def recognise_clip_text(header: Header) -> Kind | None:
+def recognize_clip_text(header: Header) -> Kind | None:
     for prefix in ("text_model.", "text_encoder.text_model.", "clip_l.transformer.text_model."):
         embedding = header.shape(f"{prefix}embeddings.token_embedding.weight")
         if len(embedding) == 2 and not any(key.startswith("vision_model.") for key in header.tensors):
@@ -102,7 +102,7 @@ def recognise_clip_text(header: Header) -> Kind | None:
     return Kind("CLIP text encoder of another size", f"not FLUX.1, which reads CLIP-L; {NOT_NEEDED}", facts)
 
 
-def recognise_vae(header: Header) -> Kind | None:
+def recognize_vae(header: Header) -> Kind | None:
     for prefix in ("", "vae.", "first_stage_model."):
         entering = header.shape(f"{prefix}decoder.conv_in.weight")
         if len(entering) == 4:

@@ -2,10 +2,10 @@
 
 import re
 
-from .flux import recognise_flux
+from .flux import recognize_flux
 from .header import Header
-from .kinds import Kind, recognise_clip_text, recognise_lora, recognise_t5, recognise_vae
-from .towers import recognise_tower
+from .kinds import Kind, recognize_clip_text, recognize_lora, recognize_t5, recognize_vae
+from .towers import recognize_tower
 
 IDENTITY = "withanyone-identity"  # what the format in an identity's header begins with
 _ADAPTER_KEYS = re.compile(r"^(ipa|arcface_in)(_arc|_sig)?\.")
@@ -19,26 +19,26 @@ def is_identity(header: Header) -> bool:
     return header.metadata.get("format", "").startswith(IDENTITY)
 
 
-def recognise_model(header: Header) -> Kind | None:
+def recognize_model(header: Header) -> Kind | None:
     """Models of others: base models, vision towers, text encoders, VAEs."""
-    for recognise in (recognise_flux, recognise_tower, recognise_clip_text, recognise_t5, recognise_vae):
-        kind = recognise(header)
+    for recognize in (recognize_flux, recognize_tower, recognize_clip_text, recognize_t5, recognize_vae):
+        kind = recognize(header)
         if kind is not None:
             return kind
     return None
 
 
-def recognise(header: Header) -> Kind | None:
+def recognize(header: Header) -> Kind | None:
     """Any known kind; WithAnyone's own ones are not looked into any further."""
     if is_identity(header):
         return Kind("WithAnyone identity", "Load Identity (input/identities)")
     # LoRAs name the parts they change, so they come before what they change.
-    lora = recognise_lora(header)
+    lora = recognize_lora(header)
     if lora is not None:
         return lora
     if is_adapter(header):
         return Kind("WithAnyone adapter", "Load WithAnyone Adapter (models/withanyone)")
-    return recognise_model(header)
+    return recognize_model(header)
 
 
 def what_it_is(header: Header, expected: str = "") -> str:
@@ -46,5 +46,5 @@ def what_it_is(header: Header, expected: str = "") -> str:
 
     Nothing where that is unknown or no other kind than the expected one.
     """
-    kind = recognise(header)
+    kind = recognize(header)
     return "" if kind is None or kind.name == expected else f" It is: {kind.name}. It fits with: {kind.fits}."

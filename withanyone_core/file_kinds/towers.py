@@ -12,7 +12,7 @@ _OTHER_WORDS = {32_000: "the English SigLIP", 256_000: "SigLIP 2"}
 _TEXT_EMBEDDING = "text_model.embeddings.token_embedding.weight"
 
 
-def recognise_tower(header: Header) -> Kind | None:
+def recognize_tower(header: Header) -> Kind | None:
     if not any(key.endswith("embeddings.patch_embedding.weight") for key in header.tensors):
         return None
     weights = vision_weights({key: torch.empty(info.shape, device="meta") for key, info in header.tensors.items()})

@@ -145,14 +145,14 @@ def _case(each: Checked, finding: Finding, people: Mapping[str, Person], images:
             place = finding.photo if name == finding.person and finding.photo is not None else 0
             photo = people[name].photos[place]
             tiles.append((photo.path, photo.box_px, name))
-    pictures = "".join(_tile(*tile, images) for tile in tiles)
+    shown = "".join(_tile(*tile, images) for tile in tiles)
     numbers = ""
     if finding.similarity is not None:
         numbers = f"<br><small>similarity {_with_interval(finding.similarity, finding.low, finding.high)}</small>"
     who = "" if finding.person == NOBODY else f"{escape(finding.person)}: "
     color = COLORS[finding.name]
     return (
-        f'<div class="case">{pictures}<div>{who}<span class="chip" style="background:{color}">{escape(finding.text)}'
+        f'<div class="case">{shown}<div>{who}<span class="chip" style="background:{color}">{escape(finding.text)}'
         f"</span>{numbers}<br><small>{escape(each.image.label)} {escape(finding.detail)}</small></div></div>"
     )
 

@@ -237,7 +237,7 @@ class AdapterSocket:
 def members(
     regions: Sequence[Sequence[Region | None]], width_px: int, height_px: int, truncate_upper: bool = False
 ) -> Tensor:
-    """Which image tokens each person's place covers, bool [B, P, N], for a batch of pictures of one size.
+    """Which image tokens each person's place covers, bool [B, P, N], for a batch of images of one size.
 
     One sequence of places a sample, None for a person who is nowhere; P is the longest of them, at least 1.
     `truncate_upper` is `AdapterFile.truncates_boxes`.

@@ -13,41 +13,41 @@ from ..identity import Identity
 from ..layout import Region
 from .diffusers import LearnedRows, PlacedPeople, members
 
-Pictures = Sequence[Sequence[Identity]]
+Images = Sequence[Sequence[Identity]]
 
 
 def placed_identities(
-    pictures: Pictures,
+    images: Images,
     regions: Sequence[Sequence[Region]],
     width_px: int,
     height_px: int,
     file: AdapterFile,
     branches: Collection[Branch] | None = None,
 ) -> PlacedPeople:
-    """The people of each picture of a batch, and the places they stand in.
+    """The people of each image of a batch, and the places they stand in.
 
     file      the adapter that shows them
     branches  of it that work, all where none are named
 
-    Raises ValueError where a person's vector or learned tokens belong to another recogniser or adapter, or a person
+    Raises ValueError where a person's vector or learned tokens belong to another recognizer or adapter, or a person
     lacks the SigLIP tokens that a branch reads.
     """
     branches = file.shapes if branches is None else branches
-    for identity in {identity for picture in pictures for identity in picture}:
+    for identity in {identity for image in images for identity in image}:
         check_face_model(identity, file)
         for branch in branches:
             check_learned(identity, file, branch)
     return PlacedPeople(
-        _padded([[identity.arcface for identity in picture] for picture in pictures]),
+        _padded([[identity.arcface for identity in image] for image in images]),
         members(regions, width_px, height_px, file.truncates_boxes),
-        _siglip(pictures) if Branch.SIG in branches else None,
-        {branch: rows for branch in branches if (rows := _learned(pictures, branch)) is not None},
+        _siglip(images) if Branch.SIG in branches else None,
+        {branch: rows for branch in branches if (rows := _learned(images, branch)) is not None},
     )
 
 
-def _siglip(pictures: Pictures) -> Tensor | None:
+def _siglip(images: Images) -> Tensor | None:
     """SigLIP tokens of everybody; zeros for people whose tokens were learned and who came without."""
-    everybody = [identity for picture in pictures for identity in picture]
+    everybody = [identity for image in images for identity in image]
     known = next((identity.siglip for identity in everybody if identity.siglip is not None), None)
     for identity in everybody:
         if identity.siglip is None and learned_tokens(Branch.SIG, identity) is None:
@@ -58,13 +58,11 @@ def _siglip(pictures: Pictures) -> Tensor | None:
     if known is None:
         return None
     empty = torch.zeros_like(known)
-    return _padded(
-        [[empty if identity.siglip is None else identity.siglip for identity in picture] for picture in pictures]
-    )
+    return _padded([[empty if identity.siglip is None else identity.siglip for identity in image] for image in images])
 
 
-def _learned(pictures: Pictures, branch: Branch) -> LearnedRows | None:
-    everybody = dict.fromkeys(identity for picture in pictures for identity in picture)
+def _learned(images: Images, branch: Branch) -> LearnedRows | None:
+    everybody = dict.fromkeys(identity for image in images for identity in image)
     owners = [identity for identity in everybody if learned_tokens(branch, identity) is not None]
     if not owners:
         return None
@@ -72,21 +70,21 @@ def _learned(pictures: Pictures, branch: Branch) -> LearnedRows | None:
     if len({len(each) for each in tokens}) > 1:
         counts = ", ".join(f"{who.name} has {len(each)}" for who, each in zip(owners, tokens, strict=True))
         raise ValueError(
-            f"Learned tokens of one picture must be equally many, but {counts}. Learn them with one adapter."
+            f"Learned tokens of one image must be equally many, but {counts}. Learn them with one adapter."
         )
-    rows = torch.full((len(pictures), max(1, *map(len, pictures))), -1)
-    for picture, people in enumerate(pictures):
+    rows = torch.full((len(images), max(1, *map(len, images))), -1)
+    for image, people in enumerate(images):
         for place, identity in enumerate(people):
             if identity in owners:
-                rows[picture, place] = owners.index(identity)
+                rows[image, place] = owners.index(identity)
     return LearnedRows(torch.stack(tokens), rows)
 
 
-def _padded(pictures: Sequence[Sequence[Tensor]]) -> Tensor:
-    """[pictures, most people, ...] with zeros for people whom a picture lacks."""
-    shape = next(value.shape for picture in pictures for value in picture)
-    padded = torch.zeros(len(pictures), max(map(len, pictures)), *shape)
-    for number, picture in enumerate(pictures):
-        for place, value in enumerate(picture):
+def _padded(images: Sequence[Sequence[Tensor]]) -> Tensor:
+    """[images, most people, ...] with zeros for people whom an image lacks."""
+    shape = next(value.shape for image in images for value in image)
+    padded = torch.zeros(len(images), max(map(len, images)), *shape)
+    for number, image in enumerate(images):
+        for place, value in enumerate(image):
             padded[number, place] = value
     return padded

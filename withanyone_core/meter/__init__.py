@@ -1,1 +1,1 @@
-"""The Identity Meter: who is where in a batch of pictures, who looks like whom, and how much was copied."""
+"""The Identity Meter: who is where in a batch of images, who looks like whom, and how much was copied."""

@@ -12,7 +12,7 @@ class Comparison:
 
     first, second  their means with intervals, None where a batch has no value
     change         second minus first, None where one of them has none
-    paired         whether it was taken picture by picture
+    paired         whether it was taken image by image
     """
 
     metric: str
@@ -25,7 +25,7 @@ class Comparison:
 def compare(first: Measured, second: Measured, seed: int = 0, resamples: int = RESAMPLES) -> tuple[Comparison, ...]:
     """The metrics of which at least one batch has a value.
 
-    Batches of one length are taken picture by picture, the first of one with the first of the other.
+    Batches of one length are taken image by image, the first of one with the first of the other.
     """
     sides = [summarize(measured.scores, seed, resamples).metrics for measured in (first, second)]
     rows = []

@@ -8,7 +8,7 @@ from ..metrics.case import CaseScores
 
 
 def mean_likeness(scores: Sequence[CaseScores]) -> tuple[tuple[float | None, ...], ...]:
-    """[k][j] mean over the pictures of how much k's face looks like j's reference, None where no picture can say."""
+    """[k][j] mean over the images of how much k's face looks like j's reference, None where no image can say."""
     people = range(scores[0].expected)
     return tuple(tuple(_mean([score.likeness_ref[k][j] for score in scores]) for j in people) for k in people)
 

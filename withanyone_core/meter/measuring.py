@@ -1,4 +1,4 @@
-"""A batch of generated pictures, and who should be where in them, to scores."""
+"""A batch of generated images, and who should be where in them, to scores."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,20 +19,20 @@ from ..tolerance import SLACK
 from .diagnosing import Diagnoser
 
 Photo = np.ndarray
-CROP_MARGIN = 0.25  # of the crop's side, on each side: detectors miss a face that fills its picture
+CROP_MARGIN = 0.25  # of the crop's side, on each side: detectors miss a face that fills its image
 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
     """The scores of one batch.
 
-    scores     one a picture, in their order
+    scores     one an image, in their order
     people     what each identity is called: number, from 1, and name
     judge      whose embeddings they are
     against    what Sim(GT) compares with, readable; empty where there is nothing
-    boxes_px   [picture][identity] box of the face that was taken for somebody, None where there was none
-    notes      about everything but single pictures, readable
-    checked    what became of each person, one a picture; empty where nobody could be compared
+    boxes_px   [image][identity] box of the face that was taken for somebody, None where there was none
+    notes      about everything but single images, readable
+    checked    what became of each person, one an image; empty where nobody could be compared
     licences   the models that took part, each with its licence
     """
 
@@ -47,7 +47,7 @@ class Measured:
 
 
 class Meter:
-    """Measures batches against the same people. Every picture is looked at once, however often it is asked about."""
+    """Measures batches against the same people. Every image is looked at once, however often it is asked about."""
 
     def __init__(
         self,
@@ -60,9 +60,9 @@ class Meter:
     ) -> None:
         """Photos are RGB [H, W, 3] uint8.
 
-        truth          one ground-truth picture for all, or one for each picture that will be measured
+        truth          one ground-truth image for all, or one for each image that will be measured
         second_photos  another photo of each person, in the order of the people, in place of a ground truth
-        looked         called after each picture that was looked at
+        looked         called after each image that was looked at
         identities     people who may be anywhere, after those who are placed; with them everybody is told by likeness
 
         Raises ValueError where nobody is expected, or the photos are not as many as they should be.
@@ -81,7 +81,7 @@ class Meter:
         )
         self._notes: list[str] = []
         self._references = tuple(self._reference(identity) for identity in self._identities)
-        self._second = self._one_picture_of(second_photos)
+        self._second = self._one_image_of(second_photos)
         places = (*(_box_of(face) for face in self._placed), *(None for _ in identities))
         embeddings = [self._photos(*pair) for pair in zip(self._identities, self._references, strict=True)]
         people = dict(zip(self.people, zip(embeddings, places, strict=True), strict=True))
@@ -95,8 +95,8 @@ class Meter:
             )
         if self._truth and len(second_photos):
             raise ValueError(
-                "Both truth and second_photos are connected; a picture is compared with one of them. Connect truth "
-                "where a picture shows all of the people together, else second_photos."
+                "Both truth and second_photos are connected; an image is compared with one of them. Connect truth "
+                "where an image shows all of the people together, else second_photos."
             )
         if len(second_photos) not in (0, len(self._identities)):
             raise ValueError(
@@ -104,47 +104,47 @@ class Meter:
                 "each, in the order in which the people are placed."
             )
 
-    def measure(self, pictures: Sequence[Photo], input_name: str = "images") -> Measured:
-        """The scores of a batch of pictures.
+    def measure(self, images: Sequence[Photo], input_name: str = "images") -> Measured:
+        """The scores of a batch of images.
 
-        Raises ValueError where the ground truths are neither one nor as many as the pictures, and for face embeddings
+        Raises ValueError where the ground truths are neither one nor as many as the images, and for face embeddings
         that are NaN or have no direction.
         """
-        if len(self._truth) not in (0, 1, len(pictures)):
+        if len(self._truth) not in (0, 1, len(images)):
             raise ValueError(
-                f"truth holds {len(self._truth)} pictures and {input_name} {len(pictures)}; expected one truth for "
-                "all, or one for each picture."
+                f"truth holds {len(self._truth)} images and {input_name} {len(images)}; expected one truth for "
+                "all, or one for each image."
             )
-        scores = tuple(score_case(self._case(index, picture)) for index, picture in enumerate(pictures))
+        scores = tuple(score_case(self._case(index, image)) for index, image in enumerate(images))
         against = "truth" if self._truth else "second photos" if self._second else ""
-        notes = (*self._notes, *self._aspect_notes(pictures, input_name))
-        boxes_px = tuple(self._taken(score, picture) for score, picture in zip(scores, pictures, strict=True))
-        checked = [self._checked(index, picture) for index, picture in enumerate(pictures)]
+        notes = (*self._notes, *self._aspect_notes(images, input_name))
+        boxes_px = tuple(self._taken(score, image) for score, image in zip(scores, images, strict=True))
+        checked = [self._checked(index, image) for index, image in enumerate(images)]
         known = tuple(each for each in checked if each is not None)
         return Measured(scores, self.people, self.judge, against, boxes_px, notes, known, parts_of(self._analysis))
 
-    def _checked(self, index: int, picture: Photo) -> Checked | None:
-        size_px = picture.shape[1], picture.shape[0]
-        return self._diagnoser.check(f"picture {index + 1}", self._faces(picture), size_px)
+    def _checked(self, index: int, image: Photo) -> Checked | None:
+        size_px = image.shape[1], image.shape[0]
+        return self._diagnoser.check(f"image {index + 1}", self._faces(image), size_px)
 
-    def _case(self, index: int, picture: Photo) -> Case:
+    def _case(self, index: int, image: Photo) -> Case:
         truth, truth_boxes_px = (None, None) if self._second is None else self._second
         if self._truth:
             truth = self._faces(self._truth[index if len(self._truth) > 1 else 0])
         return Case(
-            name=f"picture {index + 1}",
-            generated=self._faces(picture),
+            name=f"image {index + 1}",
+            generated=self._faces(image),
             truth=truth,
             references=self._references,
-            boxes_px=self._boxes_px(picture),
+            boxes_px=self._boxes_px(image),
             truth_boxes_px=truth_boxes_px,
             people=tuple(identity.name for identity in self._identities),
         )
 
-    def _boxes_px(self, picture: Photo) -> tuple[BoxPx, ...] | None:
+    def _boxes_px(self, image: Photo) -> tuple[BoxPx, ...] | None:
         if not self._is_placed:
             return None
-        return tuple(expected_box_px(face, picture.shape[1], picture.shape[0]) for face in self._placed)
+        return tuple(expected_box_px(face, image.shape[1], image.shape[0]) for face in self._placed)
 
     def _photos(self, identity: Identity, reference: FaceEmbeddings) -> np.ndarray:
         """The embeddings of all photos of a person where the judge made them, else of the one in their crop."""
@@ -160,17 +160,17 @@ class Meter:
             self._looked()
         return self._seen[key]
 
-    def _taken(self, score: CaseScores, picture: Photo) -> tuple[BoxPx | None, ...]:
-        boxes_px = self._faces(picture).boxes_px.tolist()
+    def _taken(self, score: CaseScores, image: Photo) -> tuple[BoxPx | None, ...]:
+        boxes_px = self._faces(image).boxes_px.tolist()
         return tuple(None if item.face is None else tuple(boxes_px[item.face]) for item in score.identities)
 
     @property
     def _width(self) -> int:
-        """Length of an embedding where a picture has no face to tell it."""
+        """Length of an embedding where an image has no face to tell it."""
         return len(self._identities[0].arcface)
 
     def _reference(self, identity: Identity) -> FaceEmbeddings:
-        """The embedding the person came with, or, where another recogniser made it, that of the face in their crop."""
+        """The embedding the person came with, or, where another recognizer made it, that of the face in their crop."""
         own = getattr(self._analysis, "model_name", "")
         if not own or not identity.face_model or own == identity.face_model:
             return FaceEmbeddings.single(identity.arcface.detach().cpu().float().numpy())
@@ -181,8 +181,8 @@ class Meter:
         )
         return FaceEmbeddings.of(_middlemost(faces, crop.shape[0] * (1 + 2 * CROP_MARGIN)), width=self._width)
 
-    def _one_picture_of(self, photos: Sequence[Photo]) -> tuple[FaceEmbeddings, tuple[BoxPx, ...]] | None:
-        """The faces of one photo a person side by side, as if one picture showed them all, and whose box is whose."""
+    def _one_image_of(self, photos: Sequence[Photo]) -> tuple[FaceEmbeddings, tuple[BoxPx, ...]] | None:
+        """The faces of one photo a person side by side, as if one image showed them all, and whose box is whose."""
         if not len(photos):
             return None
         found, boxes = [], []
@@ -204,8 +204,8 @@ class Meter:
         )
         return together, tuple(boxes)
 
-    def _aspect_notes(self, pictures: Sequence[Photo], input_name: str) -> list[str]:
-        height_px, width_px = pictures[0].shape[:2]
+    def _aspect_notes(self, images: Sequence[Photo], input_name: str) -> list[str]:
+        height_px, width_px = images[0].shape[:2]
         words = stretching(self._placed, width_px, height_px)
         return [f"{input_name} are {words} them."] if words else []
 
@@ -215,7 +215,7 @@ def _box_of(face: PlacedFace) -> Box:
 
 
 def expected_box_px(face: PlacedFace, width_px: int, height_px: int) -> BoxPx:
-    """Where a placed face is expected in a picture of this size; of a mask, the box around what is painted."""
+    """Where a placed face is expected in an image of this size; of a mask, the box around what is painted."""
     return _box_of(face).to_px(width_px, height_px)
 
 

@@ -16,17 +16,17 @@ TRAINED_WITH_WORDS = "same family as the training loss: not a headline figure"
 def numbers(measured: Measured, seed: int = 0) -> dict[str, Any]:
     """Everything that was measured, for JSON.
 
-    `pictures` are the lines that `CaseScores.from_json` reads, and `summary` is `summarize` of them; `likeness` says
+    `images` are the lines that `CaseScores.from_json` reads, and `summary` is `summarize` of them; `likeness` says
     the same as their `likeness_ref`, with the people's names.
     """
     return {
         "judge": _judge_numbers(measured.judge),
         "people": list(measured.people),
         "compared_with": measured.against or None,
-        "pictures": [score.to_json() for score in measured.scores],
+        "images": [score.to_json() for score in measured.scores],
         "likeness": [
             {
-                "picture": score.name,
+                "image": score.name,
                 "lost": [measured.people[identity] for identity in score.lost],
                 "face_of": {
                     person: dict(zip(measured.people, row, strict=True))
@@ -37,7 +37,7 @@ def numbers(measured: Measured, seed: int = 0) -> dict[str, Any]:
         ],
         "summary": summarize(measured.scores, seed).to_json(),
         "diagnosis": [
-            {"picture": each.image.name, "findings": [asdict(finding) for finding in each.findings]}
+            {"image": each.image.name, "findings": [asdict(finding) for finding in each.findings]}
             for each in measured.checked
         ],
         "models": dict(measured.licences),
@@ -48,13 +48,13 @@ def numbers(measured: Measured, seed: int = 0) -> dict[str, Any]:
 def pick_numbers(
     measured: Measured, by: PickBy, ranked: Sequence[tuple[int, float | None]], keep: int
 ) -> dict[str, Any]:
-    """What `rank` found, for JSON: a line a picture, best first. `index` counts from 0, `rank` from 1."""
+    """What `rank` found, for JSON: a line an image, best first. `index` counts from 0, `rank` from 1."""
     return {
         "score": by,
         "judge": _judge_numbers(measured.judge),
         "compared_with": measured.against or None,
         "kept": [index for index, _ in ranked[:keep]],
-        "pictures": [
+        "images": [
             {
                 "rank": rank,
                 "index": index,

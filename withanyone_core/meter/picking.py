@@ -1,4 +1,4 @@
-"""The pictures of a batch in the order of a stated score."""
+"""The images of a batch in the order of a stated score."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -10,11 +10,11 @@ PICK_BY: tuple[PickBy, ...] = ("likeness", "likeness minus copying", "least leak
 
 
 def rank(scores: Sequence[CaseScores], by: PickBy) -> list[tuple[int, float | None]]:
-    """All pictures, best first, as index and score; those without a score come last.
+    """All images, best first, as index and score; those without a score come last.
 
     likeness                Sim(GT), or Sim(Ref) without ground truth; lost people count as 0
     likeness minus copying  Sim(GT) - copy-paste
-    least leakage           minus the leakage; pictures that lost fewer people come first, whatever theirs is
+    least leakage           minus the leakage; images that lost fewer people come first, whatever theirs is
 
     Raises ValueError for a score that cannot be computed from what was measured.
     """

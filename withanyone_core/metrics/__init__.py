@@ -1,1 +1,1 @@
-"""How much a picture's people look like those they should be: numpy, and scipy for the assignment."""
+"""How much an image's people look like those they should be: numpy, and scipy for the assignment."""

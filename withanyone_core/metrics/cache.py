@@ -1,4 +1,4 @@
-"""Faces and embeddings kept on disk by what the picture shows, so that each picture is detected and embedded once."""
+"""Faces and embeddings kept on disk by what the image shows, so that each image is detected and embedded once."""
 
 import logging
 import sqlite3
@@ -19,7 +19,7 @@ from .case import JudgeInfo
 LOGGER = logging.getLogger("withanyone")
 
 WAIT_S = 30.0  # for another process that writes
-TABLE = "create table if not exists kept (picture text, maker text, arrays blob, primary key (picture, maker))"
+TABLE = "create table if not exists kept (image text, maker text, arrays blob, primary key (image, maker))"
 
 
 class FaceAnalysis(Protocol):
@@ -45,7 +45,7 @@ def photo_key(photo: np.ndarray) -> str:
 
 
 class ArrayStore:
-    """Named arrays by picture and maker in one SQLite file; every write is whole or not there at all.
+    """Named arrays by image and maker in one SQLite file; every write is whole or not there at all.
 
     Several processes may use one file at once.
     """
@@ -64,22 +64,20 @@ class ArrayStore:
             self._last = ref(photo), photo_key(photo)
         return self._last[1]
 
-    def get(self, picture: str, maker: str) -> dict[str, np.ndarray] | None:
-        """What the maker made of the picture, None where nothing is kept or what is kept cannot be read."""
+    def get(self, image: str, maker: str) -> dict[str, np.ndarray] | None:
+        """What the maker made of the image, None where nothing is kept or what is kept cannot be read."""
         with self._asking() as connection:
-            row = connection.execute(
-                "select arrays from kept where picture = ? and maker = ?", (picture, maker)
-            ).fetchone()
+            row = connection.execute("select arrays from kept where image = ? and maker = ?", (image, maker)).fetchone()
         try:
             return None if row is None else load(row[0])
         except SafetensorError:
-            LOGGER.warning("A picture's entry in %s is damaged; the picture is measured again.", self._path)
+            LOGGER.warning("An image's entry in %s is damaged; the image is measured again.", self._path)
             return None
 
-    def put(self, picture: str, maker: str, arrays: dict[str, np.ndarray]) -> None:
+    def put(self, image: str, maker: str, arrays: dict[str, np.ndarray]) -> None:
         kept = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
         with self._asking() as connection:
-            connection.execute("insert or replace into kept values (?, ?, ?)", (picture, maker, kept))
+            connection.execute("insert or replace into kept values (?, ?, ?)", (image, maker, kept))
 
     def _asking(self) -> "_Transaction":
         return _Transaction(self._path)
@@ -101,25 +99,25 @@ class _Transaction:
                 self._connection.commit()
         if isinstance(error, sqlite3.DatabaseError):
             raise ValueError(
-                f"The cache {self._path} cannot be used ({error}). Delete it; it is made again from the pictures."
+                f"The cache {self._path} cannot be used ({error}). Delete it; it is made again from the images."
             ) from error
 
 
 class CachedAnalysis:
-    """A face analysis that looks at each picture once."""
+    """A face analysis that looks at each image once."""
 
     def __init__(self, analysis: FaceAnalysis, fingerprint: str, store: ArrayStore) -> None:
-        """`fingerprint` names the detector, the recogniser and their settings; it is all that tells them apart."""
+        """`fingerprint` names the detector, the recognizer and their settings; it is all that tells them apart."""
         self.fingerprint = fingerprint
         self._analysis = analysis
         self._store = store
 
     def faces(self, photo: np.ndarray) -> tuple[Face, ...]:
-        picture, maker = self._store.key_of(photo), f"faces {self.fingerprint}"
-        kept = self._store.get(picture, maker)
+        image, maker = self._store.key_of(photo), f"faces {self.fingerprint}"
+        kept = self._store.get(image, maker)
         if kept is None:
             faces = self._analysis.faces(photo)
-            self._store.put(picture, maker, _arrays(faces))
+            self._store.put(image, maker, _arrays(faces))
             return faces
         rows = zip(kept["boxes_px"], kept["scores"], kept["landmarks_px"], kept["embeddings"], strict=True)
         return tuple(
@@ -128,7 +126,7 @@ class CachedAnalysis:
 
 
 class CachedJudge:
-    """A judge that embeds each face once: the same picture, landmarks and judge give the embeddings that are kept."""
+    """A judge that embeds each face once: the same image, landmarks and judge give the embeddings that are kept."""
 
     def __init__(self, judge: Embedder, store: ArrayStore) -> None:
         self.info = judge.info
@@ -138,12 +136,12 @@ class CachedJudge:
 
     def embed(self, photo: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
         landmarks = sha256(b"".join(face.landmarks_px.astype("<f4").tobytes() for face in faces)).hexdigest()
-        picture, maker = self._store.key_of(photo), f"embeddings {self.fingerprint} {landmarks}"
-        kept = self._store.get(picture, maker)
+        image, maker = self._store.key_of(photo), f"embeddings {self.fingerprint} {landmarks}"
+        kept = self._store.get(image, maker)
         if kept is not None:
             return kept["embeddings"]
         embeddings = self._judge.embed(photo, faces)
-        self._store.put(picture, maker, {"embeddings": embeddings})
+        self._store.put(image, maker, {"embeddings": embeddings})
         return embeddings
 
 

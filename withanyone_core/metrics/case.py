@@ -1,6 +1,6 @@
 """What is measured and what comes out: faces as embeddings, one case, its scores, and who judged.
 
-Whoever has detected and embedded the faces of a picture makes a `Case` of them; `scoring.score_case` makes `CaseScores`
+Whoever has detected and embedded the faces of an image makes a `Case` of them; `scoring.score_case` makes `CaseScores`
 of that, and `summary.summarize` reads nothing else, so that every summary can be made again from the per-case lines.
 """
 
@@ -20,9 +20,9 @@ METRICS = ("sim_gt", "sim_ref", "copy_paste", "leakage", "blending")
 
 @dataclass(frozen=True, eq=False)
 class FaceEmbeddings:
-    """The faces of one picture as one judge sees them, by descending detection score.
+    """The faces of one image as one judge sees them, by descending detection score.
 
-    boxes_px  float32 [n, 4], (x1, y1, x2, y2) in pixels of the picture
+    boxes_px  float32 [n, 4], (x1, y1, x2, y2) in pixels of the image
     scores    float32 [n], detection scores 0 to 1
     embeddings   float32 [n, d], raw, not normalised
 
@@ -43,7 +43,7 @@ class FaceEmbeddings:
         ):
             raise ValueError(
                 f"Boxes {list(self.boxes_px.shape)}, scores {list(self.scores.shape)} and embeddings "
-                f"{list(self.embeddings.shape)} are not those of one picture; expected [n, 4], [n] and [n, d]."
+                f"{list(self.embeddings.shape)} are not those of one image; expected [n, 4], [n] and [n, d]."
             )
 
     @property
@@ -79,17 +79,17 @@ class FaceEmbeddings:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One generated picture, who should be in it, and what it is compared with. All embeddings are one judge's.
+    """One generated image, who should be in it, and what it is compared with. All embeddings are one judge's.
 
-    name            of the picture; names the line of the report
-    generated       all faces found in the generated picture
+    name            of the image; names the line of the report
+    generated       all faces found in the generated image
     truth           all faces found in the ground truth, or None without one
-    references      for each identity the faces found in that person's reference picture; none or several are noted,
+    references      for each identity the faces found in that person's reference image; none or several are noted,
                     and of several the first (highest score) counts
-    boxes_px        for each identity the box it was placed in, in pixels of the generated picture, or None
+    boxes_px        for each identity the box it was placed in, in pixels of the generated image, or None
     truth_boxes_px  for each identity its face's box in pixels of the ground truth, or None where unknown
     people          a name for each identity, may be empty; names need not differ, since identities are numbered
-    group           what several pictures of one prompt share; they are resampled together. Empty: the name
+    group           what several images of one prompt share; they are resampled together. Empty: the name
     notes           about unusable inputs, readable, copied to the scores
 
     Raises ValueError where nobody is expected, or a list is not one item an identity.
@@ -121,13 +121,13 @@ class Case:
 
 @dataclass(frozen=True)
 class IdentityScore:
-    """One identity in one picture.
+    """One identity in one image.
 
     identity         its index among the references, from 0
     person           its name, or empty
     face             index of the generated face taken for it, None where it was lost
     truth_face       index of its face in the ground truth, None where unknown
-    reference_face   index of its face in its reference picture, None where that shows no face
+    reference_face   index of its face in its reference image, None where that shows no face
     sim_gt, sim_ref  cosines -1..1 of the generated face with ground truth and reference. A lost face counts as 0;
                      None only where there is nothing to compare with
     sim_tr           cosine of ground truth and reference, None where one of them is missing
@@ -156,7 +156,7 @@ class IdentityScore:
 
 @dataclass(frozen=True)
 class CaseScores:
-    """The scores of one picture: one line of the report.
+    """The scores of one image: one line of the report.
 
     method        what the one matching went by: placed boxes, ground truth, references; "independent" is the legacy
                   arithmetic, which matches for each metric again
@@ -187,7 +187,7 @@ class CaseScores:
 
     @property
     def lost(self) -> tuple[int, ...]:
-        """Indices of the identities without a face in the picture."""
+        """Indices of the identities without a face in the image."""
         return tuple(score.identity for score in self.identities if score.lost)
 
     @property
@@ -209,13 +209,13 @@ class CaseScores:
         return _mean([score.copy_paste for score in self.identities])
 
     def value(self, metric: str) -> float | None:
-        """The picture's number for one of METRICS."""
+        """The image's number for one of METRICS."""
         if metric not in METRICS:
             raise ValueError(f"{metric!r} is no metric; expected one of {', '.join(METRICS)}.")
         return getattr(self, metric)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain lists, numbers and strings; the picture's means are added for readers and ignored by `from_json`."""
+        """Plain lists, numbers and strings; the image's means are added for readers and ignored by `from_json`."""
         return {**asdict(self), "means": {metric: self.value(metric) for metric in METRICS}}
 
     @classmethod

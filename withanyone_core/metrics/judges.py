@@ -1,4 +1,4 @@
-"""Recognisers as judges: an ONNX file, and a small JSON card that says what input it wants."""
+"""Recognizers as judges: an ONNX file, and a small JSON card that says what input it wants."""
 
 import json
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ _REQUIRED = ("name", "onnx", "size_px", "colours", "mean", "std")
 
 @dataclass(frozen=True)
 class Card:
-    """What a recogniser wants to be given; one JSON object with these keys.
+    """What a recognizer wants to be given; one JSON object with these keys.
 
     name, onnx    its name in reports, and its file, beside the card unless given as an absolute path
     size_px       side of the square crop
@@ -57,7 +57,7 @@ class Card:
 
 
 class Judge:
-    """A recogniser with its own correct input."""
+    """A recognizer with its own correct input."""
 
     def __init__(self, card: Card, onnx: Path, providers: Sequence[str] = (CPU,)) -> None:
         """Raises FileNotFoundError without the ONNX file, ValueError where it and the card do not fit."""
@@ -73,7 +73,7 @@ class Judge:
 
     @property
     def fingerprint(self) -> str:
-        """Changes with the recogniser's file and with everything on the card that changes its input."""
+        """Changes with the recognizer's file and with everything on the card that changes its input."""
         if not self._fingerprint:
             wanted = {key: value for key, value in asdict(self.card).items() if key not in ("name", "onnx", "about")}
             del wanted["trained_with"]
@@ -139,10 +139,10 @@ def load_judge(path: Path, onnx: Path | None = None, providers: Sequence[str] = 
     """The judge of a card (.json), or of a recognizer's .onnx file that has one; "dlib" is that of pip's package.
 
     The card of an ONNX file is the .json of the same name beside it, else the shipped card that names this file.
-    onnx       the recogniser's file, or a folder that holds it, where it is not beside the card
+    onnx       the recognizer's file, or a folder that holds it, where it is not beside the card
     providers  onnxruntime's execution providers
 
-    Raises FileNotFoundError for a missing card or recogniser, ValueError for a card or recogniser that cannot be used.
+    Raises FileNotFoundError for a missing card or recognizer, ValueError for a card or recognizer that cannot be used.
     """
     path = Path(path)
     if is_dlib(path):
@@ -158,7 +158,7 @@ def load_judge(path: Path, onnx: Path | None = None, providers: Sequence[str] = 
 
 
 def card_of(onnx: Path) -> Path:
-    """The card of a recogniser's file. Raises FileNotFoundError where there is none."""
+    """The card of a recognizer's file. Raises FileNotFoundError where there is none."""
     beside = onnx.with_suffix(".json")
     if beside.is_file():
         return beside
@@ -173,7 +173,7 @@ def card_of(onnx: Path) -> Path:
 
 
 def judge_of(analysis: Any) -> JudgeInfo:
-    """Who a face analysis is as a judge: by the name it has itself, or by that of its recogniser's file."""
+    """Who a face analysis is as a judge: by the name it has itself, or by that of its recognizer's file."""
     known = getattr(analysis, "judge_name", "")
     if known:
         return JudgeInfo(known)
@@ -183,7 +183,7 @@ def judge_of(analysis: Any) -> JudgeInfo:
         card = read_card(path)
         if card.onnx == file:
             return JudgeInfo(card.name, card.trained_with)
-    return JudgeInfo(name or "a recogniser without a name")
+    return JudgeInfo(name or "a recognizer without a name")
 
 
 def read_card(path: Path) -> Card:
@@ -260,7 +260,7 @@ def _template(card: Card) -> Template:
 def _session(onnx: Path, card: Card, providers: Sequence[str]) -> Any:
     if not onnx.is_file():
         raise FileNotFoundError(
-            f"The recogniser {onnx} of the judge {card.name} is missing. {card.about or 'Put its ONNX file there.'}"
+            f"The recognizer {onnx} of the judge {card.name} is missing. {card.about or 'Put its ONNX file there.'}"
         )
     try:
         import onnxruntime
@@ -297,7 +297,7 @@ def _checked_input(session: Any, card: Card, onnx: Path) -> tuple[Any, int]:
     if others or len(first.shape) != 4 or free != wanted or first.type not in ("tensor(float)", "tensor(float16)"):
         raise ValueError(
             f"{onnx.name} takes {first.type} {first.shape}{f' and {len(others)} more inputs' if others else ''}; its "
-            f"card {card.name} gives one [batch, {', '.join(map(str, wanted))}] of floats. Use the recogniser the card "
+            f"card {card.name} gives one [batch, {', '.join(map(str, wanted))}] of floats. Use the recognizer the card "
             "is written for, or correct size_px and layout."
         )
     return first, first.shape[0] if isinstance(first.shape[0], int) and first.shape[0] > 0 else 0

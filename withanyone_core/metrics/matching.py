@@ -1,4 +1,4 @@
-"""Which generated face is whom: made once for a picture and used for every metric."""
+"""Which generated face is whom: made once for an image and used for every metric."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ LEAST_OVERLAP = 0.1
 
 @dataclass(frozen=True)
 class Matching:
-    """For each identity the index of its face in each picture, None where there is none.
+    """For each identity the index of its face in each image, None where there is none.
 
     method  what the generated faces were told apart by
     notes   about references and ground truth that did not fit, readable
@@ -33,10 +33,10 @@ def match(case: Case) -> Matching:
 
     Reference: the face with the highest score. Ground truth: by `truth_boxes_px` where given, else the assignment with
     the largest sum of cosines with the references; people without a reference take the faces left over, from left to
-    right. Generated picture: by `boxes_px` where given, else the assignment with the largest sum of cosines with the
+    right. Generated image: by `boxes_px` where given, else the assignment with the largest sum of cosines with the
     ground truth, and for people who are not in it, or without ground truth, with the references.
     An identity that gets no face is lost; a face that gets no identity is extra.
-    Raises ValueError, naming picture and face, for embeddings without a direction.
+    Raises ValueError, naming image and face, for embeddings without a direction.
     """
     check_embeddings(case)
     references, notes = _reference_faces(case)
@@ -54,8 +54,8 @@ def match(case: Case) -> Matching:
 
 
 def check_embeddings(case: Case) -> None:
-    """ValueError, naming picture and face, for the first embedding of a case without a direction."""
-    unit(case.generated.embeddings, f"the generated picture of {case.name}")
+    """ValueError, naming image and face, for the first embedding of a case without a direction."""
+    unit(case.generated.embeddings, f"the generated image of {case.name}")
     if case.truth is not None:
         unit(case.truth.embeddings, f"the ground truth of {case.name}")
     for identity, reference in enumerate(case.references):
@@ -136,7 +136,7 @@ def _alike(people: dict[int, np.ndarray], faces: FaceEmbeddings, free: Sequence[
         return {}
     identities = list(people)
     targets = unit(np.stack([people[identity] for identity in identities]), "a reference")
-    gains = cosine_matrix(targets, unit(faces.embeddings, "a picture")[list(free)])
+    gains = cosine_matrix(targets, unit(faces.embeddings, "an image")[list(free)])
     return {identities[row]: free[column] for row, column in best_assignment(gains)}
 
 

@@ -11,21 +11,21 @@ from .similarity import angle, cosine_matrix, unit
 
 
 def score_case(case: Case, legacy: bool = False, matching: Matching | None = None) -> CaseScores:
-    """All numbers of one picture.
+    """All numbers of one image.
 
     legacy    the released evaluator's arithmetic: generated faces are matched with the ground truth and with the
               references independently, those left over do not count, and copy-paste exists only where the three have
               as many faces
     matching  made before, so that several judges judge the same faces; else it is made from the case's own embeddings
 
-    Raises ValueError, naming the picture, for embeddings without a direction or of different lengths.
+    Raises ValueError, naming the image, for embeddings without a direction or of different lengths.
     """
     if legacy or matching:
         check_embeddings(case)
     if legacy:
         return _legacy(case)
     matching = matching or match(case)
-    generated = unit(case.generated.embeddings, f"the generated picture of {case.name}")
+    generated = unit(case.generated.embeddings, f"the generated image of {case.name}")
     faces = _rows_of(generated, matching.faces)
     references = [
         None if face is None else unit(reference.embeddings, f"a reference of {case.name}")[face]
@@ -121,7 +121,7 @@ def _legacy(case: Case) -> CaseScores:
     """One entry a generated face, in their order; `identity` is the reference it was matched with, or -1."""
     firsts = [(index, reference.embeddings[0]) for index, reference in enumerate(case.references) if reference.count]
     width = case.generated.width
-    generated = unit(case.generated.embeddings, f"the generated picture of {case.name}")
+    generated = unit(case.generated.embeddings, f"the generated image of {case.name}")
     references = unit(
         np.array([embedding for _, embedding in firsts]).reshape(len(firsts), -1 if firsts else width),
         f"the references of {case.name}",

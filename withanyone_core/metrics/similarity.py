@@ -10,7 +10,7 @@ SHORTEST = 1e-12
 def unit(embeddings: np.ndarray, whose: str) -> np.ndarray:
     """Embeddings [n, d] divided by their length, float64 [n, d].
 
-    Raises ValueError, naming the picture by `whose`, for an embedding that is not finite or has no direction.
+    Raises ValueError, naming the image by `whose`, for an embedding that is not finite or has no direction.
     """
     exact = np.asarray(embeddings, dtype=np.float64)
     finite = np.isfinite(exact).all(axis=1)
@@ -19,7 +19,7 @@ def unit(embeddings: np.ndarray, whose: str) -> np.ndarray:
         wrong = "has numbers that are not finite (NaN or infinite)" if not finite[face] else "is all zeros"
         raise ValueError(
             f"The embedding of face {face + 1} in {whose} {wrong}; no likeness can be computed from it. Detect that "
-            "picture again, or leave it out; if it happens with every picture, the recogniser's file is damaged."
+            "image again, or leave it out; if it happens with every image, the recognizer's file is damaged."
         )
     return exact / (lengths + NORM_OFFSET)[:, None]
 
@@ -27,12 +27,12 @@ def unit(embeddings: np.ndarray, whose: str) -> np.ndarray:
 def cosine_matrix(units: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Cosines [n, m] of unit embeddings [n, d] with [m, d].
 
-    Raises ValueError where their lengths differ: they are of two recognisers.
+    Raises ValueError where their lengths differ: they are of two recognizers.
     """
     if units.shape[1] != others.shape[1]:
         raise ValueError(
-            f"Embeddings of {units.shape[1]} and of {others.shape[1]} numbers cannot be compared: two recognisers made "
-            "them. Embed all pictures with one judge."
+            f"Embeddings of {units.shape[1]} and of {others.shape[1]} numbers cannot be compared: two recognizers made "
+            "them. Embed all images with one judge."
         )
     return units @ others.T
 

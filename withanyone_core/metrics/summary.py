@@ -1,4 +1,4 @@
-"""Many pictures to a few numbers, made from the per-case lines and nothing else."""
+"""Many images to a few numbers, made from the per-case lines and nothing else."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,11 +16,11 @@ FENCE = 1.5  # interquartile ranges beyond the quartiles
 
 @dataclass(frozen=True)
 class Statistic:
-    """A plain mean over pictures with its bootstrap interval.
+    """A plain mean over images with its bootstrap interval.
 
     low, high   95 % interval of the mean, by percentiles; None where fewer than two groups leave nothing to resample
-    n           pictures with a value
-    n_missing   pictures without
+    n           images with a value
+    n_missing   images without
     """
 
     mean: float
@@ -49,15 +49,15 @@ class LegacyStatistic:
 class Summary:
     """What a list of scores comes to.
 
-    metrics         for each of METRICS its statistic, None where no picture has a value; LegacyStatistic in the legacy
+    metrics         for each of METRICS its statistic, None where no image has a value; LegacyStatistic in the legacy
                     arithmetic
-    pictures, groups, expected_faces, found_faces, extra_faces   counts; None where the legacy arithmetic has none
+    images, groups, expected_faces, found_faces, extra_faces   counts; None where the legacy arithmetic has none
     detection_rate  found of expected faces, 0 to 1
-    count_rate      pictures that show exactly as many faces as expected, 0 to 1
+    count_rate      images that show exactly as many faces as expected, 0 to 1
     """
 
     metrics: dict[str, Statistic | LegacyStatistic | None]
-    pictures: int
+    images: int
     groups: int
     expected_faces: int
     found_faces: int | None
@@ -77,7 +77,7 @@ def summarize(scores: Sequence[CaseScores], seed: int = 0, resamples: int = RESA
     Raises ValueError for an empty list and for one that mixes both arithmetics or is of the other than asked for.
     """
     if not scores:
-        raise ValueError("There is no picture to summarize. Give at least one case that could be measured.")
+        raise ValueError("There is no image to summarize. Give at least one case that could be measured.")
     if any(score.legacy != legacy for score in scores):
         raise ValueError(
             f"Some scores were made {'without' if legacy else 'with'} the legacy arithmetic, which cannot be mixed. "
@@ -87,7 +87,7 @@ def summarize(scores: Sequence[CaseScores], seed: int = 0, resamples: int = RESA
     found = None if legacy else sum(score.found for score in scores)
     return Summary(
         metrics={metric: _metric(scores, metric, seed, resamples, legacy) for metric in METRICS},
-        pictures=len(scores),
+        images=len(scores),
         groups=len({score.group for score in scores}),
         expected_faces=expected,
         found_faces=found,
@@ -104,7 +104,7 @@ def statistic(
 ) -> Statistic | None:
     """Mean and bootstrap interval of the values that are not None; None where all are.
 
-    groups  for each value what it shares with others, such as its prompt; whole groups are resampled, since pictures
+    groups  for each value what it shares with others, such as its prompt; whole groups are resampled, since images
             of one prompt are not independent. Without it every value stands alone.
     """
     names = [f"{index:012d}" for index in range(len(values))] if groups is None else groups
@@ -123,7 +123,7 @@ def difference(
 ) -> Statistic | None:
     """Mean of `second` minus mean of `first` with its interval; None where one of them has no value.
 
-    Where both hold the same names with a value, they are compared picture by picture, which is much the sharper test;
+    Where both hold the same names with a value, they are compared image by image, which is much the sharper test;
     else the two are resampled each for itself, and `n` counts the values of both.
     """
     values = [{score.name: (score.group, score.value(metric)) for score in scores} for scores in (first, second)]
@@ -136,7 +136,7 @@ def difference_of(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Statistic | None:
-    """`difference` of plain values: by name the group and the value of each picture."""
+    """`difference` of plain values: by name the group and the value of each image."""
     values = (first, second)
     known = [{name: item for name, item in each.items() if item[1] is not None} for each in values]
     missing = sum(map(len, values)) - sum(map(len, known))
@@ -155,14 +155,14 @@ def difference_of(
 
 
 def judges_mean(judged: Sequence[Sequence[CaseScores]], metric: str) -> tuple[list[float | None], list[str]]:
-    """For each picture the mean of what several judges say, None where one of them says nothing, and its group.
+    """For each image the mean of what several judges say, None where one of them says nothing, and its group.
 
-    Raises ValueError where the judges did not judge the same pictures.
+    Raises ValueError where the judges did not judge the same images.
     """
     by_name = [{score.name: score for score in scores} for scores in judged]
     names = sorted(by_name[0]) if by_name else []
     if any(sorted(each) != names for each in by_name):
-        raise ValueError("The judges did not judge the same pictures. Score every case with every judge.")
+        raise ValueError("The judges did not judge the same images. Score every case with every judge.")
     values = [[each[name].value(metric) for each in by_name] for name in names]
     means = [None if None in row else float(np.mean(row)) for row in values]
     return means, [by_name[0][name].group for name in names]
@@ -172,7 +172,7 @@ def legacy_statistic(values: Sequence[float | None]) -> LegacyStatistic | None:
     """The released evaluator's trimmed statistics of the values that are not None; None without any.
 
     Values further than 1.5 interquartile ranges beyond the quartiles are dropped, which no paper mentions. Its
-    "Average" pools the values of all recognisers in one list. Its fallback to the median, for the case that more than
+    "Average" pools the values of all recognizers in one list. Its fallback to the median, for the case that more than
     half would be dropped, cannot happen: at least half of any list lies between its quartiles.
     """
     known = np.array([value for value in values if value is not None], dtype=np.float64)

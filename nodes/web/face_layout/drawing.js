@@ -1,4 +1,4 @@
-/** The picture on the stage: canvas, backdrop, boxes, and the people in them. */
+/** The image on the stage: canvas, backdrop, boxes, and the people in them. */
 
 import { colourOf, css } from "./colours.js";
 import { boxCells } from "./geometry.js";

@@ -1,5 +1,5 @@
 /**
- * Boxes in pixels of the picture that will be made, moved and resized on its cells. Pure functions.
+ * Boxes in pixels of the image that will be made, moved and resized on its cells. Pure functions.
  * @typedef {import("./boxes.js").Box} Box
  * @typedef {{width: number, height: number, cell: number}} Canvas  in pixels; `cell` is the side of an image token
  * @typedef {{left?: boolean, top?: boolean, right?: boolean, bottom?: boolean}} Edges

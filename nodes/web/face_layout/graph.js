@@ -23,7 +23,7 @@ export function canvasSize(app, node) {
 /** Address of the backdrop of the last run, or null. */
 export function backdropOf(app, node) {
   const [backdrop] = reportOf(app, node).withanyone_backdrop ?? [];
-  return backdrop ? addressOf(app, backdrop.picture) : null;
+  return backdrop ? addressOf(app, backdrop.image) : null;
 }
 
 /**

@@ -1,4 +1,4 @@
-/** The part of the page the boxes are drawn on: a picture, and over it what takes the mouse and the keys. */
+/** The part of the page the boxes are drawn on: an image, and over it what takes the mouse and the keys. */
 
 import { draw } from "./drawing.js";
 import { fitted } from "./view.js";

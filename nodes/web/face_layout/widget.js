@@ -4,7 +4,7 @@ import { parseBoxes, writeBoxes } from "./boxes.js";
 import { Editor } from "./editor.js";
 import { backdropOf, canvasSize, placedPeople } from "./graph.js";
 import { listenToKeys } from "./keyboard.js";
-import { Pictures } from "./pictures.js";
+import { Images } from "./images.js";
 import { listenToPointer } from "./pointer.js";
 import { remarks } from "./remarks.js";
 import { Stage } from "./stage.js";
@@ -17,7 +17,7 @@ const shown = new Set();
 /** The size of a new node, with room for a square canvas. A saved one brings its own. */
 export const FIRST_SIZE = [420, 600];
 
-/** Draws all layouts anew: a run has told more of people and pictures. */
+/** Draws all layouts anew: a run has told more of people and images. */
 export function refreshLayouts() {
   shown.forEach((layout) => layout.refresh());
 }
@@ -59,7 +59,7 @@ class FaceLayout {
 
   constructor(node, options, app) {
     Object.assign(this, { node, options, app, text: "", written: () => {} });
-    this.pictures = new Pictures(() => this.refresh());
+    this.images = new Images(() => this.refresh());
     this.editor = new Editor(() => this.canvas(), (written) => this.#changed(written));
     this.stage = new Stage(() => this.canvas(), () => this.refresh());
     this.toolbar = toolbar(this.editor, (kind, people) => this.#arrange(kind, people));
@@ -142,12 +142,12 @@ class FaceLayout {
   #lastRun() {
     const backdrop = backdropOf(this.app, this.node);
     const placed = placedPeople(this.app, this.node);
-    this.pictures.keep([backdrop, ...placed.map(({ crop }) => crop)]);
+    this.images.keep([backdrop, ...placed.map(({ crop }) => crop)]);
     const people = new Map();
     for (const { name, box, crop } of placed) {
-      people.set(box, [...(people.get(box) ?? []), { name, crop: this.pictures.get(crop) }]);
+      people.set(box, [...(people.get(box) ?? []), { name, crop: this.images.get(crop) }]);
     }
-    return { backdrop: this.pictures.get(backdrop), people };
+    return { backdrop: this.images.get(backdrop), people };
   }
 
   async #arrange(kind, people) {

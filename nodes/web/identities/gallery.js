@@ -77,17 +77,17 @@ class Gallery {
   }
 
   entry({ name, changed }) {
-    const picture = document.createElement("img");
+    const image = document.createElement("img");
     const question = new URLSearchParams({ name, changed });
-    Object.assign(picture, { src: this.app.api.apiURL(`/withanyone/identities/crop?${question}`), alt: "" });
-    picture.loading = "lazy";
+    Object.assign(image, { src: this.app.api.apiURL(`/withanyone/identities/crop?${question}`), alt: "" });
+    image.loading = "lazy";
     const words = document.createElement("span");
     words.textContent = shortName(name);
     const button = document.createElement("button");
     button.type = "button";
     button.title = name;
     button.dataset.name = name;
-    button.append(picture, words);
+    button.append(image, words);
     button.addEventListener("click", () => this.choose(name));
     return button;
   }

@@ -11,7 +11,7 @@ import comfy.samplers
 from withanyone_pack.tests.comfyui.sampling import applied, difference, noise, prompt, sample
 
 
-def test_a_batch_of_three_is_three_single_pictures(base, adapter):
+def test_a_batch_of_three_is_three_single_images(base, adapter):
     patched = applied(base, adapter)
     starts = torch.cat([noise(seed) for seed in range(3)])
     batch = sample(patched, start=starts)

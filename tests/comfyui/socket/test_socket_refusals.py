@@ -95,4 +95,4 @@ def test_a_latent_that_is_not_finite_is_refused_and_the_next_one_is_sampled(base
     with pytest.raises(ValueError, match=r"The latent holds NaN or infinite values, .* overflowed in float16"):
         sample(patched, start=broken)
     assert torch.equal(sample(patched), expected)
-    assert not sample(base, start=broken).isfinite().all()  # without the adapter, ComfyUI shows a black picture
+    assert not sample(base, start=broken).isfinite().all()  # without the adapter, ComfyUI shows a black image

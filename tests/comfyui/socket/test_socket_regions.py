@@ -1,4 +1,4 @@
-"""Boxes and masks, and what cuts the picture into parts: areas, tiles, context windows."""
+"""Boxes and masks, and what cuts the image into parts: areas, tiles, context windows."""
 
 import logging
 
@@ -78,7 +78,7 @@ def test_a_mask_has_no_proportions(base, adapter, caplog):
 
 
 def test_an_area_prompt_maps_the_boxes_into_its_crop(base, adapter, caplog):
-    """Steering an area that holds the box equals steering a picture of that size with the box moved."""
+    """Steering an area that holds the box equals steering an image of that size with the box moved."""
     patched = applied(base, adapter, (PlacedFace(person(1), Box.from_px(96, 32, 128, 64, 160, 128)),))
     crops = []
     patched.set_model_unet_function_wrapper(record_call(crops))

@@ -1,6 +1,6 @@
 """Small random stand-ins for the models too large for a test machine. For tests and the demo only.
 
-Weights are seeded and mean nothing: a picture made with them shows no likeness, only that every node runs.
+Weights are seeded and mean nothing: an image made with them shows no likeness, only that every node runs.
 """
 
 from comfy_api.latest import ComfyExtension, io

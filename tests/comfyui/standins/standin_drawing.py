@@ -1,6 +1,6 @@
-"""Drawn people, for pictures that may be committed: no photograph of anyone is.
+"""Drawn people, for images that may be committed: no photograph of anyone is.
 
-A head is one flat colour, by which `boxes_px` finds it again in a picture that is compressed without loss.
+A head is one flat colour, by which `boxes_px` finds it again in an image that is compressed without loss.
 """
 
 import numpy as np
@@ -15,17 +15,17 @@ PEOPLE = {
 BACKDROP = (208, 216, 222)
 TOLERANCE = 6  # of a level; resampling leaves the inside of a head as it was
 
-Place = tuple[str, float, float, float]  # who, the middle of the head and its height, in fractions of the picture
+Place = tuple[str, float, float, float]  # who, the middle of the head and its height, in fractions of the image
 
 
 def draw_people(size_px: tuple[int, int], *places: Place, backdrop: tuple[int, int, int] = BACKDROP) -> Image.Image:
-    """A picture (width, height) of these people, drawn at twice the size and halved."""
+    """An image (width, height) of these people, drawn at twice the size and halved."""
     width, height = (2 * side for side in size_px)
-    picture = Image.new("RGB", (width, height), backdrop)
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (width, height), backdrop)
+    draw = ImageDraw.Draw(image)
     for name, x, y, part in places:
         draw_person(draw, PEOPLE[name], x * width, y * height, part * height)
-    return picture.resize(size_px, Image.Resampling.LANCZOS)
+    return image.resize(size_px, Image.Resampling.LANCZOS)
 
 
 def draw_person(draw: ImageDraw.ImageDraw, colours: tuple, x: float, y: float, high: float) -> None:
@@ -47,11 +47,11 @@ def ellipse(
     draw.ellipse((x - wide / 2, y - high / 2, x + wide / 2, y + high / 2), fill=fill)
 
 
-def boxes_px(picture: np.ndarray) -> dict[str, tuple[float, float, float, float]]:
-    """The head of each person who is in a picture, uint8 [H, W, 3]: (x1, y1, x2, y2)."""
+def boxes_px(image: np.ndarray) -> dict[str, tuple[float, float, float, float]]:
+    """The head of each person who is in an image, uint8 [H, W, 3]: (x1, y1, x2, y2)."""
     found = {}
     for name, (skin, _, _) in PEOPLE.items():
-        rows, columns = np.nonzero((np.abs(picture.astype(int) - skin) <= TOLERANCE).all(2))
+        rows, columns = np.nonzero((np.abs(image.astype(int) - skin) <= TOLERANCE).all(2))
         if len(rows) > 100:
             found[name] = tuple(map(float, (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)))
     return found

@@ -6,7 +6,7 @@ from comfy_api.latest import io
 from .standin_drawing import PEOPLE, boxes_px
 from .standin_faces import ARCFACE_WIDTH, NORM, TEMPLATE_PX, module_of_pack
 
-VARIETY = 0.55  # how far two pictures of one person are apart, as a length added to a direction
+VARIETY = 0.55  # how far two images of one person are apart, as a length added to a direction
 
 
 class DrawnFaces:

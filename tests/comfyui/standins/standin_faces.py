@@ -1,4 +1,4 @@
-"""A face detector and recogniser from packages, in the place of antelopev2 (which may not be passed on).
+"""A face detector and recognizer from packages, in the place of antelopev2 (which may not be passed on).
 
 MTCNN finds faces, MobileFaceNet tells them apart: real models on real photographs, only weaker than antelopev2.
 """
@@ -39,7 +39,7 @@ def detector() -> "MTCNN":  # noqa: F821
 
 
 @cache
-def recogniser() -> "Interpreter":  # noqa: F821
+def recognizer() -> "Interpreter":  # noqa: F821
     from ai_edge_litert.interpreter import Interpreter
 
     path = Path(os.environ["WITHANYONE_TESTBED"]) / "faces" / "MobileFaceNet.tflite"
@@ -63,7 +63,7 @@ def embedding(photo: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
     import cv2
 
     crop = cv2.warpAffine(photo, similarity(landmarks_px), (CROP_PX, CROP_PX))
-    network = recogniser()
+    network = recognizer()
     pair = np.stack([(crop.astype(np.float32) - 127.5) / 128.0] * 2)  # the file only takes two crops at a time
     network.set_tensor(network.get_input_details()[0]["index"], pair)
     network.invoke()

@@ -11,7 +11,7 @@ from comfy_api.latest import io
 from . import standin_sizes as sizes
 from .standin_weights import fill
 
-# How fast a pixel's own noise dies while sampling. High enough that the end picture is what the blocks say.
+# How fast a pixel's own noise dies while sampling. High enough that the end image is what the blocks say.
 DENOISING = 2.0
 
 DIMENSIONS = {
@@ -47,7 +47,7 @@ def standin_flux(seed: int) -> comfy.model_base.Flux:
 def pass_latent_through(flux: torch.nn.Module) -> None:
     """Lets the velocity contain the latent itself, so that its noise dies out instead of staying to the end.
 
-    Otherwise the picture is the first noise with a little more of it, and nobody could see what the adapter did.
+    Otherwise the image is the first noise with a little more of it, and nobody could see what the adapter did.
     """
     weight = flux.img_in.weight
     weight.copy_(torch.linalg.qr(weight)[0])

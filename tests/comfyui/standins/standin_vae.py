@@ -24,11 +24,11 @@ def standin_autoencoder(seed: int) -> comfy.taesd.taesd.TAESD:
 
 
 def middle_of_range(decoder: torch.nn.Sequential, latent: torch.Tensor) -> None:
-    """Scales and shifts the last layer so that a unit latent becomes a picture of middle brightness and contrast."""
-    picture = decoder(latent)
-    gain = 0.2 / picture.std()
+    """Scales and shifts the last layer so that a unit latent becomes an image of middle brightness and contrast."""
+    image = decoder(latent)
+    gain = 0.2 / image.std()
     decoder[-1].weight.mul_(gain)
-    decoder[-1].bias.copy_(0.5 - gain * picture.mean(dim=(0, 2, 3)))
+    decoder[-1].bias.copy_(0.5 - gain * image.mean(dim=(0, 2, 3)))
 
 
 class StandinVAE(io.ComfyNode):

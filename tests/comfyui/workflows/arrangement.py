@@ -12,7 +12,7 @@ from .parts import FILES
 
 WIDTH, TITLE, GAP = 330, 30, 20
 HEADING = 80
-ROOM = {  # heights of nodes that show a picture or take a long text
+ROOM = {  # heights of nodes that show an image or take a long text
     "LoadImage": 400,
     "PreviewAny": 200,
     "PreviewImage": 400,

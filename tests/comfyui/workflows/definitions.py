@@ -38,11 +38,11 @@ def miniature() -> Draft:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Side of the canvas, tokens of the prompt, and how many pictures are made at once."""
+    """Side of the canvas, tokens of the prompt, and how many images are made at once."""
 
     side_px: int
     tokens: int
-    pictures: int
+    images: int
 
 
 FULL = Sizes(1024, parts.T5_TOKENS, 1)
@@ -60,16 +60,16 @@ def a_pair(
     """What follows the loaders of models and photos: the same for FLUX.1 and for the miniature."""
     layout, faces = parts.preset_places(draft, persons, sizes.side_px, sizes.side_px)
     what = parts.told(draft, loaded, faces, prompt, tokens=sizes.tokens)
-    latent = parts.sampled(draft, what, Canvas(layout[1], layout[2]), pictures=sizes.pictures)
-    picture = parts.result(draft, latent, loaded.vae)
-    parts.measured(draft, picture, faces, face_models.analysis)
+    latent = parts.sampled(draft, what, Canvas(layout[1], layout[2]), images=sizes.images)
+    image = parts.result(draft, latent, loaded.vae)
+    parts.measured(draft, image, faces, face_models.analysis)
     return draft
 
 
 PHOTOS = (("Photo of person 1", "image"), ("Photo of person 2", "image"))
 RESEMBLING = ("Apply WithAnyone", "resemblance")
-APP = ((*PHOTOS, ("Prompt", "text"), RESEMBLING, ("Noise", "noise_seed")), ("Picture",))
-APP_FOLDED = ((*PHOTOS, (SAMPLING.title, "text"), RESEMBLING, (SAMPLING.title, "noise_seed")), ("Picture",))
+APP = ((*PHOTOS, ("Prompt", "text"), RESEMBLING, ("Noise", "noise_seed")), ("Image",))
+APP_FOLDED = ((*PHOTOS, (SAMPLING.title, "text"), RESEMBLING, (SAMPLING.title, "noise_seed")), ("Image",))
 HEADINGS = (
     Heading("Models", parts.BLUE, (("FLUX.1-dev", "Text encoders", "WithAnyone adapter", "Read me"),)),
     Heading(
@@ -77,7 +77,7 @@ HEADINGS = (
         parts.ORANGE,
         (("Photo of person 1", "Photo of person 2"), ("Canvas and places", PEOPLE.title)),
     ),
-    Heading("Picture", parts.PURPLE, (("Apply WithAnyone", SAMPLING.title), ("Picture", MEASURING.title))),
+    Heading("Image", parts.PURPLE, (("Apply WithAnyone", SAMPLING.title), ("Image", MEASURING.title))),
 )
 
 
@@ -97,7 +97,7 @@ def four_people() -> Draft:
     face_models = parts.face_models(draft)
     persons = parts.people(draft, face_models, 4)
     draft.group("Places", parts.GREEN)
-    guide = draft.add("LoadImage", "Guide picture", image="guide.jpg")
+    guide = draft.add("LoadImage", "Guide image", image="guide.jpg")
     layout = draft.add(
         "WithAnyoneLayoutFromImage",
         "Places from the guide",
@@ -171,8 +171,8 @@ def refine() -> Draft:
     guiding = parts.guider(draft, what)
     final = parts.run(draft, guiding, Canvas(1152, 1152), larger, steps=12, denoise=0.45, seed=2)
     draft.column()
-    picture = draft.add("VAEDecode", "Decode the first pass", samples=small[0], vae=loaded.vae[0])
-    draft.add("PreviewImage", "First pass", images=picture[0])
+    image = draft.add("VAEDecode", "Decode the first pass", samples=small[0], vae=loaded.vae[0])
+    draft.add("PreviewImage", "First pass", images=image[0])
     parts.result(draft, final, loaded.vae)
     return draft
 
@@ -181,10 +181,10 @@ def kontext_edit() -> Draft:
     draft = Draft(NOTES["kontext_edit"])
     loaded = parts.models(draft, parts.KONTEXT, parts.KE)
     face_models = parts.face_models(draft, siglip=False)
-    draft.group("Picture to edit", parts.YELLOW)
-    picture = draft.add("LoadImage", "Picture to edit", image="to_edit.jpg")
+    draft.group("Image to edit", parts.YELLOW)
+    image = draft.add("LoadImage", "Image to edit", image="to_edit.jpg")
     scaled = draft.add(
-        "ImageScaleToTotalPixels", "To one megapixel", image=picture[0], upscale_method="lanczos", megapixels=1.0
+        "ImageScaleToTotalPixels", "To one megapixel", image=image[0], upscale_method="lanczos", megapixels=1.0
     )
     draft.column()
     edit = draft.add(
@@ -280,7 +280,7 @@ def resemblance_sweep() -> Draft:
         )[0],
         "latent_image": draft.add("EmptySD3LatentImage", "Empty canvas", width=layout[1], height=layout[2])[0],
     }
-    pictures = None
+    images = None
     for resemblance in SWEEP:
         draft.column()
         model = draft.add(
@@ -293,22 +293,22 @@ def resemblance_sweep() -> Draft:
         )
         guider = draft.add("BasicGuider", "Guider", model=model[0], conditioning=conditioning[0])
         latent = draft.add("SamplerCustomAdvanced", "Sample", guider=guider[0], **shared)
-        picture = draft.add("VAEDecode", f"Decode {resemblance:g}", samples=latent[0], vae=loaded.vae[0])
-        if pictures is not None:
-            picture = draft.add("ImageBatch", "And those before", image1=pictures[0], image2=picture[0])
-        pictures = picture
+        image = draft.add("VAEDecode", f"Decode {resemblance:g}", samples=latent[0], vae=loaded.vae[0])
+        if images is not None:
+            image = draft.add("ImageBatch", "And those before", image1=images[0], image2=image[0])
+        images = image
     draft.group("Measured", parts.YELLOW)
     meter = draft.add(
         "WithAnyoneIdentityMeter",
         "Identity Meter",
-        images=pictures[0],
+        images=images[0],
         faces=faces[0],
         face_analysis=face_models.analysis[0],
         truth=other[0],
     )
     draft.add("PreviewImage", "Likeness against copying", images=meter[1])
     draft.group("Result", parts.LIGHT)
-    draft.add("SaveImage", "Pictures", filename_prefix="withanyone_sweep", images=pictures[0])
+    draft.add("SaveImage", "Images", filename_prefix="withanyone_sweep", images=images[0])
     return draft
 
 
@@ -363,7 +363,7 @@ ANY_IMAGE_HEADINGS = (
 
 
 SWEEP = (0.0, 0.25, 0.5, 0.75, 1.0)
-SWEEP_STEPS = 16  # five pictures: enough to see who it is
+SWEEP_STEPS = 16  # five images: enough to see who it is
 
 
 def until_alike() -> Draft:
@@ -398,7 +398,7 @@ def until_alike() -> Draft:
         noise_seed=1,
     )
     draft.group("Result", parts.LIGHT)
-    draft.add("SaveImage", "Picture", filename_prefix="withanyone", images=sample[1])
+    draft.add("SaveImage", "Image", filename_prefix="withanyone", images=sample[1])
     draft.column()
     draft.add("PreviewAny", "What was spent, and why", source=sample[2])
     return draft

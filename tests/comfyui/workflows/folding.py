@@ -11,7 +11,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 INPUTS, OUTPUTS = -10, -20  # the ids of a subgraph's own ends
 END_WIDTH, SLOT_HEIGHT, APART = 160, 20, 60
-PICTURE = "$$canvas-image-preview"  # the frontend's name for a node's pictures, shown outside as a widget is
+IMAGE = "$$canvas-image-preview"  # the frontend's name for a node's images, shown outside as a widget is
 
 Content = dict[str, Any]
 
@@ -22,7 +22,7 @@ class Fold:
 
     outside   widgets shown on the subgraph's node: (title of the node inside, widget), as a rule by the widget's name
     names     other names of the subgraph's inputs: for a link the target's (title, input)
-    pictures  titles of nodes whose pictures the subgraph's node shows
+    images  titles of nodes whose images the subgraph's node shows
     about     a sentence for the library of blueprints
     """
 
@@ -31,7 +31,7 @@ class Fold:
     about: str
     outside: tuple[tuple[str, str], ...] = ()
     names: tuple[tuple[str, str, str], ...] = ()
-    pictures: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
 
     @property
     def titles(self) -> list[str]:
@@ -144,7 +144,7 @@ class _Folding:
 
     def node(self) -> Content:
         shown = [[str(self.by_title[title]["id"]), widget] for title, widget in self.fold.outside]
-        shown += [[str(self.by_title[title]["id"]), PICTURE] for title in self.fold.pictures]
+        shown += [[str(self.by_title[title]["id"]), IMAGE] for title in self.fold.images]
         return {
             "id": self.id,
             "type": self.kind,
@@ -152,7 +152,7 @@ class _Folding:
             "pos": [0, 0],
             "size": [
                 330,
-                60 + 30 * max(len(self.node_inputs), len(self.node_outputs)) + 200 * bool(self.fold.pictures),
+                60 + 30 * max(len(self.node_inputs), len(self.node_outputs)) + 200 * bool(self.fold.images),
             ],
             "flags": {},
             "order": 0,

@@ -1,8 +1,8 @@
 """Makes the shipped workflows: the graphs of definitions.py, through ComfyUI's own frontend, set out for the eye.
 
-    .testbed/venv/bin/python tests/comfyui/workflows/make.py [--no-pictures] [NAME...]
+    .testbed/venv/bin/python tests/comfyui/workflows/make.py [--no-images] [NAME...]
 
-Writes example_workflows/NAME.json and .jpg, for all of them or those named. The miniature is run before its pictures
+Writes example_workflows/NAME.json and .jpg, for all of them or those named. The miniature is run before its images
 are taken. What is folded also gives the blueprints in subgraphs/, two_people_long docs/two_people.png, and with
 miniature docs/images/real_and_miniature.jpg.
 """
@@ -48,7 +48,7 @@ def drawn_people(*persons: int, day: int = 0) -> Image.Image:
     return Image.fromarray(np.concatenate([render(scene, 320, 320).pixels for scene in scenes], axis=1))
 
 
-def draw_pictures(folder: Path) -> None:
+def draw_images(folder: Path) -> None:
     for number, person in enumerate(PERSONS, 1):
         drawn_people(person).save(folder / f"person_{number}.jpg")
     drawn_people(*reversed(PERSONS)).save(folder / "guide.jpg")
@@ -98,8 +98,8 @@ def screenshot(page: Page, region: Region) -> Image.Image:
         """,
         region,
     )
-    picture = Image.open(io.BytesIO(page.driver.get_screenshot_as_png())).convert("RGB")
-    return picture.crop((0, 0, round(region[2] * scale), round(region[3] * scale)))
+    image = Image.open(io.BytesIO(page.driver.get_screenshot_as_png())).convert("RGB")
+    return image.crop((0, 0, round(region[2] * scale), round(region[3] * scale)))
 
 
 def whole(groups: list[dict[str, Any]]) -> Region:
@@ -118,7 +118,7 @@ def middle(groups: list[dict[str, Any]], first: int) -> Region:
 
 
 def write_files(names: list[str]) -> None:
-    """The workflows without their pictures."""
+    """The workflows without their images."""
     with ComfyServer() as server:
         server.post("/settings/Comfy.TutorialCompleted", True)
         with frontend(server.url, *WINDOW_PX) as page:
@@ -131,13 +131,13 @@ def write(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def one_above_the_other(pictures: list[Image.Image]) -> Image.Image:
-    """Pictures of equally wide graphs, so that what is the same stands in the same column."""
+def one_above_the_other(images: list[Image.Image]) -> Image.Image:
+    """Images of equally wide graphs, so that what is the same stands in the same column."""
     shrunk = [
-        picture.resize((TOGETHER_PX, round(picture.height * TOGETHER_PX / picture.width)), Image.Resampling.LANCZOS)
-        for picture in pictures
+        image.resize((TOGETHER_PX, round(image.height * TOGETHER_PX / image.width)), Image.Resampling.LANCZOS)
+        for image in images
     ]
-    return Image.fromarray(np.concatenate([np.asarray(picture) for picture in shrunk]))
+    return Image.fromarray(np.concatenate([np.asarray(image) for image in shrunk]))
 
 
 def write_workflow(page: Page, name: str, draft: Draft) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def write_workflow(page: Page, name: str, draft: Draft) -> dict[str, Any]:
 
 
 def make(page: Page, server: ComfyServer, name: str, draft: Draft) -> Image.Image:
-    """Writes one workflow's files; returns its picture."""
+    """Writes one workflow's files; returns its image."""
     workflow = write_workflow(page, name, draft)
     page.load(workflow)
     if name in RUN:
@@ -162,26 +162,26 @@ def make(page: Page, server: ComfyServer, name: str, draft: Draft) -> Image.Imag
     return screenshot(page, whole(workflow["groups"]))
 
 
-def main(names: list[str], pictures: Path | None = None) -> None:
-    """Makes the named workflows, or all; pictures of all of each go to a folder, if one is given."""
-    if "--no-pictures" in names:
+def main(names: list[str], images: Path | None = None) -> None:
+    """Makes the named workflows, or all; images of all of each go to a folder, if one is given."""
+    if "--no-images" in names:
         return write_files([name for name in names if not name.startswith("--")])
     made = {}
     with ComfyServer() as server:
-        draw_pictures(server.base / "input")
+        draw_images(server.base / "input")
         server.post("/settings/Comfy.TutorialCompleted", True)  # else the first page opens with a choice of templates
         for name in names or WORKFLOWS:
-            # a browser for each: a page remembers by a node's number how high its picture is
+            # a browser for each: a page remembers by a node's number how high its image is
             with frontend(server.url, *WINDOW_PX) as page:
                 without_menus(page)
                 made[name] = make(page, server, name, WORKFLOWS[name]())
-            if pictures:
-                made[name].save(pictures / f"{name}.png")
+            if images:
+                made[name].save(images / f"{name}.png")
     if "two_people_long" in made:
         made["two_people_long"].save(ROOT / "docs/two_people.png", optimize=True)
     if made.keys() >= set(TOGETHER):
-        picture = one_above_the_other([made[name] for name in TOGETHER])
-        picture.save(ROOT / "docs/images/real_and_miniature.jpg", quality=82, optimize=True)
+        image = one_above_the_other([made[name] for name in TOGETHER])
+        image.save(ROOT / "docs/images/real_and_miniature.jpg", quality=82, optimize=True)
 
 
 if __name__ == "__main__":

@@ -30,10 +30,10 @@ antelopev2 took part in the adapter's training and flatters it.
 
 {RESEMBLANCE}
 """,
-    "four_people": f"""## Four people, placed by a picture
+    "four_people": f"""## Four people, placed by an image
 
 1. {FILES}
-2. Choose a guide picture with four faces: only their places are used. Its faces are numbered **from the left**.
+2. Choose a guide image with four faces: only their places are used. Its faces are numbered **from the left**.
 3. Choose one photo of each person; person 1 goes to face 1, and so on. Another `box` in *Place Face* changes that; \
 -1 takes the face that is most like the person.
 4. *Who stands where* shows each person's cells and whether any overlap.
@@ -41,7 +41,7 @@ antelopev2 took part in the adapter's training and flatters it.
     "face_layout": f"""## Heads drawn with the mouse
 
 1. {FILES}
-2. Choose a picture to draw over: a guide, a sketch, or an earlier result. It is shown on the canvas after the first \
+2. Choose an image to draw over: a guide, a sketch, or an earlier result. It is shown on the canvas after the first \
 run and changes nothing else. Without one the canvas is empty.
 3. **Drag** on the canvas of *Draw the heads here* to draw a box; drag a box or its edges to change it. Delete, \
 Ctrl+D and Ctrl+Z do what they do elsewhere. Box 1 is for the first person, box 2 for the second.
@@ -53,7 +53,7 @@ Ctrl+D and Ctrl+Z do what they do elsewhere. Box 1 is for the first person, box 
 1. {FILES}
 2. Put a FLUX.1 LoRA into `models/loras` and choose it in *Style LoRA*. `style.safetensors` is only a name: bring \
 your own.
-3. The LoRA may also come **after** *Apply WithAnyone*: it changes FLUX.1, never the adapter, so the picture is the \
+3. The LoRA may also come **after** *Apply WithAnyone*: it changes FLUX.1, never the adapter, so the image is the \
 same.
 
 Strong photographic or painted styles leave less likeness. Lower the LoRA first, then raise **resemblance**.
@@ -68,15 +68,15 @@ more, lower keeps more of the enlarged blur.
 
 Both passes use the same patched model: boxes are fractions of the canvas, and so fit any size.
 """,
-    "kontext_edit": """## New faces in a picture you have
+    "kontext_edit": """## New faces in an image you have
 
 1. Put the files into the folders named in the pack's README. `withanyone.ke.safetensors` is unverified: the hub's \
 name may differ; choose the **Ke** file in *WithAnyone adapter*. Antelopev2 has to be fetched by hand.
-2. Choose the picture to edit, best about square: the model was trained on such. Its faces are numbered \
+2. Choose the image to edit, best about square: the model was trained on such. Its faces are numbered \
 **from the left**.
 3. Choose a photo of each new person, one for each face. For one face only write its number into `which_faces` of \
 *Blur its faces* (such as `2`) and connect *Apply WithAnyone* to the first *Place Face*.
-4. FLUX.1 Kontext draws the whole picture again, so the rest changes a little too.
+4. FLUX.1 Kontext draws the whole image again, so the rest changes a little too.
 """,
     "saved_identities": """## People from files
 
@@ -93,7 +93,7 @@ A file can be shared or moved to `input/identities`. It holds a person's face: t
 
 1. {FILES}
 2. Here each mask is a rectangle, so that nothing has to be painted first.
-3. **Paint your own:** *Load Image* with any picture of the canvas' proportions, right-click, *Open in Mask Editor*, \
+3. **Paint your own:** *Load Image* with any image of the canvas' proportions, right-click, *Open in Mask Editor*, \
 paint over where the head goes, save, and connect its `MASK` to *Place Face*.
 4. *Who stands where* shows the 16-pixel cells each person owns: those at least half painted.
 """,
@@ -102,11 +102,11 @@ paint over where the head goes, save, and connect its `MASK` to *Place Face*.
 1. {FILES}
 2. Choose a photo of a person, and **another photo** of the same person: another day, another light. Likeness is \
 measured against that one, since a pasted photo would look like the first.
-3. Queue. Five pictures from one noise differ only in **resemblance**: 0, 0.25, 0.5, 0.75 and 1, numbered 1 to 5 in \
+3. Queue. Five images from one noise differ only in **resemblance**: 0, 0.25, 0.5, 0.75 and 1, numbered 1 to 5 in \
 the plot.
 
 **Up** is more like the person. **Right** is more of the photo: +1 would be the photo itself, -1 the other one. Choose \
-the highest picture that is not far to the right.
+the highest image that is not far to the right.
 
 The judge here is antelopev2, which the adapter was trained with: good for comparing these five, no figure to \
 publish. For that load another pack, such as buffalo_l, in a second *Load Face Analysis* for the meter alone.

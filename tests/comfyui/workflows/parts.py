@@ -111,7 +111,7 @@ def identities(draft: Draft, faces: FaceModels, numbers: Sequence[int], photo: P
     """A column of photos and a column of the identities made from them."""
     photos = [photo(draft, number) for number in numbers]
     draft.column()
-    return recognised(draft, faces, numbers, photos)
+    return recognized(draft, faces, numbers, photos)
 
 
 def two_photos_each(draft: Draft, count: int) -> list[Node]:
@@ -129,7 +129,7 @@ def two_photos_each(draft: Draft, count: int) -> list[Node]:
     ]
 
 
-def recognised(draft: Draft, faces: FaceModels, numbers: Sequence[int], photos: Sequence[Node]) -> list[Node]:
+def recognized(draft: Draft, faces: FaceModels, numbers: Sequence[int], photos: Sequence[Node]) -> list[Node]:
     """An identity made from each photo."""
     sight = {"clip_vision": faces.siglip[0]} if faces.siglip else {}
     return [
@@ -195,9 +195,7 @@ def prompted(draft: Draft, loaded: Models, prompt: str, reference: Link | None =
     clip = draft.add("T5TokenizerOptions", f"T5 sees {tokens} tokens", clip=loaded.clip[0], min_length=tokens)
     conditioning = draft.add("CLIPTextEncode", "Prompt", text=prompt, clip=clip[0])
     if reference is not None:
-        conditioning = draft.add(
-            "ReferenceLatent", "The picture to edit", conditioning=conditioning[0], latent=reference
-        )
+        conditioning = draft.add("ReferenceLatent", "The image to edit", conditioning=conditioning[0], latent=reference)
     return draft.add("FluxGuidance", "Guidance", guidance=4.0, conditioning=conditioning[0])
 
 
@@ -245,29 +243,29 @@ def run(
     )
 
 
-def sampled(draft: Draft, what: Told, canvas: Canvas, title: str = "Sampling", pictures: int = 1) -> Node:
+def sampled(draft: Draft, what: Told, canvas: Canvas, title: str = "Sampling", images: int = 1) -> Node:
     """Opens the group of sampling; from empty canvases to latents."""
     draft.group(title, GREY)
     guiding = guider(draft, what)
     empty = draft.add(
-        "EmptySD3LatentImage", "Empty canvas", width=canvas.width, height=canvas.height, batch_size=pictures
+        "EmptySD3LatentImage", "Empty canvas", width=canvas.width, height=canvas.height, batch_size=images
     )
     return run(draft, guiding, canvas, empty)
 
 
 def result(draft: Draft, latent: Node, vae: Node) -> Node:
-    """Opens the last group, which the note joins; the pictures."""
+    """Opens the last group, which the note joins; the images."""
     draft.group("Result", LIGHT)
-    picture = draft.add("VAEDecode", "Decode", samples=latent[0], vae=vae[0])
-    draft.add("SaveImage", "Picture", filename_prefix="withanyone", images=picture[0])
-    return picture
+    image = draft.add("VAEDecode", "Decode", samples=latent[0], vae=vae[0])
+    draft.add("SaveImage", "Image", filename_prefix="withanyone", images=image[0])
+    return image
 
 
-def measured(draft: Draft, picture: Node, faces: Node, analysis: Node) -> None:
-    """Two columns that say how much everybody in the pictures looks like whom."""
+def measured(draft: Draft, image: Node, faces: Node, analysis: Node) -> None:
+    """Two columns that say how much everybody in the images looks like whom."""
     draft.column()
     meter = draft.add(
-        "WithAnyoneIdentityMeter", "Identity Meter", images=picture[0], faces=faces[0], face_analysis=analysis[0]
+        "WithAnyoneIdentityMeter", "Identity Meter", images=image[0], faces=faces[0], face_analysis=analysis[0]
     )
     draft.column()
     draft.add("PreviewAny", "The meter's numbers", source=meter[2])

@@ -18,7 +18,7 @@ SAMPLING = Fold(
         ("Noise", "Released schedule", "Sample"),
         ("VAE", "Decode"),
     ),
-    "From a patched FLUX.1 and a prompt to pictures, with the released program's schedule, guidance and prompt length.",
+    "From a patched FLUX.1 and a prompt to images, with the released program's schedule, guidance and prompt length.",
     outside=(
         ("Prompt", "text"),
         ("Noise", "noise_seed"),
@@ -30,8 +30,8 @@ SAMPLING = Fold(
 MEASURING = Fold(
     "Measuring",
     (("Identity Meter",), ("The meter's numbers",)),
-    "How much everybody in the pictures looks like whom, as a picture and as numbers.",
-    pictures=("Identity Meter",),
+    "How much everybody in the images looks like whom, as an image and as numbers.",
+    images=("Identity Meter",),
 )
 SUBGRAPHS = (PEOPLE, SAMPLING, MEASURING)
 ANY_IMAGE = Fold(
@@ -40,5 +40,5 @@ ANY_IMAGE = Fold(
     "What became of two people in images of any program: kept, drifted, swapped, pasted, lost and more.",
     outside=(("Face models", "pack"),),
     names=(("Person 1", "photos", "photos of person 1"), ("Person 2", "photos", "photos of person 2")),
-    pictures=("Identity Meter",),
+    images=("Identity Meter",),
 )

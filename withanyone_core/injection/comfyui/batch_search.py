@@ -11,7 +11,7 @@ import comfy.sd
 import torch
 from torch import Tensor
 
-from ...faces.photo import pictures
+from ...faces.photo import image_arrays
 from ...layout import PlacedFace
 from ...sampling_search.judging import SearchJudge
 from ...sampling_search.rules import People, Rules
@@ -67,7 +67,7 @@ class Studio:
         return self.vae.decode(latent)
 
     def _judge(self, image_BHWC: Tensor) -> People:
-        return self.judge.judge(pictures(image_BHWC, "images")[0])
+        return self.judge.judge(image_arrays(image_BHWC, "images")[0])
 
 
 def kept_latent(latent: Mapping[str, Any], results: Sequence[SearchResult]) -> dict[str, Any]:

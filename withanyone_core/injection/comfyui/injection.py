@@ -23,20 +23,20 @@ from .watching import Watch, Watcher, one_run
 KEY = "withanyone"
 WEIGHTS = "withanyone_person_weights"
 EDIT_WITHOUT_REFERENCE = (
-    "This adapter has one ArcFace branch, like Ke, which edits faces of a picture given by ReferenceLatent; there is "
+    "This adapter has one ArcFace branch, like Ke, which edits faces of an image given by ReferenceLatent; there is "
     "no reference here. If it is Ke, use the Kontext edit workflow; if it was trained for FLUX.1-dev, all is well."
 )
 REFERENCE_WITHOUT_EDIT = (
     "There is a Kontext reference, but this adapter was not made for editing faces (Ke is). The people will be put "
-    "into the new picture, and the reference is left to Kontext alone."
+    "into the new image, and the reference is left to Kontext alone."
 )
 UNKNOWN_PART = (
-    "WithAnyone is off for a part of the picture whose place on the canvas is unknown (tiled sampling or spatial "
-    "context windows). Sample the whole picture at once to place people."
+    "WithAnyone is off for a part of the image whose place on the canvas is unknown (tiled sampling or spatial "
+    "context windows). Sample the whole image at once to place people."
 )
 
 BROKEN_LATENT = (
-    "The latent holds NaN or infinite values, to which WithAnyone has added nothing yet; the picture would be black. "
+    "The latent holds NaN or infinite values, to which WithAnyone has added nothing yet; the image would be black. "
     "Usually a VAE or a base model overflowed in float16: run them in bfloat16 or float32, or check the node that made "
     "the latent."
 )

@@ -123,7 +123,7 @@ class Watcher:
             return _skipped(self.watch, who)
         late = [person for person in missing if person not in self.watch.active]
         if not late:
-            return None  # they cover no cell, or their part of the picture is unknown: said when that was seen
+            return None  # they cover no cell, or their part of the image is unknown: said when that was seen
         if not self.watch.opened:
             return f"Nobody was placed: Apply WithAnyone {_outside(self.window, part)} {WIDEN}"
         return f"Not placed: {'; '.join(self._late(person, part) for person in late)} {WIDEN}"

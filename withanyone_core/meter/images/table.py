@@ -1,4 +1,4 @@
-"""The meter's table: every face of every picture, and what it looks like."""
+"""The meter's table: every face of every image, and what it looks like."""
 
 from collections.abc import Sequence
 
@@ -14,14 +14,14 @@ from .sheet import (
     FACE_PX,
     FAINT,
     GAUGE_PX,
+    IMAGE_PX,
     LARGE,
     LIKE_PX,
     LINE_PX,
     MARGIN,
-    MOST_PICTURES,
+    MOST_IMAGES,
     NORMAL,
     PERSON_PX,
-    PICTURE_PX,
     RED,
     SMALL,
     STRIPE,
@@ -43,32 +43,32 @@ TRUTH_SIDE, PHOTO_SIDE = (86, 196, 178), (242, 152, 74)  # of the copy-paste gau
 ROW_PX, HEADER_PX = 52, 84
 
 
-def draw_table(measured: Measured, pictures: Sequence[np.ndarray], crops: Sequence[np.ndarray]) -> np.ndarray:
-    """uint8 [height, width, 3]: a row for each picture and person, with the face that was taken for them.
+def draw_table(measured: Measured, images: Sequence[np.ndarray], crops: Sequence[np.ndarray]) -> np.ndarray:
+    """uint8 [height, width, 3]: a row for each image and person, with the face that was taken for them.
 
-    pictures  RGB uint8 [H, W, 3], those that were measured; only the first 40 are shown
+    images  RGB uint8 [H, W, 3], those that were measured; only the first 40 are shown
     crops     RGB uint8 square, one a person
     """
-    shown = measured.scores[:MOST_PICTURES]
+    shown = measured.scores[:MOST_IMAGES]
     columns = _columns(measured)
     footer = footer_lines(measured)
     width = max(2 * MARGIN + sum(columns.values()), 760)
     lines = [line for text in footer for line in wrapped(text, SMALL, width - 2 * MARGIN)]
     rows = sum(len(score.identities) for score in shown)
     height = TITLE_PX + 2 * MARGIN + HEADER_PX + rows * ROW_PX + 2 * MARGIN + LINE_PX * (2 + len(lines))
-    picture, draw = new_sheet(width, height)
+    image, draw = new_sheet(width, height)
     write(draw, (MARGIN, MARGIN), "Identity Meter", "white", LARGE)
     against = f", compared with the {measured.against}" if measured.against else ""
-    pictures_measured = counted(len(measured.scores), "picture")
-    write(draw, (width - MARGIN, MARGIN + 6), f"{pictures_measured}{against}", FAINT, SMALL, "ra")
+    images_measured = counted(len(measured.scores), "image")
+    write(draw, (width - MARGIN, MARGIN + 6), f"{images_measured}{against}", FAINT, SMALL, "ra")
     y = MARGIN + TITLE_PX
-    _draw_header(picture, draw, measured, columns, crops, y)
+    _draw_header(image, draw, measured, columns, crops, y)
     y += HEADER_PX
-    for number, (score, behind, boxes) in enumerate(zip(shown, pictures, measured.boxes_px, strict=False)):
+    for number, (score, behind, boxes) in enumerate(zip(shown, images, measured.boxes_px, strict=False)):
         block = len(score.identities) * ROW_PX
         if number % 2 == 0:
             draw.rectangle((MARGIN, y, width - MARGIN, y + block - 1), fill=STRIPE)
-        _draw_block(picture, draw, measured, columns, number, score, behind, boxes, y)
+        _draw_block(image, draw, measured, columns, number, score, behind, boxes, y)
         y += block
     y += MARGIN
     draw_scale(draw, MARGIN, y, "similarity (cosine)")
@@ -77,12 +77,12 @@ def draw_table(measured: Measured, pictures: Sequence[np.ndarray], crops: Sequen
         write(draw, (MARGIN + 488, y), "more like somebody else", FAINT, SMALL)
     for index, line in enumerate(lines):
         write(draw, (MARGIN, y + LINE_PX * (2 + index)), line, FAINT, SMALL)
-    return np.asarray(picture)
+    return np.asarray(image)
 
 
 def _columns(measured: Measured) -> dict[str, int]:
     """Widths in pixels in their order; the copy-paste gauge only where there is something to compare with."""
-    columns = {"picture": PICTURE_PX, "person": PERSON_PX, "face": FACE_PX}
+    columns = {"image": IMAGE_PX, "person": PERSON_PX, "face": FACE_PX}
     columns |= {f"like {index}": LIKE_PX for index in range(len(measured.people))}
     if measured.against:
         columns |= {"truth": LIKE_PX, "gauge": GAUGE_PX}
@@ -97,7 +97,7 @@ def _lefts(columns: dict[str, int]) -> dict[str, int]:
 
 
 def _draw_header(
-    picture: Image.Image,
+    image: Image.Image,
     draw: ImageDraw.ImageDraw,
     measured: Measured,
     columns: dict[str, int],
@@ -105,12 +105,12 @@ def _draw_header(
     y: int,
 ) -> None:
     lefts, base = _lefts(columns), y + HEADER_PX - 12
-    titles = {"picture": "picture", "person": "person", "face": "face", "count": "faces found"}
+    titles = {"image": "image", "person": "person", "face": "face", "count": "faces found"}
     for name, title in titles.items():
         write(draw, (lefts[name] + 8, base), title, FAINT, SMALL, "ls")
     for index, (person, crop) in enumerate(zip(measured.people, crops, strict=True)):
         middle = lefts[f"like {index}"] + LIKE_PX // 2
-        paste(picture, draw, crop, (middle - 22, y, middle + 22, y + 44), colour_of(index + 1))
+        paste(image, draw, crop, (middle - 22, y, middle + 22, y + 44), colour_of(index + 1))
         write(draw, (middle, base), fitted(f"like {person}", SMALL, LIKE_PX - 8), colour_of(index + 1), SMALL, "ms")
     if "truth" in lefts:
         against = "truth" if measured.against == "truth" else "2nd photo"
@@ -122,7 +122,7 @@ def _draw_header(
 
 
 def _draw_block(
-    picture: Image.Image,
+    image: Image.Image,
     draw: ImageDraw.ImageDraw,
     measured: Measured,
     columns: dict[str, int],
@@ -132,20 +132,20 @@ def _draw_block(
     boxes: Sequence[BoxPx | None],
     y: int,
 ) -> None:
-    """The rows of one picture."""
+    """The rows of one image."""
     lefts, middle = _lefts(columns), y + ROW_PX // 2
-    write(draw, (lefts["picture"] + 8, middle), str(number + 1), "white", NORMAL, "lm")
+    write(draw, (lefts["image"] + 8, middle), str(number + 1), "white", NORMAL, "lm")
     right = score.generated == score.expected
     write(draw, (lefts["count"] + 8, middle), str(score.generated), "white" if right else RED, NORMAL, "lm")
     if not right:
         x = lefts["count"] + 16 + text_length(str(score.generated), NORMAL)
         write(draw, (x, middle), f"for {counted(score.expected, 'person', 'people')}", RED, SMALL, "lm")
     for index, (item, box) in enumerate(zip(score.identities, boxes, strict=True)):
-        _draw_row(picture, draw, measured, lefts, index, item, score, behind, box, y + index * ROW_PX)
+        _draw_row(image, draw, measured, lefts, index, item, score, behind, box, y + index * ROW_PX)
 
 
 def _draw_row(
-    picture: Image.Image,
+    image: Image.Image,
     draw: ImageDraw.ImageDraw,
     measured: Measured,
     lefts: dict[str, int],
@@ -168,7 +168,7 @@ def _draw_row(
     if box is None:
         write(draw, (lefts["face"] + 8, middle), "lost", RED, NORMAL, "lm")
     else:
-        paste(picture, draw, _around(behind, box), (lefts["face"] + 8, y + 4, lefts["face"] + 52, y + 48), own)
+        paste(image, draw, _around(behind, box), (lefts["face"] + 8, y + 4, lefts["face"] + 52, y + 48), own)
     row = score.likeness_ref[index]
     highest = max((value for value in row if value is not None), default=None)
     for other, value in enumerate(row):
@@ -182,7 +182,7 @@ def _draw_row(
 
 
 def _finding(measured: Measured, score: CaseScores, index: int) -> Finding | None:
-    """What became of that person in the picture of these scores, None where nobody could be compared."""
+    """What became of that person in the image of these scores, None where nobody could be compared."""
     checked = next((each for each in measured.checked if each.image.name == score.name), None)
     findings = () if checked is None else checked.findings
     return next((each for each in findings if each.person == measured.people[index]), None)
@@ -213,11 +213,11 @@ def _draw_gauge(draw: ImageDraw.ImageDraw, x: int, y: int, value: float | None) 
     write(draw, (right + 10, middle_y), f"{value:+.2f}", "white", NORMAL, "lm")
 
 
-def _around(picture: np.ndarray, box: BoxPx) -> np.ndarray:
-    """The square around a face, moved inside the picture and no larger than it."""
-    height, width = picture.shape[:2]
+def _around(image: np.ndarray, box: BoxPx) -> np.ndarray:
+    """The square around a face, moved inside the image and no larger than it."""
+    height, width = image.shape[:2]
     x1, y1, x2, y2 = box
     side = int(max(1, min(max(x2 - x1, y2 - y1) * 1.3, width, height)))
     left = int(min(max((x1 + x2 - side) / 2, 0), width - side))
     top = int(min(max((y1 + y2 - side) / 2, 0), height - side))
-    return picture[top : top + side, left : left + side]
+    return image[top : top + side, left : left + side]

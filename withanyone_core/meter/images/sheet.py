@@ -1,4 +1,4 @@
-"""What the meter's pictures are drawn with: colours, sizes, text that fits, and what they share."""
+"""What the meter's images are drawn with: colours, sizes, text that fits, and what they share."""
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -13,8 +13,8 @@ BACKGROUND, STRIPE, FAINT, RED = CANVAS, (58, 60, 65), (165, 168, 175), (255, 92
 SCALE = ((44, 47, 62), (52, 84, 140), (38, 140, 142), (118, 190, 92), (250, 228, 86))  # cosines 0 to 1 in even steps
 MARGIN, LINE_PX, TITLE_PX = 20, 26, 44
 LARGE, NORMAL, SMALL = 26, 19, 15
-MOST_PICTURES = 40  # in a table; the numbers hold all
-PICTURE_PX, PERSON_PX, FACE_PX, LIKE_PX, GAUGE_PX, COUNT_PX = 84, 170, 60, 112, 220, 130
+MOST_IMAGES = 40  # in a table; the numbers hold all
+IMAGE_PX, PERSON_PX, FACE_PX, LIKE_PX, GAUGE_PX, COUNT_PX = 84, 170, 60, 112, 220, 130
 Colour = tuple[int, int, int]
 
 
@@ -46,19 +46,19 @@ def footer_lines(measured: Measured) -> list[str]:
     if measured.licences:
         models = "; ".join(f"{name}: {licence}" for name, licence in measured.licences.items())
         lines.append(f"Models and licences: {models}")
-    extra = [f"Picture {number}" for number, each in enumerate(measured.checked, 1) if _has_extra(each)]
+    extra = [f"Image {number}" for number, each in enumerate(measured.checked, 1) if _has_extra(each)]
     if extra:
         lines.append(f"Extra person: {', '.join(extra)}")
-    hidden = len(measured.scores) - MOST_PICTURES
+    hidden = len(measured.scores) - MOST_IMAGES
     if hidden > 0:
-        lines.append(f"{hidden} more pictures are not shown; the numbers hold them all.")
-    per_picture: dict[str, list[str]] = {}
+        lines.append(f"{hidden} more images are not shown; the numbers hold them all.")
+    per_image: dict[str, list[str]] = {}
     for number, score in enumerate(measured.scores, start=1):
         for note in score.notes:
-            per_picture.setdefault(note, []).append(str(number))
-    for note, where in per_picture.items():
+            per_image.setdefault(note, []).append(str(number))
+    for note, where in per_image.items():
         everywhere = len(where) == len(measured.scores)
-        lines.append(note if everywhere else f"Picture {', '.join(where)}: {note}")
+        lines.append(note if everywhere else f"Image {', '.join(where)}: {note}")
     return [*lines, *measured.notes]
 
 
@@ -87,17 +87,17 @@ def counted(count: int, one: str, many: str = "") -> str:
 
 
 def paste(
-    picture: Image.Image, draw: ImageDraw.ImageDraw, part: np.ndarray, edges: tuple[int, int, int, int], colour: Colour
+    image: Image.Image, draw: ImageDraw.ImageDraw, part: np.ndarray, edges: tuple[int, int, int, int], colour: Colour
 ) -> None:
     x1, y1, x2, y2 = edges
     small = Image.fromarray(np.ascontiguousarray(part)).resize((x2 - x1, y2 - y1), Image.Resampling.LANCZOS)
-    picture.paste(small, (x1, y1))
+    image.paste(small, (x1, y1))
     draw.rectangle((x1, y1, x2 - 1, y2 - 1), outline=colour, width=2)
 
 
 def new_sheet(width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
-    picture = Image.new("RGB", (width, height), BACKGROUND)
-    return picture, ImageDraw.Draw(picture)
+    image = Image.new("RGB", (width, height), BACKGROUND)
+    return image, ImageDraw.Draw(image)
 
 
 def dot(draw: ImageDraw.ImageDraw, place: tuple[float, float], radius: int, colour: Colour) -> None:

@@ -1,14 +1,14 @@
-/** Pictures by their address, fetched once. */
+/** Images by their address, fetched once. */
 
-export class Pictures {
+export class Images {
   #images = new Map();
 
-  /** @param {() => void} arrived  called when a picture can be drawn */
+  /** @param {() => void} arrived  called when an image can be drawn */
   constructor(arrived) {
     this.arrived = arrived;
   }
 
-  /** The picture, or null until it has arrived (or where it is gone from the server). */
+  /** The image, or null until it has arrived (or where it is gone from the server). */
   get(address) {
     if (!address) {
       return null;

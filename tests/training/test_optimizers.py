@@ -1,4 +1,4 @@
-"""Optimisers: which is made of which settings, and that their states can be put back exactly."""
+"""Optimizers: which is made of which settings, and that their states can be put back exactly."""
 
 import sys
 
@@ -10,12 +10,12 @@ from withanyone_pack.tests.training.rooms import add_training
 add_training()
 
 from training.configuration.finetune import OptimSettings
-from training.loop.optimiser import (
-    make_optimiser,
-    optimiser_class,
-    optimiser_numbers,
-    optimiser_tensors,
-    restore_optimiser,
+from training.loop.optimizer import (
+    make_optimizer,
+    optimizer_class,
+    optimizer_numbers,
+    optimizer_tensors,
+    restore_optimizer,
 )
 
 GPU = pytest.mark.needs_gpu
@@ -38,15 +38,15 @@ def parameters(device):
     }
 
 
-def advance(optimiser, chosen, steps, start=0):
+def advance(optimizer, chosen, steps, start=0):
     for number in range(start, start + steps):
         generator = torch.Generator().manual_seed(number)
         for parameter in chosen.values():
             wanted = torch.randn(parameter.shape, generator=generator).to(parameter.device)
             parameter.grad = parameter.detach() - wanted
-        for group in optimiser.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = group["lr"] * 0.9
-        optimiser.step()
+        optimizer.step()
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -54,17 +54,17 @@ def test_put_back_states_go_on_to_the_last_bit(kind):
     options, device = (KINDS | ON_CUDA)[kind]
     settings = OptimSettings(**options)
     whole = parameters(device)
-    optimiser = make_optimiser(settings, whole)
-    advance(optimiser, whole, 4)
+    optimizer = make_optimizer(settings, whole)
+    advance(optimizer, whole, 4)
     names = {parameter: name for name, parameter in whole.items()}
-    tensors = {name: value.cpu().clone() for name, value in optimiser_tensors(optimiser, names).items()}
-    numbers = optimiser_numbers(optimiser, names)
+    tensors = {name: value.cpu().clone() for name, value in optimizer_tensors(optimizer, names).items()}
+    numbers = optimizer_numbers(optimizer, names)
     later = {name: nn.Parameter(value.detach().clone()) for name, value in whole.items()}
-    again = make_optimiser(settings, later)
-    restore_optimiser(again, later, tensors, numbers)
-    for group, other in zip(again.param_groups, optimiser.param_groups, strict=True):
+    again = make_optimizer(settings, later)
+    restore_optimizer(again, later, tensors, numbers)
+    for group, other in zip(again.param_groups, optimizer.param_groups, strict=True):
         group["lr"] = other["lr"]
-    advance(optimiser, whole, 3, start=4)
+    advance(optimizer, whole, 3, start=4)
     advance(again, later, 3, start=4)
     for name, value in whole.items():
         assert torch.equal(later[name], value), name
@@ -73,33 +73,33 @@ def test_put_back_states_go_on_to_the_last_bit(kind):
 
 @pytest.mark.parametrize(("fused", "expected"), [("auto", False), (True, True), (False, False)])
 def test_the_fused_step_is_for_cuda_or_where_it_is_asked_for(fused, expected):
-    optimiser = make_optimiser(OptimSettings(fused=fused), parameters("cpu"))
-    assert bool(optimiser.defaults["fused"]) == expected
+    optimizer = make_optimizer(OptimSettings(fused=fused), parameters("cpu"))
+    assert bool(optimizer.defaults["fused"]) == expected
 
 
 @GPU
 def test_on_cuda_the_step_is_fused():
-    assert make_optimiser(OptimSettings(), parameters("cuda")).defaults["fused"] is True
+    assert make_optimizer(OptimSettings(), parameters("cuda")).defaults["fused"] is True
 
 
 def test_prodigy_finds_a_rate_that_adamw_would_have_to_be_told():
     """From a millionth to one that is of use, on a bowl whose bottom is far away."""
     chosen = {"bowl": nn.Parameter(torch.full((32, 32), 10.0))}
-    optimiser = make_optimiser(OptimSettings(name="prodigy", lr=1.0, wd=0.0), chosen)
+    optimizer = make_optimizer(OptimSettings(name="prodigy", lr=1.0, wd=0.0), chosen)
     for _ in range(200):
         chosen["bowl"].grad = chosen["bowl"].detach().clone()
-        optimiser.step()
+        optimizer.step()
     assert chosen["bowl"].abs().max() < 1
-    assert optimiser.param_groups[0]["d"] > 1e-3
+    assert optimizer.param_groups[0]["d"] > 1e-3
 
 
 def test_missing_libraries_are_named_with_their_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "pytorch_optimizer", None)
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     with pytest.raises(RuntimeError, match=r"`python -m pip install pytorch-optimizer`, or set optim\.name=adamw"):
-        optimiser_class(OptimSettings(name="prodigy", lr=1.0))
+        optimizer_class(OptimSettings(name="prodigy", lr=1.0))
     with pytest.raises(RuntimeError, match=r"`python -m pip install bitsandbytes`, or set optim\.name=adamw"):
-        optimiser_class(OptimSettings(name="adamw8bit"))
+        optimizer_class(OptimSettings(name="adamw8bit"))
 
 
 def test_prodigy_with_a_rate_for_adamw_is_refused():

@@ -1,4 +1,4 @@
-"""What every node that takes an IMAGE says to a picture that is none, and how it takes grey and transparent ones."""
+"""What every node that takes an IMAGE says to an image that is none, and how it takes grey and transparent ones."""
 
 import asyncio
 
@@ -73,7 +73,7 @@ def temp(tmp_path, monkeypatch):
         ),
         (
             torch.rand(64, 64, 3),
-            r"(photos|images?|images_a|backdrop): expected an IMAGE batch \[pictures, height, width, channels\], got",
+            r"(photos|images?|images_a|backdrop): expected an IMAGE batch \[images, height, width, channels\], got",
         ),
         (
             torch.rand(1, 64, 64, 3) * 255,
@@ -82,18 +82,18 @@ def temp(tmp_path, monkeypatch):
     ],
     ids=["empty", "nan", "channels first", "no batch", "0 to 255"],
 )
-def test_what_is_no_picture_is_refused_with_the_name_of_the_input(node, image, words):
+def test_what_is_no_image_is_refused_with_the_name_of_the_input(node, image, words):
     with pytest.raises(ValueError, match=words):
         (NODES | SAMPLING)[node](image)
 
 
 @pytest.mark.parametrize("node", NODES, ids=lambda node: node.__name__)
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_grey_rgb_and_transparent_pictures_go_through(node, channels):
+def test_grey_rgb_and_transparent_images_go_through(node, channels):
     assert NODES[node](torch.rand(1, 64, 64, channels)).result
 
 
-def test_no_other_node_takes_pictures():
+def test_no_other_node_takes_images():
     nodes = asyncio.run(WithAnyoneExtension().get_node_list())
     taking = {node for node in nodes for entry in node.define_schema().inputs if entry.get_io_type() == "IMAGE"}
     assert taking == {*NODES, *SAMPLING}

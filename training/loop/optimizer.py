@@ -1,4 +1,4 @@
-"""The optimiser, its learning rate at a step, and the average of what it makes."""
+"""The optimizer, its learning rate at a step, and the average of what it makes."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -24,8 +24,8 @@ def learning_rate(settings: OptimSettings, step: int, steps: int) -> float:
     return settings.lr * warm * (LAST_SHARE + (1 - LAST_SHARE) * 0.5 * (1 + math.cos(math.pi * way)))
 
 
-def make_optimiser(settings: OptimSettings, parameters: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
-    """AdamW or Prodigy over named parameters, with weight decay on matrices only. RuntimeError as `optimiser_class`."""
+def make_optimizer(settings: OptimSettings, parameters: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
+    """AdamW or Prodigy over named parameters, with weight decay on matrices only. RuntimeError as `optimizer_class`."""
     matrices = [parameter for parameter in parameters.values() if parameter.ndim > 1]
     vectors = [parameter for parameter in parameters.values() if parameter.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": settings.wd}, {"params": vectors, "weight_decay": 0.0}]
@@ -37,10 +37,10 @@ def make_optimiser(settings: OptimSettings, parameters: Mapping[str, nn.Paramete
     elif settings.name == "prodigy":
         # The rate's slow start is not to be taken for a need of larger steps.
         choices["safeguard_warmup"] = settings.warmup > 0
-    return optimiser_class(settings)(groups, **choices)
+    return optimizer_class(settings)(groups, **choices)
 
 
-def optimiser_class(settings: OptimSettings) -> type[torch.optim.Optimizer]:
+def optimizer_class(settings: OptimSettings) -> type[torch.optim.Optimizer]:
     """Its class. RuntimeError where a library is missing, or the CUDA device that 8-bit states need."""
     if settings.name == "adamw":
         return torch.optim.AdamW
@@ -51,7 +51,7 @@ def optimiser_class(settings: OptimSettings) -> type[torch.optim.Optimizer]:
     except ImportError as error:
         raise RuntimeError(
             "optim.name is adamw8bit, which needs bitsandbytes, and that is not installed. Run `python -m pip install "
-            "bitsandbytes`, or set optim.name=adamw (four times the memory for the optimiser's states)."
+            "bitsandbytes`, or set optim.name=adamw (four times the memory for the optimizer's states)."
         ) from error
     if not torch.cuda.is_available():
         raise RuntimeError("optim.name is adamw8bit, which needs a CUDA device. Set optim.name=adamw.")
@@ -69,44 +69,44 @@ def _prodigy() -> type[torch.optim.Optimizer]:
     return Prodigy
 
 
-def optimiser_tensors(optimiser: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]) -> dict[str, Tensor]:
-    """The optimiser's states by parameter and kind: `KEY/exp_avg`; those of groups: `group/KIND`."""
-    return {name: value for name, value in _states(optimiser, names) if isinstance(value, Tensor)}
+def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]) -> dict[str, Tensor]:
+    """The optimizer's states by parameter and kind: `KEY/exp_avg`; those of groups: `group/KIND`."""
+    return {name: value for name, value in _states(optimizer, names) if isinstance(value, Tensor)}
 
 
-def optimiser_numbers(optimiser: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]) -> dict[str, float]:
+def optimizer_numbers(optimizer: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]) -> dict[str, float]:
     """States that are plain numbers (bitsandbytes counts its steps in one)."""
-    return {name: value for name, value in _states(optimiser, names) if isinstance(value, int | float)}
+    return {name: value for name, value in _states(optimizer, names) if isinstance(value, int | float)}
 
 
-def _states(optimiser: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]) -> Iterator[tuple[str, object]]:
+def _states(optimizer: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]) -> Iterator[tuple[str, object]]:
     for kind in _FOUND:
-        if kind in optimiser.param_groups[0]:
-            yield f"{_GROUP}/{kind}", optimiser.param_groups[0][kind]
-    for parameter, states in optimiser.state.items():
+        if kind in optimizer.param_groups[0]:
+            yield f"{_GROUP}/{kind}", optimizer.param_groups[0][kind]
+    for parameter, states in optimizer.state.items():
         for kind, value in states.items():
             yield f"{names[parameter]}/{kind}", value
 
 
-def restore_optimiser(
-    optimiser: torch.optim.Optimizer,
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer,
     parameters: Mapping[str, nn.Parameter],
     tensors: Mapping[str, Tensor],
     numbers: Mapping[str, float],
 ) -> None:
-    """Puts states back where `optimiser_tensors` and `optimiser_numbers` took them."""
+    """Puts states back where `optimizer_tensors` and `optimizer_numbers` took them."""
     # AdamW counts its steps on the CPU, whatever the parameter's device; its fused step beside the parameter.
-    is_fused = bool(optimiser.defaults.get("fused"))
+    is_fused = bool(optimizer.defaults.get("fused"))
     for values in (tensors, numbers):
         for name, value in values.items():
             key, kind = name.rsplit("/", 1)
             if key == _GROUP:
-                for group in optimiser.param_groups:
+                for group in optimizer.param_groups:
                     group[kind] = value
                 continue
             parameter = parameters[key]
             moves = isinstance(value, Tensor) and (kind != "step" or is_fused)
-            optimiser.state[parameter][kind] = value.to(parameter.device) if moves else value
+            optimizer.state[parameter][kind] = value.to(parameter.device) if moves else value
 
 
 class Average:

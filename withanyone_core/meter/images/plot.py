@@ -35,13 +35,13 @@ CELL_WIDTH_PX, CELL_HEIGHT_PX = 96, 64
 def draw_plot(measured: Measured) -> np.ndarray:
     """uint8 [height, width, 3]: likeness against copying where known, else a bar a face; and who looks like whom.
 
-    The matrix is the mean over the pictures.
+    The matrix is the mean over the images.
     """
     people = len(measured.people)
     matrix = PERSON_PX + people * CELL_WIDTH_PX
     width = 2 * MARGIN + PLOT_WIDTH_PX + 2 * MARGIN + max(matrix, 450)
     height = 2 * MARGIN + TITLE_PX + max(PLOT_PX + 50, 90 + people * CELL_HEIGHT_PX + 60) + LINE_PX
-    picture, draw = new_sheet(width, height)
+    image, draw = new_sheet(width, height)
     corner = MARGIN, MARGIN + TITLE_PX
     if any(score.copy_paste is not None for score in measured.scores):
         write(draw, (MARGIN, MARGIN), f"Likeness to the {measured.against} against copying", "white", LARGE)
@@ -54,11 +54,11 @@ def draw_plot(measured: Measured) -> np.ndarray:
     _draw_matrix(draw, measured, (left, MARGIN + TITLE_PX))
     words = f"{judge_words(measured.judge)}{_unplotted_words(measured)}"
     write(draw, (MARGIN, height - MARGIN - SMALL), fitted(words, SMALL, width - 2 * MARGIN), FAINT, SMALL)
-    return np.asarray(picture)
+    return np.asarray(image)
 
 
 def _draw_scatter(draw: ImageDraw.ImageDraw, measured: Measured, corner: tuple[int, int]) -> None:
-    """Copy-paste from left to right, likeness upwards: small dots are faces, numbered circles the pictures' means."""
+    """Copy-paste from left to right, likeness upwards: small dots are faces, numbered circles the images' means."""
     likeness = [item.sim_gt for score in measured.scores for item in score.identities if item.sim_gt is not None]
     lowest = min([0.0, *likeness])
     axes = _Axes(corner, (-1.0, 1.0), (_floor_quarter(lowest), 1.0))
@@ -80,22 +80,22 @@ def _draw_scatter(draw: ImageDraw.ImageDraw, measured: Measured, corner: tuple[i
         dot(draw, place, 12 if numbered else 4, (235, 236, 240))
         if numbered:
             write(draw, place, str(number), BACKGROUND, SMALL, "mm")
-    _draw_people(draw, measured, (corner[0], corner[1] + PLOT_PX + 24), "picture's mean")
+    _draw_people(draw, measured, (corner[0], corner[1] + PLOT_PX + 24), "image's mean")
 
 
 def _unplotted_words(measured: Measured) -> str:
-    """Which pictures have no place in the scatter."""
+    """Which images have no place in the scatter."""
     without = [str(number) for number, score in enumerate(measured.scores, start=1) if score.copy_paste is None]
     if not without or len(without) == len(measured.scores):
         return ""
-    return f". No copy-paste score, hence not shown: picture {', '.join(without)}"
+    return f". No copy-paste score, hence not shown: image {', '.join(without)}"
 
 
 def _draw_bars(draw: ImageDraw.ImageDraw, measured: Measured, corner: tuple[int, int]) -> None:
-    """For each picture a bar a person; a lost face leaves a red mark at 0."""
+    """For each image a bar a person; a lost face leaves a red mark at 0."""
     values = [item.sim_ref for score in measured.scores for item in score.identities if item.sim_ref is not None]
     axes = _Axes(corner, (0.0, float(len(measured.scores))), (_floor_quarter(min([0.0, *values])), 1.0))
-    axes.draw(draw, "picture", 0)
+    axes.draw(draw, "image", 0)
     people = len(measured.people)
     slot = axes.width / len(measured.scores)
     bar = min(slot * 0.8 / people, 48.0)
@@ -166,7 +166,7 @@ def _draw_people(draw: ImageDraw.ImageDraw, measured: Measured, corner: tuple[in
 def _draw_matrix(draw: ImageDraw.ImageDraw, measured: Measured, corner: tuple[int, int]) -> None:
     x, y = corner
     rows = mean_likeness(measured.scores)
-    many = "" if len(measured.scores) == 1 else f", mean of {len(measured.scores)} pictures"
+    many = "" if len(measured.scores) == 1 else f", mean of {len(measured.scores)} images"
     write(draw, (x, y), f"rows: the face taken for; columns: the reference of{many}", FAINT, SMALL)
     top, left = y + 62, x + 150
     for index, person in enumerate(measured.people):

@@ -1,6 +1,6 @@
-"""Makes the pictures of the help pages: every node as it stands in a graph that has run, in ComfyUI's own frontend.
+"""Makes the images of the help pages: every node as it stands in a graph that has run, in ComfyUI's own frontend.
 
-    .testbed/venv/bin/python tests/comfyui/node_pictures.py [NODE...]
+    .testbed/venv/bin/python tests/comfyui/node_images.py [NODE...]
 
 Writes nodes/web/docs/images/NODE.jpg for all nodes, or those named. The people are drawn, and the face models are a
 stand-in that knows them; everything else is the pack itself in a real server.
@@ -30,10 +30,10 @@ IMAGES = ROOT / "nodes/web/docs/images"
 PREFIX = "WithAnyone"
 WINDOW_PX = 1500, 1500
 NODE_WIDTH, MARGIN, TITLE = 380, 14, 30  # on the canvas
-PICTURE_PX = 520  # wide
-APART = 2000  # on the canvas: no node looks into another's picture
+IMAGE_PX = 520  # wide
+APART = 2000  # on the canvas: no node looks into another's image
 SAVED = "ann_00001_.safetensors [output]"
-ROOM = {  # heights of nodes that show a picture
+ROOM = {  # heights of nodes that show an image
     "IdentityFromPhotos": 520,
     "SaveIdentity": 380,
     "LoadIdentity": 600,
@@ -90,11 +90,11 @@ def photo(draft: Draft, name: str) -> Node:
     return draft.add("LoadImage", "Photo", image=f"{name}.png")
 
 
-def identity(draft: Draft, faces: Node, siglip: Node, name: str, picture: str = "") -> Node:
+def identity(draft: Draft, faces: Node, siglip: Node, name: str, image: str = "") -> Node:
     return draft.add(
         "WithAnyoneIdentityFromPhotos",
         "",
-        photos=photo(draft, picture or name.lower())[0],
+        photos=photo(draft, image or name.lower())[0],
         face_analysis=faces[0],
         name=name,
         which_face="best score",
@@ -204,7 +204,7 @@ def show(page: Page, server: ComfyServer, draft: Draft) -> None:
     run(page, server)
 
 
-def picture_of(page: Page, kind: str) -> Image.Image:
+def image_of(page: Page, kind: str) -> Image.Image:
     """The last node of a kind in the graph: of Place Face the one that has another before it."""
     wide, high, scale = page.call(
         """
@@ -228,7 +228,7 @@ def picture_of(page: Page, kind: str) -> Image.Image:
         kind,
         MARGIN,
         TITLE,
-        PICTURE_PX,
+        IMAGE_PX,
     )
     shot = Image.open(io.BytesIO(page.driver.get_screenshot_as_png())).convert("RGB")
     return shot.crop((0, 0, round(wide * scale), round(high * scale)))
@@ -246,7 +246,7 @@ def main(names: list[str]) -> None:
             show(page, server, everything)
             page.call("await new Promise(done => setTimeout(done, 2000))")
             for name in names or sorted({node.kind for node in everything.nodes if node.kind.startswith(PREFIX)}):
-                picture_of(page, name).save(IMAGES / f"{name}.jpg", quality=82, optimize=True)
+                image_of(page, name).save(IMAGES / f"{name}.jpg", quality=82, optimize=True)
 
 
 if __name__ == "__main__":

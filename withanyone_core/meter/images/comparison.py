@@ -42,9 +42,9 @@ def draw_comparison(
     """uint8 [height, width, 3]: for each metric both means and their difference, with 95 % intervals."""
     width, block = 1024, 128
     height = 2 * MARGIN + TITLE_PX + LINE_PX + block * len(rows) + 3 * LINE_PX + MARGIN
-    picture, draw = new_sheet(width, height)
+    image, draw = new_sheet(width, height)
     write(draw, (MARGIN, MARGIN), "Compare Batches", "white", LARGE)
-    sizes = (counted(len(batch.scores), "picture") for batch in batches)
+    sizes = (counted(len(batch.scores), "image") for batch in batches)
     for number, (name, size) in enumerate(zip(names, sizes, strict=True), start=1):
         x = MARGIN + (number - 1) * 420
         draw.rectangle((x, MARGIN + TITLE_PX + 4, x + 14, MARGIN + TITLE_PX + 18), fill=colour_of(number))
@@ -54,14 +54,14 @@ def draw_comparison(
         _draw_compared(draw, row, y, width, batches[0].against)
         y += block
     for line in (
-        "Dots are means over pictures, bars their 95 % bootstrap intervals. A difference whose interval leaves out 0 "
+        "Dots are means over images, bars their 95 % bootstrap intervals. A difference whose interval leaves out 0 "
         "is shown in white.",
         judge_words(batches[0].judge),
         _lost_words(names, batches),
     ):
         write(draw, (MARGIN, y), fitted(line, SMALL, width - 2 * MARGIN), FAINT, SMALL)
         y += LINE_PX
-    return np.asarray(picture)
+    return np.asarray(image)
 
 
 def _draw_compared(draw: ImageDraw.ImageDraw, row: Comparison, y: int, width: int, against: str) -> None:
@@ -85,7 +85,7 @@ def _draw_compared(draw: ImageDraw.ImageDraw, row: Comparison, y: int, width: in
         write(draw, (right + 20, line_y), _statistic_words(side), colour_of(number), SMALL, "lm")
     write(draw, (left, y + 90), f"{lowest:g}" if lowest == int(lowest) else f"{lowest:.2f}", FAINT, SMALL, "mm")
     write(draw, (right, y + 90), f"{highest:g}" if highest == int(highest) else f"{highest:.2f}", FAINT, SMALL, "mm")
-    how = "picture by picture" if row.paired else "the batches as a whole"
+    how = "image by image" if row.paired else "the batches as a whole"
     sure = row.change is not None and row.change.low is not None and (row.change.low > 0 or row.change.high < 0)
     x = width - MARGIN - 290
     write(draw, (x, y + 36), "difference, second minus first", FAINT, SMALL)
@@ -116,7 +116,7 @@ def _draw_statistic(
 def _statistic_words(side: Statistic | None) -> str:
     if side is None:
         return "no value"
-    interval = "one picture" if side.low is None else f"{side.low:.3f} to {side.high:.3f}"
+    interval = "one image" if side.low is None else f"{side.low:.3f} to {side.high:.3f}"
     return f"{side.mean:.3f}  ({interval})" + (f", {side.n_missing} without" if side.n_missing else "")
 
 
