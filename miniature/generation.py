@@ -12,10 +12,9 @@ from torch import Tensor, nn
 
 from withanyone_core.schedule import released_sigmas
 
+from .diffusers_models import CaptionedFlux, shipped_autoencoder, shipped_base_model
 from .models.autoencoder import LATENT_CHANNELS, PIXELS_A_CELL, SCALE, SHIFT
-from .recipes.autoencoder import shipped_autoencoder
-from .recipes.base_model import CaptionedFlux, shipped_base_model
-from .recipes.caption_ids import word_ids
+from .models.caption_ids import word_ids
 from .weights_folder import WEIGHTS
 from .world.scene import SIDE_PX
 

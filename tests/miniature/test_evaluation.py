@@ -15,17 +15,17 @@ add_training()
 
 from withanyone_pack.nodes.siglip import load_siglip, siglip_encoder
 
-from miniature import evaluate
-from miniature.evidence import metrics, sections
-from miniature.evidence.dataset import Dataset, References
-from miniature.evidence.evaluate import Evaluator, Judged, RememberedFaces
-from miniature.evidence.figures import Figure, percentage, ranking, ratio, table
-from miniature.evidence.images import Verdict, judged
-from miniature.evidence.results import Results, key_of
-from miniature.evidence.sections import AskedRow, ExchangedRow, PickedRow, changed_outside
+from miniature.lab import evaluate
+from miniature.lab.evidence import metrics, sections
+from miniature.lab.evidence.dataset import Dataset, References
+from miniature.lab.evidence.evaluate import Evaluator, Judged, RememberedFaces
+from miniature.lab.evidence.figures import Figure, percentage, ranking, ratio, table
+from miniature.lab.evidence.images import Verdict, judged
+from miniature.lab.evidence.results import Results, key_of
+from miniature.lab.evidence.sections import AskedRow, ExchangedRow, PickedRow, changed_outside
+from miniature.lab.recipes.base_model import ARC, SIG
+from miniature.lab.steering import Wanted, shipped_photo_reader, shipped_siglip, shipped_steered_generator
 from miniature.models.classifiers import load_classifiers
-from miniature.recipes.base_model import ARC, SIG
-from miniature.steering import Wanted, shipped_photo_reader, shipped_siglip, shipped_steered_generator
 from miniature.weights_folder import ADAPTER, WEIGHTS
 from withanyone_core.adapter.network import AdapterNetwork, file_tensors
 from withanyone_core.adapter.shape import Branch

@@ -13,14 +13,15 @@ from withanyone_pack.tests.training.rooms import add_training
 add_comfyui()
 add_training()
 
+from miniature.diffusers_models import shipped_base_model
+from miniature.lab.recipes import base_model, decoder
+from miniature.lab.recipes.base_model import PULL, guided_velocity, predict
+from miniature.lab.recipes.classifiers import FILE as CLASSIFIERS
+from miniature.lab.recipes.latents import LARGEST_GUIDANCE, Latents, encode
+from miniature.lab.recipes.scenes import signed_pixels, training_scene
+from miniature.lab.recipes.training import new_run, take_step
+from miniature.models.caption_ids import word_ids
 from miniature.models.classifiers import FACE_PX, load_classifiers
-from miniature.recipes import base_model, decoder
-from miniature.recipes.base_model import PULL, guided_velocity, predict
-from miniature.recipes.caption_ids import word_ids
-from miniature.recipes.classifiers import FILE as CLASSIFIERS
-from miniature.recipes.latents import LARGEST_GUIDANCE, Latents, encode
-from miniature.recipes.scenes import signed_pixels, training_scene
-from miniature.recipes.training import new_run, take_step
 from miniature.weights_folder import WEIGHTS
 from miniature.world.scene import CELLS, SPOT_CELLS, SPOTS
 from withanyone_core.adapter.network import AdapterNetwork
@@ -98,7 +99,7 @@ class Foreseen(decoder.Estimates):
 
     @cached_property
     def _models(self):
-        return base_model.shipped_base_model(), AdapterNetwork([base_model.ARC])
+        return shipped_base_model(), AdapterNetwork([base_model.ARC])
 
 
 def test_only_the_decoder_learns_from_estimates(latents):
