@@ -41,16 +41,16 @@ class ImageGenerator:
         captions: Sequence[str],
         steps: int = STEPS,
         guidance: float = GUIDANCE,
-        shown: Callable[[], AbstractContextManager[None]] = nullcontext,
+        conditioning: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> np.ndarray:
         """The images that noise [captions, 8, h, w] becomes, by Euler's rule on the released schedule.
 
-        shown  around every forward pass: where an adapter shows its people
+        conditioning  a context around the forward passes, in which an adapter conditions on its people
         """
         t5_ids, clip_ids = word_ids(captions)
         sigmas = released_sigmas(steps, SIDE_PX, SIDE_PX)
         pull = torch.full((len(captions),), guidance)
-        with shown():
+        with conditioning():
             for sigma, following in pairwise(sigmas):
                 velocity = self.model(latents, sigma.expand(len(captions)), pull, t5_ids, clip_ids)
                 latents = latents + (following - sigma) * velocity

@@ -5,7 +5,7 @@ from pathlib import Path
 WEIGHTS = Path(__file__).resolve().parent / "weights"
 
 VAE = "vae"  # a folder in diffusers' form
-CODER = f"{VAE}/diffusion_pytorch_model.safetensors"
+VAE_FILE = f"{VAE}/diffusion_pytorch_model.safetensors"
 FLUX = "flux.safetensors"
 T5 = "t5.safetensors"
 CLIP = "clip.safetensors"

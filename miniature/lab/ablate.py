@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"ablate: {error}\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write("\nablate: interrupted. The same command goes on where it stopped.\n")
+        sys.stderr.write("\nablate: interrupted. The same command resumes.\n")
         return 130
     sys.stdout.write(f"{options.page}: {f'{left} runs are left' if left else 'all runs are made'}\n")
     return 3 if left else 0
@@ -54,7 +54,7 @@ def _run(options: argparse.Namespace) -> int:
 
     if options.threads:
         torch.set_num_threads(options.threads)
-    wanted = [(variant, seed) for seed in options.seeds for variant in chosen_variants(options.only)]
+    chosen = [(variant, seed) for seed in options.seeds for variant in chosen_variants(options.only)]
     bench = load_bench(options.weights)
     setting = Setting(
         recipe=options.recipe,
@@ -70,7 +70,7 @@ def _run(options: argparse.Namespace) -> int:
         sampler_steps=options.sampler_steps,
         workers=options.workers,
     )
-    return climb(ladder_of(setting, bench), wanted, Lines(options.results), bench, options.minutes)
+    return climb(ladder_of(setting, bench), chosen, Lines(options.results), bench, options.minutes)
 
 
 def _report(options: argparse.Namespace) -> None:

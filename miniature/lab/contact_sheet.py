@@ -47,7 +47,7 @@ def generated_sheet(seed: int, first_person: int, weights: Path) -> np.ndarray:
     dataset = Dataset(seed, first_person)
     references = References(dataset, shipped_photo_reader(weights))
     samples = [dataset.sample(_SHEET_SERIES, row, count) for count in COUNTS for row in range(_GENERATED)]
-    images = shipped_steered_generator(weights).generate([references.wanted(sample) for sample in samples])
+    images = shipped_steered_generator(weights).generate([references.request(sample) for sample in samples])
     return _stacked([images[start : start + _A_ROW] for start in range(0, len(images), _A_ROW)])
 
 
@@ -59,7 +59,7 @@ def beside_sheet(seed: int, first_person: int, weights: Path) -> np.ndarray:
     dataset, reader = Dataset(seed, first_person), shipped_photo_reader(weights)
     references = References(dataset, reader)
     samples = [dataset.sample(_SHEET_SERIES, row, 2) for row in range(_BESIDE)]
-    images = shipped_steered_generator(weights).generate([references.wanted(sample) for sample in samples])
+    images = shipped_steered_generator(weights).generate([references.request(sample) for sample in samples])
     cells = [
         [*(_small(dataset.reference_photo(place, reader.analysis)) for place in sample.people), image]
         for sample, image in zip(samples, images, strict=True)

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"doctor_trial: {error}\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write("\ndoctor_trial: interrupted. The same command goes on where it stopped.\n")
+        sys.stderr.write("\ndoctor_trial: interrupted. The same command resumes.\n")
         return 130
 
 

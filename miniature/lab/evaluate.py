@@ -1,7 +1,7 @@
 """`python miniature/lab/evaluate.py` measures what the miniature's adapter does, on people nothing was trained on.
 
 What was measured is kept in --scratch: the same command resumes where it was stopped, and another part uses the same
-images. Changed weights start anew.
+images. Changed weights start over.
 """
 
 import argparse

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"own_tokens: {error}\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write("\nown_tokens: interrupted. The same command goes on with the next person.\n")
+        sys.stderr.write("\nown_tokens: interrupted. The same command resumes with the next person.\n")
         return 130
 
 

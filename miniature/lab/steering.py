@@ -40,7 +40,7 @@ Encoder = Callable[[np.ndarray], Tensor]  # a face crop uint8 [H, W, 3] to patch
 
 
 @dataclass(frozen=True, eq=False)
-class Wanted:
+class ImageRequest:
     """An image to generate: who stands where. `regions` holds a place for each of the people, in their order."""
 
     caption: str
@@ -63,7 +63,7 @@ class SteeredGenerator:
 
     def generate(
         self,
-        images: Sequence[Wanted],
+        images: Sequence[ImageRequest],
         resemblance: float = RESEMBLANCE,
         weights: Mapping[Branch, float] | None = None,
         steps: int = STEPS,
@@ -84,7 +84,7 @@ class SteeredGenerator:
 
     @torch.inference_mode()
     def _generated(
-        self, images: Sequence[Wanted], weights: Mapping[Branch, float], steps: int, guidance: float
+        self, images: Sequence[ImageRequest], weights: Mapping[Branch, float], steps: int, guidance: float
     ) -> np.ndarray:
         latents = torch.cat([noise(1, image.seed) for image in images])
         steered = any(image.people for image in images) and any(weights.values())
@@ -96,7 +96,7 @@ class SteeredGenerator:
         finally:
             socket.remove()
 
-    def _placed(self, images: Sequence[Wanted], branches: Collection[Branch]) -> PlacedPeople:
+    def _placed(self, images: Sequence[ImageRequest], branches: Collection[Branch]) -> PlacedPeople:
         people = [image.people for image in images]
         return placed_identities(people, [image.regions for image in images], SIDE_PX, SIDE_PX, self.file, branches)
 

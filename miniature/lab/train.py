@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"train: {error}\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write("\ntrain: interrupted. The same command with --resume goes on from the last saved state.\n")
+        sys.stderr.write("\ntrain: interrupted. The same command with --resume continues from the last saved state.\n")
         return 130
 
 
@@ -112,8 +112,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, default=WEIGHTS, metavar="DIR", help="folder for weights and card")
     add("--scratch", type=Path, default=SCRATCH, metavar="DIR", help="folder for rendered images and states")
     add("--steps", type=_positive, metavar="N", help="steps in all (default: the recipe's)")
-    add("--minutes", type=float, metavar="M", help="stop after so long; --resume goes on from there")
-    add("--resume", action="store_true", help="go on from the last saved state")
+    add("--minutes", type=float, metavar="M", help="stop after so long; --resume continues from there")
+    add("--resume", action="store_true", help="continue from the last saved state")
     add("--seed", type=int, default=0, help="of weights and batches (default: %(default)s)")
     add("--threads", type=_positive, metavar="N", help="of torch (default: as many as there are cores)")
     return parser

@@ -90,7 +90,7 @@ def _joined(runs: Sequence[Path], out: Path) -> Path:
     path, part = out / ADAPTER, out / f"{ADAPTER}.part"
     out.mkdir(parents=True, exist_ok=True)
     with safe_open(files[0].path, framework="pt") as reader:
-        header = reader.metadata()  # of the arc branch: whose face vectors it knows, and how it was made
+        header = reader.metadata()  # of the arc branch: whose face embeddings it knows, and how it was made
     places = [Box.from_px(*spot.box_px, SIDE_PX, SIDE_PX) for spot in SPOTS]
     save_file(tensors, part, header | places_header(places, SIDE_PX, SIDE_PX))
     os.replace(part, path)

@@ -1,4 +1,4 @@
-"""What an image shows, told by small networks that only measure: one looks at a face, one at a whole image."""
+"""Classifiers that only measure what an image shows: one of a face crop, one of the whole image."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -90,8 +90,10 @@ def test_guidance_pulls_further_to_what_captions_and_people_say(latents):
     assert changed[1] > 0
     assert not changed[[0, 2, 3, 4, 5]].any()
     one = batch.rows(torch.tensor([1]))
-    shown, unshown = (predict(module.model, module.adapter, each, torch.ones(1)) for each in (one, one.unconditional()))
-    torch.testing.assert_close(target[1] - plain[1], (2 * PULL * (shown - unshown))[0], atol=1e-5, rtol=1e-3)
+    shown, without_people = (
+        predict(module.model, module.adapter, each, torch.ones(1)) for each in (one, one.unconditional())
+    )
+    torch.testing.assert_close(target[1] - plain[1], (2 * PULL * (shown - without_people))[0], atol=1e-5, rtol=1e-3)
 
 
 class Foreseen(decoder.Estimates):

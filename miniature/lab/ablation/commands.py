@@ -50,7 +50,7 @@ def settings_of(recipe: Path, changes: Sequence[str], out: Path) -> dict[str, An
 
 
 def trained(recipe: Path, changes: Sequence[str], out: Path) -> Path:
-    """The adapter that `finetune.py` makes, which goes on where it was stopped; its checkpoints are removed."""
+    """The adapter that `finetune.py` makes, which resumes where it was stopped; its checkpoints are removed."""
     result = out / RESULT
     if not result.is_file():
         _run("finetune.py", recipe, [*changes, f"out={out}"])

@@ -27,7 +27,7 @@ class Estimate:
 def estimate(runs: Runs) -> Estimate | None:
     """The mean over all runs and images; None where there is no number at all.
 
-    Images and runs are both drawn anew: one image is alike in all runs, and the images of one run are alike.
+    Images and runs are both resampled: one image is alike in all runs, and the images of one run are alike.
     """
     table = _table(runs, sorted(runs))
     return _estimate(_means(table, *_everything(table)), _means(table, *_draws(table)))
@@ -44,7 +44,7 @@ def difference(first: Runs, second: Runs) -> Estimate | None:
 
 
 def correlations(risks: Sequence[float], copying: Sequence[float]) -> dict[str, Estimate]:
-    """Spearman's and Pearson's coefficients over sets, each with an interval by drawing sets anew.
+    """Spearman's and Pearson's coefficients over sets, each with an interval by resampling sets.
 
     Raises ValueError for fewer than three sets, or where one side is the same everywhere.
     """

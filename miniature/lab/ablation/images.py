@@ -21,7 +21,7 @@ from ...world.scene import SIDE_PX, Scene, draw_scene
 from ..evidence.dataset import faces_in, spot_boxes
 from ..evidence.images import looks_of
 from ..recipes.scenes import TRAINING_PEOPLE
-from ..steering import PhotoReader, SteeredGenerator, Wanted, portrait
+from ..steering import ImageRequest, PhotoReader, SteeredGenerator, portrait
 
 FIRST_PERSON = TRAINING_PEOPLE + 300_000  # of people kept for evidence
 SEED = 41_000
@@ -58,14 +58,14 @@ class Asked:
 
     name: str
     scene: Scene
-    wanted: Wanted
+    request: ImageRequest
     truth: Seen
     references: tuple[FaceVectors, ...]
     worn: tuple[Mapping[str, str], ...]
 
     @property
     def boxes_px(self) -> tuple[BoxPx, ...]:
-        return tuple(box.to_px(SIDE_PX, SIDE_PX) for box in self.wanted.regions)
+        return tuple(box.to_px(SIDE_PX, SIDE_PX) for box in self.request.regions)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,9 +138,9 @@ def asked_for(
             worn += looks_of(used.photo, [used.face.box_px], eyes.classifiers)
             contents.update(used.photo.tobytes())
         contents.update(truth.tobytes() + text.encode())
-        wanted = Wanted(text, SEED + number, tuple(identities), boxes)
+        request = ImageRequest(text, SEED + number, tuple(identities), boxes)
         seen = eyes.see(truth, boxes)
-        asked.append(Asked(f"{number:04d}", scene, wanted, seen, tuple(references), tuple(worn)))
+        asked.append(Asked(f"{number:04d}", scene, request, seen, tuple(references), tuple(worn)))
     return Test(tuple(asked), contents.hexdigest())
 
 
@@ -148,8 +148,8 @@ def generated_scores(
     generator: SteeredGenerator, test: Test, weights: Mapping[Branch, float], steps: int, eyes: Eyes
 ) -> Scores:
     """The test generated with these weights of the branches, and measured."""
-    images = generator.generate([each.wanted for each in test.asked], weights=weights, steps=steps)
-    seen = [eyes.see(pixels, each.wanted.regions) for each, pixels in zip(test.asked, images, strict=True)]
+    images = generator.generate([each.request for each in test.asked], weights=weights, steps=steps)
+    seen = [eyes.see(pixels, each.request.regions) for each, pixels in zip(test.asked, images, strict=True)]
     return scores_of(test, seen)
 
 

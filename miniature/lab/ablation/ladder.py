@@ -80,7 +80,7 @@ class Ladder:
         return digest([self.common, settings_of(self.recipe, self.settings(variant, seed), self.runs)])
 
 
-def climb(ladder: Ladder, wanted: Sequence[tuple[Variant, int]], lines: Lines, bench: Bench, minutes: float) -> int:
+def climb(ladder: Ladder, chosen: Sequence[tuple[Variant, int]], lines: Lines, bench: Bench, minutes: float) -> int:
     """Trains and measures what `lines` lacks, one run after another; the number of runs that are left.
 
     minutes  after which no run is begun
@@ -89,8 +89,8 @@ def climb(ladder: Ladder, wanted: Sequence[tuple[Variant, int]], lines: Lines, b
     if lines.get(START, ladder.key(None, 0)) is None:
         alike = {"truth_and_reference": ladder.test.alike}
         _measure(ladder, None, 0, ladder.start, 0.0, lines, bench, alike)
-    left = [(variant, seed) for variant, seed in wanted if _line(ladder, variant, seed, lines) is None]
-    LOGGER.info("%d of %d runs are left.", len(left), len(wanted))
+    left = [(variant, seed) for variant, seed in chosen if _line(ladder, variant, seed, lines) is None]
+    LOGGER.info("%d of %d runs are left.", len(left), len(chosen))
     for done, (variant, seed) in enumerate(left):
         if time.monotonic() - begun > 60 * minutes:
             return len(left) - done

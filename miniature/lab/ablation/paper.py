@@ -69,7 +69,7 @@ CLAIMS = (
 
 
 def verdict(ours: Estimate | None, published: float) -> str:
-    """Whether a change goes the paper's way, by our interval: it must exclude 0 to be told from none."""
+    """Whether a change goes the paper's way, by our interval: it must exclude 0 to count as one."""
     if ours is None:
         return "not measured"
     sign, expected = ours.sign, _sign(published)
@@ -79,7 +79,7 @@ def verdict(ours: Estimate | None, published: float) -> str:
         return "agrees" if expected else "agrees: no change in either"
     if not expected:
         return "differs: a change where the paper has none"
-    return "differs: the other way" if sign else "not told from no change"
+    return "differs: the other way" if sign else "indistinguishable from no change"
 
 
 def _sign(change: float) -> int:

@@ -10,8 +10,8 @@ from .variants import PAIRS, SEEDS, SELF, START, TITLES, VARIANTS
 
 TITLE_OF = {"sim_gt": "Sim(GT)", "sim_ref": "Sim(Ref)", "copy_paste": "copy-paste", "found": "faces found"}
 COPIED_OF = {"copied_expression": "expression", "copied_direction": "direction"}
-# What stands between these lines is written by a person, and stays as it is when the report is written anew.
-BY_HAND = "<!-- by hand, kept when this page is written anew -->"
+# What stands between these lines is written by a person, and stays as it is when the report is rewritten.
+BY_HAND = "<!-- by hand, kept when this page is rewritten -->"
 END_BY_HAND = "<!-- end of what is written by hand -->"
 NOTHING_BY_HAND = "Nothing has been remarked yet."
 
@@ -69,11 +69,11 @@ def _how(results: Results) -> str:
         f"and generated {images} images of one and of two people whom nobody was trained on, from one photo each, in "
         f"{shared['sampler_steps']} steps of the sampler. The judge, whom no loss knows, compares each face with the "
         "renderer's own image of that scene (GT) and with the photo (Ref); a person who was lost counts as 0.",
-        f"Intervals are 95 %, from drawing images and seeds anew; with {seeds} seeds they are a little too narrow. "
+        f"Intervals are 95 %, from resampling images and seeds; with {seeds} seeds they are a little too narrow. "
         f"The {line['slider']} is {line['usual']:g} where nothing else is said.",
     ]
     if missing:
-        words.append(f"**{missing} runs are still to be made: the same command goes on.**")
+        words.append(f"**{missing} runs are still to be made: the same command resumes.**")
     if results.left_out:
         words.append(f"Results that are in no number, being of other settings, models or data: {results.left_out}.")
     return "\n\n".join(words)
@@ -149,11 +149,11 @@ def _sentence(results: Results, claim: Claim) -> str:
         said.setdefault(verdict(ours, claim.published(metric)).partition(":")[0], []).append(TITLE_OF[metric])
     if set(said) == {"not measured"}:
         return f"{claim.part[0].upper()}{claim.part[1:]}: not measured yet."
-    order = ("agrees", "differs", "not told from no change", "not measured")
+    order = ("agrees", "differs", "indistinguishable from no change", "not measured")
     words = {
         "agrees": "agrees with the paper in",
         "differs": "does not agree in",
-        "not told from no change": "could not be told from no change in",
+        "indistinguishable from no change": "was indistinguishable from no change in",
         "not measured": "was not measured in",
     }
     parts = [f"{words[key]} {_listed(said[key])}" for key in order if key in said]

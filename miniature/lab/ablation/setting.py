@@ -11,7 +11,7 @@ from withanyone_core.metrics.judges import load_judge
 
 from ...generation import shipped_generator
 from ...models.classifiers import load_classifiers
-from ...weights_folder import CODER, FACES, FLUX, SIGLIP
+from ...weights_folder import FACES, FLUX, SIGLIP, VAE_FILE
 from ..recipes.classifiers import FILE as CLASSIFIERS
 from ..recipes.photos import PhotoSet, write_photos
 from ..steering import shipped_photo_reader
@@ -23,7 +23,7 @@ from .start import joined_start, made_start, start_words
 from .variants import COMMON, SHORT, UNWATCHED
 
 JUDGE = "judge.json"
-MODELS = (FLUX, CODER, SIGLIP, f"{FACES}/{RECOGNIZER}")
+MODELS = (FLUX, VAE_FILE, SIGLIP, f"{FACES}/{RECOGNIZER}")
 FIRST_PERSON, PORTRAITS, GROUPS_A_PERSON = 400_000, 4, 1
 # Many small people: a few are so alike that prepare.py cannot tell their folders apart.
 PREPARING = ("held_out=0", "crops=1", "unclear_folders=leave_out")
@@ -64,7 +64,7 @@ def load_bench(weights: Path) -> Bench:
 
 
 def ladder_of(setting: Setting, bench: Bench) -> Ladder:
-    """What all runs share. Raises errors in words for what is missing or given wrongly, before anything long begins."""
+    """What all runs share. Raises readable errors for what is missing or given wrongly, before anything long begins."""
     folder = setting.cache or setting.scratch / f"cache_{setting.identities}"
     given = joined_start(setting.start, setting.scratch) if setting.start else None
     changes = (*model_changes(setting.weights, folder), *_branch(given), *setting.changes)

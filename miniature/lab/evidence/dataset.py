@@ -15,7 +15,7 @@ from ...world.person import person_of
 from ...world.renderer import render
 from ...world.scene import LAYOUTS, SIDE_PX, SPOTS, Scene, draw_scene
 from ..recipes.scenes import TRAINING_PEOPLE
-from ..steering import PhotoReader, Wanted, portrait
+from ..steering import ImageRequest, PhotoReader, portrait
 
 PEOPLE = 200
 COUNTS = tuple(LAYOUTS)
@@ -126,10 +126,12 @@ class References:
             self._made[place] = self._reader.identity([photo], f"person {self.dataset.first_person + place}")
         return self._made[place]
 
-    def wanted(self, sample: Sample, exchanged: bool = False, other_seed: int = 0) -> Wanted:
+    def request(self, sample: Sample, exchanged: bool = False, other_seed: int = 0) -> ImageRequest:
         """The sample as a wish; `exchanged` gives each of the people the next one's box."""
         boxes = (*sample.boxes[1:], sample.boxes[0]) if exchanged else sample.boxes
-        return Wanted(sample.caption, sample.seed + other_seed, tuple(self[place] for place in sample.people), boxes)
+        return ImageRequest(
+            sample.caption, sample.seed + other_seed, tuple(self[place] for place in sample.people), boxes
+        )
 
     def placed(self, sample: Sample) -> tuple[PlacedFace, ...]:
         """The sample as Identity Meter gets it."""

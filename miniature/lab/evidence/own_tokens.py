@@ -31,7 +31,7 @@ from ..ablation.commands import RECOGNIZER, model_changes, prepared
 from ..folders import TRAINING_RECIPES
 from ..recipes.photos import PhotoSet, write_photos
 from ..recipes.scenes import TRAINING_PEOPLE
-from ..steering import SteeredGenerator, Wanted
+from ..steering import ImageRequest, SteeredGenerator
 from .dataset import spot_boxes
 from .faces import JUDGE
 from .figures import Figure, mean, percentage
@@ -179,7 +179,7 @@ def _measured(trial: Trial, eyes: Eyes, cache: Cache, folder: Path, number: int)
 
 
 def _learned(trial: Trial, folder: Path, name: str) -> Path:
-    """The person's identity file by `finetune.py`, which goes on where it was stopped."""
+    """The person's identity file by `finetune.py`, which resumes where it was stopped."""
     out = trial.scratch / "runs" / name
     given = (
         *model_changes(trial.weights, folder),
@@ -214,18 +214,18 @@ def _pixels(cache: Cache, face: int) -> np.ndarray:
     return cv2.imread(cache.images[cache.faces[face].image].source)[..., ::-1].copy()
 
 
-def _wish(number: int, place: int, person: Identity, other: Identity) -> tuple[Wanted, np.ndarray]:
+def _wish(number: int, place: int, person: Identity, other: Identity) -> tuple[ImageRequest, np.ndarray]:
     """An image to ask for, and the same drawn by the renderer, uint8 RGB [SIDE_PX, SIDE_PX, 3]."""
     count = 1 + place % 2
     shown = [int(each.name.removeprefix("person_")) for each in (person, other)[:count]]
     rng = np.random.default_rng([SEED, number, place])
     scene = draw_scene(rng, [person_of(index) for index in shown])
-    wanted = Wanted(caption(scene), SEED + 100 * number + place, (person, other)[:count], spot_boxes(scene))
-    return wanted, render(scene, SIDE_PX, SIDE_PX).pixels
+    request = ImageRequest(caption(scene), SEED + 100 * number + place, (person, other)[:count], spot_boxes(scene))
+    return request, render(scene, SIDE_PX, SIDE_PX).pixels
 
 
 def _scores(
-    eyes: Eyes, pixels: np.ndarray, drawn: np.ndarray, wish: Wanted, photos: Sequence[FaceVectors]
+    eyes: Eyes, pixels: np.ndarray, drawn: np.ndarray, wish: ImageRequest, photos: Sequence[FaceVectors]
 ) -> list[float | None]:
     """MEASURES of the first of an image's people, means over the photos they were learned from as references."""
     boxes_px = tuple(box.to_px(SIDE_PX, SIDE_PX) for box in wish.regions)

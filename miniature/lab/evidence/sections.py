@@ -34,7 +34,7 @@ class AskedRow:
     drawn             whom the judge sees in the drawn scene
     said, alone_said  what the classifiers say of both images against the caption
     meter, alone_meter  Identity Meter's likeness of box k's face with reference j, of both images
-    changed           mean absolute difference of both images outside the boxes' cells, in levels of 255
+    changed           mean absolute difference of both images outside the boxes' cells, in values of 255
     by_seed           the same of two images without people from two seeds, None where not measured
     """
 
@@ -90,10 +90,10 @@ class Studio:
         return self.references.dataset
 
     def generate(self, images: Sequence[Sample], what: str, alone: bool = False, **changes: Any) -> np.ndarray:
-        """The samples generated; `alone` at weight 0 of both branches, `changes` as of `References.wanted`."""
+        """The samples generated; `alone` at weight 0 of both branches, `changes` as of `References.request`."""
         weights = dict.fromkeys(self.weights, 0.0) if alone else self.weights
-        wanted = [self.references.wanted(each, **changes) for each in images]
-        return self.generator.generate(wanted, weights=weights, what=what)
+        requests = [self.references.request(each, **changes) for each in images]
+        return self.generator.generate(requests, weights=weights, what=what)
 
 
 def write_asked(studio: Studio, results: Results, images: int) -> None:
@@ -145,18 +145,18 @@ def _write(
     studio: Studio,
     results: Results,
     section: str,
-    wanted: Sequence[Sample],
+    samples: Sequence[Sample],
     measure: Callable[[Studio, list[Sample]], list[Any]],
 ) -> None:
     done = results.rows(section)
-    left = [each for each in wanted if each.seed not in done]
+    left = [each for each in samples if each.seed not in done]
     for start in range(0, len(left), AT_ONCE):
         results.append(section, measure(studio, left[start : start + AT_ONCE]))
 
 
-def _read(results: Results, section: str, wanted: Sequence[Sample]) -> list[Mapping[str, Any]]:
+def _read(results: Results, section: str, samples: Sequence[Sample]) -> list[Mapping[str, Any]]:
     done = results.rows(section)
-    return [done[each.seed] for each in wanted if each.seed in done]
+    return [done[each.seed] for each in samples if each.seed in done]
 
 
 def _asked(studio: Studio, block: list[Sample]) -> list[AskedRow]:

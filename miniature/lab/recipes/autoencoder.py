@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ...models.autoencoder import LATENT_CHANNELS, diffusers_autoencoder
-from ...weights_folder import CODER, VAE
+from ...weights_folder import VAE, VAE_FILE
 from ...world.look import DIRECTIONS, EXPRESSIONS
 from ...world.person import TRAITS
 from .pool import Pool, open_scenes
@@ -110,15 +110,15 @@ def coding_loss(module: InTraining, batch: tuple[Tensor, ...]) -> Tensor:
 
 
 def image_difference(decoded: Tensor, pixels: Tensor, weight: Tensor) -> Tensor:
-    """Of levels and of their slopes, for much of a drawn face is thin lines: brows, lids, lips.
+    """Of values and of their slopes, for much of a drawn face is thin lines: brows, lids, lips.
 
     weight  [B or 1, 1, H, W]
     """
     apart = decoded - pixels
-    levels = (weight * (apart.abs() + apart.square())).mean()
+    values = (weight * (apart.abs() + apart.square())).mean()
     down = (weight[..., 1:, :] * apart.diff(dim=-2).abs()).mean()
     across = (weight[..., :, 1:] * apart.diff(dim=-1).abs()).mean()
-    return (levels + EDGE_WEIGHT * (down + across)) / weight.mean()
+    return (values + EDGE_WEIGHT * (down + across)) / weight.mean()
 
 
 def face_weight(windows: Tensor) -> Tensor:
@@ -156,7 +156,7 @@ def save(autoencoder: AutoencoderKL, folder: Path) -> tuple[Path, ...]:
     """Writes the folder of the VAE in float16, without the place that it was read from."""
     autoencoder.register_to_config(_name_or_path="")
     autoencoder.half().save_pretrained(folder / VAE)
-    return folder / CODER, folder / VAE / autoencoder.config_name
+    return folder / VAE_FILE, folder / VAE / autoencoder.config_name
 
 
 def _batches(scratch: Path, seed: int) -> Windows:

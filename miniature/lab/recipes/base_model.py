@@ -21,7 +21,7 @@ from withanyone_core.injection.diffusers import AdapterSocket, PlacedPeople
 
 from ...diffusers_models import CaptionedFlux
 from ...models.backbone import DOUBLE_BLOCKS, HEADS, SINGLE_BLOCKS, WIDTH
-from ...models.recognizer import VECTOR
+from ...models.recognizer import EMBEDDING
 from ...weights_folder import FLUX, JOINT_ADAPTER
 from .latents import LatentBatch, open_latents
 from .siglip import WIDTH as SIGLIP_WIDTH
@@ -30,7 +30,9 @@ from .training import Recipe
 # Of classifier-free guidance for each step of the guidance input: the 4 that people set is a scale of 2.5 here.
 PULL = 0.5
 TOKENS = 8  # of a person, as in the released adapter
-ARC = BranchShape(hidden=WIDTH, heads=HEADS, layers=DOUBLE_BLOCKS + SINGLE_BLOCKS, arc_tokens=TOKENS, embedding=VECTOR)
+ARC = BranchShape(
+    hidden=WIDTH, heads=HEADS, layers=DOUBLE_BLOCKS + SINGLE_BLOCKS, arc_tokens=TOKENS, embedding=EMBEDDING
+)
 
 SIG = replace(ARC, siglip_width=SIGLIP_WIDTH)
 
@@ -69,9 +71,9 @@ def guided_velocity(module: InTraining, batch: LatentBatch) -> Tensor:
     chosen = batch.rows(rows)
     plain = torch.ones_like(chosen.guidance)
     with torch.no_grad():
-        shown = predict(module.model, module.adapter, chosen, plain)
-        unshown = predict(module.model, module.adapter, chosen.unconditional(), plain)
-    further = PULL * (chosen.guidance[:, None, None, None] - 1) * (shown - unshown)
+        with_people = predict(module.model, module.adapter, chosen, plain)
+        without_people = predict(module.model, module.adapter, chosen.unconditional(), plain)
+    further = PULL * (chosen.guidance[:, None, None, None] - 1) * (with_people - without_people)
     return target.index_add(0, rows, further.float())
 
 

@@ -16,7 +16,7 @@ from .pool import FACE, IMAGE, Pool, open_scenes
 from .scenes import SCENES
 from .siglip import square_crop
 from .training import Batch, Recipe
-from .upright import unit_levels
+from .upright import unit_pixels
 from .wear import worn
 
 FILE = "classifiers.safetensors"
@@ -27,7 +27,7 @@ FACES, IMAGES = 64, 24  # a batch
 class ClassifierBatches:
     """Face crops float32 [B, 3, 64, 64] with answers [B, questions], images [b, 3, 96, 96] with answers.
 
-    Only images as large as those that are generated: sharper ones would be learnt in vain.
+    Only images as large as those that are generated: sharper ones would be learned in vain.
     """
 
     pool: Pool
@@ -54,9 +54,9 @@ class ClassifierBatches:
         face_answers = np.stack([faces["expression"], faces["direction"], lights], 1)
         image_answers = np.stack([shown["count"] - 1, shown["place"], shown["light"]], 1)
         return (
-            unit_levels(crops),
+            unit_pixels(crops),
             torch.from_numpy(face_answers.astype(np.int64)),
-            unit_levels(wholes),
+            unit_pixels(wholes),
             torch.from_numpy(image_answers.astype(np.int64)),
         )
 

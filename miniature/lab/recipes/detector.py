@@ -103,8 +103,8 @@ def _line(record: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 def _without_faces(image: np.ndarray, records: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     covered = image.copy()
     for x1, y1, x2, y2 in records["box"].astype(int):
-        colour = tuple(int(level) for level in rng.integers(0, 256, 3))
-        cv2.rectangle(covered, (x1 - 4, y1 - 4), (x2 + 4, y2 + 4), colour, cv2.FILLED)
+        color = tuple(int(level) for level in rng.integers(0, 256, 3))
+        cv2.rectangle(covered, (x1 - 4, y1 - 4), (x2 + 4, y2 + 4), color, cv2.FILLED)
     return covered
 
 

@@ -11,14 +11,14 @@ from torch.nn.functional import cross_entropy, linear, normalize, one_hot
 
 from withanyone_core.faces.alignment import TEMPLATE_PX, Template
 
-from ...models.judge import SIDE_PX, VECTOR, JudgeNet
+from ...models.judge import EMBEDDING, SIDE_PX, JudgeNet
 from ...world.person import TRAITS
 from .onnx_files import write_onnx
 from .pool import Portraits, open_portraits, open_scenes
 from .recognizer import SCENES_END, everybody, open_pools
 from .scenes import SCENES
 from .training import Batch, Recipe
-from .upright import UprightFaces, unit_levels
+from .upright import UprightFaces, unit_pixels
 
 FILE, CARD = "judge.onnx", "judge.json"
 PORTRAITS = Portraits(seed=202, first=600_000, images=2_400, size_px=224)
@@ -35,7 +35,7 @@ class InTraining(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.net = JudgeNet()
-        self.direction = nn.Linear(len(TRAITS), VECTOR)
+        self.direction = nn.Linear(len(TRAITS), EMBEDDING)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ class JudgeBatches:
     def __call__(self, step: int) -> Batch:
         crops, records = self.faces.draw(step)
         margin = torch.tensor(MARGIN * min(step / EASY_STEPS, 1.0))
-        return unit_levels(crops, bgr=True), everybody(records["traits"], self.faces.seed, step), margin
+        return unit_pixels(crops, bgr=True), everybody(records["traits"], self.faces.seed, step), margin
 
 
 def judge_loss(module: nn.Module, batch: Batch) -> Tensor:
@@ -88,7 +88,7 @@ def _card() -> dict:
         "colours": "bgr",
         "mean": 127.5,
         "std": 127.5,
-        "vector": VECTOR,
+        "vector": EMBEDDING,
         "trained_with": False,
         "about": "The recognizer of the miniature world that only judges: no model of this pack is trained with it.",
     }

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ...diffusers_models import shipped_autoencoder
 from ...models.caption_ids import word_ids
-from ...weights_folder import CODER, WEIGHTS
+from ...weights_folder import VAE_FILE, WEIGHTS
 from ...world.captions import caption
 from ...world.scene import CELLS, SPOT_CELLS, SPOTS, Scene
 from .mean_embedding import mean_embeddings
@@ -204,7 +204,7 @@ def open_latents(scratch: Path, seed: int) -> Latents:
 
 def _encoder_digest() -> str:
     """Of the encoder alone: the decoder is trained further, and no latent changes."""
-    with safe_open(WEIGHTS / CODER, "np") as file:
+    with safe_open(WEIGHTS / VAE_FILE, "np") as file:
         tensors = [file.get_tensor(key) for key in sorted(file.keys()) if key.startswith("encoder.")]
     return sha256(b"".join(tensor.tobytes() for tensor in tensors)).hexdigest()[:12]
 

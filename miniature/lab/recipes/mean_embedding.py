@@ -23,7 +23,7 @@ from .cards import digest_of
 from .onnx_files import read_weights
 from .pool import Pool
 from .recognizer import FILE
-from .upright import unit_levels
+from .upright import unit_pixels
 
 AT_ONCE = 128
 STEPS, PEOPLE_A_STEP, RATE = 2_000, 512, 2e-3
@@ -71,4 +71,4 @@ def regressed(traits: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 def _crops(pool: Pool, faces: np.ndarray) -> Tensor:
     crops = [aligned_face(pool.pixels[face["image"]], face["landmarks"], ARCFACE, SIDE_PX) for face in faces]
-    return unit_levels(np.stack(crops))
+    return unit_pixels(np.stack(crops))

@@ -95,8 +95,8 @@ def _fold_slopes(graph: onnx.GraphProto) -> None:
         tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).reshape(-1, 1, 1), tensor.name))
         reader.input[list(reader.input).index(node.output[0])] = tensor.name
         graph.node.remove(node)
-    wanted = {name for node in graph.node for name in node.input}
-    for node in [node for node in graph.node if node.op_type == "Constant" and node.output[0] not in wanted]:
+    used = {name for node in graph.node for name in node.input}
+    for node in [node for node in graph.node if node.op_type == "Constant" and node.output[0] not in used]:
         graph.node.remove(node)
 
 

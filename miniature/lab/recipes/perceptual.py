@@ -54,6 +54,6 @@ class PerceptualNet(nn.Module):
     def difference(self, generated: Tensor, target: Tensor) -> Tensor:
         """Mean over stages of the maps' difference, relative to the target's own size."""
         pairs = list(zip(self.features(generated), self.features(target), strict=True))
-        return sum((made - wanted).abs().mean() / wanted.abs().mean().clamp(min=1e-6) for made, wanted in pairs) / len(
-            pairs
-        )
+        return sum(
+            (generated - target).abs().mean() / target.abs().mean().clamp(min=1e-6) for generated, target in pairs
+        ) / len(pairs)

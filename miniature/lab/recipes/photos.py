@@ -90,11 +90,11 @@ def group(photos: PhotoSet, number: int) -> Photo:
 
 def write_photos(photos: PhotoSet, folder: Path, workers: int | None = None) -> int:
     """Renders what the folder lacks, in so many processes (default: one a core); returns the images of the set."""
-    wanted = [*_portraits(photos), *_groups(photos)]
-    missing = [each for each in wanted if not (folder / f"{each[0]}.png").is_file()]
+    planned = [*_portraits(photos), *_groups(photos)]
+    missing = [each for each in planned if not (folder / f"{each[0]}.png").is_file()]
     for _ in tqdm(_written(photos, missing, folder, workers), desc="photos", total=len(missing), disable=None):
         pass
-    return len(wanted)
+    return len(planned)
 
 
 def _written(photos: PhotoSet, missing: Sequence[_Wanted], folder: Path, workers: int | None) -> Iterable[None]:

@@ -1,7 +1,7 @@
 """The recognizer of the face pack: ArcFace on rendered people.
 
 ArcFace learns a direction for each person of its training set. Here a person is a point in the space of traits, so the
-directions are learnt as a function of that point. Images of one person teach something about all who are like them,
+directions are learned as a function of that point. Images of one person teach something about all who are like them,
 everybody in the images may be somebody new, and a tenth of the steps will do.
 """
 
@@ -15,12 +15,12 @@ from torch.nn.functional import cross_entropy, linear, mse_loss, normalize
 
 from withanyone_core.faces.alignment import ARCFACE
 
-from ...models.recognizer import SIDE_PX, VECTOR, IResNet
+from ...models.recognizer import EMBEDDING, SIDE_PX, IResNet
 from ...world.person import TRAITS
 from .onnx_files import write_onnx
 from .pool import Pool, Portraits, open_portraits, open_scenes
 from .training import Batch, Recipe
-from .upright import UprightFaces, unit_levels
+from .upright import UprightFaces, unit_pixels
 
 FILE = "faces/recognizer.onnx"
 SCENES_END = 8_000  # of the scenes; the judge learns from those that follow
@@ -29,7 +29,7 @@ BATCH = 64
 OTHERS = 1_024  # people of no image who are to be told from those in the batch
 SCALE, MARGIN = 32.0, 0.35  # ArcFace's s and m; smaller than its paper's, which told 85,000 people apart at once
 EASY_STEPS = 200  # over which the margin grows: from the start it would keep a small net from learning anything
-TRAITS_SHARE = 4.0
+TRAITS_WEIGHT = 4.0
 
 
 class Direction(nn.Module):
@@ -50,8 +50,8 @@ class InTraining(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.net = IResNet()
-        self.direction = Direction(VECTOR)
-        self.traits = nn.Linear(VECTOR, len(TRAITS))
+        self.direction = Direction(EMBEDDING)
+        self.traits = nn.Linear(EMBEDDING, len(TRAITS))
 
 
 def angular_margin(vectors_BD: Tensor, directions_PD: Tensor, margin: Tensor) -> Tensor:
@@ -76,7 +76,7 @@ class RecognizerBatches:
     def __call__(self, step: int) -> Batch:
         crops, records = self.faces.draw(step)
         margin = torch.tensor(MARGIN * min(step / EASY_STEPS, 1.0))
-        return unit_levels(crops), everybody(records["traits"], self.faces.seed, step), margin
+        return unit_pixels(crops), everybody(records["traits"], self.faces.seed, step), margin
 
 
 def everybody(traits: np.ndarray, seed: int, step: int) -> Tensor:
@@ -98,7 +98,7 @@ def recognizer_loss(module: nn.Module, batch: Batch) -> Tensor:
     crops, traits_PT, margin = batch
     vectors = module.net(crops.to(memory_format=torch.channels_last)).float()
     told_apart = angular_margin(vectors, module.direction(traits_PT).float(), margin)
-    return told_apart + TRAITS_SHARE * mse_loss(module.traits(vectors).float(), traits_PT[: len(crops)])
+    return told_apart + TRAITS_WEIGHT * mse_loss(module.traits(vectors).float(), traits_PT[: len(crops)])
 
 
 def _batches(scratch: Path, seed: int) -> RecognizerBatches:

@@ -64,7 +64,7 @@ def rendered_scenes(seed: int, start: int, count: int) -> np.ndarray:
 
 
 def signed_pixels(pixels: np.ndarray) -> Tensor:
-    """Pixels uint8 [N, H, W, 3] as the coder reads them, float32 [N, 3, H, W] in -1..1."""
+    """Pixels uint8 [N, H, W, 3] as the VAE reads them, float32 [N, 3, H, W] in -1..1."""
     return torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
@@ -75,7 +75,7 @@ def fingerprint(plan: tuple) -> str:
 
 @lru_cache(maxsize=1)
 def _look_of_the_world() -> bytes:
-    """What a few scenes look like: code may be written anew, but not draw anything else."""
+    """What a few scenes look like: code may be rewritten, but must not draw anything else."""
     return b"".join(render(unseen_scene(0, index), SIDE_PX, SIDE_PX).pixels.tobytes() for index in range(_SAMPLED))
 
 

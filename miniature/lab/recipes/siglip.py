@@ -24,7 +24,7 @@ from ...world.scene import LIGHTS
 from .pool import FACE, Pool
 from .recognizer import open_pools
 from .training import Batch, Recipe
-from .upright import unit_levels
+from .upright import unit_pixels
 from .wear import worn
 
 FILE, CONFIG = "siglip.safetensors", "siglip.json"
@@ -79,7 +79,7 @@ class SiglipBatches:
             records[place], lights[place] = record, pool.images["light"][record["image"]]
         numbers = np.concatenate([records["traits"], records["pose"] / POSE_DEGREES], 1)
         choices = np.stack([records["expression"].astype(np.int64), lights], 1)
-        return unit_levels(crops), torch.from_numpy(numbers), torch.from_numpy(choices)
+        return unit_pixels(crops), torch.from_numpy(numbers), torch.from_numpy(choices)
 
 
 def square_crop(pool: Pool, record: np.ndarray, rng: np.random.Generator, side_px: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""One loop for all recipes: seeded by step, stopped by steps or minutes, resumed to the last bit."""
+"""One loop for all recipes: seeded by step, stopped by steps or minutes, resumed bitwise identically."""
 
 import json
 import logging
@@ -89,7 +89,7 @@ class Run:
 
     @property
     def loss(self) -> float:
-        """Mean of the last LOSSES_KEPT steps; not a number before the first."""
+        """Mean of the last LOSSES_KEPT steps; NaN before the first."""
         return sum(self.losses) / len(self.losses) if self.losses else math.nan
 
 
@@ -241,7 +241,7 @@ def _follow(run: Run, decay: float) -> None:
 
 
 def _ahead(batches: Batches, first: int, end: int) -> Iterator[Batch]:
-    """The batches from `first` up to `end`, the next one made while the last one is learnt."""
+    """The batches from `first` up to `end`, the next one made while the last one is learned."""
     with ThreadPoolExecutor(1) as maker:
         following = maker.submit(batches, first)
         for step in count(first):

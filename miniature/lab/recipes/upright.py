@@ -53,7 +53,7 @@ class UprightFaces:
         return worn(upright, rng, self.wear)
 
 
-def unit_levels(crops: np.ndarray, bgr: bool = False) -> Tensor:
-    """Crops uint8 RGB [B, H, W, 3] as float32 [B, 3, H, W] in -1..1, (level - 127.5) / 127.5."""
-    levels = torch.from_numpy(np.ascontiguousarray(crops[..., ::-1] if bgr else crops))
-    return levels.permute(0, 3, 1, 2).float().sub_(127.5).div_(127.5)
+def unit_pixels(crops: np.ndarray, bgr: bool = False) -> Tensor:
+    """Crops uint8 RGB [B, H, W, 3] as float32 [B, 3, H, W] in -1..1, (value - 127.5) / 127.5."""
+    pixels = torch.from_numpy(np.ascontiguousarray(crops[..., ::-1] if bgr else crops))
+    return pixels.permute(0, 3, 1, 2).float().sub_(127.5).div_(127.5)

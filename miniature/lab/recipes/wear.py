@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-SHARE = 0.6  # of images that something happens to
+WORN_FRACTION = 0.6  # of images that something happens to
 
 
 def worn(image: np.ndarray, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
@@ -11,7 +11,7 @@ def worn(image: np.ndarray, rng: np.random.Generator, strength: float = 1.0) -> 
 
     strength  0 for hardly anything, 1 for as bad as a small autoencoder makes it, 1.5 for worse
     """
-    if rng.random() > SHARE:
+    if rng.random() > WORN_FRACTION:
         return image
     if rng.random() < 0.5:
         image = _resampled(image, rng, strength)
@@ -33,7 +33,7 @@ def _resampled(image: np.ndarray, rng: np.random.Generator, strength: float) -> 
 
 
 def _levelled(image: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
-    """Gain and offset of each colour a little, of all together more, and noise that is coarse half of the time."""
+    """Gain and offset of each color a little, of all together more, and noise that is coarse half of the time."""
     gain = 1 + strength * (rng.uniform(-0.12, 0.12) + rng.uniform(-0.04, 0.04, 3))
     offset = strength * (rng.uniform(-12, 12) + rng.uniform(-4, 4, 3))
     height, width = image.shape[:2]

@@ -111,7 +111,7 @@ def test_correlations_of_risk_and_copying():
         ((0.02, 0.08), 0.04, "agrees"),
         ((-0.08, -0.02), -0.078, "agrees"),
         ((-0.08, -0.02), 0.04, "differs: the other way"),
-        ((-0.02, 0.08), 0.04, "not told from no change"),
+        ((-0.02, 0.08), 0.04, "indistinguishable from no change"),
         ((-0.02, 0.08), 0.002, "agrees: no change in either"),
         ((0.003, 0.007), -0.001, "agrees: no change in either"),
         ((0.02, 0.08), -0.001, "differs: a change where the paper has none"),

@@ -163,8 +163,8 @@ def test_a_start_may_be_a_file_a_branch(tmp_path):
 def test_images_of_strangers_and_what_the_judge_says(bench):
     eyes = bench.eyes
     test = strangers(4, eyes)
-    assert [len(each.wanted.people) for each in test.asked] == [1, 2, 1, 2]
-    captions = [each.wanted.caption for each in test.asked]
+    assert [len(each.request.people) for each in test.asked] == [1, 2, 1, 2]
+    captions = [each.request.caption for each in test.asked]
     assert [any(word in each for word in EXPRESSIONS) for each in captions] == [True, True, False, False]
     assert test.digest == strangers(4, eyes).digest != strangers(1, eyes).digest
     truth = scores_of(test, [each.truth for each in test.asked])
