@@ -8,7 +8,6 @@ Each part resumes where it stopped.
 import argparse
 import csv
 import math
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,11 +19,11 @@ if not __package__:
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 
 from miniature.lab.folders import ROOT, SCRATCH, TRAINING_RECIPES
 from miniature.lab.recipes.cards import ModelCard, digest_of, machine, write_card
 from miniature.lab.recipes.photos import PhotoSet, write_photos
+from miniature.lab.recipes.tensor_files import write_tensors
 from miniature.weights_folder import ADAPTER, JOINT_ADAPTER, WEIGHTS
 from miniature.world.scene import SIDE_PX, SPOTS
 from training import finetune, prepare
@@ -87,13 +86,11 @@ def _joined(runs: Sequence[Path], out: Path) -> Path:
     """One file of both branches in half precision, and its card."""
     files = [inspect_adapter(run / "adapter.safetensors") for run in runs]
     tensors = {key: tensor.half() for key, tensor in merge(files).items()}
-    path, part = out / ADAPTER, out / f"{ADAPTER}.part"
-    out.mkdir(parents=True, exist_ok=True)
+    path = out / ADAPTER
     with safe_open(files[0].path, framework="pt") as reader:
         header = reader.metadata()  # of the arc branch: whose face embeddings it knows, and how it was made
     places = [Box.from_px(*spot.box_px, SIDE_PX, SIDE_PX) for spot in SPOTS]
-    save_file(tensors, part, header | places_header(places, SIDE_PX, SIDE_PX))
-    os.replace(part, path)
+    write_tensors(path, tensors, header | places_header(places, SIDE_PX, SIDE_PX))
     write_card(_card(path, out, [_metrics(run / "metrics.csv") for run in runs]), out)
     return path
 

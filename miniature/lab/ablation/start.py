@@ -5,12 +5,12 @@ from hashlib import sha256
 from pathlib import Path
 
 from safetensors import safe_open
-from safetensors.torch import save_file
 
 from withanyone_core.adapter.branches import merge
 from withanyone_core.adapter.checkpoint import inspect_adapter
 from withanyone_core.digest import file_sha256
 
+from ..recipes.tensor_files import write_tensors
 from .commands import digest, settings_of, trained
 from .variants import COMMON, NO_LOSSES, SHORT, UNWATCHED
 
@@ -38,11 +38,9 @@ def joined_start(files: Sequence[Path], folder: Path) -> Path:
     if len(found) == 1:
         return found[0].path
     name = sha256("".join(file_sha256(each.path) for each in found).encode()).hexdigest()[:12]
-    path, part = folder / f"start_{name}.safetensors", folder / f"start_{name}.part.safetensors"
+    path = folder / f"start_{name}.safetensors"
     if not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(merge(found), part)
-        part.replace(path)
+        write_tensors(path, merge(found))
     return path
 
 

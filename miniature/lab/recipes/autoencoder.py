@@ -20,6 +20,7 @@ from ...world.look import DIRECTIONS, EXPRESSIONS
 from ...world.person import TRAITS
 from .pool import Pool, open_scenes
 from .scenes import SCENES, signed_pixels
+from .tensor_files import write_tensors
 from .training import Recipe
 from .windows import WINDOW_PX, draw_windows
 
@@ -155,7 +156,8 @@ def export(module: InTraining, folder: Path) -> tuple[Path, ...]:
 def save(autoencoder: AutoencoderKL, folder: Path) -> tuple[Path, ...]:
     """Writes the folder of the VAE in float16, without the place that it was read from."""
     autoencoder.register_to_config(_name_or_path="")
-    autoencoder.half().save_pretrained(folder / VAE)
+    autoencoder.half().save_config(folder / VAE)
+    write_tensors(folder / VAE_FILE, autoencoder.state_dict(), {"format": "pt"})
     return folder / VAE_FILE, folder / VAE / autoencoder.config_name
 
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
@@ -25,6 +24,7 @@ from ...models.recognizer import EMBEDDING
 from ...weights_folder import FLUX, JOINT_ADAPTER
 from .latents import LatentBatch, open_latents
 from .siglip import WIDTH as SIGLIP_WIDTH
+from .tensor_files import write_tensors
 from .training import Recipe
 
 # Of classifier-free guidance for each step of the guidance input: the 4 that people set is a scale of 2.5 here.
@@ -93,7 +93,7 @@ def export(module: InTraining, folder: Path) -> tuple[Path, ...]:
     flux, adapter = module.model.flux.state_dict(), with_sig_branch(module.adapter).state_dict()
     states = {FLUX: to_comfyui(flux), JOINT_ADAPTER: file_tensors(adapter)}
     for name, state in states.items():
-        save_file({key: value.half().cpu().contiguous() for key, value in state.items()}, folder / name)
+        write_tensors(folder / name, {key: value.half().cpu().contiguous() for key, value in state.items()})
     return (folder / FLUX,)
 
 

@@ -1,13 +1,11 @@
 """The classifiers that measure images: on worn ones as well, for they are to judge what a small model generates."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -15,6 +13,7 @@ from ...models.classifiers import FACE_PX, IMAGE_PX, Classifiers
 from .pool import FACE, IMAGE, Pool, open_scenes
 from .scenes import SCENES
 from .siglip import square_crop
+from .tensor_files import write_tensors
 from .training import Batch, Recipe
 from .upright import unit_pixels
 from .wear import worn
@@ -77,10 +76,8 @@ def _batches(scratch: Path, seed: int) -> ClassifierBatches:
 
 def _export(module: nn.Module, folder: Path) -> tuple[Path, ...]:
     path = folder / FILE
-    written = path.with_name(f"{FILE}.part")
     tensors = {key: value.detach().cpu() for key, value in module.state_dict().items()}
-    save_file({key: value.half() if value.ndim > 1 else value for key, value in tensors.items()}, written)
-    os.replace(written, path)
+    write_tensors(path, {key: value.half() if value.ndim > 1 else value for key, value in tensors.items()})
     return (path,)
 
 

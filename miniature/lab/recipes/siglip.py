@@ -4,14 +4,12 @@ Real SigLIP learns from captions. Here the renderer's own numbers say more: who 
 """
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 from transformers import SiglipVisionConfig, SiglipVisionModel
@@ -23,6 +21,7 @@ from ...world.person import TRAITS
 from ...world.scene import LIGHTS
 from .pool import FACE, Pool
 from .recognizer import open_pools
+from .tensor_files import write_tensors
 from .training import Batch, Recipe
 from .upright import unit_pixels
 from .wear import worn
@@ -125,9 +124,7 @@ def _export(module: nn.Module, folder: Path) -> tuple[Path, ...]:
         for key, value in module.tower.state_dict().items()
     }
     file, description = folder / FILE, folder / CONFIG
-    written = file.with_name(f"{FILE}.part")
-    save_file(tensors, written, metadata={"format": "pt"})
-    os.replace(written, file)
+    write_tensors(file, tensors, {"format": "pt"})
     description.write_text(json.dumps(module.tower.config.to_diff_dict(), indent=4) + "\n", encoding="utf-8")
     return file, description
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -24,6 +23,7 @@ from ...world.captions import WORDS, Omitted, caption, words
 from ...world.look import DIRECTIONS, EXPRESSIONS
 from ...world.person import person_of
 from ...world.scene import LAYOUTS, LIGHTS, PLACES, SPOTS, Scene, draw_scene
+from .tensor_files import write_tensors
 from .training import Recipe
 
 CAPTIONS_A_STEP = 96
@@ -126,7 +126,7 @@ def export(module: InTraining, folder: Path) -> tuple[Path, ...]:
     encoders = module.encoders
     states = {CLIP: clip_names(encoders.clip), T5: t5_names(encoders.t5)}
     for name, state in states.items():
-        save_file({key: value.half().cpu().contiguous() for key, value in state.items()}, folder / name)
+        write_tensors(folder / name, {key: value.half().cpu().contiguous() for key, value in state.items()})
     vocabularies = [
         *save_vocabulary(word_tokenizer(WORDS, starts=False), T5_TOKENS, folder / T5_WORDS),
         *save_vocabulary(word_tokenizer(WORDS, starts=True), CLIP_TOKENS, folder / CLIP_WORDS),

@@ -3,7 +3,6 @@
 import json
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,11 +15,11 @@ from typing import Protocol
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from .muon import Muon
+from .tensor_files import write_tensors
 
 LOGGER = logging.getLogger("withanyone")
 
@@ -166,11 +165,8 @@ def save_state(run: Run, path: Path) -> None:
             for key, value in optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer.{name}.{key}"] = torch.as_tensor(value)
     numbers = {key: getattr(run, key) for key in ("seed", "steps", "step", "seconds", "losses")}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    written = path.with_name(f"{path.name}.part")
     contiguous = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
-    save_file(contiguous, written, metadata={"run": json.dumps(numbers)})
-    os.replace(written, path)
+    write_tensors(path, contiguous, {"run": json.dumps(numbers)})
 
 
 def load_state(run: Run, path: Path) -> None:
