@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ...models.classifiers import FACE_PX, IMAGE_PX, Classifiers
+from ...models.classifiers import FACE_PX, IMAGE_PX, Classifiers, file_key
 from .pool import FACE, IMAGE, Pool, open_scenes
 from .scenes import SCENES
 from .siglip import square_crop
@@ -76,7 +76,7 @@ def _batches(scratch: Path, seed: int) -> ClassifierBatches:
 
 def _export(module: nn.Module, folder: Path) -> tuple[Path, ...]:
     path = folder / FILE
-    tensors = {key: value.detach().cpu() for key, value in module.state_dict().items()}
+    tensors = {file_key(key): value.detach().cpu() for key, value in module.state_dict().items()}
     write_tensors(path, {key: value.half() if value.ndim > 1 else value for key, value in tensors.items()})
     return (path,)
 
