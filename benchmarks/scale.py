@@ -27,7 +27,7 @@ from pack import make_torchvision_importable
 
 make_torchvision_importable()
 
-from miniature.weights_folder import CODER, FACES, FLUX, shipped
+from miniature.weights_folder import FACES, FLUX, VAE_FILE, shipped
 from training.base.base import load_base
 from training.configuration.finetune import Finetune
 from training.configuration.reading import read_settings
@@ -135,7 +135,7 @@ class Miniature:
             ROOT / "training" / "recipes" / "miniature.yaml",
             ["out=none", "base.path=none", "adapter.init=none", "data.cache=none", "id_loss.recognizer=none"],
         )
-        base = load_base(shipped(FLUX), shipped(CODER).parent, "fp32", "cpu")
+        base = load_base(shipped(FLUX), shipped(VAE_FILE).parent, "fp32", "cpu")
         recognizer = Recognizer.load(shipped(FACES) / RECOGNIZER).requires_grad_(False)
         self.frozen = Frozen(base.transformer, base.vae, base.scale, recognizer)
         layers = len(base.transformer.transformer_blocks) + len(base.transformer.single_transformer_blocks)

@@ -12,10 +12,9 @@ from torch import Tensor, nn
 
 from withanyone_core.schedule import released_sigmas
 
+from .diffusers_models import CaptionedFlux, shipped_autoencoder, shipped_base_model
 from .models.autoencoder import LATENT_CHANNELS, PIXELS_A_CELL, SCALE, SHIFT
-from .recipes.autoencoder import shipped_autoencoder
-from .recipes.base_model import CaptionedFlux, shipped_base_model
-from .recipes.caption_ids import word_ids
+from .models.caption_ids import word_ids
 from .weights_folder import WEIGHTS
 from .world.scene import SIDE_PX
 
@@ -42,18 +41,18 @@ class ImageGenerator:
         captions: Sequence[str],
         steps: int = STEPS,
         guidance: float = GUIDANCE,
-        shown: Callable[[], AbstractContextManager[None]] = nullcontext,
+        conditioning: Callable[[], AbstractContextManager[None]] = nullcontext,
         watch: Callable[[int, Tensor], None] = lambda step, clean: None,
     ) -> np.ndarray:
         """The images that noise [captions, 8, h, w] becomes, by Euler's rule on the released schedule.
 
-        shown  around every forward pass: where an adapter shows its people
-        watch  called after each step, from 1, with the clean estimate of the latents
+        conditioning  a context around the forward passes, in which an adapter conditions on its people
+        watch         called after each step, from 1, with the clean estimate of the latents
         """
         t5_ids, clip_ids = word_ids(captions)
         sigmas = released_sigmas(steps, SIDE_PX, SIDE_PX)
         pull = torch.full((len(captions),), guidance)
-        with shown():
+        with conditioning():
             for step, (sigma, following) in enumerate(pairwise(sigmas), start=1):
                 velocity = self.model(latents, sigma.expand(len(captions)), pull, t5_ids, clip_ids)
                 watch(step, latents - sigma * velocity)

@@ -5,7 +5,7 @@ from pathlib import Path
 WEIGHTS = Path(__file__).resolve().parent / "weights"
 
 VAE = "vae"  # a folder in diffusers' form
-CODER = f"{VAE}/diffusion_pytorch_model.safetensors"
+VAE_FILE = f"{VAE}/diffusion_pytorch_model.safetensors"
 FLUX = "flux.safetensors"
 T5 = "t5.safetensors"
 CLIP = "clip.safetensors"
@@ -21,7 +21,7 @@ def shipped(name: str) -> Path:
     path = WEIGHTS / name
     if not path.exists():
         raise FileNotFoundError(
-            f"{path} is missing. It is part of the pack: install the pack again, or make the file with "
-            "python miniature/train.py."
+            f"{path} is missing. It is part of the pack: install the pack again, or train the model with "
+            "python miniature/lab/train.py in a clone."
         )
     return path

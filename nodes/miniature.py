@@ -5,7 +5,7 @@ import numpy as np
 import torch
 from comfy_api.latest import io, ui
 
-from ..miniature.weights_folder import ADAPTER, CLIP, CLIP_WORDS, CODER, FACES, FLUX, SIGLIP, T5, T5_WORDS, shipped
+from ..miniature.weights_folder import ADAPTER, CLIP, CLIP_WORDS, FACES, FLUX, SIGLIP, T5, T5_WORDS, VAE_FILE, shipped
 from ..miniature.world.person import person_of
 from ..miniature.world.renderer import render
 from ..miniature.world.scene import draw_portrait
@@ -79,11 +79,11 @@ class MiniatureVAE(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls) -> str:
-        return _stamp(CODER)
+        return _stamp(VAE_FILE)
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
-        return io.NodeOutput(miniature_models.image_coder())
+        return io.NodeOutput(miniature_models.image_vae())
 
 
 class MiniatureAdapter(io.ComfyNode):

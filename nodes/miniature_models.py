@@ -55,21 +55,21 @@ def image_model() -> comfy.model_patcher.ModelPatcher:
     )
 
 
-def image_coder() -> comfy.sd.VAE:
+def image_vae() -> comfy.sd.VAE:
     """ComfyUI's VAE with the shipped weights."""
-    weights = comfy.utils.load_torch_file(str(files.shipped(files.CODER)))
+    weights = comfy.utils.load_torch_file(str(files.shipped(files.VAE_FILE)))
     identity = torch.eye(autoencoder.LATENT_CHANNELS)[:, :, None, None]
     both = torch.block_diag(*[torch.eye(autoencoder.LATENT_CHANNELS)] * 2)[:, :, None, None]
     # A size of one's own is possible only for the class with two more 1x1 layers, which FLUX.1's VAE has not.
     weights |= {"quant_conv.weight": both, "quant_conv.bias": torch.zeros(len(both))}
     weights |= {"post_quant_conv.weight": identity, "post_quant_conv.bias": torch.zeros(len(identity))}
     size = {"ddconfig": autoencoder.comfyui_parameters(), "embed_dim": autoencoder.LATENT_CHANNELS}
-    coder = comfy.sd.VAE(sd=weights, config={"params": size}, dtype=torch.float32)
-    coder.latent_channels = autoencoder.LATENT_CHANNELS
-    for module in coder.first_stage_model.modules():
+    vae = comfy.sd.VAE(sd=weights, config={"params": size}, dtype=torch.float32)
+    vae.latent_channels = autoencoder.LATENT_CHANNELS
+    for module in vae.first_stage_model.modules():
         if isinstance(module, torch.nn.GroupNorm):
             module.num_groups = autoencoder.NORM_GROUPS
-    return coder
+    return vae
 
 
 def caption_readers() -> comfy.sd.CLIP:

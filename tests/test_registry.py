@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -221,10 +222,11 @@ def test_the_archive_has_the_nodes_and_nothing_of_the_workshop():
 
 
 def test_the_archive_loads_by_itself(tmp_path):
-    """As ComfyUI loads it, by its folder; in a process of its own, so that nothing comes from the clone."""
-    for name in archive():
-        (tmp_path / "pack" / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, tmp_path / "pack" / name)
+    """As ComfyUI loads it, by its folder; in a process of its own, so that nothing comes from the clone.
+
+    Then every module that ComfyUI could import by the pack's name: nodes/, withanyone_core/ and the loaders' models.
+    """
+    unpack(archive(), tmp_path / "pack")
     script = f"""
 import asyncio, importlib.util, json, sys
 sys.path.insert(0, {str(ROOT / "tests")!r})
@@ -234,11 +236,85 @@ spec = importlib.util.spec_from_file_location("any_name", {str(tmp_path / "pack/
 pack = sys.modules["any_name"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(pack)
 nodes = asyncio.run(pack.comfy_entrypoint().get_node_list())
+for name in {modules_of(tmp_path / "pack", ("nodes", "withanyone_core"))!r}: importlib.import_module("any_name." + name)
 print("NODES", json.dumps([node.define_schema().node_id for node in nodes]))
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=tmp_path)
+    ids = json.loads(output_of(script, tmp_path).split("NODES ")[1])
+    assert {"WithAnyoneApply", "WithAnyoneMiniatureFlux"} <= set(ids)
+
+
+def test_comfyui_registers_the_nodes_where_the_miniature_is_absent(tmp_path):
+    """Through ComfyUI's own loading of custom nodes."""
+    unpack({name for name in archive() if not name.startswith("miniature/")}, tmp_path / "custom_nodes/withanyone")
+    script = f"""
+import asyncio, json, sys
+sys.path.insert(0, {str(ROOT / "tests")!r})
+from pack import add_comfyui
+add_comfyui()
+import nodes
+loaded = asyncio.run(nodes.load_custom_node({str(tmp_path / "custom_nodes/withanyone")!r}))
+print("NODES", json.dumps([loaded, *nodes.NODE_CLASS_MAPPINGS]))
+"""
+    loaded, *ids = json.loads(output_of(script, tmp_path).split("NODES ")[1])
+    assert loaded
+    assert "WithAnyoneApply" in ids
+    assert not [name for name in ids if name.startswith("WithAnyoneMiniature")]
+
+
+def test_the_archives_commands_and_models_are_imported_from_its_root(tmp_path):
+    unpack(archive(), tmp_path)
+    assert not (tmp_path / "miniature/lab").exists()
+    import_all(tmp_path, ("training", "miniature"))
+
+
+def test_every_module_of_the_wheel_is_imported_from_it(tmp_path):
+    pytest.importorskip("setuptools", "77", reason="building a wheel needs setuptools 77 or newer")
+    unpack(committed(), tmp_path / "clone")
+    build = "import sys; from setuptools.build_meta import build_wheel; print(build_wheel(sys.argv[1]))"
+    command = [sys.executable, "-c", build, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path / "clone")
     assert done.returncode == 0, done.stderr
-    assert "WithAnyoneApply" in json.loads(done.stdout.split("NODES ")[1])
+    installed = tmp_path / "installed"
+    with zipfile.ZipFile(tmp_path / done.stdout.split()[-1]) as wheel:
+        wheel.extractall(installed)
+    assert not (installed / "miniature/lab").exists()
+    rooms = ("withanyone_core", "training", "miniature")
+    assert modules_of(installed, rooms) == [
+        name for name in modules_of(tmp_path / "clone", rooms) if not name.startswith("miniature.lab")
+    ]
+    import_all(installed, rooms)
+
+
+def unpack(names, folder):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+
+
+def modules_of(root, rooms):
+    """The dotted name of every Python file in these folders of a root."""
+    files = [path.relative_to(root) for room in rooms for path in sorted((root / room).rglob("*.py"))]
+    return [".".join(file.with_suffix("").parts).removesuffix(".__init__") for file in files]
+
+
+def import_all(root, rooms):
+    """Every module of these folders, from this root alone, in a process that has ComfyUI for the sockets."""
+    script = f"""
+import importlib, sys
+sys.path.insert(0, {str(ROOT / "tests")!r})
+from pack import add_comfyui
+add_comfyui()
+sys.path.insert(0, {str(root)!r})
+for name in {modules_of(root, rooms)!r}:
+    assert importlib.import_module(name).__file__.startswith({str(root)!r}), name
+"""
+    output_of(script, root)
+
+
+def output_of(script, folder):
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 # Nodes and workflows

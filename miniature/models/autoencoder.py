@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
 
-# ComfyUI's class makes 32 groups in every GroupNorm, so every width is a multiple of 32. It is then told to use 4: a
+# ComfyUI's class makes 32 groups in every GroupNorm, so every width is a multiple of 32. It is then set to use 4: a
 # group of a single channel would forget how bright an image is.
 WIDTHS = (32, 32, 64, 96)
 NORM_GROUPS = 4

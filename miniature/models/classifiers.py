@@ -1,4 +1,4 @@
-"""What an image shows, told by small networks that only measure: one looks at a face, one at a whole image."""
+"""Classifiers that only measure what an image shows: one of a face crop, one of the whole image."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -65,10 +65,19 @@ def load_classifiers(path: Path) -> Classifiers:
     """The shipped classifiers, in float32 and ready to answer. Raises ValueError for another file."""
     classifiers = Classifiers()
     try:
-        classifiers.load_state_dict({key: value.float() for key, value in load_file(path).items()})
+        classifiers.load_state_dict({_module_key(key): value.float() for key, value in load_file(path).items()})
     except RuntimeError as error:
         raise ValueError(f"{path.name} does not hold the miniature's classifiers: {error}") from error
     return classifiers.eval()
+
+
+def file_key(key: str) -> str:
+    """A module's key as the shipped file names it: there the network of whole images is called `picture`."""
+    return f"picture.{key.removeprefix('image.')}" if key.startswith("image.") else key
+
+
+def _module_key(key: str) -> str:
+    return f"image.{key.removeprefix('picture.')}" if key.startswith("picture.") else key
 
 
 def _conv(width_in: int, width: int, stride: int) -> nn.Sequential:

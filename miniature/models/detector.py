@@ -16,7 +16,7 @@ FACES_PX = ((40.0, 64.0), (100.0, 155.0), (240.0, 400.0))
 WIDTHS = (16, 24, 48, 72, 96)
 SHARED = 48
 SCORE, BOX, POINTS = 1, 4, 10
-RARE = -4.6  # a face at one anchor in a hundred, before anything is learnt
+RARE = -4.6  # a face at one anchor in a hundred, before anything is learned
 
 
 class Found(NamedTuple):
@@ -56,7 +56,7 @@ class Spread(nn.Module):
 
 
 class Head(nn.Module):
-    """Reads a stride's map. Its numbers begin at the mean face of each anchor and are learnt in that face's size."""
+    """Reads a stride's map. Its numbers begin at the mean face of each anchor and are learned in that face's size."""
 
     def __init__(self, stride: int, faces_px: tuple[float, ...]) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class Head(nn.Module):
 
 
 class Detector(nn.Module):
-    """Faces of 32 to 600 pixels in RGB images [B, 3, H, W], (level - 127.5) / 128, sides multiples of 32."""
+    """Faces of 32 to 600 pixels in RGB images [B, 3, H, W], (value - 127.5) / 128, sides multiples of 32."""
 
     def __init__(self) -> None:
         super().__init__()

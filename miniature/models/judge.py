@@ -1,11 +1,11 @@
-"""The judge: a recognizer of another family, depthwise convolutions after ConvNeXt, pooled by a learnt window."""
+"""The judge: a recognizer of another family, depthwise convolutions after ConvNeXt, pooled by a learned window."""
 
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
 SIDE_PX = 128
-VECTOR = 256
+EMBEDDING = 256
 WIDTHS = (32, 64, 128)
 DEPTHS = (1, 2, 2)
 WIDENING = 2
@@ -27,7 +27,7 @@ class Block(nn.Module):
 
 
 class JudgeNet(nn.Module):
-    """Vectors [B, 256] of upright BGR faces [B, 3, 128, 128] in -1..1."""
+    """Embeddings [B, 256] of upright BGR faces [B, 3, 128, 128] in -1..1."""
 
     def __init__(self, widths: Sequence[int] = WIDTHS, depths: Sequence[int] = DEPTHS) -> None:
         super().__init__()
@@ -39,8 +39,8 @@ class JudgeNet(nn.Module):
         self.body = nn.Sequential(*layers, nn.BatchNorm2d(widths[-1]))
         side = SIDE_PX // (4 * 2 ** (len(widths) - 1))
         self.window = nn.Conv2d(widths[-1], widths[-1], side, groups=widths[-1], bias=False)
-        self.vector = nn.Linear(widths[-1], VECTOR, bias=False)
-        self.vector_norm = nn.BatchNorm1d(VECTOR)
+        self.vector = nn.Linear(widths[-1], EMBEDDING, bias=False)
+        self.vector_norm = nn.BatchNorm1d(EMBEDDING)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         return self.vector_norm(self.vector(self.window(self.body(x_BCHW)).flatten(1)))

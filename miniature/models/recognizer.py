@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 SIDE_PX = 112
-VECTOR = 512
+EMBEDDING = 512
 WIDTHS = (32, 64, 96)
 DEPTHS = (2, 2, 2)
 
@@ -53,8 +53,8 @@ class IResNet(nn.Module):
         self.units = nn.Sequential(*units)
         self.norm = nn.BatchNorm2d(widths[-1])
         self.flatten = nn.Flatten()
-        self.linear = nn.Linear(widths[-1] * 4 * 4, VECTOR)
-        self.vector_norm = nn.BatchNorm1d(VECTOR)
+        self.linear = nn.Linear(widths[-1] * 4 * 4, EMBEDDING)
+        self.vector_norm = nn.BatchNorm1d(EMBEDDING)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         map_BCHW = self.units(self.stem_prelu(self.stem_norm(self.stem(x_BCHW))))

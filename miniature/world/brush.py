@@ -43,8 +43,8 @@ class Brush:
     @staticmethod
     def tint(patch_px: np.ndarray, mask: np.ndarray, color: Color) -> None:
         """Moves patch_px (uint8 RGB [h, w, 3]) in place towards the color by mask (uint8 [h, w]) / 255."""
-        share = mask[..., None].astype(np.float32) / 255
-        patch_px[:] = patch_px + share * (np.asarray(color, np.float32) - patch_px) + 0.5
+        fraction = mask[..., None].astype(np.float32) / 255
+        patch_px[:] = patch_px + fraction * (np.asarray(color, np.float32) - patch_px) + 0.5
 
     def patch(self, points: Points) -> tuple[np.ndarray, np.ndarray]:
         """The part of the canvas around the polygon (a view) and the polygon's mask in it, uint8 [h, w]."""

@@ -44,9 +44,9 @@ def ramp(colors: np.ndarray, place: float) -> Color:
     return colors[low] + (at - low) * (colors[low + 1] - colors[low])
 
 
-def mix(first: Color, second: Color, share: float) -> Color:
-    """`first` moved towards `second` by share, 0 to 1."""
-    return first + (second - first) * share
+def mix(first: Color, second: Color, fraction: float) -> Color:
+    """`first` moved towards `second` by fraction, 0 to 1."""
+    return first + (second - first) * fraction
 
 
 def skin(person: Person) -> Color:
@@ -54,9 +54,9 @@ def skin(person: Person) -> Color:
     return ramp(_SKIN, person.between("skin_depth", 0, 1))
 
 
-def shade(color: Color, share: float = 0.25) -> Color:
+def shade(color: Color, fraction: float = 0.25) -> Color:
     """The color in warm shadow."""
-    return mix(color, color * (0.62, 0.46, 0.48), share)
+    return mix(color, color * (0.62, 0.46, 0.48), fraction)
 
 
 def hair(person: Person) -> Color:

@@ -10,7 +10,7 @@ from .look import Look
 class Expression:
     """eyes: factor of the opening. raised: brows up, in head units. slant: inner ends of the brows up (1) or down (-1).
     smile: corners of the mouth up (1) or down (-1). gape: opening of the mouth, in head units, `above` of it upwards.
-    wide: factor of the mouth's width. teeth: share of the opening that teeth fill.
+    wide: factor of the mouth's width. teeth: fraction of the opening that teeth fill.
     """
 
     eyes: float

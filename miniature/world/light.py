@@ -44,8 +44,8 @@ class Light:
         """The image, uint8 RGB [H, W, 3], in this light."""
         height, width = image_px.shape[:2]
         y, x = np.mgrid[-1:1:9j, -1:1:9j].astype(np.float32)
-        share = np.clip(0.5 + 0.5 * (x * self.source[0] + y * self.source[1]), 0, 1)[..., None]
-        factor = np.asarray(self.far, np.float32) * (1 - share) + np.asarray(self.near, np.float32) * share
+        fraction = np.clip(0.5 + 0.5 * (x * self.source[0] + y * self.source[1]), 0, 1)[..., None]
+        factor = np.asarray(self.far, np.float32) * (1 - fraction) + np.asarray(self.near, np.float32) * fraction
         factor = 1 + _QUIET * (factor - 1)
         factor = cv2.resize(factor.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
         return np.clip(image_px * factor + 0.5, 0, 255).astype(np.uint8)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .backdrop import paint_backdrop
+from .backdrop import draw_backdrop
 from .body import draw_body
 from .brush import Brush
 from .eyes import draw_brows, draw_eyes, eye_centers
@@ -43,7 +43,7 @@ class Image:
 def render(scene: Scene, width: int, height: int) -> Image:
     """The scene at this size in pixels; the same scene always gives the same pixels."""
     light = LIGHT_OF[scene.light]
-    backdrop = paint_backdrop(scene.place, scene.backdrop_seed, width, height)
+    backdrop = draw_backdrop(scene.place, scene.backdrop_seed, width, height)
     canvas = cv2.resize(backdrop, (width * _OVER, height * _OVER), interpolation=cv2.INTER_LINEAR)
     heads = [_head(placed, width * _OVER, height * _OVER) for placed in scene.people]
     brush = Brush(canvas)

@@ -109,7 +109,7 @@ def test_the_sampler_sees_latents_scaled_as_the_vae_says(base_model):
 @torch.no_grad()
 def test_the_vae_is_diffusers_own_at_eight_channels(folder):
     theirs = autoencoder.diffusers_autoencoder().eval()
-    path = folder / weights_folder.CODER
+    path = folder / weights_folder.VAE_FILE
     path.parent.mkdir()
     save_file(theirs.state_dict(), path)
     vae = miniature.MiniatureVAE.execute().result[0]

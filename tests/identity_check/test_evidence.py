@@ -9,7 +9,7 @@ from withanyone_pack.tests.pack import ROOT
 
 def test_planted_faults_are_drawn_checked_and_compared(tmp_path):
     sizes = ["--people", "5", "--photos", "3", "--images", "7", "--first-person", "1700000", "--seed", "3"]
-    command = [sys.executable, ROOT / "miniature/identity_check.py", "--out", tmp_path, *sizes]
+    command = [sys.executable, ROOT / "miniature/lab/identity_check.py", "--out", tmp_path, *sizes]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode in (0, 1), done.stderr  # so few images decide nothing
     figures = json.loads((tmp_path / "figures.json").read_text())

@@ -9,9 +9,9 @@ from withanyone_pack.tests.training.rooms import add_training
 
 add_training()
 
-from withanyone_pack.miniature.evidence.dataset import Dataset, Sample
-from withanyone_pack.miniature.evidence.faces import JUDGE, Gallery, gallery_of, identified
-from withanyone_pack.miniature.steering import DETECTION_PX
+from withanyone_pack.miniature.lab.evidence.dataset import Dataset, Sample
+from withanyone_pack.miniature.lab.evidence.faces import JUDGE, Gallery, gallery_of, identified
+from withanyone_pack.miniature.lab.steering import DETECTION_PX
 from withanyone_pack.miniature.weights_folder import FACES, shipped
 from withanyone_pack.miniature.world.scene import CELL_PX
 
@@ -20,7 +20,7 @@ from withanyone_core.metrics.judges import Judge, load_judge
 
 BoxPx = tuple[int, int, int, int]
 
-# Not those whom miniature/evaluate.py measures: the sample shall notice what breaks, not how well the adapter does.
+# Not those whom miniature/lab/evaluate.py measures: the sample shall notice what breaks, not how well the adapter does.
 DATASET = Dataset(first_person=1_003_000, people=24)
 SAMPLES = tuple(DATASET.sample(0, row, 2) for row in range(4))
 STEPS = 12

@@ -13,16 +13,16 @@ add_training()
 
 from diffusers import FluxTransformer2DModel
 
+from miniature.diffusers_models import CaptionedFlux, shipped_autoencoder
+from miniature.lab.recipes.base_model import ARC, RECIPE, predict
+from miniature.lab.recipes.latents import LatentBatch, Latents
+from miniature.lab.recipes.pool import IMAGE, WHERE, Pool, face_records
+from miniature.lab.recipes.scenes import SCENES_SEED, signed_pixels, training_scene, unseen_scene
+from miniature.lab.recipes.training import Run, new_run, train
+from miniature.lab.recipes.windows import window_of
 from miniature.models.autoencoder import LATENT_CHANNELS
 from miniature.models.backbone import AXES, CELL_LATENTS, POOLED_WIDTH, TEXT_WIDTH
-from miniature.recipes.autoencoder import shipped_autoencoder
-from miniature.recipes.base_model import ARC, RECIPE, CaptionedFlux, predict
-from miniature.recipes.caption_ids import word_ids
-from miniature.recipes.latents import LatentBatch, Latents
-from miniature.recipes.pool import IMAGE, WHERE, Pool, face_records
-from miniature.recipes.scenes import SCENES_SEED, signed_pixels, training_scene, unseen_scene
-from miniature.recipes.training import Run, new_run, train
-from miniature.recipes.windows import window_of
+from miniature.models.caption_ids import word_ids
 from miniature.world.captions import caption
 from miniature.world.renderer import render
 from miniature.world.scene import CELLS, LIGHTS, SIDE_PX, SPOT_CELLS, SPOTS, Scene

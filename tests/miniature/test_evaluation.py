@@ -15,17 +15,17 @@ add_training()
 
 from withanyone_pack.nodes.siglip import load_siglip, siglip_encoder
 
-from miniature import evaluate
-from miniature.evidence import metrics, sections
-from miniature.evidence.dataset import Dataset, References
-from miniature.evidence.evaluate import Evaluator, Judged, RememberedFaces
-from miniature.evidence.figures import Figure, percentage, ranking, ratio, table
-from miniature.evidence.images import Verdict, judged
-from miniature.evidence.results import Results, key_of
-from miniature.evidence.sections import AskedRow, ExchangedRow, PickedRow, changed_outside
+from miniature.lab import evaluate
+from miniature.lab.evidence import metrics, sections
+from miniature.lab.evidence.dataset import Dataset, References
+from miniature.lab.evidence.evaluate import Evaluator, Judged, RememberedFaces
+from miniature.lab.evidence.figures import Figure, percentage, ranking, ratio, table
+from miniature.lab.evidence.images import Verdict, judged
+from miniature.lab.evidence.results import Results, key_of
+from miniature.lab.evidence.sections import AskedRow, ExchangedRow, PickedRow, changed_outside
+from miniature.lab.recipes.base_model import ARC, SIG
+from miniature.lab.steering import ImageRequest, shipped_photo_reader, shipped_siglip, shipped_steered_generator
 from miniature.models.classifiers import load_classifiers
-from miniature.recipes.base_model import ARC, SIG
-from miniature.steering import Wanted, shipped_photo_reader, shipped_siglip, shipped_steered_generator
 from miniature.weights_folder import ADAPTER, WEIGHTS
 from withanyone_core.adapter.network import AdapterNetwork, file_tensors
 from withanyone_core.adapter.shape import Branch
@@ -306,29 +306,29 @@ def test_images_depend_on_their_own_wishes_alone(weights, reader):
     generator = shipped_steered_generator(weights)
     first, second = (reader.identity_of(1_000_000 + number) for number in range(2))
     caption = "two people, park, sunset: left happy left, right calm ahead"
-    wanted = [
-        Wanted(caption, 1, (first, second), (LEFT, RIGHT)),
-        Wanted(caption, 1, (second, first), (LEFT, RIGHT)),
-        Wanted(caption, 1, (first,), (LEFT,)),
-        Wanted(caption, 1),
+    request = [
+        ImageRequest(caption, 1, (first, second), (LEFT, RIGHT)),
+        ImageRequest(caption, 1, (second, first), (LEFT, RIGHT)),
+        ImageRequest(caption, 1, (first,), (LEFT,)),
+        ImageRequest(caption, 1),
     ]
-    together = generator.generate(wanted, steps=2)
-    alone = generator.generate(wanted[:1], steps=2)
-    nobody = generator.generate(wanted[:1], steps=2, weights=dict.fromkeys(Branch, 0.0))
+    together = generator.generate(request, steps=2)
+    alone = generator.generate(request[:1], steps=2)
+    nobody = generator.generate(request[:1], steps=2, weights=dict.fromkeys(Branch, 0.0))
     np.testing.assert_allclose(together[0].astype(int), alone[0].astype(int), atol=1)
     assert not np.array_equal(together[0], together[1])
     assert not np.array_equal(together[0], together[2])
     np.testing.assert_allclose(together[3].astype(int), nobody[0].astype(int), atol=1)
     assert not np.array_equal(together[0], together[3])
-    form = generator.generate(wanted[:1], resemblance=1.0, steps=2)
-    only_sig = generator.generate(wanted[:1], weights={Branch.ARC: 0.0, Branch.SIG: 1.0}, steps=2)
+    form = generator.generate(request[:1], resemblance=1.0, steps=2)
+    only_sig = generator.generate(request[:1], weights={Branch.ARC: 0.0, Branch.SIG: 1.0}, steps=2)
     np.testing.assert_array_equal(form, only_sig)
     assert not np.array_equal(form[0], alone[0])
 
 
 def test_people_without_places_are_refused(reader):
     with pytest.raises(ValueError, match="1 people were given 0 places"):
-        Wanted("one person", 1, (reader.identity_of(1_000_000),))
+        ImageRequest("one person", 1, (reader.identity_of(1_000_000),))
 
 
 @pytest.fixture(scope="module")
@@ -370,7 +370,7 @@ def test_what_a_caption_got_is_read_in_each_spot(evaluator):
 
 def test_references_take_each_others_boxes(reader):
     one, references = DATASET.sample(0, 1, 2), References(DATASET, reader)
-    straight, exchanged = references.wanted(one), references.wanted(one, exchanged=True)
+    straight, exchanged = references.request(one), references.request(one, exchanged=True)
     assert straight.people == exchanged.people
     assert straight.regions == exchanged.regions[::-1] == one.boxes
     assert straight.seed == exchanged.seed

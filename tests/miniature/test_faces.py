@@ -13,9 +13,10 @@ from withanyone_pack.tests.training.rooms import add_training
 add_comfyui()
 add_training()
 
-from withanyone_pack.miniature.evidence.dataset import Dataset
-from withanyone_pack.miniature.evidence.evaluate import RememberedFaces
-from withanyone_pack.miniature.evidence.faces import (
+from withanyone_pack.miniature.diffusers_models import shipped_autoencoder
+from withanyone_pack.miniature.lab.evidence.dataset import Dataset
+from withanyone_pack.miniature.lab.evidence.evaluate import RememberedFaces
+from withanyone_pack.miniature.lab.evidence.faces import (
     detection,
     gallery_of,
     identification,
@@ -23,16 +24,16 @@ from withanyone_pack.miniature.evidence.faces import (
     matched,
     unseen_portrait,
 )
-from withanyone_pack.miniature.evidence.figures import correlation, mean, percentage, table
-from withanyone_pack.miniature.evidence.images import DECODED, adherence, decoded, judged
+from withanyone_pack.miniature.lab.evidence.figures import correlation, mean, percentage, table
+from withanyone_pack.miniature.lab.evidence.images import DECODED, adherence, decoded, judged
+from withanyone_pack.miniature.lab.recipes import autoencoder, classifiers, detector, recognizer, text
+from withanyone_pack.miniature.lab.recipes.cards import digest_of, read_cards
+from withanyone_pack.miniature.lab.recipes.scenes import training_scene
+from withanyone_pack.miniature.lab.recipes.training import Recipe, load_state, new_run, save_state, take_step, train
+from withanyone_pack.miniature.lab.steering import DETECTION_PX
+from withanyone_pack.miniature.lab.train import RECIPES
 from withanyone_pack.miniature.models.classifiers import load_classifiers
 from withanyone_pack.miniature.models.detector import FACES_PX, STRIDES
-from withanyone_pack.miniature.recipes import autoencoder, classifiers, detector, recognizer, text
-from withanyone_pack.miniature.recipes.cards import digest_of, read_cards
-from withanyone_pack.miniature.recipes.scenes import training_scene
-from withanyone_pack.miniature.recipes.training import Recipe, load_state, new_run, save_state, take_step, train
-from withanyone_pack.miniature.steering import DETECTION_PX
-from withanyone_pack.miniature.train import RECIPES
 from withanyone_pack.miniature.weights_folder import JOINT_ADAPTER
 from withanyone_pack.miniature.world import SIDE_PX, render
 from withanyone_pack.miniature.world.renderer import seen_faces
@@ -111,7 +112,7 @@ def test_the_vae_forgives_noise(eyes, answers, sigma, kept):
     truths = np.stack([sample.truth for sample in samples])
     before, after = (
         right_answers(samples, images, eyes, answers)
-        for images in (truths, decoded(autoencoder.shipped_autoencoder(), truths, sigma))
+        for images in (truths, decoded(shipped_autoencoder(), truths, sigma))
     )
     assert (100 * after >= kept * before).all(), (before, after)
 

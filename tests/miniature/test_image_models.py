@@ -61,8 +61,8 @@ def test_a_word_the_world_lacks_does_not_stop_the_reading(readers):
 
 @torch.no_grad()
 def test_both_encode_and_decode_an_image_alike():
-    theirs, ours = autoencoder.diffusers_autoencoder().eval(), miniature_models.image_coder()
-    theirs.load_state_dict(weights(files.CODER))
+    theirs, ours = autoencoder.diffusers_autoencoder().eval(), miniature_models.image_vae()
+    theirs.load_state_dict(weights(files.VAE_FILE))
     image = torch.rand(1, SIDE_PX, SIDE_PX, 3, generator=torch.Generator().manual_seed(3))
 
     latents = ours.encode(image)

@@ -13,15 +13,16 @@ from withanyone_pack.tests.training.rooms import add_training
 add_comfyui()
 add_training()
 
+from miniature.diffusers_models import shipped_autoencoder, shipped_base_model
+from miniature.lab.recipes import autoencoder, base_model, decoder, text
+from miniature.lab.recipes.base_model import PULL, guided_velocity, predict
+from miniature.lab.recipes.classifiers import FILE as CLASSIFIERS
+from miniature.lab.recipes.latents import LARGEST_GUIDANCE, Latents, encode
+from miniature.lab.recipes.scenes import signed_pixels, training_scene
+from miniature.lab.recipes.training import new_run, take_step
+from miniature.models.caption_ids import word_ids
 from miniature.models.classifiers import FACE_PX, load_classifiers
-from miniature.recipes import base_model, decoder
-from miniature.recipes.base_model import PULL, guided_velocity, predict
-from miniature.recipes.caption_ids import word_ids
-from miniature.recipes.classifiers import FILE as CLASSIFIERS
-from miniature.recipes.latents import LARGEST_GUIDANCE, Latents, encode
-from miniature.recipes.scenes import signed_pixels, training_scene
-from miniature.recipes.training import new_run, take_step
-from miniature.weights_folder import WEIGHTS
+from miniature.weights_folder import VAE_FILE, WEIGHTS
 from miniature.world.scene import CELLS, SPOT_CELLS, SPOTS
 from withanyone_core.adapter.network import AdapterNetwork
 from withanyone_core.faces.crop import face_crop
@@ -89,8 +90,10 @@ def test_guidance_pulls_further_to_what_captions_and_people_say(latents):
     assert changed[1] > 0
     assert not changed[[0, 2, 3, 4, 5]].any()
     one = batch.rows(torch.tensor([1]))
-    shown, unshown = (predict(module.model, module.adapter, each, torch.ones(1)) for each in (one, one.unconditional()))
-    torch.testing.assert_close(target[1] - plain[1], (2 * PULL * (shown - unshown))[0], atol=1e-5, rtol=1e-3)
+    shown, without_people = (
+        predict(module.model, module.adapter, each, torch.ones(1)) for each in (one, one.unconditional())
+    )
+    torch.testing.assert_close(target[1] - plain[1], (2 * PULL * (shown - without_people))[0], atol=1e-5, rtol=1e-3)
 
 
 class Foreseen(decoder.Estimates):
@@ -98,7 +101,7 @@ class Foreseen(decoder.Estimates):
 
     @cached_property
     def _models(self):
-        return base_model.shipped_base_model(), AdapterNetwork([base_model.ARC])
+        return shipped_base_model(), AdapterNetwork([base_model.ARC])
 
 
 def test_only_the_decoder_learns_from_estimates(latents):
@@ -127,3 +130,21 @@ def test_a_minute_of_training_learns_directions():
     answers = load_classifiers(WEIGHTS / CLASSIFIERS).face.named(signed_pixels(np.stack(sized)))["direction"]
     right = [answer == scene.people[0].look.direction for answer, scene in zip(answers, scenes, strict=True)]
     assert np.mean(right) > LEAST_DIRECTIONS
+
+
+@pytest.mark.parametrize("recipe", [text.RECIPE, autoencoder.RECIPE, base_model.RECIPE], ids=lambda recipe: recipe.name)
+def test_weights_are_for_everybody_who_may_read_the_folder(recipe, tmp_path):
+    """safetensors' own mode is for the owner alone, which breaks an installation shared by several users."""
+    (tmp_path / "usual").write_text("")
+    files = recipe.export(recipe.build(), tmp_path)
+    assert files
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.stat().st_mode for path in written} == {(tmp_path / "usual").stat().st_mode}
+    assert not [path for path in written if path.suffix == ".part"]
+
+
+def test_an_exported_vae_is_opened_by_diffusers_with_its_weights(tmp_path):
+    saved = autoencoder.save(shipped_autoencoder(), tmp_path)
+    assert [path.relative_to(tmp_path).as_posix() for path in saved] == [VAE_FILE, "vae/config.json"]
+    assert saved[0].read_bytes() == (WEIGHTS / VAE_FILE).read_bytes()
+    assert shipped_autoencoder(tmp_path).config.latent_channels == shipped_autoencoder().config.latent_channels

@@ -6,8 +6,8 @@ import pytest
 from withanyone_pack.tests.training.rooms import add_training
 
 add_training()
-from miniature.evidence.own_tokens import CHANGE, Trial, figures_of
-from miniature.own_tokens import main, report, verdict
+from miniature.lab.evidence.own_tokens import CHANGE, Trial, figures_of
+from miniature.lab.own_tokens import main, report, verdict
 
 
 def line(number, gained, copied, lost=False):
@@ -53,7 +53,7 @@ def test_the_report_has_the_figures_and_every_person():
     people = [line(number, 0.1, 0.0) for number in range(12)]
     trial = Trial(Path("w"), Path("a"), Path("s"), people=12, photos=8, steps=40, images=2)
     text = report(figures_of(people), people, trial)
-    assert "on 12 people whom\nno model was trained on" in text
+    assert "on 12 people\nwhom no model was trained on" in text
     assert "| change of Sim(GT) | 0.1 |" in text
     assert all(f"| person_{number} |" in text for number in range(12))
 

@@ -11,7 +11,7 @@ from withanyone_pack.tests.training.rooms import add_training
 
 add_training()
 
-from withanyone_pack.miniature.recipes.photos import (
+from withanyone_pack.miniature.lab.recipes.photos import (
     PhotoSet,
     group,
     person_name,
@@ -67,7 +67,7 @@ def test_groups_need_people():
 
 
 def test_the_command_says_what_it_made_and_what_is_wrong(tmp_path):
-    command = [sys.executable, str(ROOT / "miniature/photos.py")]
+    command = [sys.executable, str(ROOT / "miniature/lab/photos.py")]
     made = [str(tmp_path), "--identities", "4", "--portraits", "1", "--groups", "1", "--size", "48", "--workers", "2"]
     done = subprocess.run([*command, *made], capture_output=True, text=True, check=True)
     assert "5 photos of 4 people" in done.stdout

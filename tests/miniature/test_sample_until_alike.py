@@ -11,13 +11,22 @@ from withanyone_pack.tests.training.rooms import add_training
 add_comfyui()
 add_training()
 
-from miniature import sample_until_alike
-from miniature.evidence import alike
-from miniature.evidence.alike import CUTS, DRAWS, AlikeRow, alike_figures, best_of_all, curve, replay, window_figures
-from miniature.evidence.dataset import COUNTS, Dataset
-from miniature.evidence.evaluate import Judged
-from miniature.evidence.results import Results, key_of
 from miniature.generation import STEPS, noise, shipped_generator
+from miniature.lab import sample_until_alike
+from miniature.lab.evidence import alike
+from miniature.lab.evidence.alike import (
+    CUTS,
+    DRAWS,
+    AlikeRow,
+    alike_figures,
+    best_of_all,
+    curve,
+    replay,
+    window_figures,
+)
+from miniature.lab.evidence.dataset import COUNTS, Dataset
+from miniature.lab.evidence.evaluate import Judged
+from miniature.lab.evidence.results import Results, key_of
 from miniature.weights_folder import WEIGHTS
 from withanyone_core.sampling_search.rules import Rules
 
@@ -124,7 +133,7 @@ def test_the_command_writes_a_report_of_what_was_measured(tmp_path, capsys):
     command = ["--images", "1", "--people", "6", "--out", str(out), "--scratch", str(tmp_path / "scratch")]
     assert sample_until_alike.main([*command, "--threads", "1"]) == 0
     text = out.read_text(encoding="utf-8")
-    assert "`python miniature/sample_until_alike.py --images 1 --people 6`" in text
+    assert "`python miniature/lab/sample_until_alike.py --images 1 --people 6`" in text
     assert "| forwards of the search | 43.75 %" in text
     assert "0 targets missed" in capsys.readouterr().out
 

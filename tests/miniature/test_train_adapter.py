@@ -9,10 +9,10 @@ from withanyone_pack.tests.training.rooms import add_training
 
 add_training()
 
-from miniature.recipes.base_model import ARC, SIG
-from miniature.recipes.cards import digest_of
-from miniature.recipes.photos import PhotoSet
-from miniature.train_adapter import make
+from miniature.lab.recipes.base_model import ARC, SIG
+from miniature.lab.recipes.cards import digest_of
+from miniature.lab.recipes.photos import PhotoSet
+from miniature.lab.train_adapter import make
 from miniature.world.scene import SPOTS
 from training.cache.cache import Cache
 from withanyone_core.adapter.checkpoint import inspect_adapter

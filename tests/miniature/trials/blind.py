@@ -11,15 +11,15 @@ from withanyone_pack.tests.training.rooms import add_training
 add_comfyui()
 add_training()
 
-from miniature.ablation.commands import RECIPES
-from miniature.ablation.images import MEASURES
-from miniature.ablation.images import Test as Images
-from miniature.ablation.sliders import Slider
+from miniature.lab.ablation.images import MEASURES
+from miniature.lab.ablation.images import Test as Images
+from miniature.lab.ablation.sliders import Slider
+from miniature.lab.folders import TRAINING_RECIPES
 from training.evaluation.records import Line
 from withanyone_core.adapter.network import AdapterNetwork, file_tensors
 from withanyone_core.adapter.shape import BranchShape
 
-RECIPE = RECIPES / "miniature.yaml"
+RECIPE = TRAINING_RECIPES / "miniature.yaml"
 ARC = BranchShape(hidden=192, heads=3, layers=6, arc_tokens=8, embedding=512)
 SIG = BranchShape(hidden=192, heads=3, layers=6, arc_tokens=8, embedding=512, siglip_width=192)
 

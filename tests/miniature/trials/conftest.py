@@ -8,8 +8,8 @@ from withanyone_pack.tests.training.rooms import add_training
 add_comfyui()
 add_training()
 
-from miniature.ablation.ladder import Bench
-from miniature.ablation.setting import load_bench
+from miniature.lab.ablation.ladder import Bench
+from miniature.lab.ablation.setting import load_bench
 from miniature.weights_folder import WEIGHTS
 
 

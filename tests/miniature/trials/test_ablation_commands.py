@@ -10,9 +10,9 @@ from withanyone_pack.tests.training.rooms import add_training
 add_comfyui()
 add_training()
 
-from miniature import ablate, doctor_trial
-from miniature.ablation import commands, setting
-from miniature.ablation.variants import START
+from miniature.lab import ablate, doctor_trial
+from miniature.lab.ablation import commands, setting
+from miniature.lab.ablation.variants import START
 from training import finetune, prepare
 
 

@@ -8,12 +8,12 @@ from withanyone_pack.tests.training.rooms import add_training
 add_comfyui()
 add_training()
 
-from miniature.ablation.estimates import Estimate, correlations, difference, estimate
-from miniature.ablation.paper import CLAIMS, verdict
-from miniature.ablation.plot import draw_plot
-from miniature.ablation.report import BY_HAND, END_BY_HAND, markdown, remarks_of
-from miniature.ablation.results import results_of
-from miniature.ablation.variants import SEEDS, START, VARIANTS
+from miniature.lab.ablation.estimates import Estimate, correlations, difference, estimate
+from miniature.lab.ablation.paper import CLAIMS, verdict
+from miniature.lab.ablation.plot import draw_plot
+from miniature.lab.ablation.report import BY_HAND, END_BY_HAND, markdown, remarks_of
+from miniature.lab.ablation.results import results_of
+from miniature.lab.ablation.variants import SEEDS, START, VARIANTS
 
 IMAGES = 40
 # Sim(GT), Sim(Ref) and copy-paste of each variant: pairs and negatives work as in the paper, alignment does not.
@@ -111,7 +111,7 @@ def test_correlations_of_risk_and_copying():
         ((0.02, 0.08), 0.04, "agrees"),
         ((-0.08, -0.02), -0.078, "agrees"),
         ((-0.08, -0.02), 0.04, "differs: the other way"),
-        ((-0.02, 0.08), 0.04, "not told from no change"),
+        ((-0.02, 0.08), 0.04, "indistinguishable from no change"),
         ((-0.02, 0.08), 0.002, "agrees: no change in either"),
         ((0.003, 0.007), -0.001, "agrees: no change in either"),
         ((0.02, 0.08), -0.001, "differs: a change where the paper has none"),

@@ -13,14 +13,14 @@ from withanyone_pack.tests.training.rooms import add_training
 add_comfyui()
 add_training()
 
-from miniature.ablation import ladder
-from miniature.ablation.commands import model_changes, settings_of
-from miniature.ablation.images import Seen, scores_of, strangers
-from miniature.ablation.images import Test as Images
-from miniature.ablation.ladder import Ladder, climb
-from miniature.ablation.sliders import slider_of
-from miniature.ablation.start import joined_start, start_words
-from miniature.ablation.variants import COMMON, SHORT, START, UNWATCHED, VARIANTS, chosen_variants
+from miniature.lab.ablation import ladder
+from miniature.lab.ablation.commands import model_changes, settings_of
+from miniature.lab.ablation.images import Seen, scores_of, strangers
+from miniature.lab.ablation.images import Test as Images
+from miniature.lab.ablation.ladder import Ladder, climb
+from miniature.lab.ablation.sliders import slider_of
+from miniature.lab.ablation.start import joined_start, start_words
+from miniature.lab.ablation.variants import COMMON, SHORT, START, UNWATCHED, VARIANTS, chosen_variants
 from miniature.weights_folder import WEIGHTS
 from miniature.world.look import EXPRESSIONS
 from training.evaluation.records import Lines
@@ -163,8 +163,8 @@ def test_a_start_may_be_a_file_a_branch(tmp_path):
 def test_images_of_strangers_and_what_the_judge_says(bench):
     eyes = bench.eyes
     test = strangers(4, eyes)
-    assert [len(each.wanted.people) for each in test.asked] == [1, 2, 1, 2]
-    captions = [each.wanted.caption for each in test.asked]
+    assert [len(each.request.people) for each in test.asked] == [1, 2, 1, 2]
+    captions = [each.request.caption for each in test.asked]
     assert [any(word in each for word in EXPRESSIONS) for each in captions] == [True, True, False, False]
     assert test.digest == strangers(4, eyes).digest != strangers(1, eyes).digest
     truth = scores_of(test, [each.truth for each in test.asked])

@@ -12,10 +12,10 @@ from withanyone_pack.tests.training.rooms import add_training
 add_comfyui()
 add_training()
 
-from miniature.ablation import photo_sets, trial
-from miniature.ablation.photo_sets import HABITS, first_scene, photos_of, scene_of, write_set
-from miniature.ablation.trial import Trial, comparable, trial_figures, trial_table, tried
-from miniature.recipes.scenes import TRAINING_PEOPLE
+from miniature.lab.ablation import photo_sets, trial
+from miniature.lab.ablation.photo_sets import HABITS, first_scene, photos_of, scene_of, write_set
+from miniature.lab.ablation.trial import Trial, comparable, trial_figures, trial_table, tried
+from miniature.lab.recipes.scenes import TRAINING_PEOPLE
 from miniature.weights_folder import WEIGHTS
 from training.evaluation.records import Lines
 

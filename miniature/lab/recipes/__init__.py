@@ -1,0 +1,1 @@
+"""How each model of the miniature world is trained; `miniature/lab/train.py` runs them."""

@@ -1,1 +1,0 @@
-"""How each model of the miniature world is trained; `miniature/train.py` runs them."""
