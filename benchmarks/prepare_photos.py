@@ -27,7 +27,7 @@ load_pack()
 
 from withanyone_pack.tests.training import coded_faces as coded
 
-from training.preparing.instruments import Instruments
+from training.preparing.models import Instruments
 from training.preparing.preparing import prepare
 from withanyone_core.faces.alignment import TEMPLATE_PX
 from withanyone_core.identity import Face

@@ -34,10 +34,10 @@ from training.configuration.reading import read_settings
 from training.loop.step import Frozen, run_pass
 from training.loop.trained import Sizes, branch_weights, load_trained
 from training.losses.arcface import Recognizer
-from training.planning.cost import Fleet, Work, efficiency, run_hours, run_price, step_seconds
-from training.planning.counting import LiveBytes
-from training.planning.hollow import Hollow, Load, batch_of
-from training.planning.rehearsal import Cast, rehearsed
+from training.memory.cost import Fleet, Work, efficiency, run_hours, run_price, step_seconds
+from training.memory.counting import LiveBytes
+from training.memory.dry_run import Cast, rehearsed
+from training.memory.fake_tensors import Hollow, Load, batch_of
 from withanyone_core.injection.diffusers import AdapterSocket
 
 MIB, TERA = 2**20, 1e12

@@ -10,8 +10,8 @@ from small_iresnet import iresnet
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from training.base.narrow import NarrowLinear, replace_linears
-from training.base.streaming import stream_blocks, streamed_layers
+from training.base.block_swap import stream_blocks, streamed_layers
+from training.base.quantize import NarrowLinear, replace_linears
 from training.configuration.finetune import Finetune
 from training.configuration.reading import read_settings
 from training.loop.batch import Batch
@@ -22,7 +22,7 @@ from training.loop.trained import Sizes, load_trained
 from training.losses.contrast import Bank, drawn_rows
 from training.losses.flow import LatentScale
 from training.losses.identity import TargetFaces
-from training.planning.packing import is_packed
+from training.memory.weight_bytes import is_packed
 from withanyone_core.faces.alignment import SIDE_PX, TEMPLATE_PX
 from withanyone_core.injection.diffusers import AdapterSocket, PlacedPeople, members
 from withanyone_core.layout import Box

@@ -37,8 +37,8 @@ from withanyone_pack.tests.training.flux_1 import flux_1_cast, flux_1_load
 
 from training.configuration.finetune import Finetune
 from training.losses.contrast import Bank, contrast, drawn_rows
-from training.planning.memory import GIB, memory_of
-from training.planning.rehearsal import rehearsed
+from training.memory.dry_run import rehearsed
+from training.memory.peak import GIB, memory_of
 from withanyone_core.cells import box_cells
 from withanyone_core.injection.diffusers import members
 from withanyone_core.layout import Box

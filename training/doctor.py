@@ -40,7 +40,7 @@ def _run(options: argparse.Namespace) -> int:
         from training.configuration.reading import read_settings
 
         settings = read_settings(Finetune, options.config, options.changes)
-        from training.planning.visit import visit
+        from training.memory.preflight import visit
     except ImportError as error:
         raise RuntimeError(
             f"{error}. Training needs packages that the nodes do not: run `python -m pip install '.[faces,training]'` "

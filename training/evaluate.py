@@ -18,8 +18,8 @@ from tqdm import tqdm
 from training.disk_errors import readable
 from training.evaluation.cases import CaseFiles, read_cases
 from training.evaluation.comparison import KEY, Key, write_comparison
-from training.evaluation.instruments import load_instruments
 from training.evaluation.measuring import Instruments, case_key, measure
+from training.evaluation.models import load_instruments
 from training.evaluation.preference import preference_markdown, preference_report, read_choices, read_report
 from training.evaluation.records import Line, Lines, write_json, write_text
 from training.evaluation.report import PLOT, Json, markdown, plot, report_of

@@ -41,7 +41,7 @@ def _run(options: argparse.Namespace) -> int:
         from training.configuration.reading import read_settings
 
         settings = read_settings(PrepareSettings, options.config, options.changes)
-        from training.preparing.doctor import level
+        from training.preparing.copy_risk import level
         from training.preparing.loading import load_instruments
         from training.preparing.preparing import prepare
     except ImportError as error:

@@ -16,7 +16,7 @@ from withanyone_pack.tests.training.rooms import add_training
 
 add_training()
 from training.configuration.preparing import PrepareSettings
-from training.preparing.instruments import Instruments
+from training.preparing.models import Instruments
 from withanyone_core.identity import Face
 
 MARK = 200

@@ -11,9 +11,9 @@ from training.configuration.finetune import Finetune
 from training.loop.step import Frozen
 from training.loop.trained import Sizes, branch_shapes, branch_weights
 from training.losses.flow import LatentScale
-from training.planning.hollow import Hollow, Load
-from training.planning.packing import compute_dtype
-from training.planning.rehearsal import Cast
+from training.memory.dry_run import Cast
+from training.memory.fake_tensors import Hollow, Load
+from training.memory.weight_bytes import compute_dtype
 
 FLUX_1 = {"guidance_embeds": True}  # diffusers' defaults are FLUX.1's
 TEXT = (512, 4096, 768)

@@ -11,7 +11,7 @@ from withanyone_pack.tests.training.rooms import add_training
 add_training()
 from training.evaluate import LINES, evaluate
 from training.evaluation.cases import read_cases
-from training.evaluation.instruments import instruments_of
+from training.evaluation.models import instruments_of
 from training.evaluation.report import summary_of
 from withanyone_core.metrics.case import METRICS, JudgeInfo
 

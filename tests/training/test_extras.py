@@ -18,7 +18,7 @@ import transformers
 from training.evaluate import evaluate
 from training.evaluation.cases import read_cases
 from training.evaluation.extras import Aesthetic, Clip
-from training.evaluation.instruments import instruments_of
+from training.evaluation.models import instruments_of
 
 SIDE, WIDTH, WORDS = 32, 16, ["<|startoftext|>", "<|endoftext|>", "a", "b", "a</w>", "b</w>", "ab</w>"]
 TOWER = {

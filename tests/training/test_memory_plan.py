@@ -13,14 +13,14 @@ from training.configuration.finetune import Finetune, OptimSettings, TrainSettin
 from training.configuration.reading import read_settings
 from training.losses.decode import decoded
 from training.losses.flow import LatentScale
-from training.planning.casting import changed, covered, load_of
-from training.planning.counting import LiveBytes, tensor_bytes
-from training.planning.hollow import Answers, Hollow, HollowAdapter
-from training.planning.memory import GIB, Memory, Part, memory, state_bytes
-from training.planning.packing import base_bytes, block_bytes
-from training.planning.plan import Planner
-from training.planning.rehearsal import Cast
-from training.planning.trial import STEPS, tried
+from training.memory.counting import LiveBytes, tensor_bytes
+from training.memory.dry_run import Cast
+from training.memory.dummy_models import changed, covered, load_of
+from training.memory.fake_tensors import Answers, Hollow, HollowAdapter
+from training.memory.peak import GIB, Memory, Part, memory, state_bytes
+from training.memory.plan import Planner
+from training.memory.trial import STEPS, tried
+from training.memory.weight_bytes import base_bytes, block_bytes
 from withanyone_core.adapter.shape import BranchShape
 
 ARC = BranchShape(3072, 24, 57, 8, 512)

@@ -7,7 +7,7 @@ from withanyone_pack.tests.pack import ROOT
 from withanyone_pack.tests.training.rooms import add_training
 
 add_training()
-from training.planning.cost import Fleet, Work, efficiency, run_hours, run_price, step_seconds, summing_seconds
+from training.memory.cost import Fleet, Work, efficiency, run_hours, run_price, step_seconds, summing_seconds
 
 TEXT = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
 ROW = re.compile(

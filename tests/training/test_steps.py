@@ -15,7 +15,7 @@ from withanyone_pack.tests.training.small_session import (
     small_session,
 )
 
-from training.base.narrow import NarrowLinear, replace_linears
+from training.base.quantize import NarrowLinear, replace_linears
 from training.loop import step as step_module
 from training.loop.checkpoints import checkpoints, step_of
 from training.loop.finishing import finish

@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL, FluxTransformer2DModel
 from ..losses.flow import LatentScale
 from .files import fingerprint, model_folder
 from .flux import load_flux
-from .narrow import Packing
+from .quantize import Packing
 from .vae import load_vae
 
 Precision = Literal["bf16", "fp16", "fp32", "fp8", "int8", "nf4"]

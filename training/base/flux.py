@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from withanyone_core.flux_keys import to_diffusers
 
+from .block_swap import stream_blocks, streamed_layers
 from .files import Tensors, model_folder, open_tensors
-from .narrow import NarrowLinear, Packing, check_packing, replace_linears
-from .streaming import stream_blocks, streamed_layers
+from .quantize import NarrowLinear, Packing, check_packing, replace_linears
 
 _PREFIXES = ("model.diffusion_model.", "diffusion_model.", "transformer.")
 _FLUX_1_AXES = (16, 56, 56)

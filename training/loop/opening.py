@@ -14,8 +14,8 @@ from ..base.base import load_base
 from ..base.files import fingerprint, model_folder, sampled_fingerprint
 from ..cache.cache import Cache
 from ..configuration.finetune import Finetune
-from ..evaluation.instruments import load_instruments
 from ..evaluation.measuring import Instruments
+from ..evaluation.models import load_instruments
 from ..losses.arcface import Recognizer
 from . import zero
 from .compiling import check_compiler, compile_blocks

@@ -11,8 +11,8 @@ from withanyone_core.faces.crop import BoxPx, face_crop
 
 from ..cache.shards import Shards, ShardWriter, key_of
 from .crops import Crop
-from .instruments import Instruments
-from .looking import mapped
+from .detection import mapped
+from .models import Instruments
 from .photos import decoded
 from .sources import Source
 

@@ -13,7 +13,7 @@ from withanyone_core.metrics.judges import Judge, load_judge
 
 from ..cache.shards import key_of
 from ..configuration.preparing import EncoderSettings, FaceSettings, PrepareSettings
-from .instruments import Instruments
+from .models import Instruments
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 

@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 
 from .assignment import assigned, named_from_left
+from .detection import Look
 from .duplicates import duplicates
-from .looking import Look
 from .people import FolderCheck, alike, check_folder
 from .sources import Source
 

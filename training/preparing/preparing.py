@@ -16,15 +16,15 @@ from ..cache.entries import UNKNOWN
 from ..cache.files import SHARDS, read_header, remove_partial_files, remove_unused_shards, write_cache
 from ..cache.shards import Shards, ShardWriter, key_of
 from ..configuration.preparing import PrepareSettings
-from .doctor import Findings, PersonPhoto, examined
+from .cache_plan import Plan, dummy_texts, planned
+from .copy_risk import Findings, PersonPhoto, examined
+from .detection import Look, looks_at
 from .encoding import encode_images, encode_texts, text_key
 from .folder import Unused, in_words, unused
-from .instruments import Instruments
-from .looking import Look, looks_at
+from .models import Instruments
 from .multiid import centres_of, is_multiid, multiid_sources
 from .naming import Naming, named
 from .negatives import Bank, bank, read_bank
-from .planning import Plan, dummy_texts, planned
 from .report import write_report
 from .sources import Source, plain_sources
 

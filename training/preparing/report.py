@@ -15,11 +15,11 @@ from torch import Tensor
 from ..cache.cache import Cache
 from ..cache.entries import UNKNOWN
 from ..cache.shards import write_whole
-from .doctor import WEIGHTS, Findings, PersonFindings, level
+from .cache_plan import Plan
+from .copy_risk import WEIGHTS, Findings, PersonFindings, level
 from .folder import Unused
 from .naming import Naming
 from .negatives import Bank
-from .planning import Plan
 
 READABLE, SHEET, NUMBERS = "report.md", "report.html", "doctor.json"
 SHOWN_AT_MOST = 400  # faces of one section of the sheet: some 2 MB

@@ -20,9 +20,9 @@ from ..loop.source import Sources
 from ..loop.step import Frozen
 from ..loop.trained import Sizes, branch_shapes, branch_weights
 from ..losses.arcface import Recognizer
-from .hollow import Hollow, Load
-from .packing import compute_dtype
-from .rehearsal import Cast
+from .dry_run import Cast
+from .fake_tensors import Hollow, Load
+from .weight_bytes import compute_dtype
 
 
 def cast_of(settings: Finetune, cache: Cache) -> Cast:

@@ -20,9 +20,9 @@ from ..loop.opening import check_models, check_widths, device_name, named_instru
 from ..loop.optimizer import optimizer_class
 from ..loop.source import Sources
 from ..losses.arcface import Recognizer
-from .casting import cast_of, phases_of
-from .memory import GIB, state_bytes
-from .rehearsal import Cast
+from .dry_run import Cast
+from .dummy_models import cast_of, phases_of
+from .peak import GIB, state_bytes
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from withanyone_core.injection.diffusers import AdapterSocket
 from ..configuration.finetune import Finetune
 from ..loop.step import Frozen, run_pass
 from .counting import LiveBytes, Operations
-from .hollow import Answers, Hollow, HollowAdapter, Load
+from .fake_tensors import Answers, Hollow, HollowAdapter, Load
 
 GRADIENTS = "gradients of what is trained"
 BLOCKS, ADAPTER, DECODER, RECOGNIZER = "base model's blocks", "adapter's layers", "VAE decoder", "recognizer"

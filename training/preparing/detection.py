@@ -17,7 +17,7 @@ from withanyone_core.faces.crop import crop_rectangle
 from withanyone_core.identity import Face
 
 from ..cache.shards import ShardWriter, key_of
-from .instruments import FaceAnalysis, Instruments, SecondRecognizer
+from .models import FaceAnalysis, Instruments, SecondRecognizer
 from .photos import UnreadablePhoto, decoded, difference_hash, padded
 from .quality import sharpness
 from .sources import Source

@@ -8,11 +8,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from withanyone_pack.tests.training.small_gradients import BLOCKS, gradients, small_flux
-from withanyone_pack.tests.training.test_narrow import replace_all
+from withanyone_pack.tests.training.test_quantize import replace_all
 
-from training.base import streaming
+from training.base import block_swap
+from training.base.block_swap import stream_blocks, streamed_layers
 from training.base.flux import load_flux
-from training.base.streaming import stream_blocks, streamed_layers
 
 CPU = torch.device("cpu")
 
@@ -29,7 +29,7 @@ def streamed(count, packing=None):
 def copies(monkeypatch):
     """Every copy that is made: the block's number, how many are alive with it."""
     made, alive = [], []
-    send = streaming._Courier._sent
+    send = block_swap._Courier._sent
 
     def sent(courier, number):
         parcel = send(courier, number)
@@ -37,7 +37,7 @@ def copies(monkeypatch):
         made.append((number, sum(each() is not None for each in alive)))
         return parcel
 
-    monkeypatch.setattr(streaming._Courier, "_sent", sent)
+    monkeypatch.setattr(block_swap._Courier, "_sent", sent)
     return made
 
 
@@ -124,7 +124,7 @@ def test_streamed_blocks_are_spread(blocks):
 
 def test_pieces_are_powers_of_two_and_waste_little():
     for size in (1, 2**20, 2**20 + 1, 700_000_001):
-        pieces = list(streaming._pieces(size))
+        pieces = list(block_swap._pieces(size))
         assert all(length & (length - 1) == 0 for _, length in pieces)
         assert [start for start, _ in pieces] == [sum(length for _, length in pieces[:i]) for i in range(len(pieces))]
         assert size <= sum(length for _, length in pieces) < size + 2**20

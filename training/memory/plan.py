@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ..configuration.finetune import Finetune
-from .casting import changed
-from .hollow import Load
-from .memory import Memory, memory_of
-from .rehearsal import Cast, Rehearsed, rehearsed
+from .dry_run import Cast, Rehearsed, rehearsed
+from .dummy_models import changed
+from .fake_tensors import Load
+from .peak import Memory, memory_of
 
 Caster = Callable[[Finetune], Cast]
 Changes = Mapping[str, object]

@@ -26,7 +26,7 @@ from ..configuration.finetune import TrainSettings
 from ..loop.batch import Batch
 from ..losses.contrast import Bank
 from ..losses.identity import TargetFaces
-from .packing import Precision, compute_dtype, is_packed
+from .weight_bytes import Precision, compute_dtype, is_packed
 
 PATCHES = 256  # SigLIP tokens of a face
 LEVEL = 0.5  # under every gate: each sample is decoded and recognized

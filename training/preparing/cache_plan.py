@@ -11,9 +11,9 @@ from ..cache.entries import UNKNOWN, CropEntry, CropFace, FaceRecord, ImageEntry
 from ..configuration.preparing import PrepareSettings
 from .captions import head_count, plain_caption
 from .crops import Crop, bucket_sizes, crops
+from .detection import Look
 from .encoding import ImageJob, latent_key, siglip_key, text_key
-from .instruments import Instruments
-from .looking import Look
+from .models import Instruments
 from .naming import NamedPhoto
 from .quality import flags, is_small
 

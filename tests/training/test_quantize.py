@@ -11,7 +11,7 @@ from torch import nn
 from withanyone_pack.tests.training.small_gradients import gradients, small_flux
 
 from training.base.flux import load_flux
-from training.base.narrow import NarrowLinear, replace_linears
+from training.base.quantize import NarrowLinear, replace_linears
 
 PACKINGS = ("fp8", "int8", "nf4")
 ERROR = {"fp8": 0.04, "int8": 0.015, "nf4": 0.12}  # of weights drawn from a normal distribution

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ..base.streaming import streamed_layers
+from ..base.block_swap import streamed_layers
 from ..configuration.finetune import Finetune, OptimSettings
 from .counting import tensor_bytes
-from .hollow import Load
-from .packing import base_bytes, block_bytes
-from .rehearsal import Cast, Rehearsed, rehearsed
+from .dry_run import Cast, Rehearsed, rehearsed
+from .fake_tensors import Load
+from .weight_bytes import base_bytes, block_bytes
 
 GIB = 2**30
 CONTEXT = GIB  # of a process on CUDA: the device's own context, and workspaces of its libraries

@@ -4,9 +4,9 @@ from typing import TextIO
 
 from ..configuration.finetune import Finetune
 from ..loop.opening import device_name
-from .casting import cast_of, largest_load, parameter_count
 from .checks import Examined, examined, free_bytes
-from .memory import GIB, Memory, memory
+from .dummy_models import cast_of, largest_load, parameter_count
+from .peak import GIB, Memory, memory
 from .plan import Planner
 from .report import NEAR, distance, files_text, memory_text, plan_text, remedy_text, trial_text
 from .trial import Trial, trial

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 from ..configuration.finetune import Finetune
 from .checks import Examined
-from .memory import CONTEXT, GIB, SLACK, Memory, Part
-from .packing import block_bytes
+from .dry_run import Cast
+from .peak import CONTEXT, GIB, SLACK, Memory, Part
 from .plan import Changes, Plan
-from .rehearsal import Cast
 from .trial import Trial
+from .weight_bytes import block_bytes
 
 NEAR = 0.10  # how far a prediction may be from what a device measures
 
