@@ -40,13 +40,13 @@ def _run(options: argparse.Namespace) -> int:
         from training.configuration.reading import read_settings
 
         settings = read_settings(Finetune, options.config, options.changes)
-        from training.memory.preflight import visit
+        from training.memory.preflight import preflight
     except ImportError as error:
         raise RuntimeError(
             f"{error}. Training needs packages that the nodes do not: run `python -m pip install '.[faces,training]'` "
             "in this folder."
         ) from error
-    is_well = visit(settings, options.card, not options.no_steps, sys.stdout)
+    is_well = preflight(settings, options.card, not options.no_steps, sys.stdout)
     return 0 if is_well else 1
 
 

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"prepare: {readable(error)}\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write("\nprepare: interrupted. The same command goes on where it stopped.\n")
+        sys.stderr.write("\nprepare: interrupted. The same command resumes where it stopped.\n")
         return 130
 
 
@@ -41,19 +41,19 @@ def _run(options: argparse.Namespace) -> int:
         from training.configuration.reading import read_settings
 
         settings = read_settings(PrepareSettings, options.config, options.changes)
-        from training.preparing.copy_risk import level
-        from training.preparing.loading import load_instruments
+        from training.preparing.copy_risk import risk_level
+        from training.preparing.loading import load_models
         from training.preparing.preparing import prepare
     except ImportError as error:
         raise RuntimeError(
             f"{error}. Preparing needs packages that the nodes do not: run `python -m pip install '.[faces,training]'` "
             "in this folder."
         ) from error
-    done = prepare(settings, lambda: load_instruments(settings))
+    done = prepare(settings, lambda: load_models(settings))
     cache, risk = done.cache, done.findings.risk
     sys.stdout.write(
         f"{len(cache.images)} photos of {len(cache.identities)} people are ready in {settings.cache}. "
-        f"Risk of copying: {risk:.2f} ({level(risk)}). Read {done.report}.\n"
+        f"Risk of copying: {risk:.2f} ({risk_level(risk)}). Read {done.report}.\n"
     )
     return 0
 
@@ -61,8 +61,8 @@ def _run(options: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python training/prepare.py",
-        description="Makes a training cache from photos, once; finetune.py reads it. A run that was interrupted goes "
-        "on, and a changed photo, caption or model changes only what depends on it. Nothing is downloaded.",
+        description="Makes a training cache from photos, once; finetune.py reads it. A run that was interrupted "
+        " resumes, and a changed photo, caption or model changes only what depends on it. Nothing is downloaded.",
         epilog=_keys(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

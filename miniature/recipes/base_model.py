@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from training.losses.flow import packed, unpacked
+from training.losses.flow import pack, unpack
 from withanyone_core.adapter.network import AdapterNetwork, file_tensors
 from withanyone_core.adapter.shape import Branch, BranchShape
 from withanyone_core.flux_keys import to_comfyui, to_diffusers
@@ -60,7 +60,7 @@ class CaptionedFlux(nn.Module):
         with torch.no_grad():
             words, pooled = self.text(t5_ids, clip_ids)
         velocity = self.flux(
-            hidden_states=packed(latents),
+            hidden_states=pack(latents),
             encoder_hidden_states=words,
             pooled_projections=pooled,
             timestep=sigma,
@@ -68,7 +68,7 @@ class CaptionedFlux(nn.Module):
             txt_ids=latents.new_zeros(t5_ids.shape[1], 3),
             guidance=guidance,
         ).sample
-        return unpacked(velocity, rows, columns)
+        return unpack(velocity, rows, columns)
 
 
 class InTraining(nn.Module):

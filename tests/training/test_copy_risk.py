@@ -6,7 +6,7 @@ from withanyone_pack.tests.training import coded_faces as coded
 from withanyone_pack.tests.training import people
 from withanyone_pack.tests.training.photo_changes import changed
 
-from training.preparing.copy_risk import PersonPhoto, examined, examined_person, level
+from training.preparing.copy_risk import PersonPhoto, assess_people, assess_person, risk_level
 from training.preparing.preparing import prepare
 from withanyone_core.faces.alignment import TEMPLATE_PX
 
@@ -36,9 +36,9 @@ def test_constructed_folders_are_ranked():
     repeats = photos(15, spread=0.02, turns=0.01, smiles=0.01)
     one_pose = photos(15, spread=0.5, turns=0.02, smiles=0.02)
     varied = photos(15, spread=1.0)
-    risks = [examined_person("x", folder).risk for folder in (repeats, one_pose, varied)]
+    risks = [assess_person("x", folder).risk for folder in (repeats, one_pose, varied)]
     assert risks == sorted(risks, reverse=True)
-    assert [level(risk) for risk in risks] == ["high", "medium", "low"]
+    assert [risk_level(risk) for risk in risks] == ["high", "medium", "low"]
     assert min(np.subtract(risks[:-1], risks[1:])) > 0.2
 
 
@@ -51,7 +51,7 @@ def test_constructed_folders_are_ranked():
     ],
 )
 def test_each_part_sees_its_own_fault_alone(part, worse, better):
-    bad, good = (examined_person("x", photos(15, **kind)) for kind in (worse, better))
+    bad, good = (assess_person("x", photos(15, **kind)) for kind in (worse, better))
     assert bad.parts[part] > good.parts[part] + 0.3
     assert bad.risk > good.risk
     for other in bad.parts.keys() - {part}:
@@ -59,35 +59,35 @@ def test_each_part_sees_its_own_fault_alone(part, worse, better):
 
 
 def test_few_photos_are_a_risk_and_one_is_certain():
-    risks = [examined_person("x", photos(count)).risk for count in (1, 2, 5, 15, 40)]
+    risks = [assess_person("x", photos(count)).risk for count in (1, 2, 5, 15, 40)]
     assert risks[0] == 1.0
     assert risks == sorted(risks, reverse=True)
-    assert "a second photo at least" in examined_person("x", photos(1)).advice[0]
+    assert "a second photo at least" in assess_person("x", photos(1)).advice[0]
 
 
 def test_near_duplicates_are_counted_by_hash_and_by_face():
     folder = photos(10)
     same_hash = [*folder, PersonPhoto(photos(40)[30].embedding, landmarks(), folder[0].hash ^ 0b111, 1)]
-    assert examined_person("x", folder).repeats == 0
-    assert examined_person("x", same_hash).repeats == 2
+    assert assess_person("x", folder).repeats == 0
+    assert assess_person("x", same_hash).repeats == 2
     same_face = [*folder, PersonPhoto(folder[4].embedding * 1.1, landmarks(), 5, 1)]
-    assert examined_person("x", same_face).repeats == 2
+    assert assess_person("x", same_face).repeats == 2
 
 
 def test_what_to_add():
-    found = examined_person("x", photos(6, spread=0.1, turns=0.01, smiles=0.01))
+    found = assess_person("x", photos(6, spread=0.1, turns=0.01, smiles=0.01))
     words = " ".join(found.advice)
     for part in ("other days", "none looks left or right", "laughing", "9 more photos"):
         assert part in words
-    assert examined_person("x", photos(15)).advice == ()
+    assert assess_person("x", photos(15)).advice == ()
 
 
 def test_the_whole_lacks_group_photos_and_strangers():
-    alone = examined({"x": photos(15)}, foreign=0)
+    alone = assess_people({"x": photos(15)}, foreign=0)
     assert len(alone.advice) == 3
-    assert examined({"x": photos(15, people=2), "y": photos(15)}, foreign=600).advice == ()
-    assert examined({"x": photos(15), "y": photos(1)}, 600).risk == pytest.approx(
-        (examined_person("x", photos(15)).risk + 1) / 2
+    assert assess_people({"x": photos(15, people=2), "y": photos(15)}, foreign=600).advice == ()
+    assert assess_people({"x": photos(15), "y": photos(1)}, 600).risk == pytest.approx(
+        (assess_person("x", photos(15)).risk + 1) / 2
     )
 
 
@@ -96,7 +96,7 @@ def test_turned_heads_are_seen_on_both_sides():
         PersonPhoto(coded.vector_of(1, number), landmarks(turn), number * 2**40, 1)
         for number, turn in enumerate((-0.3, 0, 0, 0.2))
     ]
-    assert examined_person("x", folder).turned == (1, 2, 1)
+    assert assess_person("x", folder).turned == (1, 2, 1)
 
 
 def test_real_photographs_are_ranked(tmp_path):

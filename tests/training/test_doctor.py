@@ -23,10 +23,10 @@ from training.cache.files import write_cache
 from training.cache.shards import Shards, ShardWriter
 from training.configuration.finetune import Finetune
 from training.configuration.reading import read_settings
-from training.memory.checks import examined
-from training.memory.dummy_models import largest_load
+from training.memory.checks import run_checks
+from training.memory.dummy_models import largest_batch_shape
 from training.memory.peak import GIB, memory
-from training.memory.preflight import visit
+from training.memory.preflight import preflight
 from withanyone_core.digest import file_sha256
 
 FLUX = {**SMALL, "context_in_dim": T5_WIDTH, "vec_in_dim": POOLED_WIDTH}
@@ -73,7 +73,7 @@ def settings_of(place, *changes):
 
 def visited(settings, card=None, with_steps=True):
     out = io.StringIO()
-    is_well = visit(settings, card, with_steps, out)
+    is_well = preflight(settings, card, with_steps, out)
     return is_well, out.getvalue()
 
 
@@ -111,8 +111,8 @@ def test_a_cache_of_another_vae_is_a_fault(place, tmp_path):
 
 def test_too_small_a_card_comes_with_what_would_fit(place):
     wasteful = settings_of(place, "memory.checkpoint_vae=false", "optim.accum=1")
-    found = examined(wasteful)
-    needed = memory(found.cast, largest_load(wasteful, found.sources), wasteful).needed
+    found = run_checks(wasteful)
+    needed = memory(found.cast, largest_batch_shape(wasteful, found.sources), wasteful).needed
     is_well, text = visited(wasteful, card=(needed - 1) / GIB)
     assert not is_well
     assert "does not fit" in text
@@ -122,8 +122,8 @@ def test_too_small_a_card_comes_with_what_would_fit(place):
 def test_what_other_programs_hold_of_the_card_is_not_there(place, monkeypatch):
     """A card that is large enough and half taken by a screen, a browser and ComfyUI."""
     settings = settings_of(place, "device=auto")
-    found = examined(settings_of(place))
-    needed = memory(found.cast, largest_load(settings, found.sources), settings).needed
+    found = run_checks(settings_of(place))
+    needed = memory(found.cast, largest_batch_shape(settings, found.sources), settings).needed
     free = [needed - 1]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "A card")

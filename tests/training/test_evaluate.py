@@ -11,7 +11,7 @@ from withanyone_pack.tests.training.rooms import add_training
 add_training()
 from training.evaluate import LINES, evaluate
 from training.evaluation.cases import read_cases
-from training.evaluation.models import instruments_of
+from training.evaluation.models import make_evaluation_models
 from training.evaluation.report import summary_of
 from withanyone_core.metrics.case import METRICS, JudgeInfo
 
@@ -32,7 +32,7 @@ def both_judges():
 
 
 def evaluated(photos, store, out, judges=None, seed=0, **choices):
-    instruments = instruments_of(analysis(), "MTCNN", judges or both_judges(), store, **choices)
+    instruments = make_evaluation_models(analysis(), "MTCNN", judges or both_judges(), store, **choices)
     return evaluate(read_cases(photos), instruments, out, seed, "ours")
 
 
@@ -334,7 +334,7 @@ def test_legacy_arithmetic_is_marked(photos, store, tmp_path):
 
 def test_judges_of_one_name_are_refused(tmp_path):
     with pytest.raises(ValueError, match="Two judges are called MobileFaceNet; give each a name of its own"):
-        instruments_of(analysis(), "MTCNN", [OwnVectors(), OwnVectors(numbers=96)], tmp_path)
+        make_evaluation_models(analysis(), "MTCNN", [OwnVectors(), OwnVectors(numbers=96)], tmp_path)
 
 
 @pytest.mark.parametrize("name", ["missing", "empty"])

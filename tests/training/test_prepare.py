@@ -354,7 +354,7 @@ def test_no_negatives(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         done = prepared(tmp_path)
     assert "There are no negatives" in caplog.text
-    assert "512 random vectors stand in" in caplog.text
+    assert "512 random embeddings stand in" in caplog.text
     assert done.bank.filled == 512
 
 
@@ -370,7 +370,7 @@ def test_a_full_disk(tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(shards.os, "fsync", full)
         with pytest.raises(
-            OSError, match=r"could not be written \(No space left on device\).*goes on where it stopped"
+            OSError, match=r"could not be written \(No space left on device\).*resumes where it stopped"
         ):
             prepared(tmp_path)
     assert torch.equal(Cache.open(tmp_path / "cache").arcface, arcface)

@@ -1,1 +1,1 @@
-"""What a run needs before it is started: memory, files, operations."""
+"""Memory planning: what a training run will need, predicted before it starts from dummy models and fake tensors."""

@@ -4,72 +4,76 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ..configuration.finetune import Finetune
-from .dry_run import Cast, Rehearsed, rehearsed
+from .dry_run import DryRun, DummyModels, dry_run
 from .dummy_models import changed
-from .fake_tensors import Load
-from .peak import Memory, memory_of
+from .fake_tensors import BatchShape
+from .peak import Memory, memory_from
 
-Caster = Callable[[Finetune], Cast]
+MakeModels = Callable[[Finetune], DummyModels]
 Changes = Mapping[str, object]
 _SMALLEST: Changes = {"train.mode": "lora", "train.rank": 32}
-_STREAM_STEP = 4  # blocks; finer would be within what the prediction is good for
+_SWAP_STEP = 4  # blocks; finer would be within what the prediction is good for
 
 
 @dataclass(frozen=True)
-class Plan:
+class MemoryPlan:
     """A run's largest pass, and the memory of a step of such passes."""
 
     settings: Finetune
-    load: Load
+    shape: BatchShape
     memory: Memory
     blocks: int
 
 
 class Planner:
-    """Plans runs that differ in a few settings; what does not differ is rehearsed once."""
+    """Plans runs that differ in a few settings; what does not differ takes one dry run."""
 
-    def __init__(self, load: Load, caster: Caster, made: tuple[Finetune, Cast] | None = None) -> None:
-        """`caster` makes the models of settings; `made` are some that were made before."""
-        self._load, self._caster = load, caster
-        self._casts = {} if made is None else {_look(made[0]): made[1]}
-        self._passes: dict[str, Rehearsed] = {}
+    def __init__(
+        self, shape: BatchShape, make_models: MakeModels, made: tuple[Finetune, DummyModels] | None = None
+    ) -> None:
+        """`make_models` makes the models of settings; `made` are some that were made before."""
+        self._shape, self._make_models = shape, make_models
+        self._models = {} if made is None else {_model_key(made[0]): made[1]}
+        self._passes: dict[str, DryRun] = {}
 
-    def plan(self, settings: Finetune) -> Plan:
-        load = self._load_of(settings)
-        cast = self.cast(settings)
-        key = f"{_look(settings)} {load} {settings.memory.checkpoint_blocks} {settings.memory.checkpoint_vae}"
+    def plan(self, settings: Finetune) -> MemoryPlan:
+        shape = self._shape_of(settings)
+        models = self.models(settings)
+        key = f"{_model_key(settings)} {shape} {settings.memory.checkpoint_blocks} {settings.memory.checkpoint_vae}"
         key += f" {settings.optim.accum > 1}"
         if key not in self._passes:
-            self._passes[key] = rehearsed(cast, load, settings)
-        return Plan(settings, load, memory_of(cast, load, settings, self._passes[key]), len(_blocks(cast)))
+            self._passes[key] = dry_run(models, shape, settings)
+        return MemoryPlan(
+            settings, shape, memory_from(models, shape, settings, self._passes[key]), len(_blocks(models))
+        )
 
-    def cast(self, settings: Finetune) -> Cast:
+    def models(self, settings: Finetune) -> DummyModels:
         """The models of settings."""
-        key = _look(settings)
-        if key not in self._casts:
-            self._casts[key] = self._caster(settings)
-        return self._casts[key]
+        key = _model_key(settings)
+        if key not in self._models:
+            self._models[key] = self._make_models(settings)
+        return self._models[key]
 
-    def remedy(self, settings: Finetune, card: int) -> tuple[Changes, Plan] | None:
+    def remedy(self, settings: Finetune, card: int) -> tuple[Changes, MemoryPlan] | None:
         """The first changes, each on top of those before, with which a run fits; None where all do not suffice."""
         made: dict[str, object] = {}
-        for wish in _wishes(settings):
-            made |= wish
+        for saving in _savings(settings):
+            made |= saving
             plan = self.plan(changed(settings, made))
             if plan.memory.fits(card):
                 return made, plan
-        # Streaming costs time; what is trained is changed only where time does not help.
+        # Block swap costs time; what is trained is changed only where time does not help.
         smaller = [{}, _SMALLEST] if settings.train.mode in ("full", "kv_out") else [{}]
         for changes in smaller:
-            found = self._streamed(settings, {**made, **changes}, card)
+            found = self._with_block_swap(settings, {**made, **changes}, card)
             if found is not None:
                 return found
         return None
 
-    def _streamed(self, settings: Finetune, made: Changes, card: int) -> tuple[Changes, Plan] | None:
-        """The fewest streamed blocks, in steps, with which a run fits."""
-        blocks = len(_blocks(self.cast(changed(settings, made))))
-        for count in (0, *range(_STREAM_STEP, blocks, _STREAM_STEP), blocks):
+    def _with_block_swap(self, settings: Finetune, made: Changes, card: int) -> tuple[Changes, MemoryPlan] | None:
+        """The fewest swapped blocks, in steps, with which a run fits."""
+        blocks = len(_blocks(self.models(changed(settings, made))))
+        for count in (0, *range(_SWAP_STEP, blocks, _SWAP_STEP), blocks):
             if 0 < count <= settings.memory.stream_blocks:
                 continue
             changes = {**made, "memory.stream_blocks": count} if count else made
@@ -78,15 +82,15 @@ class Planner:
                 return changes, plan
         return None
 
-    def _load_of(self, settings: Finetune) -> Load:
-        return Load(**{**vars(self._load), "batch": settings.optim.batch})
+    def _shape_of(self, settings: Finetune) -> BatchShape:
+        return BatchShape(**{**vars(self._shape), "batch": settings.optim.batch})
 
 
-def _wishes(settings: Finetune) -> list[Changes]:
+def _savings(settings: Finetune) -> list[Changes]:
     """What saves memory, the least painful first."""
     optim, memory, precision = settings.optim, settings.memory, settings.base.precision
     trains_much = settings.train.mode in ("full", "kv_out")
-    wishes = [
+    savings = [
         ({"memory.checkpoint_vae": True}, not memory.checkpoint_vae),
         ({"memory.checkpoint_blocks": True}, not memory.checkpoint_blocks),
         ({"optim.batch": 1, "optim.accum": optim.batch * optim.accum}, optim.batch > 1),
@@ -94,15 +98,15 @@ def _wishes(settings: Finetune) -> list[Changes]:
         ({"optim.name": "adamw8bit"}, trains_much and optim.name == "adamw"),
         ({"base.precision": "nf4"}, precision != "nf4"),
     ]
-    return [changes for changes, helps in wishes if helps]
+    return [changes for changes, helps in savings if helps]
 
 
-def _look(settings: Finetune) -> str:
+def _model_key(settings: Finetune) -> str:
     """What models are made of."""
     train = settings.train
     return f"{settings.base.precision} {train.mode} {train.rank} {train.targets} {settings.adapter}"
 
 
-def _blocks(cast: Cast) -> list[object]:
-    transformer = cast.frozen.transformer
+def _blocks(models: DummyModels) -> list[object]:
+    transformer = models.frozen.transformer
     return [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
