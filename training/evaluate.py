@@ -5,7 +5,6 @@ own, and how much of the reference photos was merely copied. Also makes a blind 
 """
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ if not __package__:
 
 from tqdm import tqdm
 
-from training.disk_errors import readable
+from training.command import RESUMES, run_command
 from training.evaluation.cases import CaseFiles, read_cases
 from training.evaluation.comparison import KEY, Key, write_comparison
 from training.evaluation.measuring import EvaluationModels, case_key, measure
@@ -28,21 +27,9 @@ LINES, REPORT, READABLE = "cases.jsonl", "report.json", "report.md"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 if something could be measured or written, 1 if no case could, 2 for anything given wrongly."""
-    logging.basicConfig(level=logging.WARNING, format="evaluate: %(message)s")
+    """0 if something could be measured or written, 1 if no case could, 2 for wrong input, 130 interrupted."""
     parser = _parser()
-    options = parser.parse_args(arguments)
-    if options == parser.parse_args([]):
-        parser.print_help()
-        return 0
-    try:
-        return _run(options)
-    except (ValueError, RuntimeError, OSError) as error:
-        sys.stderr.write(f"evaluate: {readable(error)}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("\nevaluate: interrupted. The same command resumes where it stopped.\n")
-        return 130
+    return run_command("evaluate", parser, _run, arguments, lambda options: options == parser.parse_args([]), RESUMES)
 
 
 def _run(options: argparse.Namespace) -> int:

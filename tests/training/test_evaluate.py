@@ -241,7 +241,7 @@ def test_what_cannot_be_read_is_named_and_counted_and_the_rest_is_measured(store
     assert (report["counts"]["cases"], report["counts"]["measured"]) == (9, 3)
     assert {name: line["fault"] for name, line in lines.items() if "fault" in line} == {
         "no_image": "the generated image is missing",
-        "broken_image": "out.jpg (10 bytes) cannot be read as an image",
+        "broken_image": "out.jpg (8 bytes) cannot be read as an image",
         "empty_image": "out.jpg is empty",
         "nobody": "there is no reference: nobody knows who should be in the image",
         "broken_meta": "meta.json cannot be read as JSON: Expecting property name enclosed in double quotes: "

@@ -151,7 +151,7 @@ def test_a_bank_of_one_person_or_none_is_refused():
         draw_rows(Bank.of(torch.randn(3, 8), torch.zeros(3, dtype=torch.int32)), [0], 5)
     with pytest.raises(ValueError, match="holds 0 faces"):
         Bank.of(torch.zeros(0, 8), torch.zeros(0, dtype=torch.int32))
-    with pytest.raises(ValueError, match="not numbers"):
+    with pytest.raises(ValueError, match="NaN or infinite"):
         Bank.of(torch.full((2, 8), torch.nan), torch.tensor([0, -1]))
 
 
