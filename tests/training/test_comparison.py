@@ -83,7 +83,7 @@ def test_what_has_no_image_in_both_folders_is_left_out_and_named(folders, tmp_pa
     assert sorted(left_out) == [
         "alone: the other folder has no such case",
         f"{NAMES[0]}: the first folder has no image of it",
-        f"{NAMES[1]}: out.jpg (10 bytes) cannot be read as an image",
+        f"{NAMES[1]}: out.jpg (8 bytes) cannot be read as an image",
     ]
     assert {pair["case"] for pair in study(page)["pairs"]} == set(NAMES[2:])
     with pytest.raises(ValueError, match=r"No case has an image in both folders. other: the other folder has no"):

@@ -248,7 +248,7 @@ def test_what_cannot_be_read_is_named_and_counted_and_the_rest_is_measured(store
         "line 1 column 2 (char 1)",
         "twice": "ref_01.jpg and ref_1.jpg are both ref_1; keep one of them",
     }
-    assert "Unreadable: ori.jpg (10 bytes) cannot be read as an image." in lines["broken_truth"]["notes"]
+    assert "Unreadable: ori.jpg (8 bytes) cannot be read as an image." in lines["broken_truth"]["notes"]
     broken = lines["broken_reference"]["scores"]["MobileFaceNet"]
     assert broken["means"]["sim_ref"] is None
     assert broken["means"]["sim_gt"] > 0.99
