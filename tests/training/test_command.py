@@ -3,7 +3,9 @@
 import argparse
 
 import pytest
+from withanyone_pack.tests.training.rooms import add_training
 
+add_training()
 from training.command import packages_needed, run_command
 
 
