@@ -27,7 +27,7 @@ load_pack()
 
 from withanyone_pack.tests.training import coded_faces as coded
 
-from training.preparing.instruments import Instruments
+from training.preparing.models import PreparationModels
 from training.preparing.preparing import prepare
 from withanyone_core.faces.alignment import TEMPLATE_PX
 from withanyone_core.identity import Face
@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     sizes = parser.parse_args()
     kinds = ("faces", "image", "text", "siglip")
-    models = Instruments(
+    models = PreparationModels(
         TintedFaces(), coded.SmallImages(), FullTexts(), {kind: kind for kind in kinds}, siglip=FullTokens()
     )
     with tempfile.TemporaryDirectory() as folder:

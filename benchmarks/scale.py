@@ -34,10 +34,10 @@ from training.configuration.reading import read_settings
 from training.loop.step import Frozen, run_pass
 from training.loop.trained import Sizes, branch_weights, load_trained
 from training.losses.arcface import Recognizer
-from training.planning.cost import Fleet, Work, efficiency, run_hours, run_price, step_seconds
-from training.planning.counting import LiveBytes
-from training.planning.hollow import Hollow, Load, batch_of
-from training.planning.rehearsal import Cast, rehearsed
+from training.memory.cost import Fleet, Work, efficiency, run_hours, run_price, step_seconds
+from training.memory.counting import LiveBytes
+from training.memory.dry_run import DummyModels, dry_run
+from training.memory.fake_tensors import BatchShape, FakeTensors, batch_of
 from withanyone_core.injection.diffusers import AdapterSocket
 
 MIB, TERA = 2**20, 1e12
@@ -98,9 +98,9 @@ def print_tables(arguments: argparse.Namespace) -> None:
 def print_measured(repeats: int) -> None:
     torch.set_num_threads(1)
     miniature = Miniature()
-    loads = {f"batch {batch}": load_of(batch=batch) for batch in BATCHES}
-    loads |= {f"{side} px": load_of(side_px=side) for side in SIDES_PX}
-    loads |= {f"{people} people": load_of(people=people) for people in CROWDS}
+    loads = {f"batch {batch}": batch_shape(batch=batch) for batch in BATCHES}
+    loads |= {f"{side} px": batch_shape(side_px=side) for side in SIDES_PX}
+    loads |= {f"{people} people": batch_shape(people=people) for people in CROWDS}
     points = [miniature.measured(name, load, repeats) for name, load in loads.items()]
     overhead, rate = fitted(points)
     print(f"measured: {date.today()}, the miniature, processor time of one thread, torch {torch.__version__}, float32")
@@ -113,9 +113,9 @@ def print_measured(repeats: int) -> None:
         print(f"{point.peak / MIB:7.1f} MiB (formula {point.predicted / MIB:7.1f}, {100 * off_bytes:+5.1f} %)")
 
 
-def load_of(batch: int = 2, side_px: int = SIDE_PX, people: int = PEOPLE) -> Load:
+def batch_shape(batch: int = 2, side_px: int = SIDE_PX, people: int = PEOPLE) -> BatchShape:
     tokens = (side_px // 16) ** 2
-    return Load(side_px, side_px, batch, people, people, round(people * SHARE * tokens), TEXT)
+    return BatchShape(side_px, side_px, batch, people, people, round(people * SHARE * tokens), TEXT)
 
 
 def fitted(points: Sequence[Point]) -> tuple[float, float]:
@@ -142,13 +142,13 @@ class Miniature:
         sizes = Sizes(base.transformer.inner_dim, layers, 512, None)
         device = torch.device("cpu")
         self.trained = load_trained(self.settings.adapter, self.settings.train, sizes, device, torch.float32, 0)
-        hollow = Hollow()
-        modules = [hollow.emptied(copy.deepcopy(each)) for each in (base.transformer, base.vae, recognizer)]
-        adapter = hollow.adapter(list(self.trained.network.shapes.values()), self.settings.train, torch.float32)
+        fakes = FakeTensors()
+        modules = [fakes.without_data(copy.deepcopy(each)) for each in (base.transformer, base.vae, recognizer)]
+        adapter = fakes.adapter(list(self.trained.network.shapes.values()), self.settings.train, torch.float32)
         weights = branch_weights(self.settings.adapter)
-        self.cast = Cast(hollow, Frozen(modules[0], modules[1], base.scale, modules[2]), adapter, weights)
+        self.cast = DummyModels(fakes, Frozen(modules[0], modules[1], base.scale, modules[2]), adapter, weights)
 
-    def measured(self, name: str, load: Load, repeats: int) -> Point:
+    def measured(self, name: str, load: BatchShape, repeats: int) -> Point:
         socket = AdapterSocket(self.frozen.transformer, self.trained.network, self.trained.weights)
         batch, seconds = batch_of(load, torch.randn), []
         counted = LiveBytes()
@@ -159,7 +159,7 @@ class Miniature:
             self._step(batch, socket)
             seconds.append(time.process_time() - started)
         socket.remove()
-        known = rehearsed(self.cast, load, self.settings)
+        known = dry_run(self.cast, load, self.settings)
         return Point(name, min(seconds), counted.peak, known.flops, known.peak)
 
     def _step(self, batch: object, socket: AdapterSocket) -> None:

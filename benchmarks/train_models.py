@@ -10,8 +10,8 @@ from small_iresnet import iresnet
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from training.base.narrow import NarrowLinear, replace_linears
-from training.base.streaming import stream_blocks, streamed_layers
+from training.base.block_swap import choose_swapped_blocks, swap_blocks
+from training.base.quantize import QuantizedLinear, replace_linears
 from training.configuration.finetune import Finetune
 from training.configuration.reading import read_settings
 from training.loop.batch import Batch
@@ -19,10 +19,10 @@ from training.loop.compiling import compile_blocks
 from training.loop.optimizer import make_optimizer
 from training.loop.step import Frozen, run_pass
 from training.loop.trained import Sizes, load_trained
-from training.losses.contrast import Bank, drawn_rows
+from training.losses.contrast import Bank, draw_rows
 from training.losses.flow import LatentScale
 from training.losses.identity import TargetFaces
-from training.planning.packing import is_packed
+from training.memory.weight_bytes import is_quantized
 from withanyone_core.faces.alignment import SIDE_PX, TEMPLATE_PX
 from withanyone_core.injection.diffusers import AdapterSocket, PlacedPeople, members
 from withanyone_core.layout import Box
@@ -136,7 +136,7 @@ class TrainStep:
     def __init__(
         self, size: Size, device: torch.device, side_px: int, people: int, settings: Finetune, compiled: bool = False
     ) -> None:
-        """`settings` say what is packed, streamed, computed twice and trained; files that they name are not read."""
+        """`settings` say what is quantized, swapped, computed twice and trained; files that they name are not read."""
         torch.manual_seed(0)
         dtype = torch.float32 if settings.base.precision == "fp32" else size.dtype
         transformer = random_base(size, settings, device, dtype)
@@ -171,13 +171,13 @@ def step_settings(path: Path | None, changes: Sequence[str] = ()) -> Finetune:
 
 
 def random_base(size: Size, settings: Finetune, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """A transformer of random weights, packed and streamed as the settings say."""
+    """A transformer of random weights, quantized and swapped as the settings say."""
     with torch.device("meta"):
         model = size.transformer()
-    if is_packed(settings.base.precision):
+    if is_quantized(settings.base.precision):
         replace_linears(model, settings.base.precision)
     blocks = [*model.transformer_blocks, *model.single_transformer_blocks]
-    layers = streamed_layers(len(blocks), settings.memory.stream_blocks)
+    layers = choose_swapped_blocks(len(blocks), settings.memory.stream_blocks)
     away = {module for layer in layers for module in blocks[layer].modules()}
     for module in model.modules():
         home = torch.device("cpu") if module in away else device
@@ -185,13 +185,13 @@ def random_base(size: Size, settings: Finetune, device: torch.device, dtype: tor
             value = torch.full(parameter.shape, 1.0, device=device, dtype=dtype)
             if parameter.ndim > 1:
                 value.normal_(0, 0.02)
-            if isinstance(module, NarrowLinear) and name == "weight":
+            if isinstance(module, QuantizedLinear) and name == "weight":
                 module.store(value, home)
             else:
                 setattr(module, name, nn.Parameter(value.to(home), requires_grad=False))
     model.eval().requires_grad_(False)
     if layers:
-        stream_blocks(model, layers, device)
+        swap_blocks(model, layers, device)
     if settings.memory.checkpoint_blocks:
         model.enable_gradient_checkpointing()
     return model
@@ -208,7 +208,7 @@ def _batch(size: Size, side_px: int, batch: int, people: int, sig: bool, bank: B
     return Batch(
         clean_BCHW=torch.randn(batch, 16, side_px // 8, side_px // 8),
         noise_BCHW=torch.randn(batch, 16, side_px // 8, side_px // 8),
-        levels_B=torch.full((batch,), LEVEL),
+        sigmas_B=torch.full((batch,), LEVEL),
         t5_BTD=torch.randn(batch, size.text_tokens, size.text_width),
         pooled_BD=torch.randn(batch, size.pooled),
         people=PlacedPeople(
@@ -217,10 +217,10 @@ def _batch(size: Size, side_px: int, batch: int, people: int, sig: bool, bank: B
             torch.randn(batch, people, PATCHES, SIGLIP_WIDTH) if sig else None,
         ),
         faces=TargetFaces(torch.arange(batch).repeat_interleave(people), points.numpy()),
-        wanted_FE=vectors,
-        shown_FE=vectors,
+        target_FE=vectors,
+        reference_FE=vectors,
         identities_F=torch.arange(faces),
-        rows_FK=drawn_rows(bank, range(faces), generator=torch.Generator().manual_seed(0)),
+        rows_FK=draw_rows(bank, range(faces), generator=torch.Generator().manual_seed(0)),
     )
 
 

@@ -39,9 +39,9 @@ from train_models import FULL, SMALL, Size, TrainStep, step_settings
 from withanyone_pack.tests.training.flux_1 import flux_1_cast, flux_1_load
 
 from training.configuration.finetune import Finetune
-from training.losses.contrast import Bank, contrast, drawn_rows
-from training.planning.memory import GIB, memory_of
-from training.planning.rehearsal import rehearsed
+from training.losses.contrast import Bank, contrast, draw_rows
+from training.memory.dry_run import dry_run
+from training.memory.peak import GIB, memory_from
 from withanyone_core.cells import box_cells
 from withanyone_core.injection.diffusers import members
 from withanyone_core.layout import Box
@@ -129,8 +129,8 @@ def time_preset(name: str, device: torch.device, is_full: bool, arguments: argpa
     """
     settings = step_settings(ROOT / "training" / "recipes" / f"{name}.yaml")
     load, cast = flux_1_load(settings, arguments.side, arguments.people), flux_1_cast(settings)
-    counted = rehearsed(cast, load, settings)
-    predicted = memory_of(cast, load, settings, counted)
+    counted = dry_run(cast, load, settings)
+    predicted = memory_from(cast, load, settings, counted)
     words = f"{arguments.side} px, batch {settings.optim.batch}: "
     words += f"{counted.flops / TERA / settings.optim.batch:.1f} TFLOP a sample, "
     words += f"peak {predicted.peak / GIB:.2f} GiB (computed)"
@@ -167,8 +167,8 @@ def time_negatives(repeats: int) -> None:
     bank = Bank.of(torch.randn(BANK, 512, generator=generator), identities)
     people = torch.arange(FACES)
     made, wanted = torch.randn(2, FACES, 512, generator=generator)
-    rows = drawn_rows(bank, range(FACES), DRAWS, generator)
-    by_index = processor_seconds(lambda: drawn_rows(bank, range(FACES), DRAWS, generator), repeats)
+    rows = draw_rows(bank, range(FACES), DRAWS, generator)
+    by_index = processor_seconds(lambda: draw_rows(bank, range(FACES), DRAWS, generator), repeats)
     loss = processor_seconds(lambda: contrast(made, wanted, people, wanted, people, bank, rows), repeats)
     copied = processor_seconds(lambda: copied_pool(bank, people.tolist(), generator), 1)
     print(f"negatives, {FACES} faces x {DRAWS} of {BANK}: {1e3 * by_index:.2f} ms by index, ", end="")

@@ -7,7 +7,7 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from training.losses.flow import packed, unpacked
+from training.losses.flow import pack, unpack
 from withanyone_core.flux_keys import to_diffusers
 
 from .models.backbone import CELL_LATENTS, diffusers_flux
@@ -53,7 +53,7 @@ class CaptionedFlux(nn.Module):
         with torch.no_grad():
             words, pooled = self.text(t5_ids, clip_ids)
         velocity = self.flux(
-            hidden_states=packed(latents),
+            hidden_states=pack(latents),
             encoder_hidden_states=words,
             pooled_projections=pooled,
             timestep=sigma,
@@ -61,7 +61,7 @@ class CaptionedFlux(nn.Module):
             txt_ids=latents.new_zeros(t5_ids.shape[1], 3),
             guidance=guidance,
         ).sample
-        return unpacked(velocity, rows, columns)
+        return unpack(velocity, rows, columns)
 
 
 def positions(rows: int, columns: int, corner: tuple[int, int] = (0, 0)) -> Tensor:

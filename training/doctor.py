@@ -5,7 +5,6 @@ fit, takes two real steps in a folder that is thrown away, and compares predicti
 """
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,40 +12,22 @@ from pathlib import Path
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from training.disk_errors import readable
+from training.command import packages_needed, run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 where the run can be started, 1 where it would fail or not fit, 2 for anything given wrongly."""
-    logging.basicConfig(level=logging.WARNING, format="doctor: %(message)s")
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if options.config is None:
-        parser.print_help()
-        return 0
-    try:
-        return _run(options)
-    except (ValueError, RuntimeError, OSError) as error:
-        sys.stderr.write(f"doctor: {readable(error)}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("\ndoctor: interrupted.\n")
-        return 130
+    """0 where the run can be started, 1 where it would fail or not fit, 2 for wrong input, 130 interrupted."""
+    return run_command("doctor", _parser(), _run, arguments, lambda options: options.config is None)
 
 
 def _run(options: argparse.Namespace) -> int:
-    try:
+    with packages_needed("Training"):
         from training.configuration.finetune import Finetune
         from training.configuration.reading import read_settings
 
         settings = read_settings(Finetune, options.config, options.changes)
-        from training.planning.visit import visit
-    except ImportError as error:
-        raise RuntimeError(
-            f"{error}. Training needs packages that the nodes do not: run `python -m pip install '.[faces,training]'` "
-            "in this folder."
-        ) from error
-    is_well = visit(settings, options.card, not options.no_steps, sys.stdout)
+        from training.memory.preflight import preflight
+    is_well = preflight(settings, options.card, not options.no_steps, sys.stdout)
     return 0 if is_well else 1
 
 

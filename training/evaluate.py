@@ -5,7 +5,6 @@ own, and how much of the reference photos was merely copied. Also makes a blind 
 """
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,11 +14,11 @@ if not __package__:
 
 from tqdm import tqdm
 
-from training.disk_errors import readable
+from training.command import RESUMES, run_command
 from training.evaluation.cases import CaseFiles, read_cases
 from training.evaluation.comparison import KEY, Key, write_comparison
-from training.evaluation.instruments import load_instruments
-from training.evaluation.measuring import Instruments, case_key, measure
+from training.evaluation.measuring import EvaluationModels, case_key, measure
+from training.evaluation.models import load_evaluation_models
 from training.evaluation.preference import preference_markdown, preference_report, read_choices, read_report
 from training.evaluation.records import Line, Lines, write_json, write_text
 from training.evaluation.report import PLOT, Json, markdown, plot, report_of
@@ -28,21 +27,9 @@ LINES, REPORT, READABLE = "cases.jsonl", "report.json", "report.md"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 if something could be measured or written, 1 if no case could, 2 for anything given wrongly."""
-    logging.basicConfig(level=logging.WARNING, format="evaluate: %(message)s")
+    """0 if something could be measured or written, 1 if no case could, 2 for wrong input, 130 interrupted."""
     parser = _parser()
-    options = parser.parse_args(arguments)
-    if options == parser.parse_args([]):
-        parser.print_help()
-        return 0
-    try:
-        return _run(options)
-    except (ValueError, RuntimeError, OSError) as error:
-        sys.stderr.write(f"evaluate: {readable(error)}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("\nevaluate: interrupted. The same command goes on where it stopped.\n")
-        return 130
+    return run_command("evaluate", parser, _run, arguments, lambda options: options == parser.parse_args([]), RESUMES)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -55,7 +42,7 @@ def _run(options: argparse.Namespace) -> int:
     cases = read_cases(options.cases, options.results)[: options.limit]
     if options.ab:
         return _comparison(cases, options)
-    instruments = load_instruments(
+    models = load_evaluation_models(
         options.face_pack,
         options.judge,
         options.provider,
@@ -66,34 +53,34 @@ def _run(options: argparse.Namespace) -> int:
         options.legacy,
     )
     name = options.name or (options.results or options.cases).resolve().name
-    report = evaluate(cases, instruments, options.out, options.seed, name)
+    report = evaluate(cases, models, options.out, options.seed, name)
     counts = report["counts"]
     sys.stdout.write(f"{counts['measured']} of {counts['cases']} cases measured: {options.out / READABLE}\n")
     return 0 if counts["measured"] else 1
 
 
-def evaluate(cases: Sequence[CaseFiles], instruments: Instruments, out: Path, seed: int, name: str) -> Json:
+def evaluate(cases: Sequence[CaseFiles], models: EvaluationModels, out: Path, seed: int, name: str) -> Json:
     """Measures what `out` does not hold yet and writes the report there.
 
     name  what the images are called in report and plot, such as the method that made them
     """
-    lines = measured(cases, instruments, Lines(out / LINES))
-    judges = [judge.info for judge in instruments.judges]
-    report = report_of(lines, judges, seed, instruments.legacy, name)
+    lines = measured(cases, models, Lines(out / LINES))
+    judges = [judge.info for judge in models.judges]
+    report = report_of(lines, judges, seed, models.legacy, name)
     write_json(out / REPORT, report)
     write_text(out / PLOT, plot(report))
     write_text(out / READABLE, markdown(report))
     return report
 
 
-def measured(cases: Sequence[CaseFiles], instruments: Instruments, lines: Lines) -> list[Line]:
+def measured(cases: Sequence[CaseFiles], models: EvaluationModels, lines: Lines) -> list[Line]:
     """The line of each case: as kept where nothing has changed since, else measured now and kept."""
     found = []
     for case in tqdm(cases, desc="cases", unit="case", disable=None):
-        key = case_key(case, instruments)
+        key = case_key(case, models)
         line = lines.get(case.name, key)
         if line is None:
-            line = lines.add(measure(case, instruments, key))
+            line = lines.add(measure(case, models, key))
         found.append(line)
     return found
 
@@ -123,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python training/evaluate.py",
         description="Measures likeness to the ground truth, likeness to the reference photos, copy-paste, leakage and "
-        "faces found, with 95 % intervals. Nothing is downloaded. A run that was interrupted goes on.",
+        "faces found, with 95 % intervals. Nothing is downloaded. A run that was interrupted resumes.",
     )
     add = parser.add_argument
     add(

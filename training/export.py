@@ -4,7 +4,6 @@ Makes an adapter file, a small LoRA file or one person's identity file of a chec
 """
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,22 +11,12 @@ from pathlib import Path
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from training.disk_errors import readable
+from training.command import run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 for a written file, 2 for anything given wrongly."""
-    logging.basicConfig(level=logging.WARNING, format="export: %(message)s")
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if options.checkpoint is None:
-        parser.print_help()
-        return 0
-    try:
-        return _run(options)
-    except (ValueError, RuntimeError, OSError) as error:
-        sys.stderr.write(f"export: {readable(error)}\n")
-        return 2
+    """0 for a written file, 2 for anything given wrongly, 130 where it was interrupted."""
+    return run_command("export", _parser(), _run, arguments, lambda options: options.checkpoint is None)
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -6,7 +6,6 @@ training is to learn copying.
 """
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,46 +13,28 @@ from pathlib import Path
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from training.disk_errors import readable
+from training.command import RESUMES, packages_needed, run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 for a finished cache, 2 for anything given wrongly, 130 where it was interrupted."""
-    logging.basicConfig(level=logging.WARNING, format="prepare: %(message)s")
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if options.config is None:
-        parser.print_help()
-        return 0
-    try:
-        return _run(options)
-    except (ValueError, RuntimeError, OSError) as error:
-        sys.stderr.write(f"prepare: {readable(error)}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("\nprepare: interrupted. The same command goes on where it stopped.\n")
-        return 130
+    return run_command("prepare", _parser(), _run, arguments, lambda options: options.config is None, RESUMES)
 
 
 def _run(options: argparse.Namespace) -> int:
-    try:
+    with packages_needed("Preparing"):
         from training.configuration.preparing import PrepareSettings
         from training.configuration.reading import read_settings
 
         settings = read_settings(PrepareSettings, options.config, options.changes)
-        from training.preparing.doctor import level
-        from training.preparing.loading import load_instruments
+        from training.preparing.copy_risk import risk_level
+        from training.preparing.loading import load_models
         from training.preparing.preparing import prepare
-    except ImportError as error:
-        raise RuntimeError(
-            f"{error}. Preparing needs packages that the nodes do not: run `python -m pip install '.[faces,training]'` "
-            "in this folder."
-        ) from error
-    done = prepare(settings, lambda: load_instruments(settings))
+    done = prepare(settings, lambda: load_models(settings))
     cache, risk = done.cache, done.findings.risk
     sys.stdout.write(
         f"{len(cache.images)} photos of {len(cache.identities)} people are ready in {settings.cache}. "
-        f"Risk of copying: {risk:.2f} ({level(risk)}). Read {done.report}.\n"
+        f"Risk of copying: {risk:.2f} ({risk_level(risk)}). Read {done.report}.\n"
     )
     return 0
 
@@ -61,8 +42,8 @@ def _run(options: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python training/prepare.py",
-        description="Makes a training cache from photos, once; finetune.py reads it. A run that was interrupted goes "
-        "on, and a changed photo, caption or model changes only what depends on it. Nothing is downloaded.",
+        description="Makes a training cache from photos, once; finetune.py reads it. A run that was interrupted "
+        "resumes, and a changed photo, caption or model changes only what depends on it. Nothing is downloaded.",
         epilog=_keys(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -25,15 +25,15 @@ POOL = "negatives are rows of a bank chosen by index; no pool is copied a face"
 
 def timesteps(path: Path) -> Iterator[Outcome]:
     add_training()
-    from training.losses.flow import drawn_levels, noise_levels
+    from training.losses.flow import draw_sigmas, sigma_table
 
     stored, about = tensors(path.with_suffix(".safetensors")), json.loads(path.read_text())
     for name, case in about.items():
-        table = noise_levels(case["image_tokens"])
+        table = sigma_table(case["image_tokens"])
         yield near(f"{name} table", table, stored[f"{name}.table"], TABLE)
         yield near(f"{name} levels", table[stored[f"{name}.first64_indices"]], stored[f"{name}.first64_t"], TABLE)
         seeded = torch.Generator().manual_seed(case.get("torch_manual_seed", 0))
-        drawn = drawn_levels(case["image_tokens"], case.get("n", 0), seeded)
+        drawn = draw_sigmas(case["image_tokens"], case.get("n", 0), seeded)
         for key, value in _statistics(drawn, table).items():
             if key in case:
                 yield near(f"{name} {key}", torch.tensor(value), torch.tensor(case[key]), TABLE)
@@ -42,24 +42,24 @@ def timesteps(path: Path) -> Iterator[Outcome]:
 def flow(path: Path) -> Iterator[Outcome]:
     add_training()
     from training.losses import flow
-    from training.losses.identity import TargetFaces, open_samples
+    from training.losses.identity import TargetFaces, samples_to_judge
 
     stored = tensors(path.with_suffix(".safetensors"))
     latent, levels, velocity = stored["latent"], stored["t"], stored["velocity"]
-    tokens = flow.packed(latent)
+    tokens = flow.pack(latent)
     yield near("packed", tokens, stored["packed"], 0)
-    noisy, target = flow.mixed(tokens, stored["noise"], levels), flow.target_velocity(tokens, stored["noise"])
+    noisy, target = flow.add_noise(tokens, stored["noise"], levels), flow.target_velocity(tokens, stored["noise"])
     yield near("mixed", noisy, stored["x_t"], TABLE)
     yield near("target", target, stored["target"], TABLE)
     yield relative("loss", flow.flow_losses(velocity, target).mean(), stored["diff_loss"], LOSS)
-    clean = flow.unpacked(flow.clean_estimate(noisy, velocity, levels), latent.shape[2] // 2, latent.shape[3] // 2)
+    clean = flow.unpack(flow.clean_estimate(noisy, velocity, levels), latent.shape[2] // 2, latent.shape[3] // 2)
     yield near("clean estimate", clean, stored["x0_estimate_latent"], SIMILARITY)
     one_face = TargetFaces(torch.tensor([0]), np.zeros((1, 5, 2)))
     for index, case in enumerate(json.loads(path.read_text())["total_loss"]):
         if case["force_align"]:
             yield not_applicable(f"total loss {index}", FORCE_ALIGN)
             continue
-        is_open = len(open_samples(torch.tensor([case["t_first_sample"]]), one_face))
+        is_open = len(samples_to_judge(torch.tensor([case["t_first_sample"]]), one_face))
         total = case["diff"] + is_open * (case["w_id"] * case["id"] + case["w_nce"] * case["nce"])
         yield relative(f"total loss {index}", torch.tensor(total), torch.tensor(case["total"]), LOSS)
 
@@ -109,7 +109,7 @@ def identity_loss(path: Path) -> Iterator[Outcome]:
 
 def align(path: Path) -> Iterator[Outcome]:
     add_training()
-    from training.losses.warp import aligned_faces
+    from training.losses.warp import align_faces
     from withanyone_core.faces.alignment import similarity
 
     stored = tensors(path.with_suffix(".safetensors"))
@@ -118,7 +118,7 @@ def align(path: Path) -> Iterator[Outcome]:
         matrix = torch.from_numpy(similarity(case["landmarks_xy"].numpy())).float()
         yield near(f"{name} similarity", matrix, case["similarity_2x3_image_to_template"], MATRIX)
         image = case["image_hwc_0_255"].clone().requires_grad_()
-        crop = aligned_faces(image.permute(2, 0, 1)[None], torch.tensor([0]), case["landmarks_xy"][None])[0]
+        crop = align_faces(image.permute(2, 0, 1)[None], torch.tensor([0]), case["landmarks_xy"][None])[0]
         crop = crop.permute(1, 2, 0)
         (case["loss_weight"] * crop).sum().backward()
         yield near(f"{name} crop", crop.detach(), case["aligned_similarity_bilinear_pixel_exact"], PIXEL)
@@ -128,7 +128,7 @@ def align(path: Path) -> Iterator[Outcome]:
 
 def gt_aligned(path: Path) -> Iterator[Outcome]:
     add_training()
-    from training.losses.identity import TargetFaces, face_vectors, identity_losses
+    from training.losses.identity import TargetFaces, face_embeddings, identity_losses
 
     stored = tensors(path.with_suffix(".safetensors"))
     images, people = stored["landmarks_xy"].shape[:2]
@@ -137,8 +137,8 @@ def gt_aligned(path: Path) -> Iterator[Outcome]:
     faces = TargetFaces(torch.arange(images).repeat_interleave(people), landmarks)
     recognizer = partial(_standin, stored["standin_weight"], stored["standin_bias"])
     made_from = stored["pred_m1_1"].clone().requires_grad_()
-    made = face_vectors(127.5 * (made_from + 1), faces, recognizer)
-    wanted = face_vectors(127.5 * (stored["gt_m1_1"] + 1), faces, recognizer)
+    made = face_embeddings(127.5 * (made_from + 1), faces, recognizer)
+    wanted = face_embeddings(127.5 * (stored["gt_m1_1"] + 1), faces, recognizer)
     loss = identity_losses(made, wanted).mean()
     loss.backward()
     shape = stored["exact.emb_pred"].shape

@@ -16,7 +16,7 @@ from withanyone_pack.tests.training.rooms import add_training
 
 add_training()
 from training.configuration.preparing import PrepareSettings
-from training.preparing.instruments import Instruments
+from training.preparing.models import PreparationModels
 from withanyone_core.identity import Face
 
 MARK = 200
@@ -104,7 +104,7 @@ class SecondVectors:
         return np.stack([face.embedding[:24] for face in faces])
 
 
-def instruments(**changes) -> Instruments:
+def instruments(**changes) -> PreparationModels:
     """All stand-ins; `changes` replace some of them, or their `fingerprints`."""
     kinds = ("faces", "image", "text", "siglip", "second")
     models = {
@@ -116,7 +116,7 @@ def instruments(**changes) -> Instruments:
         "fingerprints": {kind: f"{kind} 1" for kind in kinds},
         "files": {"recognizer.onnx": "ab" * 32},
     }
-    return Instruments(**{**models, **changes})
+    return PreparationModels(**{**models, **changes})
 
 
 def photo(*faces, seed=0, width=160, height=128) -> np.ndarray:

@@ -11,9 +11,9 @@ from training.configuration.finetune import Finetune
 from training.loop.step import Frozen
 from training.loop.trained import Sizes, branch_shapes, branch_weights
 from training.losses.flow import LatentScale
-from training.planning.hollow import Hollow, Load
-from training.planning.packing import compute_dtype
-from training.planning.rehearsal import Cast
+from training.memory.dry_run import DummyModels
+from training.memory.fake_tensors import BatchShape, FakeTensors
+from training.memory.weight_bytes import compute_dtype
 
 FLUX_1 = {"guidance_embeds": True}  # diffusers' defaults are FLUX.1's
 TEXT = (512, 4096, 768)
@@ -35,20 +35,20 @@ def flux_1_vae():
     return AutoencoderKL(3, 3, *kinds, widths, 2, latent_channels=16, use_quant_conv=False, use_post_quant_conv=False)
 
 
-def flux_1_cast(settings: Finetune) -> Cast:
+def flux_1_cast(settings: Finetune) -> DummyModels:
     """Everything that settings ask for, at the size of the released models."""
-    hollow, dtype = Hollow(), compute_dtype(settings.base.precision)
-    transformer = hollow.transformer(FLUX_1, settings.base.precision)
-    adapter = hollow.adapter(branch_shapes(settings.adapter, Sizes(3072, 57, 512, 768)), settings.train, dtype)
-    frozen = Frozen(transformer, hollow.module(flux_1_vae, dtype), LatentScale(), hollow.module(Recognizer))
-    return Cast(hollow, frozen, adapter, branch_weights(settings.adapter))
+    fakes, dtype = FakeTensors(), compute_dtype(settings.base.precision)
+    transformer = fakes.transformer(FLUX_1, settings.base.precision)
+    adapter = fakes.adapter(branch_shapes(settings.adapter, Sizes(3072, 57, 512, 768)), settings.train, dtype)
+    frozen = Frozen(transformer, fakes.module(flux_1_vae, dtype), LatentScale(), fakes.module(Recognizer))
+    return DummyModels(fakes, frozen, adapter, branch_weights(settings.adapter))
 
 
-def flux_1_load(settings: Finetune, side_px: int = 512, people: int = 2, share: float = 0.3) -> Load:
+def flux_1_load(settings: Finetune, side_px: int = 512, people: int = 2, share: float = 0.3) -> BatchShape:
     """A pass of square images of which a share is in somebody's place."""
     tokens = (side_px // 16) ** 2
     siglip = (256, 768) if settings.adapter.branch != "arc" else None
-    return Load(
+    return BatchShape(
         side_px,
         side_px,
         settings.optim.batch,

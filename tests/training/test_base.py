@@ -14,7 +14,7 @@ from withanyone_pack.tests.comfyui.small_flux import small_flux
 
 from training.base.base import base_fingerprint, load_base
 from training.base.flux import load_flux
-from training.base.narrow import FP8, NarrowLinear
+from training.base.quantize import FP8, QuantizedLinear
 from training.base.vae import load_vae
 from training.base.vae_keys import vae_to_comfyui, vae_to_diffusers
 from withanyone_core.flux_keys import to_diffusers
@@ -120,8 +120,8 @@ def test_scaled_fp8_is_descaled(tmp_path, scale_name, per_row):
 def test_plain_fp8_is_kept_to_the_bit(tmp_path):
     tensors = {key: value.to(FP8) if value.ndim == 2 else value for key, value in weights().items()}
     path = written(tmp_path / "flux.safetensors", tensors)
-    wide, narrow = load_flux(path, torch.float32), load_flux(path, torch.float32, packing="fp8")
-    layers = [module for module in narrow.modules() if isinstance(module, NarrowLinear)]
+    wide, narrow = load_flux(path, torch.float32), load_flux(path, torch.float32, quantization="fp8")
+    layers = [module for module in narrow.modules() if isinstance(module, QuantizedLinear)]
     assert len(layers) == 2 * 14 + 3 * 6
     assert all(layer.weight.dtype == FP8 for layer in layers)
     assert difference(velocity(narrow), velocity(wide)) < 1e-6
@@ -129,7 +129,7 @@ def test_plain_fp8_is_kept_to_the_bit(tmp_path):
 
 def test_an_fp8_base_passes_gradients_to_its_inputs_only(tmp_path):
     path = written(tmp_path / "flux.safetensors", weights())
-    wide, narrow = load_flux(path, torch.float32), load_flux(path, torch.float32, packing="fp8")
+    wide, narrow = load_flux(path, torch.float32), load_flux(path, torch.float32, quantization="fp8")
     gradients = []
     for model in (wide, narrow):
         model.enable_gradient_checkpointing()
@@ -144,9 +144,9 @@ def test_an_fp8_base_passes_gradients_to_its_inputs_only(tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({MATRIX.replace(".weight", ".weight_scale_2"): torch.ones(1)}, r"packed as NVFP4"),
-        ({MATRIX + ".quant_state.bitsandbytes__nf4": torch.ones(1)}, r"packed as bitsandbytes"),
-        ({"double_blocks.0.img_attn.qkv.qweight": torch.ones(1)}, r"packed as Nunchaku"),
+        ({MATRIX.replace(".weight", ".weight_scale_2"): torch.ones(1)}, r"quantized as NVFP4"),
+        ({MATRIX + ".quant_state.bitsandbytes__nf4": torch.ones(1)}, r"quantized as bitsandbytes"),
+        ({"double_blocks.0.img_attn.qkv.qweight": torch.ones(1)}, r"quantized as Nunchaku"),
         ({MATRIX: torch.zeros(3, 3)}, r"has shape \[1, 3\], expected \[64, 64\]"),
         ({"double_blocks.0.img_mlp.1.weight": torch.zeros(1)}, r"double_blocks\.0\.img_mlp\.1\.weight is no key"),
         ({MATRIX.replace("weight", "weight_scale"): torch.ones(7)}, r"scales of shape \[7\]; expected one"),

@@ -83,7 +83,7 @@ def test_what_has_no_image_in_both_folders_is_left_out_and_named(folders, tmp_pa
     assert sorted(left_out) == [
         "alone: the other folder has no such case",
         f"{NAMES[0]}: the first folder has no image of it",
-        f"{NAMES[1]}: out.jpg (10 bytes) cannot be read as an image",
+        f"{NAMES[1]}: out.jpg (8 bytes) cannot be read as an image",
     ]
     assert {pair["case"] for pair in study(page)["pairs"]} == set(NAMES[2:])
     with pytest.raises(ValueError, match=r"No case has an image in both folders. other: the other folder has no"):
@@ -210,8 +210,8 @@ def test_shares_and_correlations(tmp_path):
     report = preference_report(votes, KEY_OF_SIX, [first, second], seed=0)
     found = report["questions"]["likeness"]
     assert (found["for_a"], found["for_b"], found["cannot_tell"], found["cases"]) == (6, 3, 3, 6)
-    assert found["share_for_a"]["mean"] == pytest.approx(7.5 / 12)
-    assert found["share_for_a"]["low"] < 7.5 / 12 < found["share_for_a"]["high"]
+    assert found["fraction_for_a"]["mean"] == pytest.approx(7.5 / 12)
+    assert found["fraction_for_a"]["low"] < 7.5 / 12 < found["fraction_for_a"]["high"]
     chosen, difference = [1, 1, 0.5, 0, 0.5, 0.75], [0.5, 0.4, 0.2, -0.3, 0.1, 0.3]
     sim, copied = found["correlations"]["sim_gt"], found["correlations"]["copy_paste"]
     assert sim["n"] == 6
@@ -261,5 +261,5 @@ def test_both_by_the_command_line(folders, tmp_path, capsys):
     done = main(["--ab-results", str(tmp_path / "choices.json"), "--out", str(out), "--reports", *reports])
     assert done == 0, capsys.readouterr().err
     report = json.loads((out / "preference.json").read_text())
-    assert report["questions"]["likeness"]["share_for_a"]["mean"] == 1
+    assert report["questions"]["likeness"]["fraction_for_a"]["mean"] == 1
     assert "# A: red, B: blue" in (out / "preference.md").read_text()

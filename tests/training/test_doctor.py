@@ -1,117 +1,147 @@
-"""The risk of copying, told from the photos alone."""
+"""doctor.py on a run of small files: what it finds, predicts and measures."""
 
-import numpy as np
+import io
+from types import SimpleNamespace
+
 import pytest
-from withanyone_pack.tests.training import coded_faces as coded
-from withanyone_pack.tests.training import people
-from withanyone_pack.tests.training.photo_changes import changed
+import torch
+from withanyone_pack.tests.pack import ROOT, add_comfyui
+from withanyone_pack.tests.training.small_cache import POOLED_WIDTH, T5_WIDTH, small_cache
+from withanyone_pack.tests.training.small_iresnet import export as export_recognizer
+from withanyone_pack.tests.training.small_iresnet import iresnet
+from withanyone_pack.tests.training.test_finetune_command import shown
 
-from training.preparing.doctor import PersonPhoto, examined, examined_person, level
-from training.preparing.preparing import prepare
-from withanyone_core.faces.alignment import TEMPLATE_PX
+add_comfyui()
+from withanyone_pack.tests.adapter.random_adapter import random_adapter
+from withanyone_pack.tests.comfyui.small_flux import SMALL, small_flux
+from withanyone_pack.tests.training.test_base import small_vae, written
+from withanyone_pack.withanyone_core.adapter.shape import BranchShape
 
+from training import doctor
+from training.base.files import fingerprint
+from training.cache.files import write_cache
+from training.cache.shards import Shards, ShardWriter
+from training.configuration.finetune import Finetune
+from training.configuration.reading import read_settings
+from training.memory.checks import run_checks
+from training.memory.dummy_models import largest_batch_shape
+from training.memory.peak import GIB, memory
+from training.memory.preflight import preflight
+from withanyone_core.digest import file_sha256
 
-def landmarks(turn=0.0, smile=0.0):
-    """ArcFace's template with the nose moved by so many eye distances and the mouth wider by so much of its width."""
-    points = TEMPLATE_PX.copy()
-    points[2, 0] += turn * 35.24
-    points[3, 0] -= smile * 29.2 / 2
-    points[4, 0] += smile * 29.2 / 2
-    return points
-
-
-def photos(count, spread=1.0, turns=0.25, smiles=0.15, seed=0, people=1):
-    """Photos of one person; cosines between them are about 1 - spread / 2."""
-    rng = np.random.default_rng([3, seed])
-    found = []
-    for number in range(count):
-        unit = np.sqrt(1 - spread / 2) * coded.direction(1) + np.sqrt(spread / 2) * coded.direction(1, number + 1)
-        points = landmarks(turns * rng.uniform(-1, 1), smiles * rng.uniform(-1, 1))
-        found.append(PersonPhoto(20 * unit, points, int(rng.integers(2**62)), people))
-    return found
-
-
-def test_constructed_folders_are_ranked():
-    """Near-duplicates are worst, one pose in similar photos next, many different photos best."""
-    repeats = photos(15, spread=0.02, turns=0.01, smiles=0.01)
-    one_pose = photos(15, spread=0.5, turns=0.02, smiles=0.02)
-    varied = photos(15, spread=1.0)
-    risks = [examined_person("x", folder).risk for folder in (repeats, one_pose, varied)]
-    assert risks == sorted(risks, reverse=True)
-    assert [level(risk) for risk in risks] == ["high", "medium", "low"]
-    assert min(np.subtract(risks[:-1], risks[1:])) > 0.2
+FLUX = {**SMALL, "context_in_dim": T5_WIDTH, "vec_in_dim": POOLED_WIDTH}
+ARC = BranchShape(hidden=64, heads=1, layers=5, arc_tokens=4, embedding=512)
 
 
-@pytest.mark.parametrize(
-    ("part", "worse", "better"),
-    [
-        ("similarity", {"spread": 0.3}, {"spread": 0.9}),
-        ("pose", {"turns": 0.02}, {"turns": 0.3}),
-        ("expression", {"smiles": 0.01}, {"smiles": 0.2}),
-    ],
-)
-def test_each_part_sees_its_own_fault_alone(part, worse, better):
-    bad, good = (examined_person("x", photos(15, **kind)) for kind in (worse, better))
-    assert bad.parts[part] > good.parts[part] + 0.3
-    assert bad.risk > good.risk
-    for other in bad.parts.keys() - {part}:
-        assert bad.parts[other] == pytest.approx(good.parts[other], abs=0.12)
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Every file of a run."""
+    folder = tmp_path_factory.mktemp("doctor")
+    export_recognizer(iresnet(units=(1, 1), widths=(4, 8), embedding=512), folder / "face.onnx")
+    written(folder / "ae.safetensors", small_vae().state_dict())
+    written(folder / "flux.safetensors", small_flux(FLUX).model.diffusion_model.state_dict())
+    random_adapter(folder / "withanyone.safetensors", shapes=(ARC,), dtype=torch.bfloat16)
+    write_photos(folder / "cache", folder)
+    return folder
 
 
-def test_few_photos_are_a_risk_and_one_is_certain():
-    risks = [examined_person("x", photos(count)).risk for count in (1, 2, 5, 15, 40)]
-    assert risks[0] == 1.0
-    assert risks == sorted(risks, reverse=True)
-    assert "a second photo at least" in examined_person("x", photos(1)).advice[0]
+def write_photos(folder, models):
+    photos = small_cache(size_px=64)
+    writer = ShardWriter(Shards(folder / "shards"))
+    writer.put(photos.tensors)
+    writer.flush()
+    files = {"ae": fingerprint(models / "ae.safetensors"), "face": file_sha256(models / "face.onnx")}
+    write_cache(folder, type(photos)(**{**vars(photos), "files": files}))
 
 
-def test_near_duplicates_are_counted_by_hash_and_by_face():
-    folder = photos(10)
-    same_hash = [*folder, PersonPhoto(photos(40)[30].embedding, landmarks(), folder[0].hash ^ 0b111, 1)]
-    assert examined_person("x", folder).repeats == 0
-    assert examined_person("x", same_hash).repeats == 2
-    same_face = [*folder, PersonPhoto(folder[4].embedding * 1.1, landmarks(), 5, 1)]
-    assert examined_person("x", same_face).repeats == 2
-
-
-def test_what_to_add():
-    found = examined_person("x", photos(6, spread=0.1, turns=0.01, smiles=0.01))
-    words = " ".join(found.advice)
-    for part in ("other days", "none looks left or right", "laughing", "9 more photos"):
-        assert part in words
-    assert examined_person("x", photos(15)).advice == ()
-
-
-def test_the_whole_lacks_group_photos_and_strangers():
-    alone = examined({"x": photos(15)}, foreign=0)
-    assert len(alone.advice) == 3
-    assert examined({"x": photos(15, people=2), "y": photos(15)}, foreign=600).advice == ()
-    assert examined({"x": photos(15), "y": photos(1)}, 600).risk == pytest.approx(
-        (examined_person("x", photos(15)).risk + 1) / 2
-    )
-
-
-def test_turned_heads_are_seen_on_both_sides():
-    folder = [
-        PersonPhoto(coded.vector_of(1, number), landmarks(turn), number * 2**40, 1)
-        for number, turn in enumerate((-0.3, 0, 0, 0.2))
+def settings_of(place, *changes):
+    given = [
+        f"out={place / 'run'}",
+        f"base.path={place / 'flux.safetensors'}",
+        f"base.vae={place / 'ae.safetensors'}",
+        "base.precision=fp32",
+        f"adapter.init={place / 'withanyone.safetensors'}",
+        f"data.cache={place / 'cache'}",
+        f"id_loss.recognizer={place / 'face.onnx'}",
+        "nce.negatives=16",
+        "optim.accum=2",
+        "train.rank=4",
+        "device=cpu",
     ]
-    assert examined_person("x", folder).turned == (1, 2, 1)
+    return read_settings(Finetune, None, [*given, *changes])
 
 
-def test_real_photographs_are_ranked(tmp_path):
-    """One person of a real group photo: hardly changed copies, and copies as if of other days and turned about."""
-    image = people.person(3)[..., ::-1]
-    rng = np.random.default_rng(0)
-    risks = {}
-    for name, strength in (("copies", 0.03), ("varied", 1.0)):
-        for number in range(8):
-            coded.save(tmp_path / f"{name}/identities/alice/{number}.png", changed(image, rng, strength))
-        settings = coded.settings(
-            tmp_path / name, tmp_path / f"{name} cache", duplicate_bits=0, sizes=(128,), held_out=0
-        )
-        done = prepare(settings, lambda: coded.instruments(faces=people.analysis(), second=None))
-        assert done.cache.identities == ("alice",)
-        risks[name] = done.findings.people[0]
-    assert risks["copies"].risk > risks["varied"].risk + 0.2
-    assert risks["copies"].repeats > risks["varied"].repeats
+def visited(settings, card=None, with_steps=True):
+    out = io.StringIO()
+    is_well = preflight(settings, card, with_steps, out)
+    return is_well, out.getvalue()
+
+
+def test_called_bare_it_shows_its_help(tmp_path):
+    assert shown("doctor.py", tmp_path).startswith("usage: python training/doctor.py")
+
+
+def test_a_run_that_will_work(place):
+    is_well, text = visited(settings_of(place))
+    assert is_well, text
+    assert "FAULT" not in text
+    for words in ("Plan", "base model, fp32", "peak of tensors", "Two steps", "computed, no CUDA device here"):
+        assert words in text
+    assert "within 10 %" in text
+    assert not (place / "run").exists()
+
+
+def test_every_fault_is_found_at_once(place, tmp_path):
+    settings = settings_of(place, f"base.path={tmp_path / 'none.safetensors'}", f"data.cache={tmp_path}")
+    is_well, text = visited(settings)
+    assert not is_well
+    assert text.count("FAULT  ") >= 2
+    assert "none.safetensors" in text
+    assert "holds no finished cache" in text
+    assert "Two steps" not in text
+
+
+def test_a_cache_of_another_vae_is_a_fault(place, tmp_path):
+    other = {name: 2 * value for name, value in small_vae().state_dict().items()}
+    written(tmp_path / "other.safetensors", other)
+    is_well, text = visited(settings_of(place, f"base.vae={tmp_path / 'other.safetensors'}"))
+    assert not is_well
+    assert "made with other models" in text
+
+
+def test_too_small_a_card_comes_with_what_would_fit(place):
+    wasteful = settings_of(place, "memory.checkpoint_vae=false", "optim.accum=1")
+    found = run_checks(wasteful)
+    needed = memory(found.cast, largest_batch_shape(wasteful, found.sources), wasteful).needed
+    is_well, text = visited(wasteful, card=(needed - 1) / GIB)
+    assert not is_well
+    assert "does not fit" in text
+    assert "It fits with: memory.checkpoint_vae=true" in text
+
+
+def test_what_other_programs_hold_of_the_card_is_not_there(place, monkeypatch):
+    """A card that is large enough and half taken by a screen, a browser and ComfyUI."""
+    settings = settings_of(place, "device=auto")
+    found = run_checks(settings_of(place))
+    needed = memory(found.cast, largest_batch_shape(settings, found.sources), settings).needed
+    free = [needed - 1]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "A card")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=12 * GIB))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free[0], 12 * GIB))
+    is_well, text = visited(settings, with_steps=False)
+    assert not is_well
+    assert f"A card, {free[0] / GIB:.1f} of 12.0 GiB free" in text
+    assert "It does not fit" in text
+    free[0] = needed
+    is_well, text = visited(settings, with_steps=False)
+    assert is_well, text
+
+
+def test_the_command_returns_1_for_a_fault_and_2_for_settings_it_cannot_read(place, tmp_path, capsys):
+    named = ["adapter.init=none", "base.path=none", "data.cache=none", "id_loss.recognizer=none", f"out={tmp_path}"]
+    recipe = str(ROOT / "training/recipes/24gb.yaml")
+    assert doctor.main([recipe, *named, "optim.lrate=1"]) == 2
+    assert "optim.lr" in capsys.readouterr().err
+    assert doctor.main([recipe, *named]) == 1
+    assert "FAULT" in capsys.readouterr().out

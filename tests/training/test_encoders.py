@@ -19,7 +19,7 @@ from training.base import text as text_module
 from training.base.siglip import SiglipTokens
 from training.base.text import FluxText, load_clip, load_t5
 from training.base.vae import VaeImages
-from training.planning.counting import LiveBytes
+from training.memory.counting import LiveBytes
 
 WORDS = ["<pad>", "</s>", "<unk>", "<s>", "two", "people", "in", "a", "park"]
 

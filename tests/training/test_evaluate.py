@@ -11,7 +11,7 @@ from withanyone_pack.tests.training.rooms import add_training
 add_training()
 from training.evaluate import LINES, evaluate
 from training.evaluation.cases import read_cases
-from training.evaluation.instruments import instruments_of
+from training.evaluation.models import make_evaluation_models
 from training.evaluation.report import summary_of
 from withanyone_core.metrics.case import METRICS, JudgeInfo
 
@@ -32,7 +32,7 @@ def both_judges():
 
 
 def evaluated(photos, store, out, judges=None, seed=0, **choices):
-    instruments = instruments_of(analysis(), "MTCNN", judges or both_judges(), store, **choices)
+    instruments = make_evaluation_models(analysis(), "MTCNN", judges or both_judges(), store, **choices)
     return evaluate(read_cases(photos), instruments, out, seed, "ours")
 
 
@@ -241,14 +241,14 @@ def test_what_cannot_be_read_is_named_and_counted_and_the_rest_is_measured(store
     assert (report["counts"]["cases"], report["counts"]["measured"]) == (9, 3)
     assert {name: line["fault"] for name, line in lines.items() if "fault" in line} == {
         "no_image": "the generated image is missing",
-        "broken_image": "out.jpg (10 bytes) cannot be read as an image",
+        "broken_image": "out.jpg (8 bytes) cannot be read as an image",
         "empty_image": "out.jpg is empty",
         "nobody": "there is no reference: nobody knows who should be in the image",
         "broken_meta": "meta.json cannot be read as JSON: Expecting property name enclosed in double quotes: "
         "line 1 column 2 (char 1)",
         "twice": "ref_01.jpg and ref_1.jpg are both ref_1; keep one of them",
     }
-    assert "Unreadable: ori.jpg (10 bytes) cannot be read as an image." in lines["broken_truth"]["notes"]
+    assert "Unreadable: ori.jpg (8 bytes) cannot be read as an image." in lines["broken_truth"]["notes"]
     broken = lines["broken_reference"]["scores"]["MobileFaceNet"]
     assert broken["means"]["sim_ref"] is None
     assert broken["means"]["sim_gt"] > 0.99
@@ -334,7 +334,7 @@ def test_legacy_arithmetic_is_marked(photos, store, tmp_path):
 
 def test_judges_of_one_name_are_refused(tmp_path):
     with pytest.raises(ValueError, match="Two judges are called MobileFaceNet; give each a name of its own"):
-        instruments_of(analysis(), "MTCNN", [OwnVectors(), OwnVectors(numbers=96)], tmp_path)
+        make_evaluation_models(analysis(), "MTCNN", [OwnVectors(), OwnVectors(numbers=96)], tmp_path)
 
 
 @pytest.mark.parametrize("name", ["missing", "empty"])

@@ -18,7 +18,7 @@ import transformers
 from training.evaluate import evaluate
 from training.evaluation.cases import read_cases
 from training.evaluation.extras import Aesthetic, Clip
-from training.evaluation.instruments import instruments_of
+from training.evaluation.models import make_evaluation_models
 
 SIDE, WIDTH, WORDS = 32, 16, ["<|startoftext|>", "<|endoftext|>", "a", "b", "a</w>", "b</w>", "ab</w>"]
 TOWER = {
@@ -106,7 +106,7 @@ def test_extras_are_in_lines_and_summary(clip_folder, siglip_folder, tmp_path):
     write_case(tmp_path / "cases" / "b", person(3), None, [person(3)], "a b")
     aesthetic = Aesthetic(siglip_folder, head(tmp_path, WIDTH, 1)[0])
     extras = [Clip(clip_folder).scores, lambda generated, truth, prompt: {"aesthetic": aesthetic.score(generated)}]
-    instruments = instruments_of(analysis(), "MTCNN", [OwnVectors()], tmp_path, extras)
+    instruments = make_evaluation_models(analysis(), "MTCNN", [OwnVectors()], tmp_path, extras)
     report = evaluate(read_cases(tmp_path / "cases"), instruments, tmp_path, 0, "ours")
     a, b = (line["extras"] for line in report["cases"])
     assert a["clip_i"] == pytest.approx(1, abs=1e-5)

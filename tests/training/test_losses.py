@@ -7,10 +7,10 @@ import torch
 from withanyone_pack.tests.training.rooms import add_training
 
 add_training()
-from training.losses.contrast import Bank, contrast, drawn_rows, info_nce
-from training.losses.flow import LatentScale, image_positions, packed, sampled_latent, unpacked
-from training.losses.identity import TargetFaces, face_vectors, open_samples
-from training.losses.warp import aligned_faces, clamped
+from training.losses.contrast import Bank, contrast, draw_rows, info_nce
+from training.losses.flow import LatentScale, image_positions, pack, sample_latent, unpack
+from training.losses.identity import TargetFaces, face_embeddings, samples_to_judge
+from training.losses.warp import align_faces, clamped
 from withanyone_core.faces.alignment import TEMPLATE_PX, similarity
 
 
@@ -34,7 +34,7 @@ def landmarks(scale, angle, shift):
 def test_crops_are_where_opencv_puts_them(scale, angle, shift):
     image = smooth_image(256, 240)
     points = landmarks(scale, angle, shift)
-    found = aligned_faces(image, torch.tensor([0]), points[None])[0].movedim(0, -1).numpy()
+    found = align_faces(image, torch.tensor([0]), points[None])[0].movedim(0, -1).numpy()
     array = image[0].movedim(0, -1).numpy()
     expected = cv2.warpAffine(array, similarity(points), (112, 112), flags=cv2.INTER_LINEAR, borderValue=0.0)
     # OpenCV rounds coordinates to a 32nd of a pixel.
@@ -47,11 +47,11 @@ def test_large_faces_are_averaged_and_keep_their_place():
     small = smooth_image(112, 112, 3)
     large = torch.nn.functional.interpolate(small, scale_factor=5, mode="nearest")
     points = 5 * (TEMPLATE_PX + 0.5) - 0.5
-    found = aligned_faces(large, torch.tensor([0]), points[None])
+    found = align_faces(large, torch.tensor([0]), points[None])
     assert (found - small).abs().max() < 1.0
     noise = torch.zeros(1, 3, 560, 560)
     noise[..., ::2, ::2] = 255.0
-    assert (aligned_faces(noise, torch.tensor([0]), points[None]) - 255 / 4).abs().mean() < 15
+    assert (align_faces(noise, torch.tensor([0]), points[None]) - 255 / 4).abs().mean() < 15
 
 
 @pytest.mark.parametrize("times", [2, 3, 5])
@@ -60,7 +60,7 @@ def test_a_whole_step_is_the_same_whichever_way_it_was_rounded(times):
     image = 255 * torch.rand(1, 3, 112 * times, 112 * times, generator=seeded(7))
     points = times * (TEMPLATE_PX + 0.5) - 0.5
     crops = [
-        aligned_faces(image, torch.tensor([0]), (points * (1 + off))[None]) for off in (-2e-7, -1e-9, 0.0, 1e-9, 2e-7)
+        align_faces(image, torch.tensor([0]), (points * (1 + off))[None]) for off in (-2e-7, -1e-9, 0.0, 1e-9, 2e-7)
     ]
     assert max((crop - crops[2]).abs().max() for crop in crops) < 0.05
 
@@ -69,17 +69,17 @@ def test_faces_of_several_sizes_and_images_keep_their_order():
     images = torch.cat([smooth_image(400, 400, seed) for seed in range(3)])
     points = [landmarks(scale, 0.1, (20, 30)) for scale in (3.2, 0.9, 2.4, 1.5)]
     which = torch.tensor([2, 0, 1, 0])
-    together = aligned_faces(images, which, np.stack(points))
+    together = align_faces(images, which, np.stack(points))
     for index, (image, point) in enumerate(zip(which, points, strict=True)):
-        alone = aligned_faces(images[image][None], torch.tensor([0]), point[None])
+        alone = align_faces(images[image][None], torch.tensor([0]), point[None])
         assert torch.equal(together[index], alone[0])
 
 
 def test_no_faces_and_faces_without_spread():
-    assert aligned_faces(torch.zeros(1, 3, 64, 64), torch.zeros(0, dtype=torch.long), np.zeros((0, 5, 2))).shape[0] == 0
+    assert align_faces(torch.zeros(1, 3, 64, 64), torch.zeros(0, dtype=torch.long), np.zeros((0, 5, 2))).shape[0] == 0
     for points in (np.zeros((1, 5, 2)), np.full((1, 5, 2), np.nan)):
         with pytest.raises(ValueError, match="cannot be aligned: expected five different finite points"):
-            aligned_faces(torch.zeros(1, 3, 64, 64), torch.tensor([0]), points)
+            align_faces(torch.zeros(1, 3, 64, 64), torch.tensor([0]), points)
 
 
 def test_pixels_outside_the_range_are_cut_and_still_have_gradients():
@@ -93,9 +93,9 @@ def test_pixels_outside_the_range_are_cut_and_still_have_gradients():
 def test_the_gate_is_per_sample_and_asks_for_a_face():
     faces = TargetFaces(torch.tensor([0, 0, 2, 3]), np.zeros((4, 5, 2)))
     levels = torch.tensor([0.2, 0.1, 0.61, 0.6])
-    assert open_samples(levels, faces).tolist() == [0, 3]
-    assert open_samples(levels, faces, 1.0).tolist() == [0, 2, 3]
-    assert open_samples(levels, faces, 0.0).tolist() == []
+    assert samples_to_judge(levels, faces).tolist() == [0, 3]
+    assert samples_to_judge(levels, faces, 1.0).tolist() == [0, 2, 3]
+    assert samples_to_judge(levels, faces, 0.0).tolist() == []
 
 
 def test_the_faces_of_open_samples_are_renumbered():
@@ -109,8 +109,8 @@ def test_landmarks_are_fractions_of_the_image():
     image = smooth_image(320, 240)
     points = landmarks(1.2, 0.2, (30, 60))
     faces = TargetFaces(torch.tensor([0]), points[None] / np.array([240, 320]))
-    crop = face_vectors(image, faces, lambda crops: crops)
-    assert torch.allclose(crop, aligned_faces(image, torch.tensor([0]), points[None]), atol=1e-2)
+    crop = face_embeddings(image, faces, lambda crops: crops)
+    assert torch.allclose(crop, align_faces(image, torch.tensor([0]), points[None]), atol=1e-2)
 
 
 def bank():
@@ -121,7 +121,7 @@ def bank():
 
 def test_draws_never_show_a_face_its_own_person():
     made = bank()
-    rows = drawn_rows(made, [0, 1, -1, 7], 4000, seeded())
+    rows = draw_rows(made, [0, 1, -1, 7], 4000, seeded())
     owners = made.owner_N[rows]
     assert rows.shape == (4, 4000)
     assert not (owners[0] == 0).any()
@@ -131,7 +131,7 @@ def test_draws_never_show_a_face_its_own_person():
 
 def test_draws_are_uniform_over_people_and_then_over_their_faces():
     made = bank()
-    counts = torch.bincount(drawn_rows(made, [0], 80000, seeded())[0], minlength=11) / 80000
+    counts = torch.bincount(draw_rows(made, [0], 80000, seeded())[0], minlength=11) / 80000
     people = {owner: counts[made.owner_N == owner] for owner in (1, 0)}
     assert people[0].sum() == 0
     assert abs(people[1].sum() - 1 / 8) < 0.01  # one of seven strangers and fillers and this person
@@ -141,17 +141,17 @@ def test_draws_are_uniform_over_people_and_then_over_their_faces():
 
 def test_draws_are_those_of_the_generator():
     made = bank()
-    first, again, other = (drawn_rows(made, [0, 1], 50, seeded(seed)) for seed in (4, 4, 5))
+    first, again, other = (draw_rows(made, [0, 1], 50, seeded(seed)) for seed in (4, 4, 5))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
 def test_a_bank_of_one_person_or_none_is_refused():
     with pytest.raises(ValueError, match="one person only; add photos of other people"):
-        drawn_rows(Bank.of(torch.randn(3, 8), torch.zeros(3, dtype=torch.int32)), [0], 5)
+        draw_rows(Bank.of(torch.randn(3, 8), torch.zeros(3, dtype=torch.int32)), [0], 5)
     with pytest.raises(ValueError, match="holds 0 faces"):
         Bank.of(torch.zeros(0, 8), torch.zeros(0, dtype=torch.int32))
-    with pytest.raises(ValueError, match="not numbers"):
+    with pytest.raises(ValueError, match="NaN or infinite"):
         Bank.of(torch.full((2, 8), torch.nan), torch.tensor([0, -1]))
 
 
@@ -191,7 +191,7 @@ def test_small_and_large_banks_give_the_same():
     vectors = torch.randn(60, 32, generator=seeded(1))
     small, large = (Bank.of(vectors.repeat(times, 1), torch.full((60 * times,), -1)) for times in (1, 20))
     faces, targets = torch.randn(2, 32, generator=seeded(2)), torch.randn(2, 32, generator=seeded(3))
-    people, rows = torch.tensor([0, 1]), drawn_rows(small, [0, 1], 100, seeded(4))
+    people, rows = torch.tensor([0, 1]), draw_rows(small, [0, 1], 100, seeded(4))
     found = [contrast(faces, targets, people, targets, people, bank, rows) for bank in (small, large)]
     assert len(small.unit_NE) < 2 * rows.numel() < len(large.unit_NE)  # the two ways to look
     assert torch.allclose(found[0].losses_F, found[1].losses_F)
@@ -201,18 +201,18 @@ def test_small_and_large_banks_give_the_same():
 def test_latents_are_drawn_scaled_and_packed():
     mean, logvar = torch.randn(2, 16, 4, 6, generator=seeded(1)), torch.randn(2, 16, 4, 6, generator=seeded(2))
     noise, scale = torch.randn(2, 16, 4, 6, generator=seeded(3)), LatentScale()
-    latent = sampled_latent(mean, logvar, noise, scale)
+    latent = sample_latent(mean, logvar, noise, scale)
     assert torch.allclose(latent, 0.3611 * (mean + (0.5 * logvar).exp() * noise - 0.1159))
     assert torch.allclose(scale.out_of_model(latent), mean + (0.5 * logvar).exp() * noise, atol=1e-5)
-    assert torch.equal(unpacked(packed(latent), 2, 3), latent)
+    assert torch.equal(unpack(pack(latent), 2, 3), latent)
     assert image_positions(2, 3).tolist() == [[0, row, column] for row in range(2) for column in range(3)]
 
 
 def test_a_sample_at_the_bound_is_open_however_its_sigma_was_computed():
     one_face = TargetFaces(torch.tensor([0]), np.zeros((1, 5, 2)))
     for level in (np.nextafter(np.float32(0.6), np.float32(1)), 0.1 + 0.2 + 0.3, 3 * 0.2):
-        assert open_samples(torch.tensor([level], dtype=torch.float64), one_face).tolist() == [0]
-    assert open_samples(torch.tensor([0.600001]), one_face).tolist() == []
+        assert samples_to_judge(torch.tensor([level], dtype=torch.float64), one_face).tolist() == [0]
+    assert samples_to_judge(torch.tensor([0.600001]), one_face).tolist() == []
 
 
 def test_a_strangers_own_target_is_no_negative_at_any_bound():

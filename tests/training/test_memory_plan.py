@@ -13,14 +13,14 @@ from training.configuration.finetune import Finetune, OptimSettings, TrainSettin
 from training.configuration.reading import read_settings
 from training.losses.decode import decoded
 from training.losses.flow import LatentScale
-from training.planning.casting import changed, covered, load_of
-from training.planning.counting import LiveBytes, tensor_bytes
-from training.planning.hollow import Answers, Hollow, HollowAdapter
-from training.planning.memory import GIB, Memory, Part, memory, state_bytes
-from training.planning.packing import base_bytes, block_bytes
-from training.planning.plan import Planner
-from training.planning.rehearsal import Cast
-from training.planning.trial import STEPS, tried
+from training.memory.counting import LiveBytes, tensor_bytes
+from training.memory.dry_run import DummyModels
+from training.memory.dummy_models import batch_shape, changed, covered
+from training.memory.fake_tensors import AssumeOnes, DummyAdapter, FakeTensors
+from training.memory.peak import GIB, Memory, Part, memory, state_bytes
+from training.memory.plan import Planner
+from training.memory.trial import STEPS, measure_steps
+from training.memory.weight_bytes import base_bytes, block_bytes
 from withanyone_core.adapter.shape import BranchShape
 
 ARC = BranchShape(3072, 24, 57, 8, 512)
@@ -35,7 +35,7 @@ def recipe(name, *changes):
 
 @pytest.fixture(scope="module")
 def transformer():
-    return Hollow().transformer(FLUX_1, "nf4")
+    return FakeTensors().transformer(FLUX_1, "nf4")
 
 
 @pytest.mark.parametrize(
@@ -47,9 +47,9 @@ def test_the_base_model_takes_what_others_counted(transformer, precision, expect
 
 
 def test_matrices_that_were_packed_for_a_rehearsal_still_count(transformer):
-    assert base_bytes(Hollow().transformer({**FLUX_1, "num_layers": 1, "num_single_layers": 1}, "bf16"), "bf16") == (
-        base_bytes(Hollow().transformer({**FLUX_1, "num_layers": 1, "num_single_layers": 1}, "nf4"), "bf16")
-    )
+    assert base_bytes(
+        FakeTensors().transformer({**FLUX_1, "num_layers": 1, "num_single_layers": 1}, "bf16"), "bf16"
+    ) == (base_bytes(FakeTensors().transformer({**FLUX_1, "num_layers": 1, "num_single_layers": 1}, "nf4"), "bf16"))
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_matrices_that_were_packed_for_a_rehearsal_still_count(transformer):
 )
 def test_low_rank_updates_take_16_bytes_a_number(rank, millions, gib):
     """Weights, gradients and both averages of AdamW in float32."""
-    trained = Hollow().adapter([ARC], TrainSettings(mode="lora", rank=rank), torch.bfloat16).trained
+    trained = FakeTensors().adapter([ARC], TrainSettings(mode="lora", rank=rank), torch.bfloat16).trained
     count = sum(parameter.numel() for parameter in trained)
     assert count / 1e6 == pytest.approx(millions, abs=0.05)
     assert (2 * tensor_bytes(trained) + state_bytes(trained, OptimSettings())) / GIB == pytest.approx(gib, abs=0.01)
@@ -65,34 +65,34 @@ def test_low_rank_updates_take_16_bytes_a_number(rank, millions, gib):
 
 @pytest.mark.parametrize(("name", "gib"), [("adamw", 20.6), ("adamw8bit", 12.9), ("prodigy", 30.96)])
 def test_the_whole_branch_with_its_optimizer(name, gib):
-    made = Hollow().adapter([ARC], TrainSettings(mode="full"), torch.bfloat16)
+    made = FakeTensors().adapter([ARC], TrainSettings(mode="full"), torch.bfloat16)
     assert sum(parameter.numel() for parameter in made.trained) == 1_384_882_176
     optim = OptimSettings(name=name, lr=1.0)
     assert (2 * tensor_bytes(made.trained) + state_bytes(made.trained, optim)) / GIB == pytest.approx(gib, abs=0.1)
 
 
 def test_a_frozen_branch_in_bf16():
-    made = Hollow().adapter([ARC], TrainSettings(mode="lora", rank=16), torch.bfloat16)
+    made = FakeTensors().adapter([ARC], TrainSettings(mode="lora", rank=16), torch.bfloat16)
     frozen = [parameter for parameter in made.network.parameters() if not parameter.requires_grad]
     assert tensor_bytes(frozen) / GIB == pytest.approx(2.6, abs=0.05)
 
 
 def kept_bytes(doubles, singles, side_px, checkpointed):
     """What a forward pass of full width leaves for the backward pass."""
-    hollow = Hollow()
-    model = hollow.transformer({**FLUX_1, "num_layers": doubles, "num_single_layers": singles}, "bf16")
+    fakes = FakeTensors()
+    model = fakes.transformer({**FLUX_1, "num_layers": doubles, "num_single_layers": singles}, "bf16")
     if checkpointed:
         model.enable_gradient_checkpointing()
     tokens = (side_px // 16) ** 2
     inputs = {
-        "hidden_states": hollow.tensor(1, tokens, 64, dtype=torch.bfloat16).requires_grad_(),
-        "encoder_hidden_states": hollow.tensor(1, 512, 4096, dtype=torch.bfloat16).requires_grad_(),
-        "pooled_projections": hollow.tensor(1, 768, dtype=torch.bfloat16),
+        "hidden_states": fakes.tensor(1, tokens, 64, dtype=torch.bfloat16).requires_grad_(),
+        "encoder_hidden_states": fakes.tensor(1, 512, 4096, dtype=torch.bfloat16).requires_grad_(),
+        "pooled_projections": fakes.tensor(1, 768, dtype=torch.bfloat16),
         "timestep": torch.ones(1, dtype=torch.bfloat16),
         "guidance": torch.ones(1, dtype=torch.bfloat16),
     }
     counted = LiveBytes()
-    with counted, Answers():
+    with counted, AssumeOnes():
         made = model(**inputs, img_ids=torch.zeros(tokens, 3), txt_ids=torch.zeros(512, 3), return_dict=False)
     assert made[0].requires_grad
     return counted.live
@@ -110,13 +110,13 @@ def test_what_blocks_keep(side_px, inputs, all_kept):
 @pytest.mark.parametrize(("side_px", "plain", "checkpointed"), [(512, 3.6, 1.5), (1024, 14.5, 5.8)])
 def test_what_a_decode_takes(side_px, plain, checkpointed):
     """Of the published layers, whose `x * sigmoid(x)` keeps a fourth tensor beside the three of diffusers' SiLU."""
-    hollow = Hollow()
-    vae = hollow.module(flux_1_vae, torch.bfloat16)
+    fakes = FakeTensors()
+    vae = fakes.module(flux_1_vae, torch.bfloat16)
 
     def peak(decode):
         counted = LiveBytes()
-        latent = hollow.tensor(1, 16, side_px // 8, side_px // 8).requires_grad_()
-        with counted, Answers():
+        latent = fakes.tensor(1, 16, side_px // 8, side_px // 8).requires_grad_()
+        with counted, AssumeOnes():
             decode(latent).sum().backward()
         return counted.peak / GIB
 
@@ -158,13 +158,15 @@ def test_streamed_blocks_leave_the_device_but_for_two(transformer):
     assert 2 * min(blocks) <= two <= 2 * max(blocks)
 
 
-def emptied(session):
-    """The session's models without data, as `cast_of` makes them from files."""
-    hollow, frozen = Hollow(), session.frozen
-    empty = [hollow.emptied(copy.deepcopy(each)) for each in (frozen.transformer, frozen.vae, frozen.recognizer)]
+def without_data(session):
+    """The session's models without data, as `make_dummy_models` makes them from files."""
+    fakes, frozen = FakeTensors(), session.frozen
+    empty = [fakes.without_data(copy.deepcopy(each)) for each in (frozen.transformer, frozen.vae, frozen.recognizer)]
     shapes = list(session.trained.network.shapes.values())
-    adapter = hollow.adapter(shapes, session.settings.train, torch.float32)
-    return Cast(hollow, type(frozen)(empty[0], empty[1], frozen.scale, empty[2]), adapter, session.trained.weights)
+    adapter = fakes.adapter(shapes, session.settings.train, torch.float32)
+    return DummyModels(
+        fakes, type(frozen)(empty[0], empty[1], frozen.scale, empty[2]), adapter, session.trained.weights
+    )
 
 
 RUNS = {
@@ -179,19 +181,19 @@ RUNS = {
 @pytest.mark.parametrize("changes", RUNS.values(), ids=RUNS)
 def test_the_prediction_is_what_two_real_steps_take(tmp_path, changes):
     session = small_session(tmp_path, "id_loss.t_max=1", "data.id_dropout=0", *changes, photos=small_cache(size_px=128))
-    taken = tried(session)
-    predicted = memory(emptied(session), taken.load, session.settings)
+    taken = measure_steps(session)
+    predicted = memory(without_data(session), taken.load, session.settings)
     assert len(taken.losses) == STEPS
     assert predicted.peak == pytest.approx(taken.measured, rel=0.1)
     trained = {name: value.numel() for name, value in session.trained.parameters.items()}
-    adapter: HollowAdapter = emptied(session).adapter
+    adapter: DummyAdapter = without_data(session).adapter
     assert sorted(trained.values()) == sorted(each.numel() for each in adapter.trained)
 
 
 def test_the_largest_pass_of_a_cache(tmp_path):
     photos = small_cache(size_px=64)
     settings = recipe("24gb", "optim.batch=3", "nce.negatives=16")
-    load = load_of(settings, photos)
+    load = batch_shape(settings, photos)
     assert (load.width_px, load.height_px, load.batch, load.people) == (64, 64, 3, 2)
     assert load.negatives == (len(photos.negatives.vectors), 16)
     crops = [crop for image in photos.images if not image.held_out for crop in image.crops]

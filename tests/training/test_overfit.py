@@ -20,8 +20,8 @@ from training.loop.step import Frozen
 from training.loop.train import train
 from training.loop.velocity import velocity
 from training.losses.decode import decoded
-from training.losses.flow import mixed, target_velocity
-from training.losses.identity import TargetFaces, face_vectors
+from training.losses.flow import add_noise, target_velocity
+from training.losses.identity import TargetFaces, face_embeddings
 
 SIDE = 64 // 8
 STEPS = 480
@@ -36,7 +36,7 @@ class Centred(nn.Module):
     def __init__(self, recognizer, images, faces):
         super().__init__()
         self.recognizer = recognizer
-        self.mean = face_vectors(images, faces, recognizer).mean(0)
+        self.mean = face_embeddings(images, faces, recognizer).mean(0)
 
     def forward(self, crops):
         return self.recognizer(crops) - self.mean
@@ -58,7 +58,7 @@ def vectors_of(frozen, latent, boxes):
         pixels = decoded(frozen.vae, latent, frozen.scale)
         places = [landmarks_in(box) for box in boxes]
         faces = TargetFaces(torch.zeros(len(places), dtype=torch.int64), np.stack(places))
-        return face_vectors(pixels, faces, frozen.recognizer)
+        return face_embeddings(pixels, faces, frozen.recognizer)
 
 
 def with_vectors(photos, frozen):
@@ -86,7 +86,7 @@ def taught(transformer, photos, scale):
         rows = torch.randint(len(clean), (8,), generator=Draws(0, step).torch_generator("rows"))
         noise = Draws(0, step).normal("noise", (8, *clean.shape[1:]))
         levels = Draws(0, step).normal("levels", (8,)).sigmoid()
-        noisy = mixed(clean[rows], noise, levels)
+        noisy = add_noise(clean[rows], noise, levels)
         t5, pooled = text.t5.expand(8, -1, -1), text.pooled.expand(8, -1)
         predicted = velocity(transformer, noisy, levels, t5, pooled, 1.0)
         (predicted - target_velocity(clean[rows], noise)).square().mean().backward()
@@ -154,7 +154,7 @@ def likeness(learnt, references):
     scene = Scene("pair", Sample(pair, 0, people, False, Draws(0, 0)))
     pixels = torch.from_numpy(painted(photos, scene, frozen, session.socket, 12, 1.0)).permute(2, 0, 1)[None].float()
     faces = TargetFaces(torch.zeros(2, dtype=torch.int64), np.stack([landmarks_in(LEFT), landmarks_in(RIGHT)]))
-    made = face_vectors(pixels, faces, frozen.recognizer)
+    made = face_embeddings(pixels, faces, frozen.recognizer)
     people_vectors = torch.stack(
         [
             photos.arcface[[f for f, face in enumerate(photos.faces) if face.identity == person]].mean(0)

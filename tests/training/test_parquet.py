@@ -12,7 +12,7 @@ pyarrow = pytest.importorskip("pyarrow")
 from pyarrow import parquet
 
 from training.evaluation.cases import read_cases
-from training.evaluation.images import content, decoded
+from training.evaluation.images import content, decode_image
 
 
 def encoded(number):
@@ -60,7 +60,7 @@ def test_rows_become_cases_with_their_generated_images(tmp_path, results):
     assert fourth.generated is None
     assert first.prompt == "two people"
     assert first.boxes == ((0, 0, 100, 100),) * 2
-    assert decoded(content(second.references[0]), "reference").shape == person(2).shape
+    assert decode_image(content(second.references[0]), "reference").shape == person(2).shape
     assert content(first.truth) == encoded(0)
 
 

@@ -11,13 +11,13 @@ from withanyone_pack.tests.training import coded_faces as coded
 from training.cache.entries import FILLED, FOREIGN
 from training.configuration.preparing import PrepareSettings, ratio
 from training.configuration.reading import checked
-from training.preparing.assignment import assigned, named_from_left
+from training.preparing.assignment import assign_names, names_from_left
 from training.preparing.captions import head_count, plain_caption
 from training.preparing.crops import ENLARGED_AT_MOST, bucket_sizes, crops
 from training.preparing.duplicates import duplicates
 from training.preparing.negatives import bank, read_bank
 from training.preparing.people import ALIKE_SHOWN, MERGE_COSINE, alike, check_folder, clusters
-from training.preparing.photos import UnreadablePhoto, decoded, difference_hash, hash_distance, padded
+from training.preparing.photos import UnreadablePhoto, decode_photo, difference_hash, hash_distance, pad_photo
 from training.preparing.quality import eye_ratio, flags, is_small, pose, sharpness
 from withanyone_core.faces.alignment import TEMPLATE_PX
 
@@ -52,7 +52,7 @@ def test_every_kind_of_image_becomes_rgb(mode):
     )
     stream = coded.io.BytesIO()
     image.save(stream, "TIFF" if mode in ("CMYK", "I;16") else "PNG")
-    levels = decoded(stream.getvalue())
+    levels = decode_photo(stream.getvalue())
     assert (levels.shape, levels.dtype) == ((128, 160, 3), np.uint8)
     assert 20 < levels.mean() < 235
 
@@ -62,7 +62,7 @@ def test_transparency_is_laid_over_black():
     image[:, 4:, 3] = 0
     stream = coded.io.BytesIO()
     Image.fromarray(image).save(stream, "PNG")
-    assert decoded(stream.getvalue())[0, :, 0].tolist() == [255] * 4 + [0] * 4
+    assert decode_photo(stream.getvalue())[0, :, 0].tolist() == [255] * 4 + [0] * 4
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -76,20 +76,20 @@ def test_every_exif_orientation_shows_the_same(orientation):
     exif[0x0112] = orientation
     stream = coded.io.BytesIO()
     image.save(stream, "PNG", exif=exif)
-    assert np.array_equal(decoded(stream.getvalue()), upright)
+    assert np.array_equal(decode_photo(stream.getvalue()), upright)
 
 
 def test_what_is_no_image_is_refused():
     with pytest.raises(UnreadablePhoto, match="it is no image"):
-        decoded(b"text")
+        decode_photo(b"text")
     whole = coded.png(coded.photo((1, 1)))
     with pytest.raises(UnreadablePhoto, match="it is damaged"):
-        decoded(whole[: len(whole) // 2])
+        decode_photo(whole[: len(whole) // 2])
 
 
 def test_a_border_keeps_the_photo_in_the_middle():
     photo = coded.photo((1, 1))
-    larger, (x, y) = padded(photo)
+    larger, (x, y) = pad_photo(photo)
     assert larger.shape == (192, 240, 3)
     assert np.array_equal(larger[y : y + 128, x : x + 160], photo)
     assert larger.sum() == photo.sum()
@@ -99,7 +99,7 @@ def test_a_hash_survives_scaling_and_jpeg_and_tells_photos_apart():
     first, second = coded.photo((1, 1), seed=1), coded.photo((1, 1), seed=2)
     stream = coded.io.BytesIO()
     Image.fromarray(first).resize((320, 256), Image.Resampling.BICUBIC).save(stream, "JPEG", quality=80)
-    again = difference_hash(decoded(stream.getvalue()))
+    again = difference_hash(decode_photo(stream.getvalue()))
     assert hash_distance(difference_hash(first), again) <= 4
     assert hash_distance(difference_hash(first), difference_hash(second)) > 10
 
@@ -163,15 +163,15 @@ def test_photos_without_faces_do_not_shift_the_others():
 def test_faces_are_assigned_one_to_one():
     centres = {"alice": coded.direction(1), "bob": coded.direction(2)}
     faces = np.stack([coded.direction(3), coded.vector_of(2, 1), coded.vector_of(1, 1), 20 * at(0.9)])
-    assert assigned(faces, centres) == {1: "bob", 3: "alice"}
-    assert assigned(faces, centres, {2: "alice"}) == {2: "alice", 1: "bob"}
-    assert assigned(faces[:1], centres) == {}
-    assert assigned(faces, {}) == {}
+    assert assign_names(faces, centres) == {1: "bob", 3: "alice"}
+    assert assign_names(faces, centres, {2: "alice"}) == {2: "alice", 1: "bob"}
+    assert assign_names(faces[:1], centres) == {}
+    assert assign_names(faces, {}) == {}
 
 
 @pytest.mark.parametrize(("cosine", "found"), [(0.41, {0: "alice"}), (0.39, {})])
 def test_a_face_needs_a_cosine_above_0_4(cosine, found):
-    assert assigned(at(cosine)[None], {"alice": coded.direction(1)}) == found
+    assert assign_names(at(cosine)[None], {"alice": coded.direction(1)}) == found
 
 
 @pytest.mark.parametrize(("second", "found"), [(0.45, {0: "alice"}), (0.55, {})])
@@ -179,12 +179,12 @@ def test_a_face_needs_a_margin_over_the_second_person(second, found):
     face = np.zeros(512)
     face[0], face[1] = 0.6, second
     face[2] = np.sqrt(1 - face @ face)
-    assert assigned(face[None], {"alice": np.eye(512)[0], "bob": np.eye(512)[1]}) == found
+    assert assign_names(face[None], {"alice": np.eye(512)[0], "bob": np.eye(512)[1]}) == found
 
 
 def test_names_from_left_to_right():
-    assert named_from_left([30.0, 10.0, 20.0], ["a", None, "b"]) == {1: "a", 0: "b"}
-    assert named_from_left([30.0], ["a", "b"]) is None
+    assert names_from_left([30.0, 10.0, 20.0], ["a", None, "b"]) == {1: "a", 0: "b"}
+    assert names_from_left([30.0], ["a", "b"]) is None
 
 
 def test_buckets_are_multiples_of_16_of_about_the_same_area():
@@ -311,7 +311,7 @@ def test_a_small_bank_is_filled_with_vectors_of_the_same_kind():
     assert filled.mean(axis=0) == pytest.approx(foreign.mean(axis=0), abs=0.3)
     assert filled.std(axis=0)[:40] == pytest.approx(foreign.std(axis=0)[:40], rel=0.1)
     assert filled.std(axis=0)[40:].max() < 1e-5
-    assert "3700 random vectors fill up the rest" in found.in_words()
+    assert "3700 random embeddings fill up the rest" in found.summary()
     again = bank(own, [0, 1], foreign, seed=3, least=4000)
     assert np.array_equal(again.negatives.vectors, found.negatives.vectors)
 

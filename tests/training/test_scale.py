@@ -7,7 +7,7 @@ from withanyone_pack.tests.pack import ROOT
 from withanyone_pack.tests.training.rooms import add_training
 
 add_training()
-from training.planning.cost import Fleet, Work, efficiency, run_hours, run_price, step_seconds, summing_seconds
+from training.memory.cost import Fleet, Work, all_reduce_seconds, efficiency, run_hours, run_price, step_seconds
 
 TEXT = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
 ROW = re.compile(
@@ -38,5 +38,5 @@ def test_the_table_is_whole():
 
 
 def test_one_device_sums_nothing_and_many_send_their_gradients_twice():
-    assert summing_seconds(TRAINED, 1, 1e9) == 0
-    assert summing_seconds(10**9, 10**6, 4e9) == pytest.approx(2, rel=1e-5)
+    assert all_reduce_seconds(TRAINED, 1, 1e9) == 0
+    assert all_reduce_seconds(10**9, 10**6, 4e9) == pytest.approx(2, rel=1e-5)

@@ -15,7 +15,7 @@ from withanyone_pack.tests.training.small_session import (
     small_session,
 )
 
-from training.base.narrow import NarrowLinear, replace_linears
+from training.base.quantize import QuantizedLinear, replace_linears
 from training.loop import step as step_module
 from training.loop.checkpoints import checkpoints, step_of
 from training.loop.finishing import finish
@@ -41,11 +41,11 @@ def base_in(kind):
         biases = {name: base.get_submodule(name).bias for name in wide}
         replace_linears(base, "fp8")
         for name, module in base.named_modules():
-            if isinstance(module, NarrowLinear):
+            if isinstance(module, QuantizedLinear):
                 module.store(wide[name])
                 module.bias = biases[name]
         for module in base.modules():
-            if not isinstance(module, NarrowLinear):
+            if not isinstance(module, QuantizedLinear):
                 for parameter in module.parameters(recurse=False):
                     parameter.data = parameter.data.bfloat16()
     else:
@@ -92,13 +92,13 @@ def test_computing_twice_changes_no_gradient(tmp_path, released, change):
 
 def test_only_samples_below_the_gate_are_decoded_and_recognized(tmp_path, monkeypatch):
     sizes = []
-    whole = step_module.face_vectors
+    whole = step_module.face_embeddings
 
-    def face_vectors(pixels, *others):
+    def face_embeddings(pixels, *others):
         sizes.append(len(pixels))
         return whole(pixels, *others)
 
-    monkeypatch.setattr(step_module, "face_vectors", face_vectors)
+    monkeypatch.setattr(step_module, "face_embeddings", face_embeddings)
     for gate in (0.0, 0.5, 1.0):
         session = small_session(tmp_path / str(gate), "optim.batch=8", f"id_loss.t_max={gate}", "data.id_dropout=0")
         sizes.clear()

@@ -11,12 +11,12 @@ from diffusers import AutoencoderKL, FluxTransformer2DModel
 from ..losses.flow import LatentScale
 from .files import fingerprint, model_folder
 from .flux import load_flux
-from .narrow import Packing
+from .quantize import Quantization
 from .vae import load_vae
 
 Precision = Literal["bf16", "fp16", "fp32", "fp8", "int8", "nf4"]
 _DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
-_PACKINGS: Mapping[Precision, Packing] = {"fp8": "fp8", "int8": "int8", "nf4": "nf4"}
+_QUANTIZATIONS: Mapping[Precision, Quantization] = {"fp8": "fp8", "int8": "int8", "nf4": "nf4"}
 _PATCH = 4  # latent pixels a token
 
 
@@ -30,28 +30,28 @@ class Base:
 
 
 def load_base(
-    path: Path, vae: Path | None, precision: Precision, device: torch.device | str, streamed: int = 0
+    path: Path, vae: Path | None, precision: Precision, device: torch.device | str, blocks_to_swap: int = 0
 ) -> Base:
     """Loads both.
 
-    path       a diffusers folder or a single .safetensors file of FLUX.1
-    vae        the same of its VAE; None takes it from `path`
-    precision  what weights are held in; fp8, int8 and nf4 pack the blocks' matrices and compute in bf16
-    streamed   so many of the transformer's blocks live in the CPU's memory and are copied in when they are needed
+    path            a diffusers folder or a single .safetensors file of FLUX.1
+    vae             the same of its VAE; None takes it from `path`
+    precision       what weights are held in; fp8, int8 and nf4 quantize the blocks' matrices and compute in bf16
+    blocks_to_swap  that many of the transformer's blocks stay in the CPU's memory (block swap)
 
-    Raises FileNotFoundError, ValueError in words for files of another kind or that do not belong together, RuntimeError
-    where a library that packs is missing.
+    Raises FileNotFoundError, ValueError for files of another kind or that do not belong together, RuntimeError
+    where the library that quantizes is missing.
     """
     dtype = _DTYPES.get(precision, torch.bfloat16)
-    transformer = load_flux(path, dtype, device, _PACKINGS.get(precision), streamed)
-    coder, scale = load_vae(path if vae is None else vae, dtype, device)
-    channels, expected = coder.config.latent_channels, transformer.config.in_channels // _PATCH
+    transformer = load_flux(path, dtype, device, _QUANTIZATIONS.get(precision), blocks_to_swap)
+    vae_model, scale = load_vae(path if vae is None else vae, dtype, device)
+    channels, expected = vae_model.config.latent_channels, transformer.config.in_channels // _PATCH
     if channels != expected:
         raise ValueError(
             f"The VAE makes latents of {channels} channels and the transformer reads {expected}. Use FLUX.1's own VAE "
             "(ae.safetensors)."
         )
-    return Base(transformer, coder, scale)
+    return Base(transformer, vae_model, scale)
 
 
 def base_fingerprint(path: Path) -> str:

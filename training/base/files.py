@@ -54,7 +54,7 @@ def model_folder(path: Path, part: str) -> Path:
 
 
 def weight_files(path: Path) -> tuple[Path, ...]:
-    """The files that hold a model's weights. Raises FileNotFoundError or ValueError in words."""
+    """The files that hold a model's weights. Raises FileNotFoundError or ValueError."""
     path = Path(path)
     if path.is_dir():
         return _shards(path)
@@ -62,8 +62,8 @@ def weight_files(path: Path) -> tuple[Path, ...]:
         raise FileNotFoundError(f"There is no file or folder {path}.")
     if path.suffix == ".gguf":
         raise ValueError(
-            f"{path.name} is GGUF, whose packed matrices training cannot read. Use the same model as .safetensors in "
-            "bf16, fp16, fp32 or fp8."
+            f"{path.name} is GGUF, whose quantized matrices training cannot read. Use the same model as .safetensors "
+            "in bf16, fp16, fp32 or fp8."
         )
     if path.suffix not in ENDINGS:
         raise ValueError(f"{path.name}: weights are read from .safetensors files only; other formats can run code.")

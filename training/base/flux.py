@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from withanyone_core.flux_keys import to_diffusers
 
+from .block_swap import choose_swapped_blocks, swap_blocks
 from .files import Tensors, model_folder, open_tensors
-from .narrow import NarrowLinear, Packing, check_packing, replace_linears
-from .streaming import stream_blocks, streamed_layers
+from .quantize import Quantization, QuantizedLinear, check_quantization, replace_linears
 
 _PREFIXES = ("model.diffusion_model.", "diffusion_model.", "transformer.")
 _FLUX_1_AXES = (16, 56, 56)
 # What sizes are read from.
-_TELLING = (
+_SIZE_KEYS = (
     "x_embedder.weight",
     "proj_out.weight",
     "context_embedder.weight",
@@ -32,7 +32,7 @@ _REFUSED = {
     r"\.(qweight|wscales|proj_down)$": "Nunchaku (SVDQuant)",
 }
 _SCALES = (".scale_weight", ".weight_scale")
-# What scaled files hold beside weights and scales, and what only quantised computing reads.
+# What scaled files hold beside weights and scales, and what only quantized computing reads.
 _MARKS = re.compile(r"(^|\.)(scaled_fp8|scale_input|input_scale|comfy_quant)$")
 
 
@@ -40,34 +40,34 @@ def load_flux(
     path: Path,
     dtype: torch.dtype = torch.bfloat16,
     device: torch.device | str = "cpu",
-    packing: Packing | None = None,
-    streamed: int = 0,
+    quantization: Quantization | None = None,
+    blocks_to_swap: int = 0,
 ) -> FluxTransformer2DModel:
     """A frozen transformer with gradients through its inputs only.
 
-    path      a diffusers folder (with or without `transformer` in it), or a .safetensors file in bf16, fp16, fp32, fp8
-              or scaled fp8, the transformer alone or a whole checkpoint
-    packing   keep the blocks' matrices packed and widen them layer by layer
-    streamed  so many blocks live in the CPU's memory and are copied in when they are needed
+    path            a diffusers folder (with or without `transformer` in it), or a .safetensors file in bf16, fp16,
+                    fp32, fp8 or scaled fp8, the transformer alone or a whole checkpoint
+    quantization    keep the blocks' matrices quantized and dequantize them layer by layer
+    blocks_to_swap  that many blocks stay in the CPU's memory (block swap)
 
-    Raises FileNotFoundError, or ValueError in words for files of another kind, damaged or of an unsupported packing, or
-    with fewer blocks than are to be streamed; RuntimeError where a library that packs is missing.
+    Raises FileNotFoundError, or ValueError for files of another kind, damaged or of an unsupported quantization, or
+    with fewer blocks than are to be swapped; RuntimeError where the library that quantizes is missing.
     """
-    if packing is not None:
-        check_packing(packing)
+    if quantization is not None:
+        check_quantization(quantization)
     device = torch.device(device)
     configuration, weights = _opened(Path(path))
     with torch.device("meta"):
         model = FluxTransformer2DModel(**configuration)
-    if packing is not None:
-        replace_linears(model, packing)
+    if quantization is not None:
+        replace_linears(model, quantization)
     blocks = [*model.transformer_blocks, *model.single_transformer_blocks]
-    layers = streamed_layers(len(blocks), streamed)
-    away = {module for layer in layers for module in blocks[layer].modules()}
-    _fill(model, weights, path, dtype, device, away)
+    layers = choose_swapped_blocks(len(blocks), blocks_to_swap)
+    on_cpu = {module for layer in layers for module in blocks[layer].modules()}
+    _fill(model, weights, path, dtype, device, on_cpu)
     model.eval().requires_grad_(False)
     if layers:
-        stream_blocks(model, layers, device)
+        swap_blocks(model, layers, device)
     return model
 
 
@@ -110,15 +110,15 @@ def _opened(path: Path) -> tuple[dict[str, object], Iterator[tuple[str, Tensor]]
         names = set(FluxTransformer2DModel.__init__.__wrapped__.__annotations__)
         return {key: value for key, value in known.items() if key in names}, ((key, tensors[key]) for key in tensors)
     keys = _flux_keys(path, tensors)
-    return flux_configuration(_shapes(path, tensors, keys)), _widened(path, tensors, keys)
+    return flux_configuration(_shapes(path, tensors, keys)), _dequantized(path, tensors, keys)
 
 
 def _flux_keys(path: Path, tensors: Tensors) -> dict[str, str]:
     """Key without prefix to key in the file, of every tensor of the transformer."""
-    for pattern, packing in _REFUSED.items():
+    for pattern, quantization in _REFUSED.items():
         if any(re.search(pattern, key) for key in tensors):
             raise ValueError(
-                f"{path.name} is packed as {packing}, whose matrices training cannot read. Use FLUX.1-dev in bf16, "
+                f"{path.name} is quantized as {quantization}, which training cannot read. Use FLUX.1-dev in bf16, "
                 "fp16, fp32, fp8 or scaled fp8."
             )
     prefix = next((each for each in _PREFIXES if any(key.startswith(each) for key in tensors)), "")
@@ -139,18 +139,18 @@ def _shapes(path: Path, tensors: Tensors, keys: Mapping[str, str]) -> dict[str, 
     for name, key in _weights(keys):
         for renamed, part in _renamed(path, name, torch.empty(tensors.shape(key), device="meta")):
             found[renamed] = tuple(part.shape)
-    missing = [key for key in _TELLING if key not in found]
+    missing = [key for key in _SIZE_KEYS if key not in found]
     if missing:
         raise ValueError(f"{path.name} is not a whole FLUX.1 transformer: {', '.join(missing)} is missing.")
     return found
 
 
-def _widened(path: Path, tensors: Tensors, keys: Mapping[str, str]) -> Iterator[tuple[str, Tensor]]:
-    for name, tensor in descaled(path, tensors, keys):
+def _dequantized(path: Path, tensors: Tensors, keys: Mapping[str, str]) -> Iterator[tuple[str, Tensor]]:
+    for name, tensor in dequantize_scaled(path, tensors, keys):
         yield from _renamed(path, name, tensor)
 
 
-def descaled(path: Path, tensors: Tensors, keys: Mapping[str, str]) -> Iterator[tuple[str, Tensor]]:
+def dequantize_scaled(path: Path, tensors: Tensors, keys: Mapping[str, str]) -> Iterator[tuple[str, Tensor]]:
     """Every weight by its name in `keys`, those that come with a scale multiplied by it, one after the other.
 
     Raises ValueError for scales that are neither one for a matrix nor one a row.
@@ -158,7 +158,7 @@ def descaled(path: Path, tensors: Tensors, keys: Mapping[str, str]) -> Iterator[
     for name, key in _weights(keys):
         tensor = tensors[key]
         scale = next((keys[each] for each in _scale_names(name) if each in keys), None)
-        yield name, tensor if scale is None else _multiplied(path, name, tensor, tensors[scale])
+        yield name, tensor if scale is None else _scaled_back(path, name, tensor, tensors[scale])
 
 
 def _weights(keys: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -169,7 +169,7 @@ def _scale_names(name: str) -> tuple[str, ...]:
     return tuple(name.removesuffix(".weight") + end for end in _SCALES) if name.endswith(".weight") else ()
 
 
-def _multiplied(path: Path, name: str, weight: Tensor, scale: Tensor) -> Tensor:
+def _scaled_back(path: Path, name: str, weight: Tensor, scale: Tensor) -> Tensor:
     """The matrix that a scaled one stands for, float32; one scale for all or one a row."""
     if scale.numel() not in (1, weight.shape[0]):
         raise ValueError(
@@ -193,11 +193,11 @@ def _fill(
     path: Path,
     dtype: torch.dtype,
     device: torch.device,
-    away: Set[nn.Module],
+    on_cpu: Set[nn.Module],
 ) -> None:
     """Puts the tensors into a model on the meta device, one at a time: two copies never exist.
 
-    Those of the modules `away` stay on the CPU; the device packs them, which is faster.
+    Those of the modules `on_cpu` stay on the CPU; the device quantizes them, which is faster.
     """
     missing = set(model.state_dict())
     for name, tensor in weights:
@@ -208,8 +208,8 @@ def _fill(
         expected = tuple(owner._parameters[attribute].shape)
         if tuple(tensor.shape) != expected:
             raise ValueError(f"{path.name}: {name} has shape {list(tensor.shape)}, expected {list(expected)}.")
-        home = torch.device("cpu") if owner in away else device
-        if isinstance(owner, NarrowLinear) and attribute == "weight":
+        home = torch.device("cpu") if owner in on_cpu else device
+        if isinstance(owner, QuantizedLinear) and attribute == "weight":
             owner.store(tensor.to(device), home)
         else:
             setattr(owner, attribute, nn.Parameter(tensor.to(home, dtype), requires_grad=False))

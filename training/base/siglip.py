@@ -18,7 +18,7 @@ class SiglipTokens:
 
     The tower comes to the device with the first crop.
 
-    Raises FileNotFoundError, or ValueError in words for what is no SigLIP tower.
+    Raises FileNotFoundError, or ValueError for what is no SigLIP tower.
     """
 
     def __init__(self, path: Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> None:

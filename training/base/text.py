@@ -1,4 +1,4 @@
-"""FLUX.1's two readers of captions, T5 and CLIP, from single files or folders, with tokenizers from the user's disk."""
+"""FLUX.1's two text encoders, T5 and CLIP, from single files or folders, with tokenizers from the user's disk."""
 
 from collections.abc import Mapping
 from hashlib import sha256
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .files import fingerprint, model_folder, open_tensors
-from .flux import descaled
+from .flux import dequantize_scaled
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -25,13 +25,13 @@ _TOKENIZER_FILES = ("*.json", "*.model", "*.txt")
 
 
 class FluxText:
-    """Texts to what the transformer reads.
+    """Encodes texts for the transformer.
 
     fingerprint  SHA-256 over weights, tokenizers and the number of tokens
 
     The models come to the device with the first text and leave memory with `release`: T5 alone fills most cards.
 
-    Raises FileNotFoundError or ValueError in words for files that are missing or of another kind.
+    Raises FileNotFoundError or ValueError for files that are missing or of another kind.
     """
 
     def __init__(
@@ -43,15 +43,18 @@ class FluxText:
         dtype: torch.dtype = torch.bfloat16,
         device: torch.device | str = "cpu",
     ) -> None:
-        t5_words, self._t5_marks = _tokenizer(t5_tokenizer or _inside(t5, "tokenizer_2"), "tokenizer_2", "t5_tokenizer")
-        words, self._marks = _tokenizer(clip_tokenizer or _inside(clip, "tokenizer"), "tokenizer", "clip_tokenizer")
-        self._t5_words, self._clip_words = t5_words, words
+        self._t5_tokenizer, self._t5_marks = _tokenizer(
+            t5_tokenizer or _inside(t5, "tokenizer_2"), "tokenizer_2", "t5_tokenizer"
+        )
+        self._clip_tokenizer, self._marks = _tokenizer(
+            clip_tokenizer or _inside(clip, "tokenizer"), "tokenizer", "clip_tokenizer"
+        )
         self._device = device
         self._models: tuple[nn.Module, nn.Module] | None = (load_t5(t5, dtype), load_clip(clip, dtype))
-        self.t5_tokens = min(t5_words.model_max_length, _T5_TOKENS)
+        self.t5_tokens = min(self._t5_tokenizer.model_max_length, _T5_TOKENS)
         positions = self._models[1].config.max_position_embeddings
-        self.clip_tokens = min(words.model_max_length, positions, _CLIP_TOKENS)
-        self.fingerprint = _together(
+        self.clip_tokens = min(self._clip_tokenizer.model_max_length, positions, _CLIP_TOKENS)
+        self.fingerprint = _digest(
             fingerprint(model_folder(t5, "text_encoder_2")),
             fingerprint(model_folder(clip, "text_encoder")),
             self._t5_marks,
@@ -68,11 +71,11 @@ class FluxText:
         if self._models is None:
             raise RuntimeError("The text encoders have been released; open them again for further texts.")
         t5_model, clip_model = (model.to(self._device) for model in self._models)
-        t5 = t5_model(input_ids=self._ids(self._t5_words, text, self.t5_tokens, t5_model)).last_hidden_state[0]
-        ids = self._ids(self._clip_words, text, self.clip_tokens, clip_model)
+        t5 = t5_model(input_ids=self._ids(self._t5_tokenizer, text, self.t5_tokens, t5_model)).last_hidden_state[0]
+        ids = self._ids(self._clip_tokenizer, text, self.clip_tokens, clip_model)
         states = clip_model(input_ids=ids).last_hidden_state[0]
         # CLIP's summary is the state of the first end mark; padding repeats that mark.
-        pooled = states[(ids[0] == self._clip_words.eos_token_id).int().argmax()]
+        pooled = states[(ids[0] == self._clip_tokenizer.eos_token_id).int().argmax()]
         return t5.float().cpu(), pooled.float().cpu()
 
     def release(self) -> None:
@@ -80,8 +83,8 @@ class FluxText:
         self._models = None
 
     @staticmethod
-    def _ids(words: "PreTrainedTokenizerBase", text: str, length: int, model: nn.Module) -> Tensor:
-        tokens = words(text, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+    def _ids(tokenizer: "PreTrainedTokenizerBase", text: str, length: int, model: nn.Module) -> Tensor:
+        tokens = tokenizer(text, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
         return tokens.input_ids.to(next(model.parameters()).device)
 
 
@@ -121,17 +124,17 @@ def load_clip(path: Path, dtype: torch.dtype = torch.bfloat16, device: torch.dev
     state = _state(model_folder(path, "text_encoder"), _CLIP_PREFIXES, dtype)
     state = {key.removeprefix("text_model."): value for key, value in state.items()}
     _require(path, state, "embeddings.token_embedding.weight", "CLIP text model (clip_l.safetensors)")
-    words, width = state["embeddings.token_embedding.weight"].shape
+    vocabulary, width = state["embeddings.token_embedding.weight"].shape
     configuration = CLIPTextConfig(
-        vocab_size=words,
+        vocab_size=vocabulary,
         hidden_size=width,
         intermediate_size=state["encoder.layers.0.mlp.fc1.weight"].shape[0],
         num_hidden_layers=_layers(state, "encoder.layers."),
         num_attention_heads=max(1, width // _CLIP_HEAD),
         max_position_embeddings=state["embeddings.position_embedding.weight"].shape[0],
         hidden_act="quick_gelu",
-        bos_token_id=words - 2,
-        eos_token_id=words - 1,
+        bos_token_id=vocabulary - 2,
+        eos_token_id=vocabulary - 1,
     )
     return _filled(path, CLIPTextModel(configuration), state, "text_model.").to(device)
 
@@ -157,7 +160,7 @@ def _state(path: Path, prefixes: tuple[str, ...], dtype: torch.dtype) -> dict[st
     keys = {key.removeprefix(prefix): key for key in tensors if key.startswith(prefix)}
     return {
         name: tensor.to(torch.float32 if dtype == torch.float16 and name.endswith(_OVERFLOWING) else dtype)
-        for name, tensor in descaled(Path(path), tensors, keys)
+        for name, tensor in dequantize_scaled(Path(path), tensors, keys)
     }
 
 
@@ -175,7 +178,7 @@ def _tokenizer(folder: Path | None, name: str, setting: str) -> tuple["PreTraine
         raise FileNotFoundError(f"There is no folder {found} with a tokenizer; see {setting}.")
     files = sorted({file for pattern in _TOKENIZER_FILES for file in found.glob(pattern)})
     try:
-        return AutoTokenizer.from_pretrained(str(found), local_files_only=True), _together(
+        return AutoTokenizer.from_pretrained(str(found), local_files_only=True), _digest(
             *(f"{file.name} {file.read_bytes().hex()}" for file in files)
         )
     except (OSError, ValueError) as error:
@@ -195,7 +198,7 @@ def _cached(name: str, setting: str) -> Path:
     )
 
 
-def _together(*texts: str) -> str:
+def _digest(*texts: str) -> str:
     return sha256("\n".join(texts).encode()).hexdigest()
 
 

@@ -12,8 +12,7 @@ from .files import fingerprint, model_folder, open_tensors
 from .vae_keys import vae_to_diffusers
 
 _PREFIXES = ("first_stage_model.", "vae.")
-_ROOMS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
-_GROUP = 32  # channels are normalised in this many groups, in every VAE of this kind
+_GROUP = 32  # channels are normalized in this many groups, in every VAE of this kind
 _LOGVAR = (-30.0, 20.0)
 
 
@@ -24,7 +23,7 @@ def load_vae(
 
     path  a diffusers folder (with or without `vae` in it), or a .safetensors file with the VAE alone or a checkpoint
 
-    Raises FileNotFoundError, or ValueError in words for anything that is no such VAE.
+    Raises FileNotFoundError, or ValueError for anything that is no such VAE.
     """
     found = model_folder(path, "vae")
     model = _of_folder(found, dtype) if found.is_dir() else _of_file(found, dtype)

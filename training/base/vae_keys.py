@@ -36,9 +36,9 @@ def _renamed(key: str, levels: int) -> str:
     """`decoder.up.3.block.0.conv1.weight` is `decoder.up_blocks.0.resnets.0.conv1.weight`; up levels are reversed."""
     match = re.match(r"^(\w+)\.(down|up)\.(\d+)\.(block\.\d+|downsample|upsample)\.(.+)$", key)
     if match:
-        room, way, level, part, rest = match.groups()
+        prefix, way, level, part, rest = match.groups()
         part = part.replace("block", "resnets") if "block" in part else f"{part}rs.0"
-        key = f"{room}.{way}_blocks.{_numbered(way, int(level), levels)}.{part}.{rest}"
+        key = f"{prefix}.{way}_blocks.{_numbered(way, int(level), levels)}.{part}.{rest}"
     middle = re.match(r"^(\w+)\.mid\.(\w+)\.(.+)\.(weight|bias)$", key)
     if middle:
         part = _ATTENTION[middle[3]] if middle[2].startswith("attn") else middle[3]
@@ -49,9 +49,9 @@ def _renamed(key: str, levels: int) -> str:
 def _renamed_back(name: str, levels: int) -> str:
     match = re.match(r"^(\w+)\.(down|up)_blocks\.(\d+)\.(resnets\.\d+|downsamplers\.0|upsamplers\.0)\.(.+)$", name)
     if match:
-        room, way, level, part, rest = match.groups()
+        prefix, way, level, part, rest = match.groups()
         part = part.replace("resnets", "block") if "resnets" in part else part.removesuffix("rs.0")
-        name = f"{room}.{way}.{_numbered(way, int(level), levels)}.{part}.{rest}"
+        name = f"{prefix}.{way}.{_numbered(way, int(level), levels)}.{part}.{rest}"
     middle = re.match(r"^(\w+)\.mid_block\.(resnets\.0|attentions\.0|resnets\.1)\.(.+)\.(weight|bias)$", name)
     if middle:
         part = _turned(_ATTENTION)[middle[3]] if middle[2].startswith("attentions") else middle[3]

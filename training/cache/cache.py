@@ -16,9 +16,9 @@ class Cache:
 
     identities    names of the known people
     images      every usable photo
-    faces         their chosen faces; `face` reads one with its vectors
-    arcface       float32 [faces, 512], raw vectors of the recognizer that training uses
-    second        float32 [faces, width], vectors of the recognizer that is kept for evaluation, or None
+    faces         their chosen faces; `face` reads one with its embeddings
+    arcface       float32 [faces, 512], raw embeddings of the recognizer that training uses
+    second        float32 [faces, width], embeddings of the recognizer that is kept for evaluation, or None
     negatives     faces to be unlike
     dummies       keys of the texts that stand for a number of people: 0 is the empty text
     tensors       latents, texts and SigLIP tokens by key
@@ -56,7 +56,7 @@ class Cache:
                 made = ", ".join(self.files) or "files it does not name"
                 raise ValueError(
                     f"The cache was made with other models: {name} ({digest[:12]}) is not among them ({made}). Run "
-                    "prepare.py with this file; it makes anew only what depends on it. Or train with the file the "
+                    "prepare.py with this file; it rebuilds only what depends on it. Or train with the file the "
                     "cache was made with."
                 )
 
@@ -85,7 +85,7 @@ class Cache:
         return self._text(self.dummies[people])
 
     def face(self, index: int) -> FaceEntry:
-        """A face with its vectors."""
+        """A face with its embeddings."""
         record = self.faces[index]
         siglip = self._read(record.siglip, "tokens") if record.siglip else None
         flipped = self._read(record.siglip, "flipped") if record.siglip else None

@@ -126,7 +126,7 @@ class Negatives:
 
     vectors     float32 [N, 512], raw
     identities  int32 [N]: index into `Cache.identities` for the user's own people, -1 for foreign faces, -2 for random
-                vectors that fill the bank
+                embeddings that fill the bank
     """
 
     vectors: Tensor

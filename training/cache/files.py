@@ -68,7 +68,7 @@ def read_cache(folder: Path) -> Cache:
     if header is None:
         raise FileNotFoundError(
             f"{folder} holds no finished cache ({HEADER} is missing). Run prepare.py with this folder as `cache`; if "
-            "it was interrupted, the same command goes on where it stopped."
+            "it was interrupted, the same command resumes where it stopped."
         )
     try:
         lines = [json.loads(line) for line in (folder / header.index).read_text(encoding="utf-8-sig").splitlines()]
@@ -96,7 +96,7 @@ def read_cache(folder: Path) -> Cache:
 def write_cache(folder: Path, cache: Cache) -> None:
     """Makes `cache` the cache of a folder whose shards hold its tensors already.
 
-    Raises OSError in words; the previous cache then stays.
+    Raises OSError; the previous cache then stays.
     """
     lines = [{"image": asdict(image)} for image in cache.images] + [{"face": asdict(face)} for face in cache.faces]
     index = "".join(json.dumps(line, default=_plain) + "\n" for line in lines).encode()

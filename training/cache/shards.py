@@ -1,6 +1,6 @@
 """Tensors on disk by content: a name says what was computed by which model from which pixels.
 
-What a run needs and a shard already has is not computed again. That one rule is how interrupted runs go on and how a
+What a run needs and a shard already has is not computed again. That one rule is how interrupted runs resume and how a
 changed model rebuilds only what depends on it.
 """
 
@@ -28,7 +28,7 @@ def key_of(*parts: object) -> str:
 def write_whole(path: Path, content: bytes) -> None:
     """Writes a file whole or not at all: a temporary file, flushed to the disk and renamed.
 
-    Raises OSError in words where the disk does not take it; what was there before stays.
+    Raises OSError where the disk does not take it; what was there before stays.
     """
     partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
     try:
@@ -43,7 +43,7 @@ def write_whole(path: Path, content: bytes) -> None:
             partial.unlink(missing_ok=True)
         raise OSError(
             f"{path} could not be written ({error.strerror or error}); {len(content) / 2**20:.1f} MiB were needed. "
-            "Free some space or name another cache folder, and run the same command again: it goes on where it "
+            "Free some space or name another cache folder, and run the same command again: it resumes where it "
             "stopped, and the cache as it was before can still be used."
         ) from error
 
@@ -112,7 +112,7 @@ class ShardWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Writes what waits. Raises OSError in words where the disk does not take it."""
+        """Writes what waits. Raises OSError where the disk does not take it."""
         if not self._waiting:
             return
         names = sorted(self._waiting)

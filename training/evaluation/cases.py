@@ -17,7 +17,7 @@ Box = tuple[float, float, float, float]
 
 
 class BadCase(ValueError):
-    """A case that cannot be told apart from another or whose description cannot be read; the message says why."""
+    """A case that cannot be distinguished from another or whose description cannot be read; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def read_cases(source: Path, results: Path | None = None) -> list[CaseFiles]:
 
 
 def folder_case(folder: Path, name: str) -> CaseFiles:
-    """The case of one folder; what is wrong with it is told in its `fault`, not raised."""
+    """The case of one folder; what is wrong with it is noted in its `fault`, not raised."""
     name = folder.name if name == "." else name
     try:
         found = _images(folder)

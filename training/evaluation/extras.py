@@ -2,7 +2,7 @@
 
 CLIP-I is the cosine of CLIP's image features of the generated image and the ground truth, CLIP-T that of the image
 and its prompt (MultiID-Bench takes ViT-B/16, cut at 77 tokens, raw cosines). The aesthetic score is a SigLIP vision
-tower with a chain of linear layers on its normalised pooled output (aesthetic-predictor-v2.5: 1 to 10, more is better).
+tower with a chain of linear layers on its normalized pooled output (aesthetic-predictor-v2.5: 1 to 10, more is better).
 """
 
 import re
@@ -21,7 +21,7 @@ class Clip:
     """A CLIP model in transformers' folder form."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises FileNotFoundError, ValueError or RuntimeError in words for what is missing."""
+        """Raises FileNotFoundError, ValueError or RuntimeError for what is missing."""
         _require(folder, "CLIP", ("config.json", "preprocessor_config.json"))
         try:
             self._model = _loaded("CLIPModel", folder).eval()
@@ -53,7 +53,7 @@ class Aesthetic:
     """A SigLIP vision tower in transformers' folder form and the head's file (.safetensors or .pth)."""
 
     def __init__(self, folder: Path, head: Path) -> None:
-        """Raises FileNotFoundError, ValueError or RuntimeError in words for what is missing or does not fit."""
+        """Raises FileNotFoundError, ValueError or RuntimeError for what is missing or does not fit."""
         _require(folder, "SigLIP", ("config.json", "preprocessor_config.json"))
         if not head.is_file():
             raise FileNotFoundError(

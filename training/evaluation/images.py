@@ -11,7 +11,7 @@ class Unreadable(ValueError):
     """An image that is missing, cut off or no image; the message says which and why."""
 
 
-def decoded(encoded: bytes, label: str) -> np.ndarray:
+def decode_image(encoded: bytes, label: str) -> np.ndarray:
     """RGB uint8 [H, W, 3] of an encoded image. Raises Unreadable, naming `label`, where it is none."""
     import cv2
 
@@ -35,8 +35,8 @@ def data_uri(image: Image, longest_px: int) -> str:
     """A JPEG of at most `longest_px` pixels a side, written into the page itself: its name gives nothing away."""
     import cv2
 
-    shown = fitted(decoded(content(image), image.label), longest_px)
-    _, encoded = cv2.imencode(".jpg", shown[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
+    fitted_image = fitted(decode_image(content(image), image.label), longest_px)
+    _, encoded = cv2.imencode(".jpg", fitted_image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
 
 

@@ -1,34 +1,38 @@
-"""One case of images to one line of numbers: each image is opened, searched and embedded once."""
+"""Evaluation of one case: images to a line of scores, for evaluate.py and for the validation of a training run."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
+from typing import Any
 
 import numpy as np
 
-from withanyone_core.identity import Face
+from withanyone_core.metrics.building import (
+    CaseImages,
+    DetectedImage,
+    build_case,
+    detect,
+    detect_reference,
+    scale_boxes,
+)
 from withanyone_core.metrics.cache import Embedder as Judge
 from withanyone_core.metrics.cache import FaceAnalysis
-from withanyone_core.metrics.case import BoxPx, Case, FaceEmbeddings
 from withanyone_core.metrics.matching import Matching, match
 from withanyone_core.metrics.scoring import score_case
 
-from .cases import Box, CaseFiles, Image, fingerprint
-from .images import Unreadable, content, decoded
+from .cases import Box, CaseFiles, Image, fingerprint, subset_of
+from .images import Unreadable, content, decode_image
 from .records import Line
 
 LINE_FORMAT = "1"
-# The benchmark looks for a reference's face after padding it so far, which finds faces that fill their image.
-REFERENCE_PADDING = 1.5
-
 
 # A score beside the judges': from the generated image, the ground truth or None, and the prompt.
 Extra = Callable[[np.ndarray, np.ndarray | None, str], dict[str, float | None]]
 
 
 @dataclass(frozen=True)
-class Instruments:
-    """What measures.
+class EvaluationModels:
+    """The models and settings of an evaluation.
 
     fingerprint  of every model and setting; another one means that nothing measured before counts
     use_boxes    whether faces are told apart by the boxes of the case where it has them
@@ -43,64 +47,68 @@ class Instruments:
     legacy: bool = False
 
 
-@dataclass(frozen=True, eq=False)
-class _Seen:
-    """An image and the faces found in it."""
-
-    image: np.ndarray
-    faces: tuple[Face, ...]
-
-    @classmethod
-    def nothing(cls) -> "_Seen":
-        return cls(np.zeros((1, 1, 3), np.uint8), ())
-
-
-@dataclass(frozen=True, eq=False)
-class _Views:
-    """All images of a case."""
-
-    generated: _Seen
-    truth: _Seen | None
-    references: tuple[_Seen, ...]
-    notes: tuple[str, ...]
-
-
-def case_key(case: CaseFiles, instruments: Instruments) -> str:
-    """Changes with every image of the case, its prompt and boxes, and with the instruments."""
+def case_key(case: CaseFiles, models: EvaluationModels) -> str:
+    """Changes with every image of the case, its prompt and boxes, and with the models and settings."""
     contents = {role: _bytes_or_reason(image) for role, image in _roles(case)}
-    about = (LINE_FORMAT, instruments.fingerprint, instruments.use_boxes, instruments.legacy, case.fault)
+    about = (LINE_FORMAT, models.fingerprint, models.use_boxes, models.legacy, case.fault)
     contents["about"] = repr((about, case.prompt, case.boxes, case.people)).encode()
     return fingerprint(contents)
 
 
-def measure(case: CaseFiles, instruments: Instruments, key: str) -> Line:
-    """The line of one case: scores by judge, extras, and what could not be measured, in words.
+def measure(case: CaseFiles, models: EvaluationModels, key: str) -> Line:
+    """The line of one case of files: scores by judge, extras, and what could not be measured.
 
     A case that cannot be measured at all has no scores and says why in "fault".
     """
     line: Line = {"case": case.name, "key": key, "subset": case.subset, "people": case.people, "scores": {}}
+    notes: list[str] = []
     try:
-        views = _views(case, instruments.analysis)
+        images = _detected(case, models, notes)
     except Unreadable as error:
         return {**line, "fault": str(error)}
+    found = measure_images(images, models, case.prompt)
+    return {**line, **found} if "fault" in found else {**line, **found, "notes": notes}
+
+
+def case_images(
+    name: str,
+    generated: np.ndarray,
+    truth: np.ndarray | None,
+    references: Sequence[np.ndarray],
+    boxes: Sequence[Box],
+    models: EvaluationModels,
+) -> CaseImages:
+    """A case of decoded images, RGB uint8 [H, W, 3], one reference and one box a person, ready for `measure_images`.
+
+    boxes  fractions of the canvas or pixels of the ground truth; empty where unknown
+    """
+    views = [detect_reference(image, models.analysis) for image in references]
+    whole = None if truth is None else detect(truth, models.analysis)
+    return _with_boxes(name, detect(generated, models.analysis), whole, views, boxes, models.use_boxes, ())
+
+
+def measure_images(images: CaseImages, models: EvaluationModels, prompt: str = "") -> dict[str, Any]:
+    """Subset, scores by judge, extras and refusals of one case; "fault" where no judge could judge it."""
     refused: dict[str, str] = {}
+    scores: dict[str, Any] = {}
     matching: Matching | None = None
-    for judge in instruments.judges:
+    for judge in models.judges:
         try:
-            seen = _judged(case, views, judge, instruments.use_boxes)
-            if not instruments.legacy:
+            case = build_case(images, judge.embed)
+            if not models.legacy:
                 # The first judge says who is whom, so that all of them judge the same faces.
-                matching = matching or match(seen)
-            line["scores"][judge.info.name] = score_case(seen, instruments.legacy, matching).to_json()
+                matching = matching or match(case)
+            scores[judge.info.name] = score_case(case, models.legacy, matching).to_json()
         except ValueError as error:
             refused[judge.info.name] = str(error)
-    if not line["scores"]:
-        return {**line, "fault": "no judge could judge it. " + " ".join(refused.values())}
-    line["extras"] = _extras(case, views, instruments.extras)
-    return {**line, "notes": list(views.notes), "refused": refused}
+    people = len(images.references)
+    found = {"case": images.name, "subset": subset_of(people), "people": people, "scores": scores}
+    if not scores:
+        return {**found, "fault": "no judge could judge it. " + " ".join(refused.values())}
+    return {**found, "extras": _extras(images, models.extras, prompt), "refused": refused, "notes": []}
 
 
-def _views(case: CaseFiles, analysis: FaceAnalysis) -> _Views:
+def _detected(case: CaseFiles, models: EvaluationModels, notes: list[str]) -> CaseImages:
     """Raises Unreadable where there is nothing to measure; a lost ground truth or reference is noted instead."""
     if case.fault:
         raise Unreadable(case.fault)
@@ -108,75 +116,62 @@ def _views(case: CaseFiles, analysis: FaceAnalysis) -> _Views:
         raise Unreadable("the generated image is missing")
     if not case.references:
         raise Unreadable("there is no reference: nobody knows who should be in the image")
-    generated = _seen(case.generated, analysis)
-    notes: list[str] = []
-    truth = _seen_or_note(case.truth, analysis, notes) if case.truth else None
-    references = tuple(
-        _seen_or_note(image, analysis, notes, REFERENCE_PADDING) or _Seen.nothing() for image in case.references
-    )
-    return _Views(generated, truth, references, tuple(notes))
+    generated = detect(_decoded(case.generated), models.analysis)
+    truth = _detected_or_note(case.truth, models.analysis, notes, detect) if case.truth else None
+    references = [
+        _detected_or_note(image, models.analysis, notes, detect_reference) or DetectedImage.blank()
+        for image in case.references
+    ]
+    return _with_boxes(case.name, generated, truth, references, case.boxes, models.use_boxes, notes)
 
 
-def _seen(image: Image, analysis: FaceAnalysis, padding: float = 0.0) -> _Seen:
-    photo = decoded(content(image), image.label)
-    if padding:
-        photo = padded(photo, padding)
-    return _Seen(photo, tuple(analysis.faces(photo)))
+def _decoded(image: Image) -> np.ndarray:
+    return decode_image(content(image), image.label)
 
 
-def _seen_or_note(image: Image, analysis: FaceAnalysis, notes: list[str], padding: float = 0.0) -> _Seen | None:
+def _detected_or_note(
+    image: Image,
+    analysis: FaceAnalysis,
+    notes: list[str],
+    find: Callable[[np.ndarray, FaceAnalysis], DetectedImage],
+) -> DetectedImage | None:
     try:
-        return _seen(image, analysis, padding)
+        return find(_decoded(image), analysis)
     except Unreadable as error:
         notes.append(f"Unreadable: {error}.")
         return None
 
 
-def padded(photo: np.ndarray, factor: float) -> np.ndarray:
-    """The photo [H, W, 3] in the middle of a black square, `factor` times as long as its longer side."""
-    height, width = photo.shape[:2]
-    side = round(max(height, width) * factor)
-    square = np.zeros((side, side, 3), np.uint8)
-    top, left = (side - height) // 2, (side - width) // 2
-    square[top : top + height, left : left + width] = photo
-    return square
-
-
-def _judged(case: CaseFiles, views: _Views, judge: Judge, use_boxes: bool) -> Case:
-    """The case as one judge sees it."""
-    boxes = case.boxes if use_boxes and len(case.boxes) == case.people else ()
-    notes = list(views.notes)
-    if use_boxes and case.boxes and not boxes:
-        notes.append(f"{len(case.boxes)} boxes for {case.people} people: faces are told apart by likeness instead.")
-    truth_size = views.truth.image.shape if views.truth else views.generated.image.shape
-    return Case(
-        name=case.name,
-        generated=_vectors(views.generated, judge),
-        truth=_vectors(views.truth, judge) if views.truth else None,
-        references=tuple(_vectors(seen, judge) for seen in views.references),
-        boxes_px=_boxes_px(boxes, truth_size, views.generated.image.shape) if boxes else None,
-        truth_boxes_px=_boxes_px(boxes, truth_size, truth_size) if boxes and views.truth else None,
+def _with_boxes(
+    name: str,
+    generated: DetectedImage,
+    truth: DetectedImage | None,
+    references: Sequence[DetectedImage],
+    boxes: Sequence[Box],
+    use_boxes: bool,
+    notes: Sequence[str],
+) -> CaseImages:
+    """The case with its boxes in pixels, where there is one a person."""
+    fitting = boxes if use_boxes and len(boxes) == len(references) else ()
+    notes = list(notes)
+    if use_boxes and boxes and not fitting:
+        notes.append(f"{len(boxes)} boxes for {len(references)} people: faces are told apart by likeness instead.")
+    written_for = (truth or generated).image
+    return CaseImages(
+        name,
+        generated,
+        truth,
+        tuple(references),
+        scale_boxes(fitting, written_for, generated.image) if fitting else None,
+        scale_boxes(fitting, written_for, truth.image) if fitting and truth else None,
         notes=tuple(notes),
     )
 
 
-def _vectors(seen: _Seen, judge: Judge) -> FaceEmbeddings:
-    return FaceEmbeddings.of(seen.faces, judge.embed(seen.image, seen.faces))
-
-
-def _boxes_px(boxes: Sequence[Box], written_for: Sequence[int], wanted: Sequence[int]) -> tuple[BoxPx, ...]:
-    """Boxes in pixels of an image of the shape `wanted`, from fractions or pixels of one of `written_for`."""
-    is_fraction = max(value for box in boxes for value in box) <= 1
-    height, width = (1, 1) if is_fraction else written_for[:2]
-    scale = (wanted[1] / width, wanted[0] / height) * 2
-    return tuple(tuple(value * factor for value, factor in zip(box, scale, strict=True)) for box in boxes)
-
-
-def _extras(case: CaseFiles, views: _Views, extras: Sequence[Extra]) -> dict[str, float | None]:
-    truth = views.truth.image if views.truth else None
+def _extras(images: CaseImages, extras: Sequence[Extra], prompt: str) -> dict[str, float | None]:
     scores: dict[str, float | None] = {}
     for extra in extras:
-        scores |= extra(views.generated.image, truth, case.prompt)
+        scores |= extra(images.generated.image, images.truth_image, prompt)
     return {name: value if value is not None and isfinite(value) else None for name, value in scores.items()}
 
 

@@ -17,7 +17,7 @@ ROWS = 16  # at once: a row is about half a megabyte of images
 def parquet_cases(source: Path, results: Path) -> list[CaseFiles]:
     """The cases of a parquet file, or of a folder's parquet files in order of name, in their order.
 
-    Raises FileNotFoundError and ValueError in words for files that are not there or hold something else.
+    Raises FileNotFoundError and ValueError for files that are not there or hold something else.
     """
     if not source.exists():
         raise FileNotFoundError(f"The parquet file {source} does not exist.")

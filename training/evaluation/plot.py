@@ -7,7 +7,7 @@ from html import escape
 WIDTH, HEIGHT, LEFT, TOP, GAP = 460, 420, 56, 62, 24  # of one panel's field, and the room around it, in pixels
 GREY, COLOURS = "#8a8f98", ("#2a7de1", "#d1495b", "#3a9d6a", "#8d5fd3", "#c98a1b")
 LETTER, ROW = 6.2, 12  # room for a letter and for a line of a label, in pixels
-_Room = tuple[float, float, float]  # the height of a name's middle, its left and its right end, in pixels
+_Space = tuple[float, float, float]  # the height of a name's middle, its left and its right end, in pixels
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def _mark(point: Point, x: _Axis, y: _Axis, colour: str, radius: int) -> list[st
     return parts
 
 
-def _label(point: Point, x: float, y: float, colour: str, radius: int, taken: list[_Room]) -> list[str]:
+def _label(point: Point, x: float, y: float, colour: str, radius: int, taken: list[_Space]) -> list[str]:
     """The point's name at the nearest place beside it that is free, tied to it by a line where that is not close."""
     width = len(point.label) * LETTER
     starts = (x + radius + 4, x - radius - 4 - width)
@@ -112,7 +112,7 @@ def _label(point: Point, x: float, y: float, colour: str, radius: int, taken: li
     return [*tie, _text(at, row + 4, point.label, colour, anchor, 10 + radius // 3)]
 
 
-def _is_clear(place: tuple[float, float], width: float, other: _Room) -> bool:
+def _is_clear(place: tuple[float, float], width: float, other: _Space) -> bool:
     row, start = place
     return abs(row - other[0]) >= ROW or start + width < other[1] or start > other[2]
 

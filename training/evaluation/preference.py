@@ -23,7 +23,7 @@ Json = dict[str, Any]
 def read_choices(paths: Sequence[Path], key: Key) -> Votes:
     """The choices of one or more people, put back to the folders they chose.
 
-    Raises FileNotFoundError and ValueError in words for files that are something else or of another page.
+    Raises FileNotFoundError and ValueError for files that are something else or of another page.
     """
     votes: Votes = {}
     for path in paths:
@@ -36,7 +36,7 @@ def read_choices(paths: Sequence[Path], key: Key) -> Votes:
 
 
 def preference_report(votes: Votes, key: Key, reports: Sequence[Json], seed: int) -> Json:
-    """The share of choices for A with its interval and, given the reports of A and B, the correlation with metrics."""
+    """The fraction of choices for A with its interval and, given both reports, the correlation with metrics."""
     differences = _differences(*reports) if reports else {}
     return {
         "first": key.first,
@@ -44,7 +44,7 @@ def preference_report(votes: Votes, key: Key, reports: Sequence[Json], seed: int
         "seed": seed,
         "questions": {
             question: {
-                **_share(by_case, seed),
+                **_fraction(by_case, seed),
                 "correlations": {metric: _correlation(by_case, by_metric) for metric, by_metric in differences.items()},
             }
             for question, by_case in votes.items()
@@ -56,8 +56,8 @@ def preference_markdown(report: Json) -> str:
     """The same for people."""
     parts = [
         f"# A: {report['first']}, B: {report['second']}",
-        "Share of choices for A: 'cannot tell' counts as half, the 95 % interval resamples whole cases.",
-        _table(["question", "for A", "for B", "cannot tell", "cases", "share for A"], _share_rows(report)),
+        "Fraction of choices for A: 'cannot tell' counts as half, the 95 % interval resamples whole cases.",
+        _table(["question", "for A", "for B", "cannot tell", "cases", "fraction for A"], _fraction_rows(report)),
     ]
     rows = list(_correlation_rows(report))
     if rows:
@@ -90,8 +90,11 @@ def _choices(path: Path, key: Key) -> Iterator[tuple[str, str, str]]:
     if not path.is_file():
         raise FileNotFoundError(f"The choices {path} do not exist; download them from the page first.")
     try:
-        made = json.loads(path.read_text(encoding="utf-8-sig"))
-        page, choices = made["page"], [(one["case"], one["question"], one["choice"]) for one in made["choices"]]
+        choices_file = json.loads(path.read_text(encoding="utf-8-sig"))
+        page, choices = (
+            choices_file["page"],
+            [(one["case"], one["question"], one["choice"]) for one in choices_file["choices"]],
+        )
     except (UnicodeDecodeError, json.JSONDecodeError, TypeError, KeyError) as error:
         raise ValueError(f"{path} is not a file of choices downloaded from the page ({error!r}).") from error
     if page != key.page:
@@ -102,12 +105,12 @@ def _choices(path: Path, key: Key) -> Iterator[tuple[str, str, str]]:
         yield case, question, choice
 
 
-def _share(by_case: Mapping[str, Sequence[float]], seed: int) -> Json:
+def _fraction(by_case: Mapping[str, Sequence[float]], seed: int) -> Json:
     flat = [(case, vote) for case, votes in by_case.items() for vote in votes]
     counts = Counter(vote for _, vote in flat)
-    share = statistic([vote for _, vote in flat], [case for case, _ in flat], seed)
+    fraction = statistic([vote for _, vote in flat], [case for case, _ in flat], seed)
     counted = {"for_a": counts[1.0], "for_b": counts[0.0], "cannot_tell": counts[0.5], "cases": len(by_case)}
-    return {**counted, "share_for_a": asdict(share)}
+    return {**counted, "fraction_for_a": asdict(fraction)}
 
 
 def _differences(first: Json, second: Json) -> dict[str, dict[str, float]]:
@@ -152,10 +155,10 @@ def _with_interval(result: Any) -> Json:
     return {"value": float(result.statistic), "low": float(low), "high": float(high), "p": float(result.pvalue)}
 
 
-def _share_rows(report: Json) -> Iterator[list[str]]:
+def _fraction_rows(report: Json) -> Iterator[list[str]]:
     for question, found in report["questions"].items():
         counts = [str(found[name]) for name in ("for_a", "for_b", "cannot_tell", "cases")]
-        yield [QUESTIONS[question], *counts, _bracketed(found["share_for_a"], "mean")]
+        yield [QUESTIONS[question], *counts, _bracketed(found["fraction_for_a"], "mean")]
 
 
 def _correlation_rows(report: Json) -> Iterator[list[str]]:

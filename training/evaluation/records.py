@@ -30,7 +30,7 @@ class Lines:
         self._known = _read(path)
 
     def get(self, case: str, key: str) -> Line | None:
-        """The case's line if it was measured from the same contents by the same models, both told by `key`."""
+        """The case's line if it was measured from the same contents by the same models, both identified by `key`."""
         line = self._known.get(case)
         return line if line is not None and line["key"] == key else None
 
@@ -41,7 +41,7 @@ class Lines:
     def add(self, line: Line) -> Line:
         """Appends the line, which has "case" and "key", and puts it on the disk before returning.
 
-        Returns it as a later run will read it, so that whoever goes on with it cannot tell the difference.
+        Returns it as a later run will read it, so that whoever reads it cannot tell the difference.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(line, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"

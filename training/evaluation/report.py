@@ -77,7 +77,7 @@ def _headline(judged: Sequence[Sequence[CaseScores]], seed: int, legacy: bool) -
 
 
 def _detection(scores: Sequence[CaseScores], seed: int) -> Any:
-    """Share of the expected faces that were found; the judges share one matching, so it is the same for all."""
+    """Fraction of the expected faces that were found; the judges share one matching, so it is the same for all."""
     faces = [(score.group, float(not identity.lost)) for score in scores for identity in score.identities]
     return statistic([found for _, found in faces], [group for group, _ in faces], seed)
 
@@ -138,7 +138,7 @@ _LEGEND = """## What the columns say
 * copy-paste: (angle to ground truth - angle to reference) / (angle between the two). +1 repeats the reference photo,
   -1 is the ground truth, 0 is as far from one as from the other. Only for people who were found.
 * leakage: how much each person's face looks like the other people's references; blending: like their ground truth.
-* faces found: share of the expected people to whom a face in the image could be given."""
+* faces found: fraction of the expected people to whom a face in the image could be given."""
 
 
 def _how(legacy: bool) -> str:

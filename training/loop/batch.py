@@ -17,8 +17,8 @@ from withanyone_core.injection.diffusers import LearnedRows, PlacedPeople, membe
 from withanyone_core.layout import Box
 
 from ..cache.cache import Cache
-from ..losses.contrast import Bank, drawn_rows
-from ..losses.flow import LEVELS, LatentScale, noise_levels, sampled_latent
+from ..losses.contrast import Bank, draw_rows
+from ..losses.flow import SIGMAS, LatentScale, sample_latent, sigma_table
 from ..losses.identity import TargetFaces
 from .sampling import Person, Sample
 
@@ -45,24 +45,24 @@ PLAIN = Reading()
 class Batch:
     """What one pass learns from.
 
-    clean_BCHW, noise_BCHW  latents as the transformer sees them, and what is mixed into them at `levels_B`
+    clean_BCHW, noise_BCHW  latents as the transformer sees them, and what is mixed into them at `sigmas_B`
     people                  who is shown where
     faces                   which faces are judged: those of the people shown
-    wanted_FE               their target's raw vectors
-    shown_FE                the raw vectors that the adapter was given for them
+    target_FE               their target's raw vectors
+    reference_FE            the raw vectors that the adapter was given for them
     identities_F            who they are, -1 where nobody knows
     rows_FK                 rows of the bank of negatives; None without extended negatives
     """
 
     clean_BCHW: Tensor
     noise_BCHW: Tensor
-    levels_B: Tensor
+    sigmas_B: Tensor
     t5_BTD: Tensor
     pooled_BD: Tensor
     people: PlacedPeople
     faces: TargetFaces
-    wanted_FE: Tensor
-    shown_FE: Tensor
+    target_FE: Tensor
+    reference_FE: Tensor
     identities_F: Tensor
     rows_FK: Tensor | None
 
@@ -87,14 +87,14 @@ def make_batch(
     """
     clean = torch.cat([clean_latent(cache, sample, scale) for sample in samples])
     width_px, height_px = 8 * clean.shape[-1], 8 * clean.shape[-2]
-    levels = noise_levels((width_px // 16) * (height_px // 16))
+    levels = sigma_table((width_px // 16) * (height_px // 16))
     texts = [text_of(cache, sample) for sample in samples]
     judged = [(row, person) for row, sample in enumerate(samples) for person in sample.people if person.shown]
     vectors = torch.zeros(0, cache.arcface.shape[1])
     return Batch(
         clean_BCHW=clean,
         noise_BCHW=torch.stack([sample.draws.normal("noise", tuple(clean.shape[1:])) for sample in samples]),
-        levels_B=torch.stack([levels[sample.draws.below("level", LEVELS)] for sample in samples]),
+        sigmas_B=torch.stack([levels[sample.draws.below("level", SIGMAS)] for sample in samples]),
         t5_BTD=torch.stack([t5 for t5, _ in texts]),
         pooled_BD=torch.stack([pooled for _, pooled in texts]),
         people=placed_people(cache, samples, width_px, height_px, reading),
@@ -102,8 +102,8 @@ def make_batch(
             torch.tensor([row for row, _ in judged], dtype=torch.int64),
             np.array([person.landmarks for _, person in judged], dtype=np.float32).reshape(-1, 5, 2),
         ),
-        wanted_FE=torch.cat([vectors, *(cache.arcface[person.face][None] for _, person in judged)]),
-        shown_FE=torch.cat([vectors, *(reference_embedding(cache, person)[None] for _, person in judged)]),
+        target_FE=torch.cat([vectors, *(cache.arcface[person.face][None] for _, person in judged)]),
+        reference_FE=torch.cat([vectors, *(reference_embedding(cache, person)[None] for _, person in judged)]),
         identities_F=torch.tensor([cache.faces[person.face].identity for _, person in judged], dtype=torch.int64),
         rows_FK=_rows(cache, samples, bank, negatives),
     )
@@ -112,7 +112,7 @@ def make_batch(
 def clean_latent(cache: Cache, sample: Sample, scale: LatentScale) -> Tensor:
     """A draw from the posterior as the transformer sees it, [1, C, H, W]."""
     mean, logvar = cache.latent(cache.images[sample.image], sample.crop)
-    return sampled_latent(mean, logvar, sample.draws.normal("posterior", tuple(mean.shape)), scale)[None]
+    return sample_latent(mean, logvar, sample.draws.normal("posterior", tuple(mean.shape)), scale)[None]
 
 
 def text_of(cache: Cache, sample: Sample) -> tuple[Tensor, Tensor]:
@@ -174,5 +174,5 @@ def _rows(cache: Cache, samples: Sequence[Sample], bank: Bank | None, count: int
     for sample in samples:
         identities = [cache.faces[person.face].identity for person in sample.people if person.shown]
         if identities:
-            rows.append(drawn_rows(bank, identities, count, sample.draws.torch_generator("negatives")))
+            rows.append(draw_rows(bank, identities, count, sample.draws.torch_generator("negatives")))
     return torch.cat(rows)

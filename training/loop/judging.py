@@ -11,8 +11,7 @@ from withanyone_core.metrics.case import METRICS
 from withanyone_core.metrics.summary import judges_mean, statistic
 
 from ..cache.cache import Cache
-from ..evaluation.cases import CaseFiles, Image
-from ..evaluation.measuring import Instruments, case_key, measure
+from ..evaluation.measuring import EvaluationModels, case_images, measure_images
 from ..evaluation.records import Line
 from ..evaluation.report import scores_of
 from .painting import Scene, original, reference_image
@@ -22,40 +21,34 @@ from .stopping import Look
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What a preview is compared with, encoded: the held-out photo, and each person's reference."""
+    """What a preview is compared with, RGB uint8 [H, W, 3]: the held-out photo, and each person's reference."""
 
-    photo: bytes
-    references: tuple[bytes, ...]
+    photo: np.ndarray
+    references: tuple[np.ndarray, ...]
     boxes: tuple[tuple[float, float, float, float], ...]
 
 
 def truth_of(cache: Cache, scene: Scene, frozen: Frozen) -> Truth:
     sample = scene.sample
     return Truth(
-        encoded(original(cache, sample.image, sample.crop, frozen)),
-        tuple(encoded(reference_image(cache, person.reference, frozen)) for person in sample.people),
+        original(cache, sample.image, sample.crop, frozen),
+        tuple(reference_image(cache, person.reference, frozen) for person in sample.people),
         tuple(person.box for person in sample.people),
     )
 
 
 def judged(
-    previews: Sequence[np.ndarray], truths: Sequence[Truth], chosen: Sequence[Scene], instruments: Instruments
+    previews: Sequence[np.ndarray], truths: Sequence[Truth], chosen: Sequence[Scene], instruments: EvaluationModels
 ) -> list[Line]:
     """A line of scores for each preview [H, W, 3]."""
     lines = []
     for image, truth, scene in zip(previews, truths, chosen, strict=True):
-        case = CaseFiles(
-            scene.name,
-            Image("the preview", encoded=encoded(image)),
-            Image("the held-out photo", encoded=truth.photo),
-            tuple(Image(f"reference {n}", encoded=one) for n, one in enumerate(truth.references, start=1)),
-            boxes=truth.boxes,
-        )
-        lines.append(measure(case, instruments, case_key(case, instruments)))
+        case = case_images(scene.name, image, truth.photo, truth.references, truth.boxes, instruments)
+        lines.append(measure_images(case, instruments))
     return lines
 
 
-def headline(lines: Sequence[Line], instruments: Instruments, seed: int) -> dict[str, Any]:
+def headline(lines: Sequence[Line], instruments: EvaluationModels, seed: int) -> dict[str, Any]:
     """By metric the mean over previews and the judges training has not used, with its 95 % interval; None without."""
     names = [judge.info.name for judge in instruments.judges if not judge.info.trained_with]
     scores = scores_of([line for line in lines if line["scores"]], names) if names else []

@@ -11,7 +11,7 @@ from withanyone_core.injection.diffusers import AdapterSocket
 
 from ..cache.cache import Cache
 from ..configuration.finetune import Finetune
-from ..evaluation.measuring import Instruments
+from ..evaluation.measuring import EvaluationModels
 from .batch import Reading
 from .judging import Truth, encoded, headline, judged, truth_of
 from .painting import Scene, painted, validation_losses
@@ -31,7 +31,7 @@ class Looking:
     frozen: Frozen
     socket: AdapterSocket
     reading: Reading
-    instruments: Instruments | None
+    instruments: EvaluationModels | None
     _truths: list[Truth] = field(default_factory=list)
 
     @property
@@ -88,6 +88,6 @@ def summary(found: Mapping[str, Any]) -> str:
 def _write_truths(folder: Path, chosen: tuple[Scene, ...], truths: list[Truth]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for scene, truth in zip(chosen, truths, strict=True):
-        (folder / f"{scene.name}.png").write_bytes(truth.photo)
+        (folder / f"{scene.name}.png").write_bytes(encoded(truth.photo))
         for number, reference in enumerate(truth.references, start=1):
-            (folder / f"{scene.name}_reference_{number}.png").write_bytes(reference)
+            (folder / f"{scene.name}_reference_{number}.png").write_bytes(encoded(reference))

@@ -14,8 +14,8 @@ from ..base.base import load_base
 from ..base.files import fingerprint, model_folder, sampled_fingerprint
 from ..cache.cache import Cache
 from ..configuration.finetune import Finetune
-from ..evaluation.instruments import load_instruments
-from ..evaluation.measuring import Instruments
+from ..evaluation.measuring import EvaluationModels
+from ..evaluation.models import load_evaluation_models
 from ..losses.arcface import Recognizer
 from . import zero
 from .compiling import check_compiler, compile_blocks
@@ -135,7 +135,7 @@ def _digest(path: Path) -> str:
     return file_sha256(path)
 
 
-def named_instruments(settings: Finetune) -> Instruments | None:
+def named_instruments(settings: Finetune) -> EvaluationModels | None:
     """What judges previews; None where nobody is asked to."""
     look = settings.eval
     if not look.judges:
@@ -156,7 +156,7 @@ def named_instruments(settings: Finetune) -> Instruments | None:
                 f"The judge {path.name} is the recognizer of the identity loss, which training teaches to be pleased. "
                 "Name another in eval.judges, or mark it trained_with in its card."
             )
-    return load_instruments(look.face_pack, look.judges, look.provider, settings.out)
+    return load_evaluation_models(look.face_pack, look.judges, look.provider, settings.out)
 
 
 def check_widths(cache: Cache, frozen: Frozen) -> None:

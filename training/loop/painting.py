@@ -13,7 +13,7 @@ from withanyone_core.schedule import released_sigmas
 
 from ..cache.cache import Cache
 from ..cache.entries import BoxFractions
-from ..losses.flow import mixed, target_velocity
+from ..losses.flow import add_noise, target_velocity
 from .batch import PLAIN, Reading, placed_people, text_of
 from .draws import Draws
 from .sampling import Person, Sample, Sampler
@@ -144,7 +144,7 @@ def validation_losses(
             for index in range(levels):
                 noise = scene.sample.draws.normal(f"validation {index}", tuple(clean.shape)).to(device)
                 level = torch.tensor([(index + 0.5) / levels], device=device)
-                noisy = mixed(clean, noise, level)
+                noisy = add_noise(clean, noise, level)
                 predicted = velocity(frozen.transformer, noisy, level, t5, pooled, guidance)
                 sums[index] += (predicted - target_velocity(clean, noise)).square().mean().item()
     return [total / len(chosen) for total in sums]

@@ -13,7 +13,7 @@ from withanyone_core.identity import Identity
 from withanyone_core.unicode import one_form
 
 from ..cache.cache import Cache
-from ..preparing.photos import UnreadablePhoto, decoded
+from ..preparing.photos import UnreadablePhoto, decode_photo
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +84,7 @@ def _crop(cache: Cache, face: int, image: Callable[[int], np.ndarray]) -> np.nda
     record = cache.faces[face]
     entry = cache.images[record.image]
     try:
-        photo, box = decoded(Path(entry.source).read_bytes()), record.box
+        photo, box = decode_photo(Path(entry.source).read_bytes()), record.box
     except (OSError, UnreadablePhoto):
         photo = image(record.image)
         (box,) = (cut.box for cut in entry.crops[0].faces if cut.face == face)

@@ -20,7 +20,7 @@ from withanyone_core.injection.diffusers import AdapterSocket
 from ..configuration.finetune import Finetune
 from ..configuration.reading import read_tree
 from ..configuration.writing import settings_text
-from ..evaluation.measuring import Instruments
+from ..evaluation.measuring import EvaluationModels
 from .ahead import Ahead, Turn
 from .batch import Batch, Reading, make_batch
 from .changed_settings import changed, readable
@@ -69,7 +69,7 @@ class Session:
     trained: Trained
     sources: Sources
     optimizer: torch.optim.Optimizer
-    instruments: Instruments | None
+    instruments: EvaluationModels | None
     origin: Mapping[str, str]
     progress: Progress = field(default_factory=Progress)
 

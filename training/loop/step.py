@@ -14,8 +14,8 @@ from withanyone_core.tolerance import SLACK
 from ..configuration.finetune import Finetune
 from ..losses.contrast import Bank, contrast
 from ..losses.decode import decoded
-from ..losses.flow import LatentScale, clean_estimate, flow_losses, mixed, target_velocity
-from ..losses.identity import face_vectors, identity_losses, open_samples
+from ..losses.flow import LatentScale, add_noise, clean_estimate, flow_losses, target_velocity
+from ..losses.identity import face_embeddings, identity_losses, samples_to_judge
 from .batch import Batch
 from .processes import Processes
 from .velocity import velocity
@@ -59,7 +59,7 @@ class Whole:
         """Gathers targets, which carry no gradients; generated faces stay where theirs are."""
         judged = torch.tensor(_judged(batch, frozen, settings)[1])
         return cls(
-            processes.gathered(batch.wanted_FE),
+            processes.gathered(batch.target_FE),
             processes.gathered(batch.identities_F),
             int(processes.summed(judged)),
             processes.count,
@@ -94,17 +94,17 @@ def run_pass(
 
     whole  the pass in all processes; None where this is the only one
     """
-    noisy = mixed(batch.clean_BCHW, batch.noise_BCHW, batch.levels_B)
+    noisy = add_noise(batch.clean_BCHW, batch.noise_BCHW, batch.sigmas_B)
     with socket.placed(batch.people):
         predicted = velocity(
-            frozen.transformer, noisy, batch.levels_B, batch.t5_BTD, batch.pooled_BD, settings.noise.guidance
+            frozen.transformer, noisy, batch.sigmas_B, batch.t5_BTD, batch.pooled_BD, settings.noise.guidance
         )
     flow = flow_losses(predicted, target_velocity(batch.clean_BCHW, batch.noise_BCHW)).mean()
     samples, count = _judged(batch, frozen, settings)
-    whole = whole or Whole(batch.wanted_FE, batch.identities_F, count)
+    whole = whole or Whole(batch.target_FE, batch.identities_F, count)
     loss, values = flow / whole.parts, {"flow": [flow.item()], "faces": [0.0]}
     if len(samples):
-        estimate = clean_estimate(noisy, predicted, batch.levels_B)[samples]
+        estimate = clean_estimate(noisy, predicted, batch.sigmas_B)[samples]
         faces = _judged_faces(batch, frozen, bank, settings, estimate, samples, whole)
         identity, contrasted = (losses_F.sum() / whole.judged for losses_F in faces.losses)
         loss = loss + settings.id_loss.weight * identity + settings.nce.weight * contrasted
@@ -127,7 +127,7 @@ def means(totals_C2: Tensor) -> dict[str, float | None]:
 
 def _judged(batch: Batch, frozen: Frozen, settings: Finetune) -> tuple[Tensor, int]:
     """Samples whose faces are judged, and the number of those faces."""
-    samples = open_samples(batch.levels_B, batch.faces, settings.id_loss.t_max)
+    samples = samples_to_judge(batch.sigmas_B, batch.faces, settings.id_loss.t_max)
     if frozen.recognizer is None:
         samples = samples[:0]
     return samples, int(torch.isin(batch.faces.sample_F, samples).sum())
@@ -150,11 +150,11 @@ def _judged_faces(
 ) -> _Faces:
     """Identity loss and InfoNCE of each face of `samples`, whose clean estimates are given."""
     kept = torch.isin(batch.faces.sample_F, samples)
-    made = face_vectors(_pixels(frozen, settings, estimate_BCHW), batch.faces.within(samples), frozen.recognizer)
-    identity = identity_losses(made, batch.wanted_FE[kept])
+    made = face_embeddings(_pixels(frozen, settings, estimate_BCHW), batch.faces.within(samples), frozen.recognizer)
+    identity = identity_losses(made, batch.target_FE[kept])
     found = contrast(
         made,
-        batch.wanted_FE[kept],
+        batch.target_FE[kept],
         batch.identities_F[kept],
         whole.targets_OE,
         whole.identities_O,
@@ -167,11 +167,11 @@ def _judged_faces(
         "id": identity.tolist(),
         "nce": found.losses_F.tolist(),
         "cos_target": (1 - identity).tolist(),
-        "cos_reference": F.cosine_similarity(made, batch.shown_FE[kept], dim=-1).tolist(),
+        "cos_reference": F.cosine_similarity(made, batch.reference_FE[kept], dim=-1).tolist(),
         "cos_negative": found.hardest_F[found.counts_F > 0].tolist(),
         "faces": [float(len(made))],
     }
-    levels = batch.levels_B[batch.faces.sample_F[kept]].tolist()
+    levels = batch.sigmas_B[batch.faces.sample_F[kept]].tolist()
     for level, value in zip(levels, values["id"], strict=True):
         values.setdefault(BIN_NAMES[min(int(level * BINS + SLACK), BINS - 1)], []).append(value)
     return _Faces((identity, found.losses_F), values)

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor, nn
 
-from ..losses.flow import image_positions, packed, unpacked
+from ..losses.flow import image_positions, pack, unpack
 
 
 def velocity(
-    transformer: nn.Module, noisy_BCHW: Tensor, levels_B: Tensor, t5_BTD: Tensor, pooled_BD: Tensor, guidance: float
+    transformer: nn.Module, noisy_BCHW: Tensor, sigmas_B: Tensor, t5_BTD: Tensor, pooled_BD: Tensor, guidance: float
 ) -> Tensor:
     """The predicted velocity, float32 [B, C, H, W], at noise levels from 0 (clean) to 1 (noise).
 
@@ -15,9 +15,9 @@ def velocity(
     """
     dtype, device = transformer.x_embedder.weight.dtype, noisy_BCHW.device
     rows, columns = (side // 2 for side in noisy_BCHW.shape[-2:])
-    levels = levels_B.to(device, dtype)  # the released program rounds them too
+    levels = sigmas_B.to(device, dtype)  # the released program rounds them too
     predicted = transformer(
-        hidden_states=packed(noisy_BCHW).to(dtype),
+        hidden_states=pack(noisy_BCHW).to(dtype),
         encoder_hidden_states=t5_BTD.to(dtype),
         pooled_projections=pooled_BD.to(dtype),
         timestep=levels,
@@ -26,4 +26,4 @@ def velocity(
         txt_ids=torch.zeros(t5_BTD.shape[1], 3, device=device),
         return_dict=False,
     )[0]
-    return unpacked(predicted.float(), rows, columns)
+    return unpack(predicted.float(), rows, columns)

@@ -1,1 +1,1 @@
-"""What training minimises, and the way from the model's velocity to pixels and face vectors; all of it in float32."""
+"""Losses: flow matching, identity and InfoNCE, and what leads from velocity to face embeddings; all in float32."""

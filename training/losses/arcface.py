@@ -2,7 +2,7 @@
 
 Made for ArcFace's iResNets of any depth and width, whether their batch norms are folded into convolutions or not
 (glintr100, w600k_r50 and their like). Nothing is guessed: an operator or setting that is not listed here is refused by
-name. Frozen and in float32: in bf16 the vectors stay alike while the gradients turn away.
+name. Frozen and in float32: in bf16 the embeddings stay alike while the gradients turn away.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +34,7 @@ class _Node:
 
 
 class Recognizer(nn.Module):
-    """Upright crops [F, 3, 112, 112] RGB from 0 to 255 to raw face vectors [F, E], float32."""
+    """Upright crops [F, 3, 112, 112] RGB from 0 to 255 to raw face embeddings [F, E], float32."""
 
     def __init__(self, nodes: Sequence[_Node], weights: Mapping[str, Tensor], entry: str, name: str) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ def _check(name: str, nodes: Sequence[_Node], entries: Sequence[str], results: S
     if odd:
         raise ValueError(f"{name} uses {', '.join(odd)}, which the identity loss cannot follow.")
     if len(entries) != 1 or len(results) != 1 or not nodes or nodes[-1].output != results[0]:
-        raise ValueError(f"{name} is no recognizer: expected one image in and one vector out at its end.")
+        raise ValueError(f"{name} is no recognizer: expected one image in and one embedding out at its end.")
 
 
 def _odd_settings(node: _Node) -> list[str]:

@@ -1,7 +1,7 @@
 """InfoNCE with extended negatives: a generated face is to resemble its own person more than thousands of others.
 
 The negatives of a face are the other faces of its batch, in all processes, and rows of a bank, drawn by index. Letters
-in tensor names: F faces, E length of a face vector, K draws, N rows of the bank.
+in tensor names: F faces, E length of a face embedding, K draws, N rows of the bank.
 """
 
 from collections.abc import Sequence
@@ -37,12 +37,12 @@ class Bank:
     group_of: Tensor
 
     @classmethod
-    def of(cls, vectors_NE: Tensor, identities_N: Tensor) -> "Bank":
-        """A bank of vectors of any length; ValueError where it is empty or not finite."""
-        if len(vectors_NE) == 0 or not vectors_NE.isfinite().all():
+    def of(cls, embeddings_NE: Tensor, identities_N: Tensor) -> "Bank":
+        """A bank of embeddings of any length; ValueError where it is empty or not finite."""
+        if len(embeddings_NE) == 0 or not embeddings_NE.isfinite().all():
             raise ValueError(
-                f"The bank of negatives holds {len(vectors_NE)} faces, or values that are not numbers; prepare the "
-                "data again with photos of other people."
+                f"The bank of negatives holds {len(embeddings_NE)} faces, or values that are NaN or infinite; prepare "
+                "the data again with photos of other people."
             )
         identities = identities_N.long()
         order = identities.argsort(stable=True)
@@ -52,7 +52,7 @@ class Bank:
         sizes = torch.cat([torch.ones(strangers, dtype=torch.long), counts])
         group_of = torch.full((int(owner.max().clamp(min=-1)) + 1,), -1)
         group_of[known] = torch.arange(len(known)) + strangers
-        unit = F.normalize(vectors_NE.float()[order], dim=-1)
+        unit = F.normalize(embeddings_NE.float()[order], dim=-1)
         return cls(unit, owner, sizes.cumsum(0) - sizes, sizes, group_of)
 
     def to(self, device: torch.device | str) -> "Bank":
@@ -74,7 +74,7 @@ class Contrast:
     counts_F: Tensor
 
 
-def drawn_rows(
+def draw_rows(
     bank: Bank, identities: Sequence[int], count: int = DRAWS, generator: torch.Generator | None = None
 ) -> Tensor:
     """Rows of the bank for each face, int64 [F, count] on the CPU: a person at random, then one of their faces.
@@ -96,7 +96,7 @@ def drawn_rows(
 
 
 def contrast(
-    made_FE: Tensor,
+    generated_FE: Tensor,
     positives_FE: Tensor,
     identities_F: Tensor,
     others_OE: Tensor,
@@ -108,14 +108,14 @@ def contrast(
 ) -> Contrast:
     """InfoNCE of each generated face.
 
-    made_FE       raw vectors of generated faces, with gradients
-    positives_FE  what each should be: the vector of its target
+    generated_FE  raw embeddings of generated faces, with gradients
+    positives_FE  what each should be: the embedding of its target
     identities_F  who each is; negative where nobody knows
-    others_OE     vectors of all target faces of the batch and who they are, those of other processes among them; each
+    others_OE     embeddings of all target faces of the batch and who they are, also those of other processes; each
                   face's own person is left out, and its own target is by being too alike
-    rows_FK       of `drawn_rows`
+    rows_FK       of `draw_rows`
     """
-    made, positives = F.normalize(made_FE.float(), dim=-1), F.normalize(positives_FE.float(), dim=-1).detach()
+    made, positives = F.normalize(generated_FE.float(), dim=-1), F.normalize(positives_FE.float(), dim=-1).detach()
     others = F.normalize(others_OE.float(), dim=-1).detach()
     # Both at once: what takes time is reading the bank.
     both_2FE = torch.stack([made, positives])

@@ -1,7 +1,7 @@
-"""Latents to pixels with gradients and little memory: every residual block of the VAE's decoder is recomputed.
+"""VAE decoding with gradient checkpointing: every residual block of the decoder is recomputed in the backward pass.
 
 Exact: the blocks and their order are diffusers' own. Cutting the latent into crops or tiles would not be, since group
-normalisation and the attention in the middle see the whole image.
+normalization and the attention in the middle see the whole image.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,7 +1,7 @@
-"""Flow matching as the released program does it: clean latents at noise level 0, Gaussian noise at 1.
+"""Flow matching as the released program does it: clean latents at sigma 0 (timestep 0), Gaussian noise at 1.
 
 Letters in tensor names: B batch, C latent channels, H and W latent rows and columns, N image tokens, D packed channels
-(4 C). Levels are between 0 and 1.
+(4 C). Sigmas are between 0 and 1.
 """
 
 import math
@@ -11,7 +11,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-LEVELS = 1000  # entries of the table that levels are drawn from
+SIGMAS = 1000  # entries of the table that sigmas are drawn from
 GUIDANCE = 1.0  # fed to the guidance embedding while training
 _LOGVAR = (-30.0, 20.0)  # where diffusers bounds the posterior's log-variance
 
@@ -30,30 +30,30 @@ class LatentScale:
         return latent / self.scale + self.shift
 
 
-def noise_levels(tokens: int) -> Tensor:
+def sigma_table(tokens: int) -> Tensor:
     """The released table for a number of image tokens, float32 [1000] from 1 to 0: a uniform grid shifted to noise."""
-    grid = torch.linspace(1, 0, LEVELS)
+    grid = torch.linspace(1, 0, SIGMAS)
     shift = math.exp(0.5 + 0.65 * (tokens - 256) / 3840)
     # In this order 0 gives 0 and not NaN, and the last bit is the released table's.
     return shift / (shift + (1 / grid - 1))
 
 
-def drawn_levels(tokens: int, count: int, generator: torch.Generator | None = None) -> Tensor:
-    """Noise levels of `count` samples, float32 [B]: uniform draws from the table of this many image tokens."""
-    return noise_levels(tokens)[torch.randint(0, LEVELS, (count,), generator=generator)]
+def draw_sigmas(tokens: int, count: int, generator: torch.Generator | None = None) -> Tensor:
+    """Sigmas of `count` samples, float32 [B]: uniform draws from the table of this many image tokens."""
+    return sigma_table(tokens)[torch.randint(0, SIGMAS, (count,), generator=generator)]
 
 
-def sampled_latent(mean: Tensor, logvar: Tensor, noise: Tensor, scale: LatentScale) -> Tensor:
+def sample_latent(mean: Tensor, logvar: Tensor, noise: Tensor, scale: LatentScale) -> Tensor:
     """A draw from the VAE's posterior as the transformer sees it, all of shape [B, C, H, W]."""
     return scale.into_model(mean + torch.exp(0.5 * logvar.clamp(*_LOGVAR)) * noise)
 
 
-def packed(latent_BCHW: Tensor) -> Tensor:
+def pack(latent_BCHW: Tensor) -> Tensor:
     """Image tokens [B, N, D] of 2 x 2 latent pixels, row by row."""
     return rearrange(latent_BCHW, "b c (h ph) (w pw) -> b (h w) (c ph pw)", ph=2, pw=2)
 
 
-def unpacked(tokens_BND: Tensor, rows: int, columns: int) -> Tensor:
+def unpack(tokens_BND: Tensor, rows: int, columns: int) -> Tensor:
     """Latents [B, C, 2 rows, 2 columns] of image tokens."""
     return rearrange(tokens_BND, "b (h w) (c ph pw) -> b c (h ph) (w pw)", h=rows, w=columns, ph=2, pw=2)
 
@@ -66,10 +66,10 @@ def image_positions(rows: int, columns: int) -> Tensor:
     return grid.flatten(0, 1)
 
 
-def mixed(clean: Tensor, noise: Tensor, levels_B: Tensor) -> Tensor:
+def add_noise(clean: Tensor, noise: Tensor, sigmas_B: Tensor) -> Tensor:
     """`(1 - t) clean + t noise`."""
-    level = _beside(levels_B, clean)
-    return (1 - level) * clean + level * noise
+    sigma = _beside(sigmas_B, clean)
+    return (1 - sigma) * clean + sigma * noise
 
 
 def target_velocity(clean: Tensor, noise: Tensor) -> Tensor:
@@ -81,10 +81,10 @@ def flow_losses(velocity: Tensor, target: Tensor) -> Tensor:
     return (velocity.float() - target.float()).square().flatten(1).mean(1)
 
 
-def clean_estimate(noisy: Tensor, velocity: Tensor, levels_B: Tensor) -> Tensor:
+def clean_estimate(noisy: Tensor, velocity: Tensor, sigmas_B: Tensor) -> Tensor:
     """`noisy - t velocity`, float32."""
-    return noisy.float() - _beside(levels_B, noisy) * velocity.float()
+    return noisy.float() - _beside(sigmas_B, noisy) * velocity.float()
 
 
-def _beside(levels_B: Tensor, other: Tensor) -> Tensor:
-    return levels_B.float().reshape(-1, *[1] * (other.ndim - 1))
+def _beside(sigmas_B: Tensor, other: Tensor) -> Tensor:
+    return sigmas_B.float().reshape(-1, *[1] * (other.ndim - 1))

@@ -1,7 +1,7 @@
-"""How far generated faces are from the people they should be: the ground-truth-aligned identity loss.
+"""Identity loss, aligned by the ground truth: how far generated faces are from the people they should be.
 
 The landmarks are the target image's, from the cache: nothing is detected on noisy predictions, and a face in the
-wrong place is punished too. Letters in tensor names: B images, F faces, E length of a face vector.
+wrong place is punished too. Letters in tensor names: B images, F faces, E length of a face embedding.
 """
 
 from collections.abc import Callable
@@ -14,9 +14,9 @@ from torch import Tensor
 
 from withanyone_core.tolerance import SLACK
 
-from .warp import aligned_faces, clamped
+from .warp import align_faces, clamped
 
-MAX_LEVEL = 0.6  # of the released program, above which a one-step estimate shows no face worth judging
+MAX_SIGMA = 0.6  # of the released program, above which a one-step estimate shows no face worth judging
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,23 +36,23 @@ class TargetFaces:
         return TargetFaces(torch.searchsorted(samples, self.sample_F[kept]), self.landmarks_F52[kept.cpu().numpy()])
 
 
-def open_samples(levels_B: Tensor, faces: TargetFaces, max_level: float = MAX_LEVEL) -> Tensor:
-    """Samples, int64 ascending, whose faces are worth decoding: a noise level of at most `max_level`, and a face."""
+def samples_to_judge(sigmas_B: Tensor, faces: TargetFaces, max_sigma: float = MAX_SIGMA) -> Tensor:
+    """Samples, int64 ascending, whose faces are worth decoding: a sigma of at most `max_sigma`, and a face."""
     with_faces = torch.unique(faces.sample_F)
-    return with_faces[levels_B.to(with_faces.device)[with_faces] <= max_level + SLACK]
+    return with_faces[sigmas_B.to(with_faces.device)[with_faces] <= max_sigma + SLACK]
 
 
-def face_vectors(pixels_B3HW: Tensor, faces: TargetFaces, recognizer: Callable[[Tensor], Tensor]) -> Tensor:
-    """Raw vectors [F, E] of faces in generated images, with gradients to the pixels.
+def face_embeddings(pixels_B3HW: Tensor, faces: TargetFaces, recognizer: Callable[[Tensor], Tensor]) -> Tensor:
+    """Raw embeddings [F, E] of faces in generated images, with gradients to the pixels.
 
     pixels_B3HW  RGB, 0 to 255, not clamped
-    recognizer   crops [F, 3, 112, 112] RGB, 0 to 255, to vectors
+    recognizer   crops [F, 3, 112, 112] RGB, 0 to 255, to embeddings
     """
     height_px, width_px = pixels_B3HW.shape[-2:]
     landmarks_px = faces.landmarks_F52 * np.array([width_px, height_px])
-    return recognizer(aligned_faces(clamped(pixels_B3HW.float()), faces.sample_F, landmarks_px))
+    return recognizer(align_faces(clamped(pixels_B3HW.float()), faces.sample_F, landmarks_px))
 
 
-def identity_losses(made_FE: Tensor, wanted_FE: Tensor) -> Tensor:
+def identity_losses(generated_FE: Tensor, target_FE: Tensor) -> Tensor:
     """`1 - cosine` of each face, float32 [F] (paper, eq. 4)."""
-    return 1 - F.cosine_similarity(made_FE.float(), wanted_FE.float(), dim=-1)
+    return 1 - F.cosine_similarity(generated_FE.float(), target_FE.float(), dim=-1)

@@ -16,7 +16,7 @@ from withanyone_core.tolerance import SLACK_PX
 _DENSEST = 2.0
 
 
-def aligned_faces(images_B3HW: Tensor, image_F: Tensor, landmarks_px_F52: np.ndarray | Tensor) -> Tensor:
+def align_faces(images_B3HW: Tensor, image_F: Tensor, landmarks_px_F52: np.ndarray | Tensor) -> Tensor:
     """Crops [F, 3, 112, 112] of the faces, float32 in the images' own range.
 
     image_F         int64 [F], which image a face is in

@@ -11,13 +11,13 @@ LEAST_COSINE = 0.4
 LEAST_MARGIN = 0.1
 
 
-def assigned(
+def assign_names(
     embeddings: np.ndarray, centres: Mapping[str, np.ndarray], fixed: Mapping[int, str] | None = None
 ) -> dict[int, str]:
-    """The person of each face that can be told, one face a person.
+    """The person of each face that can be identified, one face a person.
 
-    embeddings  raw vectors [faces, d]
-    centres     of the people who may be there, unit vectors [d]
+    embeddings  raw embeddings [faces, d]
+    centres     of the people who may be there, unit embeddings [d]
     fixed       faces whose person is known already; they are in the answer
 
     The assignment with the largest sum of cosines; of that a face keeps its person if the cosine is above 0.4 and 0.1
@@ -28,8 +28,8 @@ def assigned(
     free = [face for face in range(len(embeddings)) if face not in fixed]
     if not people or not free:
         return fixed
-    vectors = embeddings[free].astype(np.float64)
-    units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    embeddings = embeddings[free].astype(np.float64)
+    units = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
     everybody = units @ np.stack([centres[person] for person in centres]).T
     cosines = everybody[:, [list(centres).index(person) for person in people]]
     for row, column in best_assignment(cosines):
@@ -41,7 +41,7 @@ def assigned(
     return fixed
 
 
-def named_from_left(middles: Sequence[float], names: Sequence[str | None]) -> dict[int, str] | None:
+def names_from_left(middles: Sequence[float], names: Sequence[str | None]) -> dict[int, str] | None:
     """Faces to names given from left to right; None where the numbers of faces and names differ.
 
     middles  horizontal middle of each face

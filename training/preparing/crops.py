@@ -10,7 +10,7 @@ from PIL import Image
 from withanyone_core.tolerance import SLACK_PX
 
 MULTIPLE_PX = 16  # of a training size: two of the transformer's patches of 8 latent pixels
-ROOM = 0.2  # of a face's box on each side, for hair, ears and chin, where the photo has it
+MARGIN = 0.2  # of a face's box on each side, for hair, ears and chin, where the photo has it
 ENLARGED_AT_MOST = 1.25  # what resizing may add to a photo before it looks soft
 
 BoxPx = tuple[float, float, float, float]
@@ -67,8 +67,8 @@ def crops(
 
     None where the faces stand too far apart for every bucket, or the photo is too small for all.
     """
-    for room in (ROOM, 0.0):
-        kept_px = _union(faces_px, width_px, height_px, room)
+    for margin in (MARGIN, 0.0):
+        kept_px = _union(faces_px, width_px, height_px, margin)
         fitting = [
             frame
             for width, height in buckets
@@ -78,7 +78,7 @@ def crops(
             break
     else:
         return ()
-    widest = max(fitting, key=lambda frame: (frame.shown, frame.width_px))
+    widest = max(fitting, key=lambda frame: (frame.area, frame.width_px))
     found = [widest.cut(kept_px, width_px, height_px, 1.0, (0.5, 0.5))]
     for _ in range(count - 1):
         frame = fitting[int(rng.integers(len(fitting)))]
@@ -97,7 +97,7 @@ class _Frame:
     most: float
 
     @property
-    def shown(self) -> float:
+    def area(self) -> float:
         """Area of the largest cut in square pixels."""
         return self.most * self.most * self.height_px / self.width_px
 
@@ -127,9 +127,9 @@ def _start(low: float, high: float, length: float, whole: float, place: float) -
     return max(first + (last - first) * place, 0.0)
 
 
-def _union(faces_px: Sequence[BoxPx], width_px: int, height_px: int, room: float) -> BoxPx:
+def _union(faces_px: Sequence[BoxPx], width_px: int, height_px: int, margin: float) -> BoxPx:
     boxes = np.array(faces_px, np.float64)
-    sides = (boxes[:, 2:] - boxes[:, :2]) * room
+    sides = (boxes[:, 2:] - boxes[:, :2]) * margin
     x1, y1 = np.maximum((boxes[:, :2] - sides).min(axis=0), 0.0).tolist()
     x2, y2 = np.minimum((boxes[:, 2:] + sides).max(axis=0), (width_px, height_px)).tolist()
     return x1, y1, x2, y2

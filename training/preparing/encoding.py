@@ -11,9 +11,9 @@ from withanyone_core.faces.crop import BoxPx, face_crop
 
 from ..cache.shards import Shards, ShardWriter, key_of
 from .crops import Crop
-from .instruments import Instruments
-from .looking import mapped
-from .photos import decoded
+from .detection import mapped
+from .models import PreparationModels
+from .photos import decode_photo
 from .sources import Source
 
 # A posterior's mean has about three decimal places that its own spread does not swallow.
@@ -31,28 +31,28 @@ class ImageJob:
     faces_px: tuple[BoxPx, ...]
 
 
-def latent_key(instruments: Instruments, digest: str, crop: Crop) -> str:
-    return key_of("latent", instruments.fingerprints["image"], digest, crop)
+def latent_key(models: PreparationModels, digest: str, crop: Crop) -> str:
+    return key_of("latent", models.fingerprints["image"], digest, crop)
 
 
-def siglip_key(instruments: Instruments, digest: str, box_px: BoxPx) -> str:
+def siglip_key(models: PreparationModels, digest: str, box_px: BoxPx) -> str:
     """Empty without a SigLIP tower."""
-    return key_of("siglip", instruments.fingerprints["siglip"], digest, box_px) if instruments.siglip else ""
+    return key_of("siglip", models.fingerprints["siglip"], digest, box_px) if models.siglip else ""
 
 
-def text_key(instruments: Instruments, text: str) -> str:
-    return key_of("text", instruments.fingerprints["text"], text)
+def text_key(models: PreparationModels, text: str) -> str:
+    return key_of("text", models.fingerprints["text"], text)
 
 
 def encode_images(
-    jobs: Iterable[ImageJob], instruments: Instruments, shards: Shards, shard_bytes: int, workers: int
+    jobs: Iterable[ImageJob], models: PreparationModels, shards: Shards, shard_bytes: int, workers: int
 ) -> Iterator[ImageJob]:
     """Writes what is missing and yields each job once it is done."""
     # Apart, so that a changed VAE leaves no shard of old latents behind for the tokens in it.
     latents, tokens = ShardWriter(shards, shard_bytes), ShardWriter(shards, shard_bytes)
 
     def encode(job: ImageJob) -> tuple[ImageJob, dict[str, Tensor], dict[str, Tensor]]:
-        return job, *_image_tensors(job, instruments, shards)
+        return job, *_image_tensors(job, models, shards)
 
     for job, of_crops, of_faces in mapped(encode, jobs, workers):
         latents.put(of_crops)
@@ -62,12 +62,12 @@ def encode_images(
     tokens.flush()
 
 
-def encode_texts(texts: Sequence[str], instruments: Instruments, writer: ShardWriter) -> Iterator[str]:
+def encode_texts(texts: Sequence[str], models: PreparationModels, writer: ShardWriter) -> Iterator[str]:
     """Writes what is missing and yields each text once it is done."""
     for text in texts:
-        key = text_key(instruments, text)
+        key = text_key(models, text)
         if f"{key}.pooled" not in writer:
-            t5, pooled = instruments.text.encode(text)
+            t5, pooled = models.text.encode(text)
             t5, pooled = (_finite(tensor, f"the text {text!r}") for tensor in (t5, pooled))
             writer.put({f"{key}.t5": t5.to(TOKEN_DTYPE), f"{key}.pooled": pooled.to(TOKEN_DTYPE)})
         yield text
@@ -75,26 +75,26 @@ def encode_texts(texts: Sequence[str], instruments: Instruments, writer: ShardWr
 
 
 def _image_tensors(
-    job: ImageJob, instruments: Instruments, kept: Mapping[str, Tensor]
+    job: ImageJob, models: PreparationModels, kept: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The posteriors of the crops and the tokens of the faces that are not kept yet."""
-    latents = {latent_key(instruments, job.digest, crop): crop for crop in job.crops}
-    tokens = {siglip_key(instruments, job.digest, box): box for box in job.faces_px} if instruments.siglip else {}
+    latents = {latent_key(models, job.digest, crop): crop for crop in job.crops}
+    tokens = {siglip_key(models, job.digest, box): box for box in job.faces_px} if models.siglip else {}
     latents = {key: crop for key, crop in latents.items() if f"{key}.logvar" not in kept}
     tokens = {key: box for key, box in tokens.items() if f"{key}.flipped" not in kept}
     if not latents and not tokens:
         return {}, {}
-    photo = decoded(job.source.location.read())
+    photo = decode_photo(job.source.location.read())
     of_crops: dict[str, Tensor] = {}
     for key, crop in latents.items():
-        mean, logvar = instruments.image.encode(crop.pixels(photo))
+        mean, logvar = models.image.encode(crop.pixels(photo))
         for name, tensor in (("mean", mean), ("logvar", logvar)):
             of_crops[f"{key}.{name}"] = _finite(tensor, job.source.name).to(LATENT_DTYPE)
     of_faces: dict[str, Tensor] = {}
     for key, box in tokens.items():
         crop = face_crop(photo, box)
         for name, pixels in (("tokens", crop), ("flipped", np.ascontiguousarray(crop[:, ::-1]))):
-            of_faces[f"{key}.{name}"] = _finite(instruments.siglip.tokens(pixels), job.source.name).to(TOKEN_DTYPE)
+            of_faces[f"{key}.{name}"] = _finite(models.siglip.tokens(pixels), job.source.name).to(TOKEN_DTYPE)
     return of_crops, of_faces
 
 

@@ -14,7 +14,7 @@ SUFFIXES += (".avif",) if features.check("avif") else ()
 UNREADABLE_SUFFIXES = (".heic", ".heif", ".avif", ".raw", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".jxl", ".svg")
 CAPTION_SUFFIXES, NAMES_SUFFIXES = (".txt", ".caption"), (".yaml", ".yml")
 IDENTITIES, GROUPS, NEGATIVES, CAPTIONS = "identities", "groups", "negatives", "captions"
-ROOMS = (IDENTITIES, GROUPS, NEGATIVES, CAPTIONS)
+SUBFOLDERS = (IDENTITIES, GROUPS, NEGATIVES, CAPTIONS)
 NAMED_AT_MOST = 5
 # What operating systems leave behind everywhere.
 _DROPPINGS = (".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX", "@eaDir", ".directory")
@@ -22,7 +22,7 @@ _DROPPINGS = (".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX", "@eaDir", ".d
 
 @dataclass(frozen=True)
 class Unused:
-    """Something in the data folder that is not used: its path below the folder, and why, in words."""
+    """Something in the data folder that is not used: its path below the folder, and why."""
 
     name: str
     reason: str
@@ -30,7 +30,7 @@ class Unused:
 
 @dataclass(frozen=True, eq=False)
 class Files:
-    """The files of the rooms of a data folder.
+    """The files of the subfolders of a data folder.
 
     paths   by name: the path below the data folder with slashes, in one Unicode form, the suffix in small letters.
             Of two files whose names differ only in that, the first
@@ -42,10 +42,10 @@ class Files:
     broken: tuple[Unused, ...]
     again: Mapping[Path, str] = field(default_factory=dict)
 
-    def photos(self, room: str) -> list[tuple[str, Path]]:
-        """Name and path of every photo of a room, in subfolders too."""
+    def photos(self, subfolder: str) -> list[tuple[str, Path]]:
+        """Name and path of every photo of a subfolder, in subfolders too."""
         every = [*self.paths.items(), *((name, path) for path, name in self.again.items())]
-        found = [(name, path) for name, path in every if name.startswith(f"{room}/") and is_photo(name)]
+        found = [(name, path) for name, path in every if name.startswith(f"{subfolder}/") and is_photo(name)]
         return sorted(found, key=lambda pair: (pair[0].split("/"), str(pair[1])))
 
     def beside(self, name: str, suffixes: Sequence[str]) -> str | None:
@@ -56,11 +56,11 @@ class Files:
 
 
 def files_in(data: Path) -> Files:
-    """What the rooms of a data folder hold, links followed."""
+    """What the subfolders of a data folder hold, links followed."""
     paths: dict[str, Path] = {}
     again: dict[Path, str] = {}
     broken: list[Unused] = []
-    for path in (path for room in ROOMS for path in _below(data / room, data, broken, ())):
+    for path in (path for subfolder in SUBFOLDERS for path in _below(data / subfolder, data, broken, ())):
         name = name_of(path, data)
         if name in paths:
             again[path] = name
@@ -94,7 +94,7 @@ def unused(data: Path, used: Collection[Path], cache: Path) -> tuple[Unused, ...
     return (*sorted([*_loose(data, cache), *files.broken, *left], key=lambda each: each.name),)
 
 
-def in_words(left: Sequence[Unused]) -> Iterator[str]:
+def unused_lines(left: Sequence[Unused]) -> Iterator[str]:
     """A line for each reason, with the first names."""
     for reason, group in groupby(sorted(left, key=lambda each: each.reason), key=lambda each: each.reason):
         names = [each.name for each in group]
@@ -127,10 +127,10 @@ def _below(folder: Path, data: Path, broken: list[Unused], above: tuple[Path, ..
 
 
 def _loose(data: Path, cache: Path) -> Iterator[Unused]:
-    """What lies beside the rooms."""
+    """What lies beside the subfolders."""
     for path in data.iterdir():
         is_folder = path.is_dir()
-        if (path.name in ROOMS and is_folder) or _is_dropping(path) or cache.is_relative_to(path):
+        if (path.name in SUBFOLDERS and is_folder) or _is_dropping(path) or cache.is_relative_to(path):
             continue
         name = name_of(path, data) + "/" * is_folder
         if not is_folder and not path.is_file():
@@ -138,20 +138,20 @@ def _loose(data: Path, cache: Path) -> Iterator[Unused]:
         elif is_photo(name):
             yield Unused(name, f"photos belong into {IDENTITIES}/NAME/, {GROUPS}/ or {NEGATIVES}/")
         else:
-            yield Unused(name, f"only {', '.join(ROOMS)} are looked into")
+            yield Unused(name, f"only {', '.join(SUBFOLDERS)} are looked into")
 
 
 def _why(name: str) -> str:
-    room, _, rest = name.partition("/")
+    subfolder, _, rest = name.partition("/")
     if name.endswith(UNREADABLE_SUFFIXES) and not is_photo(name):
         return "photos of this kind cannot be read; save them as JPEG or PNG"
     if is_photo(name):
-        if room == IDENTITIES and "/" not in rest:
+        if subfolder == IDENTITIES and "/" not in rest:
             return f"it shows nobody who has a name; photos of a person belong into {IDENTITIES}/NAME/"
         return f"photos belong into {IDENTITIES}/NAME/, {GROUPS}/ or {NEGATIVES}/"
     if name.endswith(CAPTION_SUFFIXES):
         return "no photo has this name, or a caption that was found before"
-    if name.endswith(NAMES_SUFFIXES) and room == GROUPS:
+    if name.endswith(NAMES_SUFFIXES) and subfolder == GROUPS:
         return "no photo beside it has this name, or names that were found before"
     return "it is no photo, no caption (.txt, .caption) and no names of a group photo (.yaml, .yml)"
 

@@ -14,7 +14,7 @@ from withanyone_core.metrics.judges import Judge, load_judge
 
 from ..cache.shards import key_of
 from ..configuration.preparing import EncoderSettings, FaceSettings, PrepareSettings
-from .instruments import Instruments
+from .models import PreparationModels
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
@@ -36,10 +36,10 @@ class OneAtATime:
         return waiting
 
 
-def load_instruments(settings: PrepareSettings) -> Instruments:
+def load_models(settings: PrepareSettings) -> PreparationModels:
     """Every model the settings name.
 
-    Raises FileNotFoundError, ValueError or RuntimeError in words for what is missing or cannot be used.
+    Raises FileNotFoundError, ValueError or RuntimeError for what is missing or cannot be used.
     """
     analysis, faces, files = _faces(settings.faces)
     second = None if settings.faces.second is None else _second(settings.faces.second, settings.faces.provider)
@@ -58,7 +58,7 @@ def load_instruments(settings: PrepareSettings) -> Instruments:
     if siglip is not None:
         fingerprints["siglip"] = key_of(siglip.fingerprint, precision)
         files[encoders.siglip.name] = siglip.fingerprint
-    return Instruments(
+    return PreparationModels(
         OneAtATime(analysis),
         OneAtATime(image),
         text,
@@ -98,7 +98,7 @@ def _place(settings: EncoderSettings) -> tuple[str, str]:
 
 
 def _encoders(settings: EncoderSettings, device: str, dtype: torch.dtype) -> tuple[Any, Any, Any]:
-    """The VAE, the readers of captions and the SigLIP tower, or None in its place."""
+    """The VAE, the text encoders and the SigLIP tower, or None in its place."""
     # Here, for transformers and diffusers take seconds to import and --help should not wait.
     from ..base.siglip import SiglipTokens
     from ..base.text import FluxText

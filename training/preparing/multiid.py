@@ -2,10 +2,10 @@
 
     train_cp/*.tar, train_rec/*.tar     per key KEY.jpg, KEY.json, KEY.npy; photos of several people
     ref/IDENTITY/*.jpg                  reference photos, or ref/tars/*.tar with the same
-    ref/cluster_centers.tar             IDENTITY.npy: a mean vector, used where an identity has no reference photos
+    ref/cluster_centers.tar             IDENTITY.npy: a mean embedding, used where an identity has no reference photos
 
-Tars are read through once, by several processes, and photos later from where they lie in them. Faces are found anew,
-for the files hold no landmarks; the names in them only say who may be in a photo.
+Tars are read through once, by several processes, and photos later from where they lie in them. Faces are detected
+again, for the files hold no landmarks; the names in them only say who may be in a photo.
 """
 
 import json
@@ -60,7 +60,7 @@ def multiid_sources(data: Path, processes: int, limit: int = 0) -> tuple[Source,
 
 
 def centres_of(data: Path, sources: Sequence[Source]) -> Mapping[str, np.ndarray] | None:
-    """Unit vectors of the identities that photos name and that have no reference photos; None for plain folders."""
+    """Unit embeddings of the identities that photos name and that have no reference photos; None for plain folders."""
     if not is_multiid(data):
         return None
     path = data / REFERENCES / CENTRES

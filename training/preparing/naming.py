@@ -1,4 +1,4 @@
-"""From looks to names: usable photos, checked folders, and who is who in every photo."""
+"""From detected faces to names: usable photos, checked folders, and who is who in every photo."""
 
 import logging
 from collections import Counter
@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-from .assignment import assigned, named_from_left
+from .assignment import assign_names, names_from_left
+from .detection import DetectedPhoto
 from .duplicates import duplicates
-from .looking import Look
 from .people import FolderCheck, alike, check_folder
 from .sources import Source
 
@@ -27,7 +27,7 @@ class NamedPhoto:
     """A usable photo: whose each face is, by number of the face; a face without a name belongs to a stranger."""
 
     source: Source
-    look: Look
+    look: DetectedPhoto
     names: Mapping[int, str]
 
 
@@ -37,29 +37,29 @@ class Naming:
 
     photos     usable ones of people and groups
     negatives  photos of other people with at least one face
-    rejected   every other photo, with why, in words
-    centres    of the people who are trained, unit vectors
-    warnings   in words
+    rejected   every other photo, with why
+    centres    of the people who are trained, unit embeddings
+    warnings   for the user
     """
 
     photos: tuple[NamedPhoto, ...]
-    negatives: tuple[tuple[Source, Look], ...]
-    rejected: tuple[tuple[Source, Look, str], ...]
+    negatives: tuple[tuple[Source, DetectedPhoto], ...]
+    rejected: tuple[tuple[Source, DetectedPhoto, str], ...]
     centres: Mapping[str, np.ndarray]
     warnings: tuple[str, ...]
 
 
 @dataclass
-class _Course:
-    """What is collected on the way."""
+class _Log:
+    """Rejected photos and warnings, collected along the way."""
 
-    rejected: list[tuple[Source, Look, str]] = field(default_factory=list)
+    rejected: list[tuple[Source, DetectedPhoto, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 
 def named(
     sources: Sequence[Source],
-    looks: Sequence[Look],
+    detected: Sequence[DetectedPhoto],
     duplicate_bits: int,
     least_side_px: int,
     centres: Mapping[str, np.ndarray] | None = None,
@@ -69,63 +69,63 @@ def named(
 
     duplicate_bits  see `duplicates`
     least_side_px   photos with a shorter side are left out; 0: none are
-    centres         of people known beforehand, unit vectors, who need no folder; None for a user's own photos
+    centres         of people known beforehand, unit embeddings, who need no folder; None for a user's own photos
     unclear         what becomes of a folder that shows two people or whose faces disagree: in a user's own photos it is
                     a mistake to be put right ("stop"), among thousands it is left out
 
     Raises ValueError, listing every unclear folder where these stop, and where nobody has two usable photos.
     """
-    course = _Course()
-    usable = _usable(sources, looks, duplicate_bits, least_side_px, course)
+    log = _Log()
+    usable = _usable(sources, detected, duplicate_bits, least_side_px, log)
     negatives = tuple((source, look) for source, look in usable if source.kind == "negative")
-    checks = _checked_folders([pair for pair in usable if pair[0].kind == "identity"], course, unclear == "stop")
+    checks = _checked_folders([pair for pair in usable if pair[0].kind == "identity"], log, unclear == "stop")
     known = {**(centres or {}), **{person: check.centre for person, (check, _) in checks.items() if check.accepted}}
-    course.warnings += alike(known) if centres is None else []
+    log.warnings += alike(known) if centres is None else []
     photos = [
-        NamedPhoto(source, look, assigned(look.embeddings, known, {check.accepted[number]: person}))
+        NamedPhoto(source, look, assign_names(look.embeddings, known, {check.accepted[number]: person}))
         for person, (check, pairs) in checks.items()
         for number, (source, look) in enumerate(pairs)
         if number in check.accepted
     ]
     groups = [pair for pair in usable if pair[0].kind == "group"]
-    photos += [NamedPhoto(source, look, _group_names(source, look, known, course)) for source, look in groups]
-    _check_numbers(photos, known, course)
-    course.warnings += [
+    photos += [NamedPhoto(source, look, _group_names(source, look, known, log)) for source, look in groups]
+    _check_numbers(photos, known, log)
+    log.warnings += [
         f"Nobody is trained as {person}: none of the photos in that folder can be used."
         for person in dict.fromkeys(source.person for source in sources if source.person)
         if person not in known
     ]
-    for warning in course.warnings:
+    for warning in log.warnings:
         logger.warning("%s", warning)
-    return Naming(tuple(photos), negatives, tuple(course.rejected), known, tuple(course.warnings))
+    return Naming(tuple(photos), negatives, tuple(log.rejected), known, tuple(log.warnings))
 
 
 def _usable(
-    sources: Sequence[Source], looks: Sequence[Look], bits: int, least_side_px: int, course: _Course
-) -> list[tuple[Source, Look]]:
+    sources: Sequence[Source], detected: Sequence[DetectedPhoto], bits: int, least_side_px: int, log: _Log
+) -> list[tuple[Source, DetectedPhoto]]:
     """Readable photos with faces that are large enough and not shown before."""
     found = []
-    for source, look in zip(sources, looks, strict=True):
+    for source, look in zip(sources, detected, strict=True):
         reason = look.unreadable or _too_small(source, look, least_side_px)
         if not reason and not look.faces:
             reason = "no face was found in it; the head must be whole and the face uncovered"
         if reason:
-            course.rejected.append((source, look, reason))
+            log.rejected.append((source, look, reason))
         else:
             found.append((source, look))
     repeated = duplicates([look.hash for _, look in found], bits)
     for number, earlier in repeated.items():
-        course.rejected.append((*found[number], f"it shows the same as {found[earlier][0].name}"))
-    if course.rejected:
-        names = ", ".join(f"{source.name} ({reason})" for source, _, reason in course.rejected[:5])
-        more = len(course.rejected) - 5
-        course.warnings.append(
-            f"{len(course.rejected)} of {len(sources)} photos are not used: {names}{f' and {more} more' * (more > 0)}."
+        log.rejected.append((*found[number], f"it shows the same as {found[earlier][0].name}"))
+    if log.rejected:
+        names = ", ".join(f"{source.name} ({reason})" for source, _, reason in log.rejected[:5])
+        more = len(log.rejected) - 5
+        log.warnings.append(
+            f"{len(log.rejected)} of {len(sources)} photos are not used: {names}{f' and {more} more' * (more > 0)}."
         )
     return [pair for number, pair in enumerate(found) if number not in repeated]
 
 
-def _too_small(source: Source, look: Look, least_side_px: int) -> str:
+def _too_small(source: Source, look: DetectedPhoto, least_side_px: int) -> str:
     if source.kind == "negative" or min(look.width_px, look.height_px) >= least_side_px:
         return ""
     return (
@@ -135,9 +135,9 @@ def _too_small(source: Source, look: Look, least_side_px: int) -> str:
 
 
 def _checked_folders(
-    usable: Sequence[tuple[Source, Look]], course: _Course, strict: bool
-) -> dict[str, tuple[FolderCheck, list[tuple[Source, Look]]]]:
-    folders: dict[str, list[tuple[Source, Look]]] = {}
+    usable: Sequence[tuple[Source, DetectedPhoto]], log: _Log, strict: bool
+) -> dict[str, tuple[FolderCheck, list[tuple[Source, DetectedPhoto]]]]:
+    folders: dict[str, list[tuple[Source, DetectedPhoto]]] = {}
     for source, look in usable:
         folders.setdefault(source.person or "", []).append((source, look))
     checks, problems = {}, []
@@ -145,36 +145,36 @@ def _checked_folders(
         check = check_folder(person, [source.name for source, _ in pairs], [look.embeddings for _, look in pairs])
         if check.problem:
             problems.append(check.problem)
-            course.rejected += [(*pair, check.problem) for pair in pairs]
+            log.rejected += [(*pair, check.problem) for pair in pairs]
             continue
         checks[person] = (check, pairs)
         for number, reason in check.outliers.items():
-            course.rejected.append((*pairs[number], reason))
-            course.warnings.append(f"{pairs[number][0].name} is left out: {reason}.")
+            log.rejected.append((*pairs[number], reason))
+            log.warnings.append(f"{pairs[number][0].name} is left out: {reason}.")
     if problems and strict:
         raise ValueError("\n".join(problems))
-    course.warnings += problems
+    log.warnings += problems
     return checks
 
 
-def _group_names(source: Source, look: Look, centres: Mapping[str, np.ndarray], course: _Course) -> dict[int, str]:
+def _group_names(source: Source, look: DetectedPhoto, centres: Mapping[str, np.ndarray], log: _Log) -> dict[int, str]:
     if source.ordered:
-        found = named_from_left([face.box_px[0] + face.box_px[2] for face in look.faces], source.names)
+        found = names_from_left([face.box_px[0] + face.box_px[2] for face in look.faces], source.names)
         if found is not None:
             return {face: name for face, name in found.items() if name in centres}
-        course.warnings.append(
-            f"{source.name}: {len(source.names)} faces are named, and {len(look.faces)} were found; names are told by "
-            "face instead."
+        log.warnings.append(
+            f"{source.name}: {len(source.names)} faces are named, and {len(look.faces)} were found; people are told "
+            "apart by face instead."
         )
     wanted = [name for name in source.names if name]
     among = {name: centres[name] for name in wanted if name in centres} if wanted else centres
-    return assigned(look.embeddings, among)
+    return assign_names(look.embeddings, among)
 
 
-def _check_numbers(photos: Sequence[NamedPhoto], centres: Mapping[str, np.ndarray], course: _Course) -> None:
+def _check_numbers(photos: Sequence[NamedPhoto], centres: Mapping[str, np.ndarray], log: _Log) -> None:
     """Enough photos of each person; ValueError where nobody has two, or nothing can be used at all."""
     if not photos:
-        raise ValueError(f"None of the photos can be used.{_because(course)}")
+        raise ValueError(f"None of the photos can be used.{_because(log)}")
     counts = Counter(name for photo in photos for name in photo.names.values())
     few = {person: counts[person] for person in centres if counts[person] < FEW_PHOTOS}
     single = [person for person, count in few.items() if count < LEAST_PHOTOS]
@@ -182,13 +182,13 @@ def _check_numbers(photos: Sequence[NamedPhoto], centres: Mapping[str, np.ndarra
         raise ValueError(
             f"Nobody has two usable photos ({', '.join(f'{person}: {counts[person]}' for person in single[:8])}). "
             "A person is learnt from pairs, one photo being the reference and another the target; a single photo can "
-            f"only be copied. Add photos, 10 to 50 of each person.{_because(course)}"
+            f"only be copied. Add photos, 10 to 50 of each person.{_because(log)}"
         )
     for person, count in few.items():
         only = "can only be copied" if count < LEAST_PHOTOS else "are few; 15 make a likeness that does not copy"
-        course.warnings.append(f"{person}: {count} usable photo{'s' * (count != 1)}, which {only}.")
+        log.warnings.append(f"{person}: {count} usable photo{'s' * (count != 1)}, which {only}.")
 
 
-def _because(course: _Course) -> str:
-    reasons = [f"{source.name}: {reason}" for source, _, reason in course.rejected[:5]]
+def _because(log: _Log) -> str:
+    reasons = [f"{source.name}: {reason}" for source, _, reason in log.rejected[:5]]
     return f" Not usable: {'; '.join(reasons)}." if reasons else ""

@@ -15,18 +15,18 @@ from ..cache.entries import FILLED, FOREIGN, Negatives
 
 FALSE_NEGATIVE_COSINE = 0.4
 LEAST_FOREIGN = 512
-LEAST_TO_IMITATE = 16  # vectors: the spread of fewer says nothing about that of faces
+LEAST_TO_IMITATE = 16  # embeddings: the spread of fewer says nothing about that of faces
 BANK_TENSORS = ("vectors", "negatives.vectors")
 TRIES = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Bank:
+class NegativeBank:
     """Negatives and how they came about.
 
-    foreign  vectors of other people's faces
-    dropped  foreign vectors too like somebody who is trained
-    filled   random vectors
+    foreign  embeddings of other people's faces
+    dropped  foreign embeddings too like somebody who is trained
+    filled   random embeddings
     """
 
     negatives: Negatives
@@ -34,37 +34,37 @@ class Bank:
     dropped: int
     filled: int
 
-    def in_words(self) -> str:
+    def summary(self) -> str:
         own = len(self.negatives.identities) - self.foreign - self.filled
         words = f"{own} of the trained people (each is a negative of the others), {self.foreign} of other faces"
         if self.dropped:
             words += f"; {self.dropped} were dropped as too like somebody who is trained"
         if self.filled:
-            words += f"; {self.filled} random vectors fill up the rest, which are easier to tell apart than faces"
+            words += f"; {self.filled} random embeddings fill up the rest, which are easier to tell apart than faces"
         return words
 
 
 def bank(
     own: np.ndarray, identities: Sequence[int], foreign: np.ndarray, seed: int, least: int = LEAST_FOREIGN
-) -> Bank:
-    """All vectors a loss may draw from.
+) -> NegativeBank:
+    """All embeddings a loss may draw from.
 
-    own         raw vectors [n, d] of the trained people, with their identities
-    foreign     raw vectors [m, d] of anybody else
-    least       where fewer foreign vectors are left, random ones of the same mean and covariance fill up to it
+    own         raw embeddings [n, d] of the trained people, with their identities
+    foreign     raw embeddings [m, d] of anybody else
+    least       where fewer foreign embeddings are left, random ones of the same mean and covariance fill up to it
 
-    A foreign vector with a cosine above 0.4 to any of `own` may be one of them and is dropped.
+    A foreign embedding with a cosine above 0.4 to any of `own` may be one of them and is dropped.
     """
     usable = foreign[~_like(foreign, own)]
     filled = _filled(usable, own, max(least - len(usable), 0), np.random.default_rng(seed))
-    vectors = np.concatenate([own, usable, filled]).astype(np.float32)
+    embeddings = np.concatenate([own, usable, filled]).astype(np.float32)
     marks = [*identities, *[FOREIGN] * len(usable), *[FILLED] * len(filled)]
-    negatives = Negatives(torch.from_numpy(vectors), torch.tensor(marks, dtype=torch.int32))
-    return Bank(negatives, len(usable), len(foreign) - len(usable), len(filled))
+    negatives = Negatives(torch.from_numpy(embeddings), torch.tensor(marks, dtype=torch.int32))
+    return NegativeBank(negatives, len(usable), len(foreign) - len(usable), len(filled))
 
 
 def read_bank(path: Path, width: int) -> np.ndarray:
-    """Raw vectors [N, width] of a bank file: safetensors with `vectors`, or the bank file of another cache.
+    """Raw embeddings [N, width] of a bank file: safetensors with `vectors`, or the bank file of another cache.
 
     Raises FileNotFoundError, or ValueError for anything else.
     """
@@ -78,22 +78,22 @@ def read_bank(path: Path, width: int) -> np.ndarray:
     if name is None or arrays[name].ndim != 2 or arrays[name].shape[1] != width:
         shapes = ", ".join(f"{each} {list(array.shape)}" for each, array in arrays.items()) or "nothing"
         raise ValueError(
-            f"The bank of negatives {path} holds {shapes}; expected `vectors` of shape [number, {width}], raw vectors "
-            "of the same recognizer."
+            f"The bank of negatives {path} holds {shapes}; expected `vectors` of shape [number, {width}], raw "
+            "embeddings of the same recognizer."
         )
-    vectors = arrays[name].astype(np.float32)
-    return vectors[np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)]
+    embeddings = arrays[name].astype(np.float32)
+    return embeddings[np.isfinite(embeddings).all(axis=1) & embeddings.any(axis=1)]
 
 
-def _like(vectors: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Which vectors [n] may belong to one of `own`."""
-    if not len(vectors) or not len(own):
-        return np.zeros(len(vectors), bool)
-    return (_unit(vectors) @ _unit(own).T).max(axis=1) > FALSE_NEGATIVE_COSINE + SLACK
+def _like(embeddings: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Which embeddings [n] may belong to one of `own`."""
+    if not len(embeddings) or not len(own):
+        return np.zeros(len(embeddings), bool)
+    return (_unit(embeddings) @ _unit(own).T).max(axis=1) > FALSE_NEGATIVE_COSINE + SLACK
 
 
 def _filled(foreign: np.ndarray, own: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Random vectors that are like nobody of `own`; those that are, are drawn again."""
+    """Random embeddings that are like nobody of `own`; those that are, are drawn again."""
     found = np.zeros((0, own.shape[1]))
     for _ in range(TRIES):
         drawn = _drawn(foreign, own, count - len(found), rng)
@@ -102,16 +102,16 @@ def _filled(foreign: np.ndarray, own: np.ndarray, count: int, rng: np.random.Gen
 
 
 def _drawn(foreign: np.ndarray, own: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Gaussian vectors with the mean and covariance of the foreign ones, or in all directions where those are few."""
+    """Gaussian embeddings with the foreign ones' mean and covariance, or in all directions where those are few."""
     if len(foreign) < LEAST_TO_IMITATE:
-        vectors = rng.standard_normal((count, own.shape[1]))
-        return vectors * float(np.linalg.norm(own, axis=1).mean()) / np.sqrt(own.shape[1])
+        embeddings = rng.standard_normal((count, own.shape[1]))
+        return embeddings * float(np.linalg.norm(own, axis=1).mean()) / np.sqrt(own.shape[1])
     mean = foreign.mean(axis=0, dtype=np.float64)
     # A random mix of the deviations has exactly their covariance.
-    shares = rng.standard_normal((count, len(foreign))) / np.sqrt(len(foreign) - 1)
-    return mean + shares @ (foreign - mean)
+    weights = rng.standard_normal((count, len(foreign))) / np.sqrt(len(foreign) - 1)
+    return mean + weights @ (foreign - mean)
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    exact = vectors.astype(np.float64)
+def _unit(embeddings: np.ndarray) -> np.ndarray:
+    exact = embeddings.astype(np.float64)
     return exact / np.maximum(np.linalg.norm(exact, axis=1, keepdims=True), 1e-12)

@@ -14,7 +14,7 @@ MEDOID_UNDER = 5  # photos: fewer have no density to speak of
 MEDOID_COSINE = 0.4
 MERGE_COSINE = 0.5
 ALIKE_SHOWN = 10
-SECOND_PERSON_SHARE = 0.25  # of the photos; fewer strangers are photos that went astray
+SECOND_PERSON_FRACTION = 0.25  # of the photos; fewer strangers are photos that went astray
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,9 +22,9 @@ class FolderCheck:
     """A person's folder.
 
     accepted  number of the photo to the number of the person's face in it
-    outliers  number of the photo to why it is left out, in words
+    outliers  number of the photo to why it is left out
     centre    float32 [512], unit mean direction of the accepted faces; zeros without any
-    problem   why the folder cannot be used, in words; empty where it can
+    problem   why the folder cannot be used; empty where it can
     """
 
     person: str
@@ -36,16 +36,16 @@ class FolderCheck:
 
 @dataclass(frozen=True, eq=False)
 class _Faces:
-    """All faces of a folder: unit vectors [n, d], the photo of each and its number in there."""
+    """All faces of a folder: unit embeddings [n, d], the photo of each and its number in there."""
 
-    vectors: np.ndarray
+    embeddings: np.ndarray
     photos: np.ndarray
     numbers: np.ndarray
     names: Sequence[str]
     cosines: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "cosines", self.vectors @ self.vectors.T)
+        object.__setattr__(self, "cosines", self.embeddings @ self.embeddings.T)
 
     def some(self, photos: Sequence[int]) -> str:
         shown = ", ".join(self.names[photo] for photo in sorted(photos)[:3])
@@ -56,7 +56,7 @@ def check_folder(person: str, names: Sequence[str], embeddings: Sequence[np.ndar
     """Which face is the person's in each photo of the folder.
 
     names       of the photos
-    embeddings  raw vectors [faces, 512] of each photo, by descending detection score; photos without faces have none
+    embeddings  raw embeddings [faces, 512] of each photo, by descending detection score; photos without faces have none
     """
     faces = _faces(names, embeddings)
     with_faces = sorted(set(faces.photos.tolist()))
@@ -82,8 +82,8 @@ def check_folder(person: str, names: Sequence[str], embeddings: Sequence[np.ndar
 def alike(centres: Mapping[str, np.ndarray]) -> list[str]:
     """A warning for every two folders that may show the same person, the most alike first, at most ALIKE_SHOWN."""
     people = list(centres)
-    vectors = np.stack([centres[person] for person in people]) if people else np.zeros((0, 1))
-    cosines = np.triu(vectors @ vectors.T, k=1)
+    embeddings = np.stack([centres[person] for person in people]) if people else np.zeros((0, 1))
+    cosines = np.triu(embeddings @ embeddings.T, k=1)
     pairs = np.argwhere(cosines > MERGE_COSINE + SLACK)
     pairs = pairs[np.argsort(-cosines[tuple(pairs.T)], kind="stable")]
     found = [
@@ -100,7 +100,7 @@ def alike(centres: Mapping[str, np.ndarray]) -> list[str]:
 def clusters(cosines: np.ndarray, least_cosine: float, least_neighbours: int) -> np.ndarray:
     """DBSCAN on a matrix of cosines [n, n]: the cluster of each, -1 for noise.
 
-    A vector is its own neighbour. One on the border of several clusters joins that of its nearest core.
+    An embedding is its own neighbour. One on the border of several clusters joins that of its nearest core.
     """
     near = cosines >= least_cosine - SLACK
     core = near.sum(axis=1) >= least_neighbours
@@ -156,7 +156,7 @@ def _densest(faces: _Faces) -> tuple[np.ndarray, list[list[int]]]:
     main = max(known, key=lambda label: (len(seen[label]), -label))
     rest = [sorted(seen[label] - seen[main]) for label in known if label != main]
     total = len(set(faces.photos.tolist()))
-    least = max(LEAST_NEIGHBOURS, SECOND_PERSON_SHARE * total)
+    least = max(LEAST_NEIGHBOURS, SECOND_PERSON_FRACTION * total)
     return labels == main, [photos for photos in rest if len(photos) >= least]
 
 
@@ -192,11 +192,11 @@ def _problem(
 
 def _centre(faces: _Faces, chosen: Sequence[int]) -> np.ndarray:
     if not chosen:
-        return np.zeros(faces.vectors.shape[1], np.float32)
-    mean = faces.vectors[list(chosen)].mean(axis=0)
+        return np.zeros(faces.embeddings.shape[1], np.float32)
+    mean = faces.embeddings[list(chosen)].mean(axis=0)
     return (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
 
 
 def _why(faces: _Faces, photo: int, centre: np.ndarray) -> str:
-    best = float((faces.vectors[faces.photos == photo] @ centre).max())
+    best = float((faces.embeddings[faces.photos == photo] @ centre).max())
     return f"nobody in it looks like the rest of the folder (cosine {best:.2f} with their mean)"

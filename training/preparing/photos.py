@@ -7,14 +7,14 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 PADDING = 1.5  # of a photo in which no face was found: close-ups are too large for the detector
 HASH_SIDE = 8
-LEVELS_16_BIT = 257  # 65535 / 255
+GREYS_16_BIT = 257  # 65535 / 255
 
 
 class UnreadablePhoto(ValueError):
     """A photo that cannot be decoded; the message says why."""
 
 
-def decoded(content: bytes) -> np.ndarray:
+def decode_photo(content: bytes) -> np.ndarray:
     """RGB uint8 [H, W, 3] of a file's bytes, turned as its EXIF says; transparency is laid over black.
 
     Raises UnreadablePhoto.
@@ -28,7 +28,7 @@ def decoded(content: bytes) -> np.ndarray:
                 upright = Image.alpha_composite(black, upright)
             if upright.mode.startswith("I"):
                 # 16-bit grey: Pillow's own conversion cuts off everything above 255.
-                upright = Image.fromarray((np.asarray(upright) / LEVELS_16_BIT).clip(0, 255).round().astype(np.uint8))
+                upright = Image.fromarray((np.asarray(upright) / GREYS_16_BIT).clip(0, 255).round().astype(np.uint8))
             return np.asarray(upright.convert("RGB"))
     except UnidentifiedImageError as error:
         raise UnreadablePhoto(f"it is no image ({len(content)} bytes); save it as JPEG or PNG") from error
@@ -38,7 +38,7 @@ def decoded(content: bytes) -> np.ndarray:
         raise UnreadablePhoto(f"it is damaged ({error}); copy it again from where it came from") from error
 
 
-def padded(photo: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
+def pad_photo(photo: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
     """The photo in the middle of a black one 1.5 times as wide and high, and where its corner is now (x, y)."""
     height_px, width_px = photo.shape[:2]
     x, y = (round(side * (PADDING - 1) / 2) for side in (width_px, height_px))
@@ -50,8 +50,8 @@ def padded(photo: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
 def difference_hash(photo: np.ndarray) -> int:
     """64 bits: whether brightness falls from left to right at each place of a 8 x 8 grid."""
     small = Image.fromarray(photo).convert("L").resize((HASH_SIDE + 1, HASH_SIDE), Image.Resampling.BOX)
-    levels = np.asarray(small, dtype=np.int16)
-    bits = levels[:, :-1] > levels[:, 1:]
+    greys = np.asarray(small, dtype=np.int16)
+    bits = greys[:, :-1] > greys[:, 1:]
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
 

@@ -16,15 +16,15 @@ from ..cache.entries import UNKNOWN
 from ..cache.files import SHARDS, read_header, remove_partial_files, remove_unused_shards, write_cache
 from ..cache.shards import Shards, ShardWriter, key_of
 from ..configuration.preparing import PrepareSettings
-from .doctor import Findings, PersonPhoto, examined
+from .cache_plan import CachePlan, dummy_texts, plan_cache
+from .copy_risk import CopyRisk, PersonPhoto, assess_people
+from .detection import DetectedPhoto, detect_all
 from .encoding import encode_images, encode_texts, text_key
-from .folder import Unused, in_words, unused
-from .instruments import Instruments
-from .looking import Look, looks_at
+from .folder import Unused, unused, unused_lines
+from .models import PreparationModels
 from .multiid import centres_of, is_multiid, multiid_sources
 from .naming import Naming, named
-from .negatives import Bank, bank, read_bank
-from .planning import Plan, dummy_texts, planned
+from .negatives import NegativeBank, bank, read_bank
 from .report import write_report
 from .sources import Source, plain_sources
 
@@ -41,50 +41,50 @@ KINDS = {
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """What a run has made.
+    """The result of a run.
 
     report  the readable report in the cache's folder
     """
 
     cache: Cache
     naming: Naming
-    plan: Plan
-    bank: Bank
-    findings: Findings
+    plan: CachePlan
+    bank: NegativeBank
+    findings: CopyRisk
     report: Path
 
 
-def prepare(settings: PrepareSettings, load: Callable[[], Instruments]) -> Prepared:
+def prepare(settings: PrepareSettings, load: Callable[[], PreparationModels]) -> Prepared:
     """Makes the cache of a data folder, or brings it up to date; only what is missing or has changed is computed.
 
-    load  gives the models once they are needed: mistakes in the data folder are told before
+    load  gives the models once they are needed: mistakes in the data folder are reported before
 
-    Raises ValueError, FileNotFoundError or RuntimeError in words; a finished cache in that folder stays usable.
+    Raises ValueError, FileNotFoundError or RuntimeError; a finished cache in that folder stays usable.
     """
     _check_folders(settings)
     previous = read_header(settings.cache)
     sources, left = _sources(settings)
-    for line in in_words(left):
+    for line in unused_lines(left):
         logger.warning("%s", line)
-    instruments = load()
+    models = load()
     if previous is not None:
-        _tell_changes(previous.fingerprints, instruments.fingerprints)
+        _log_changes(previous.fingerprints, models.fingerprints)
     (settings.cache / SHARDS).mkdir(parents=True, exist_ok=True)
     remove_partial_files(settings.cache)
     shards = Shards(settings.cache / SHARDS)
-    looks = _looks(sources, instruments, shards, settings)
-    naming = _named(sources, looks, settings)
-    plan = planned(naming.photos, tuple(naming.centres), settings, instruments)
+    detected = _detect(sources, models, shards, settings)
+    naming = _named(sources, detected, settings)
+    plan = plan_cache(naming.photos, tuple(naming.centres), settings, models)
     for photo, reason in plan.rejected:
         logger.warning("%s is left out: %s.", photo.source.name, reason)
-    _encode(plan, instruments, shards, settings)
+    _encode(plan, models, shards, settings)
     negatives = _bank(naming, plan, settings)
-    cache = _cache(plan, negatives, instruments, shards, settings)
+    cache = _cache(plan, negatives, models, shards, settings)
     write_cache(settings.cache, cache)
-    findings = examined(_photos_by_person(plan), negatives.foreign)
+    findings = assess_people(_photos_by_person(plan), negatives.foreign)
     report = write_report(settings.cache, cache, naming, plan, negatives, findings, left)
     shards.close()
-    remove_unused_shards(settings.cache, _used(cache, looks, instruments, shards))
+    remove_unused_shards(settings.cache, _used(cache, detected, models, shards))
     return Prepared(cache, naming, plan, negatives, findings, report)
 
 
@@ -106,49 +106,49 @@ def _sources(settings: PrepareSettings) -> tuple[tuple[Source, ...], tuple[Unuse
     return sources, unused(settings.data, used, settings.cache)
 
 
-def _looks(
-    sources: Sequence[Source], instruments: Instruments, shards: Shards, settings: PrepareSettings
-) -> list[Look]:
+def _detect(
+    sources: Sequence[Source], models: PreparationModels, shards: Shards, settings: PrepareSettings
+) -> list[DetectedPhoto]:
     writer = ShardWriter(shards, _shard_bytes(settings))
-    found = looks_at(sources, instruments, shards, writer, _workers(settings))
-    looks = list(_bar(found, len(sources), "faces", "photo"))
+    found = detect_all(sources, models, shards, writer, _workers(settings))
+    detected = list(_bar(found, len(sources), "faces", "photo"))
     writer.flush()
-    return looks
+    return detected
 
 
-def _encode(plan: Plan, instruments: Instruments, shards: Shards, settings: PrepareSettings) -> None:
+def _encode(plan: CachePlan, models: PreparationModels, shards: Shards, settings: PrepareSettings) -> None:
     """Writes every text, latent and token of the plan that is missing.
 
     Texts first, whose models then leave: beside T5 a card of 12 GB has no room for the VAE.
     """
     texts, shard_bytes = _texts(plan, settings), _shard_bytes(settings)
-    of_texts = encode_texts(texts, instruments, ShardWriter(shards, shard_bytes))
-    of_images = encode_images(plan.jobs, instruments, shards, shard_bytes, _workers(settings))
+    of_texts = encode_texts(texts, models, ShardWriter(shards, shard_bytes))
+    of_images = encode_images(plan.jobs, models, shards, shard_bytes, _workers(settings))
     for _ in _bar(of_texts, len(texts), "texts", "text"):
         pass
-    instruments.text.release()
+    models.text.release()
     for _ in _bar(of_images, len(plan.jobs), "images", "photo"):
         pass
 
 
-def _named(sources: Sequence[Source], looks: Sequence[Look], settings: PrepareSettings) -> Naming:
+def _named(sources: Sequence[Source], detected: Sequence[DetectedPhoto], settings: PrepareSettings) -> Naming:
     least = 0 if settings.upscale else min(settings.sizes)
     centres = centres_of(settings.data, sources)
     unclear = settings.unclear_folders if centres is None else "leave_out"
-    return named(sources, looks, settings.duplicate_bits, least, centres, unclear)
+    return named(sources, detected, settings.duplicate_bits, least, centres, unclear)
 
 
-def _tell_changes(before: Mapping[str, str], now: Mapping[str, str]) -> None:
+def _log_changes(before: Mapping[str, str], now: Mapping[str, str]) -> None:
     for kind, name in KINDS.items():
         if kind in before and before[kind] != now.get(kind):
-            logger.warning("The cache was made with other models: %s has changed. What it made is made again.", name)
+            logger.warning("The cache was made with other models: %s has changed. What depends on it is rebuilt.", name)
 
 
-def _texts(plan: Plan, settings: PrepareSettings) -> list[str]:
+def _texts(plan: CachePlan, settings: PrepareSettings) -> list[str]:
     if plan.without_caption:
         logger.warning(
-            "%d of %d photos have no caption and are told by their number of people (such as %r). With captions (a "
-            ".txt of the same name) clothes, place and light are not mistaken for the person.",
+            "%d of %d photos have no caption and are described by their number of people (such as %r). With captions "
+            "(a .txt of the same name) clothes, place and light are not mistaken for the person.",
             plan.without_caption,
             len(plan.images),
             "a photo of one person",
@@ -156,8 +156,8 @@ def _texts(plan: Plan, settings: PrepareSettings) -> list[str]:
     return list(dict.fromkeys([*dummy_texts(settings.max_faces), *(image.caption for image in plan.images)]))
 
 
-def _bank(naming: Naming, plan: Plan, settings: PrepareSettings) -> Bank:
-    vectors = plan.vectors()
+def _bank(naming: Naming, plan: CachePlan, settings: PrepareSettings) -> NegativeBank:
+    embeddings = plan.embeddings()
     trained = [
         number
         for number, face in enumerate(plan.faces)
@@ -170,7 +170,7 @@ def _bank(naming: Naming, plan: Plan, settings: PrepareSettings) -> Bank:
         if number not in photo.names
     ]
     foreign = [face.embedding for _, look in naming.negatives for face in look.faces] + strangers
-    width = vectors.shape[1]
+    width = embeddings.shape[1]
     read = (
         np.zeros((0, width), np.float32)
         if settings.negatives.bank is None
@@ -178,34 +178,36 @@ def _bank(naming: Naming, plan: Plan, settings: PrepareSettings) -> Bank:
     )
     stacked = np.concatenate([np.array(foreign, np.float32).reshape(-1, width), read])
     identities = [plan.faces[number].identity for number in trained]
-    found = bank(vectors[trained], identities, stacked, settings.seed, settings.negatives.least)
+    found = bank(embeddings[trained], identities, stacked, settings.seed, settings.negatives.least)
     if found.foreign == 0:
         logger.warning(
-            "There are no negatives: no faces of other people in %s, in groups or in a bank. %d random vectors stand "
-            "in for them, which teach little; some hundred photos of other people would do better.",
+            "There are no negatives: no faces of other people in %s, in groups or in a bank. %d random embeddings "
+            "stand in for them, which teach little; some hundred photos of other people would do better.",
             settings.data / "negatives",
             found.filled,
         )
     return found
 
 
-def _cache(plan: Plan, negatives: Bank, instruments: Instruments, shards: Shards, settings: PrepareSettings) -> Cache:
+def _cache(
+    plan: CachePlan, negatives: NegativeBank, models: PreparationModels, shards: Shards, settings: PrepareSettings
+) -> Cache:
     return Cache(
         identities=plan.identities,
         images=plan.images,
         faces=plan.faces,
-        arcface=torch.from_numpy(plan.vectors()),
+        arcface=torch.from_numpy(plan.embeddings()),
         negatives=negatives.negatives,
-        dummies=tuple(text_key(instruments, text) for text in dummy_texts(settings.max_faces)),
+        dummies=tuple(text_key(models, text) for text in dummy_texts(settings.max_faces)),
         tensors=shards,
-        second=torch.from_numpy(plan.vectors(second=True)) if instruments.second else None,
-        fingerprints=instruments.fingerprints,
+        second=torch.from_numpy(plan.embeddings(second=True)) if models.second else None,
+        fingerprints=models.fingerprints,
         data=_data_fingerprint(plan),
-        files=instruments.files,
+        files=models.files,
     )
 
 
-def _data_fingerprint(plan: Plan) -> str:
+def _data_fingerprint(plan: CachePlan) -> str:
     digest = sha256(repr(plan.identities).encode())
     for image in plan.images:
         digest.update(repr((image.name, image.digest, image.caption, image.held_out)).encode())
@@ -214,18 +216,16 @@ def _data_fingerprint(plan: Plan) -> str:
     return digest.hexdigest()
 
 
-def _used(cache: Cache, looks: Sequence[Look], instruments: Instruments, shards: Shards) -> Iterator[str]:
+def _used(cache: Cache, detected: Sequence[DetectedPhoto], models: PreparationModels, shards: Shards) -> Iterator[str]:
     """Names of the tensors that this cache, or the next run on these photos, reads."""
-    first = {look.digest: key_of("look", instruments.fingerprints["faces"], look.digest) for look in looks}
-    keys = set(first.values()) | {
-        key_of("second", instruments.fingerprints.get("second"), key) for key in first.values()
-    }
+    first = {look.digest: key_of("look", models.fingerprints["faces"], look.digest) for look in detected}
+    keys = set(first.values()) | {key_of("second", models.fingerprints.get("second"), key) for key in first.values()}
     keys |= {crop.latent for image in cache.images for crop in image.crops}
     keys |= {image.text for image in cache.images} | {face.siglip for face in cache.faces} | set(cache.dummies)
     return (name for name in shards if name.partition(".")[0] in keys)
 
 
-def _photos_by_person(plan: Plan) -> dict[str, list[PersonPhoto]]:
+def _photos_by_person(plan: CachePlan) -> dict[str, list[PersonPhoto]]:
     """What is trained on; held-out photos teach nothing."""
     found: dict[str, list[PersonPhoto]] = {person: [] for person in plan.identities}
     for photo, image in zip(plan.photos, plan.images, strict=True):

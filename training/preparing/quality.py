@@ -1,4 +1,4 @@
-"""What is wrong with a face, from its size, sharpness, pose and vector."""
+"""What is wrong with a face, from its size, sharpness, pose and embedding."""
 
 from typing import Literal
 
@@ -15,7 +15,7 @@ SMALL_AT_PX = 512
 FRONT_ABOVE, PARTIAL_ABOVE = 0.78, 0.39
 RATIO_SLACK = 1e-5  # what float32 landmarks far from the corner of a photo leave sure
 BLURRED_UNDER = 40.0  # variance of the Laplacian of the upright 112-pixel crop
-FAINT_UNDER = 0.6  # of the median length: covered and unrecognizable faces give short vectors
+FAINT_UNDER = 0.6  # of the median length: covered and unrecognizable faces give short embeddings
 
 
 def eye_ratio(landmarks_px: np.ndarray) -> float:
@@ -57,9 +57,9 @@ def flags(
     """Single words for what is wrong with a face, nothing for a good one.
 
     sharp          of `sharpness`
-    length         of its raw recognizer vector
+    length         of its raw recognizer embedding
     size_px        the smallest training size
-    median_length  of the vectors of all faces
+    median_length  of the embeddings of all faces
     """
     turned = pose(landmarks_px)
     wrong = {

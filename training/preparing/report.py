@@ -15,11 +15,11 @@ from torch import Tensor
 from ..cache.cache import Cache
 from ..cache.entries import UNKNOWN
 from ..cache.shards import write_whole
-from .doctor import WEIGHTS, Findings, PersonFindings, level
+from .cache_plan import CachePlan
+from .copy_risk import WEIGHTS, CopyRisk, PersonCopyRisk, risk_level
 from .folder import Unused
 from .naming import Naming
-from .negatives import Bank
-from .planning import Plan
+from .negatives import NegativeBank
 
 READABLE, SHEET, NUMBERS = "report.md", "report.html", "doctor.json"
 SHOWN_AT_MOST = 400  # faces of one section of the sheet: some 2 MB
@@ -45,9 +45,9 @@ def write_report(
     folder: Path,
     cache: Cache,
     naming: Naming,
-    plan: Plan,
-    bank: Bank,
-    findings: Findings,
+    plan: CachePlan,
+    bank: NegativeBank,
+    findings: CopyRisk,
     left: Sequence[Unused] = (),
 ) -> Path:
     """Writes report.md, report.html and doctor.json; gives the first.
@@ -61,9 +61,9 @@ def write_report(
 
 
 def markdown(
-    cache: Cache, naming: Naming, plan: Plan, bank: Bank, findings: Findings, left: Sequence[Unused] = ()
+    cache: Cache, naming: Naming, plan: CachePlan, bank: NegativeBank, findings: CopyRisk, left: Sequence[Unused] = ()
 ) -> str:
-    """The report in words and tables."""
+    """The report as text and tables."""
     held = sum(image.held_out for image in cache.images)
     known = sum(face.identity != UNKNOWN for face in cache.faces)
     lines = [
@@ -73,13 +73,13 @@ def markdown(
         f"{len(cache.identities)} people, {sum(len(image.crops) for image in cache.images)} crops. Every face: "
         f"[{SHEET}]({SHEET}).",
         "",
-        f"Negatives: {bank.in_words()}.",
+        f"Negatives: {bank.summary()}.",
         "",
         *_doctor(findings),
         *_section("Warnings", naming.warnings),
         *_section("Left out", [f"{name}: {reason}" for name, reason in _rejected(naming, plan)]),
         *_section("Not used", [f"{each.name}: {each.reason}" for each in left]),
-        *_section("Faces to look at", _flagged(plan)),
+        *_section("Faces to check", _flagged(plan)),
         *_section("Made with", [f"{name}: {digest}" for name, digest in cache.files.items()]),
     ]
     return "\n".join(lines).rstrip() + "\n"
@@ -96,7 +96,7 @@ class _Item:
     colour: str
 
 
-def sheet(naming: Naming, plan: Plan, tensors: Mapping[str, Tensor]) -> str:
+def sheet(naming: Naming, plan: CachePlan, tensors: Mapping[str, Tensor]) -> str:
     """The contact sheet: one page with all images in it.
 
     tensors  of the cache, which hold the small images
@@ -110,8 +110,8 @@ def sheet(naming: Naming, plan: Plan, tensors: Mapping[str, Tensor]) -> str:
     return _PAGE.format(sections="\n".join(section for section in sections if section))
 
 
-def _doctor(findings: Findings) -> Iterator[str]:
-    yield f"## Risk of copying: {findings.risk:.2f} ({level(findings.risk)})"
+def _doctor(findings: CopyRisk) -> Iterator[str]:
+    yield f"## Risk of copying: {findings.risk:.2f} ({risk_level(findings.risk)})"
     yield ""
     yield (
         "0: varied photos, 1: training can only learn to repeat the reference. A person's risk is "
@@ -132,7 +132,7 @@ def _doctor(findings: Findings) -> Iterator[str]:
     yield ""
 
 
-def _row(person: PersonFindings) -> str:
+def _row(person: PersonCopyRisk) -> str:
     spread = "-" if person.similarity is None else "{:.2f} ({:.2f} to {:.2f})".format(*person.similarity)
     parts = " | ".join(f"{person.parts[name]:.2f}" for name in WEIGHTS)
     counts = ", ".join(f"{people}: {count}" for people, count in person.head_counts.items())
@@ -144,12 +144,12 @@ def _section(title: str, lines: Sequence[str]) -> list[str]:
     return [f"## {title}", "", *(f"* {line}" for line in lines), ""] if lines else []
 
 
-def _rejected(naming: Naming, plan: Plan) -> Iterator[tuple[str, str]]:
+def _rejected(naming: Naming, plan: CachePlan) -> Iterator[tuple[str, str]]:
     yield from ((source.name, reason) for source, _, reason in naming.rejected)
     yield from ((photo.source.name, reason) for photo, reason in plan.rejected)
 
 
-def _flagged(plan: Plan) -> list[str]:
+def _flagged(plan: CachePlan) -> list[str]:
     found = []
     for face in plan.faces:
         if face.flags and face.identity != UNKNOWN:
@@ -158,7 +158,7 @@ def _flagged(plan: Plan) -> list[str]:
     return found
 
 
-def _faces_of(plan: Plan, identity: int) -> list[_Item]:
+def _faces_of(plan: CachePlan, identity: int) -> list[_Item]:
     found = []
     for face, (photo, number) in zip(plan.faces, plan.numbers, strict=True):
         if face.identity == identity:

@@ -13,7 +13,7 @@ add_comfyui()
 from withanyone_pack.tests.adapter.random_adapter import ARC, SIG
 from withanyone_pack.tests.comfyui.sampling import applied, difference, person, sample, small_adapter, two_faces
 from withanyone_pack.tests.comfyui.small_flux import small_flux
-from withanyone_pack.training.planning.counting import LiveBytes
+from withanyone_pack.training.memory.counting import LiveBytes
 from withanyone_pack.withanyone_core.adapter.attention import attend
 from withanyone_pack.withanyone_core.adapter.shape import Branch
 from withanyone_pack.withanyone_core.injection.comfyui.injection import KEY

@@ -1,4 +1,4 @@
-"""Frozen blocks that live in the CPU's memory and are copied to the device, one ahead of the computation.
+"""Block swap: frozen blocks stay in the CPU's memory and are prefetched to the device, one ahead of the computation.
 
 Copies go to the device only and are dropped after use: the CPU's tensors never change. With gradient checkpointing no
 block's weights outlive its forward pass, and the backward pass, which computes the blocks again from the last to the
@@ -21,8 +21,8 @@ _ALIGNED = 256  # bytes, as the device's own allocations
 _SMALLEST_PIECE = 2**20  # bytes
 
 
-def streamed_layers(blocks: int, count: int) -> tuple[int, ...]:
-    """Which of `blocks` blocks are streamed: spread evenly, so that a copy has the time of several blocks.
+def choose_swapped_blocks(blocks: int, count: int) -> tuple[int, ...]:
+    """Which of `blocks` blocks are swapped: spread evenly, so that a copy has the time of several blocks.
 
     Raises ValueError where there are fewer than `count`.
     """
@@ -33,25 +33,25 @@ def streamed_layers(blocks: int, count: int) -> tuple[int, ...]:
     return tuple(int((number + 0.5) * blocks / count) for number in range(count))
 
 
-def stream_blocks(transformer: nn.Module, layers: Sequence[int], device: torch.device) -> None:
+def swap_blocks(transformer: nn.Module, layers: Sequence[int], device: torch.device) -> None:
     """Moves these blocks' tensors to the CPU's memory (pinned, for CUDA) and copies them to `device` when needed.
 
     Blocks are counted through double and single ones. Their own parameters have no values afterwards.
     """
     blocks = [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
-    homes = [_Home.of(blocks[layer], pinned=device.type == "cuda") for layer in layers]
-    courier = _Courier(homes, device)
+    cpu_blocks = [_CpuBlock.of(blocks[layer], pinned=device.type == "cuda") for layer in layers]
+    prefetcher = _Prefetcher(cpu_blocks, device)
     for number, layer in enumerate(layers):
-        blocks[layer].forward = _streamed(blocks[layer].forward, courier, number)
-    transformer.register_forward_pre_hook(lambda *_: courier.turn(1))
-    transformer.register_forward_hook(lambda *_: courier.turn(-1), always_call=True)
+        blocks[layer].forward = _with_swapping(blocks[layer].forward, prefetcher, number)
+    transformer.register_forward_pre_hook(lambda *_: prefetcher.set_direction(1))
+    transformer.register_forward_hook(lambda *_: prefetcher.set_direction(-1), always_call=True)
 
 
-def _streamed(forward: Callable[..., Any], courier: "_Courier", number: int) -> Callable[..., Any]:
-    """A block's forward with its tensors there. Hooks on the block see neither them nor that they came."""
+def _with_swapping(forward: Callable[..., Any], prefetcher: "_Prefetcher", number: int) -> Callable[..., Any]:
+    """A block's forward with its tensors loaded. Hooks on the block see neither the tensors nor the copy."""
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        with courier.there(number):
+        with prefetcher.loaded(number):
             return forward(*args, **kwargs)
 
     return run
@@ -73,7 +73,7 @@ class _Place:
 
 
 @dataclass(frozen=True, eq=False)
-class _Home:
+class _CpuBlock:
     """A block's tensors in the CPU's memory, one behind the other.
 
     pieces  uint8; sizes are powers of two, which pinned memory is rounded up to
@@ -84,7 +84,7 @@ class _Home:
     size: int
 
     @classmethod
-    def of(cls, block: nn.Module, pinned: bool) -> "_Home":
+    def of(cls, block: nn.Module, pinned: bool) -> "_CpuBlock":
         places, tensors, size = [], [], 0
         for owner in block.modules():
             for held in (owner._parameters, owner._buffers):
@@ -127,64 +127,64 @@ class _Home:
 
 
 @dataclass(frozen=True, eq=False)
-class _Parcel:
-    """A block's bytes on their way. `event`: when they are there, None on the CPU."""
+class _Transfer:
+    """The copy of a block to the device. `event` is set when it is complete; None on the CPU."""
 
     number: int
     flat: Tensor
     event: torch.cuda.Event | None
 
-    def arrived(self) -> Tensor:
+    def wait(self) -> Tensor:
         if self.event is not None:
             torch.cuda.current_stream(self.flat.device).wait_event(self.event)
         return self.flat
 
 
-class _Courier:
-    """Copies blocks' bytes to the device, in the order that they are asked for in."""
+class _Prefetcher:
+    """Copies blocks to the device, each while the block before it computes."""
 
-    def __init__(self, homes: Sequence[_Home], device: torch.device) -> None:
-        self._homes, self._device = homes, device
+    def __init__(self, cpu_blocks: Sequence[_CpuBlock], device: torch.device) -> None:
+        self._cpu_blocks, self._device = cpu_blocks, device
         self._side = torch.cuda.Stream(device) if device.type == "cuda" else None
-        self._ahead: _Parcel | None = None
+        self._next: _Transfer | None = None
         self._direction = 1
 
-    def turn(self, direction: int) -> None:
+    def set_direction(self, direction: int) -> None:
         """From now on the next block is the one after (1) or before (-1)."""
         self._direction = direction
         self._drop()
 
     @contextmanager
-    def there(self, number: int) -> Iterator[None]:
+    def loaded(self, number: int) -> Iterator[None]:
         """Inside, a block's tensors are on the device and the next block's are on their way."""
-        if self._ahead is None or self._ahead.number != number:
+        if self._next is None or self._next.number != number:
             self._drop()
-            self._ahead = self._sent(number)
-        flat, self._ahead = self._ahead.arrived(), None
+            self._next = self._fetch(number)
+        flat, self._next = self._next.wait(), None
         following = number + self._direction
-        if 0 <= following < len(self._homes):
-            self._ahead = self._sent(following)
-        with self._homes[number].filled(flat):
+        if 0 <= following < len(self._cpu_blocks):
+            self._next = self._fetch(following)
+        with self._cpu_blocks[number].filled(flat):
             yield
 
-    def _sent(self, number: int) -> _Parcel:
-        """Room is taken from the computation's stream, which the copy waits for: what lay there before is then done
+    def _fetch(self, number: int) -> _Transfer:
+        """Memory is taken from the computation's stream, which the copy waits for: what lay there before is then done
         with, and the computation that is started next runs beside the copy."""
-        home = self._homes[number]
+        home = self._cpu_blocks[number]
         flat = torch.empty(home.size, dtype=torch.uint8, device=self._device)
         if self._side is None:
             home.copy_to(flat)
-            return _Parcel(number, flat, None)
+            return _Transfer(number, flat, None)
         self._side.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._side):
             home.copy_to(flat)
-            return _Parcel(number, flat, self._side.record_event())
+            return _Transfer(number, flat, self._side.record_event())
 
     def _drop(self) -> None:
-        """Lets a parcel go that nobody asked for; its room is free once the copy into it is done."""
-        if self._ahead is not None:
-            self._ahead.arrived()
-        self._ahead = None
+        """Drops a prefetched block that was not asked for; its memory is free once the copy into it is done."""
+        if self._next is not None:
+            self._next.wait()
+        self._next = None
 
 
 def _pieces(size: int) -> Iterator[tuple[int, int]]:

@@ -1,6 +1,6 @@
-"""Bytes of the base model's weights in each precision.
+"""Bytes of the base model's weights in each precision, plain or quantized.
 
-In a packed precision every matrix of the blocks is packed; vectors, and the layers outside the blocks, stay bf16.
+In fp8, int8 and nf4 every matrix of the blocks is quantized; biases, norms and the layers outside the blocks stay bf16.
 
 bf16  2 bytes a weight
 fp8   1 byte a weight, and a float32 scale a matrix
@@ -23,7 +23,7 @@ _MATRIX: Mapping[str, Callable[[int, int], float]] = {
     "int8": lambda rows, columns: rows * columns + 4 * rows,
     "nf4": lambda rows, columns: rows * columns * (0.5 + 1 / 64 + 4 / (64 * 256)),
 }
-_PACKED = ("fp8", "int8", "nf4")
+_QUANTIZED = ("fp8", "int8", "nf4")
 
 
 def compute_dtype(precision: Precision) -> torch.dtype:
@@ -31,17 +31,17 @@ def compute_dtype(precision: Precision) -> torch.dtype:
     return torch.float32 if precision == "fp32" else torch.bfloat16
 
 
-def is_packed(precision: Precision) -> bool:
-    return precision in _PACKED
+def is_quantized(precision: Precision) -> bool:
+    return precision in _QUANTIZED
 
 
-def module_bytes(module: nn.Module, precision: Precision, packed: bool) -> int:
-    """Bytes of a module's parameters; `packed`: its linear layers' matrices lie in `precision`."""
+def module_bytes(module: nn.Module, precision: Precision, quantized: bool) -> int:
+    """Bytes of a module's parameters; `quantized`: its linear layers' matrices lie in `precision`."""
     width = compute_dtype(precision).itemsize
     total = 0.0
     for layer in module.modules():
         own = dict(layer.named_parameters(recurse=False))
-        if packed and {"in_features", "out_features"} <= vars(layer).keys():
+        if quantized and {"in_features", "out_features"} <= vars(layer).keys():
             own.pop("weight", None)
             total += _MATRIX[precision](layer.out_features, layer.in_features)
         total += sum(width * parameter.numel() for parameter in own.values())
@@ -51,12 +51,12 @@ def module_bytes(module: nn.Module, precision: Precision, packed: bool) -> int:
 def block_bytes(transformer: nn.Module, precision: Precision) -> list[int]:
     """Bytes of each block of a base model, double blocks first."""
     blocks = [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
-    return [module_bytes(block, precision, packed=True) for block in blocks]
+    return [module_bytes(block, precision, quantized=True) for block in blocks]
 
 
 def base_bytes(transformer: nn.Module, precision: Precision) -> int:
     """Bytes of a whole base model."""
     outside = [child for name, child in transformer.named_children() if not name.endswith("transformer_blocks")]
     return sum(block_bytes(transformer, precision)) + sum(
-        module_bytes(each, precision, packed=False) for each in outside
+        module_bytes(each, precision, quantized=False) for each in outside
     )

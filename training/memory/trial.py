@@ -17,9 +17,9 @@ from ..loop.batch import Batch
 from ..loop.opening import open_session
 from ..loop.session import Session
 from ..loop.train import memory_in_words
-from .casting import changed
 from .counting import LiveBytes, tensor_bytes
-from .hollow import Load
+from .dummy_models import changed
+from .fake_tensors import BatchShape
 
 STEPS = 2
 
@@ -30,19 +30,19 @@ class Trial:
 
     measured  bytes: the device's own count of its peak, or of tensors counted on a CPU
     by        who counted
-    load      the largest of the passes that were run
+    shape      the largest of the passes that were run
     seconds   of each step
     losses    of each step
     """
 
     measured: int
     by: Literal["device", "count"]
-    load: Load
+    shape: BatchShape
     seconds: tuple[float, ...]
     losses: tuple[float, ...]
 
 
-def trial(settings: Finetune) -> Trial:
+def run_trial(settings: Finetune) -> Trial:
     """Opens the run in a folder of its own that is thrown away, and takes two steps in which every sample is judged.
 
     Raises as `open_session`, and RuntimeError where the device runs out of memory.
@@ -53,14 +53,14 @@ def trial(settings: Finetune) -> Trial:
         with memory_in_words(small):
             session = open_session(small)
             try:
-                return tried(session)
+                return measure_steps(session)
             finally:
                 session.close()
 
 
-def tried(session: Session) -> Trial:
-    turns = [(step, index) for step in range(STEPS) for index in range(session.settings.optim.accum)]
-    loads = [load_of_batch(session.batch(*turn), session) for turn in turns]
+def measure_steps(session: Session) -> Trial:
+    micro_batches = [(step, index) for step in range(STEPS) for index in range(session.settings.optim.accum)]
+    shapes = [shape_of_batch(session.batch(*micro_batch), session) for micro_batch in micro_batches]
     on_device = session.accelerator.device.type == "cuda"
     seconds, losses = [], []
     counted = LiveBytes()
@@ -78,25 +78,25 @@ def tried(session: Session) -> Trial:
         seconds.append(time.perf_counter() - started)
         losses.append(session.progress.row["loss"])
     measured = torch.cuda.max_memory_allocated() if on_device else held + counted.peak
-    largest = max(loads, key=lambda load: (load.batch * load.tokens, load.covered))
+    largest = max(shapes, key=lambda shape: (shape.batch * shape.tokens, shape.covered))
     return Trial(measured, "device" if on_device else "count", largest, tuple(seconds), tuple(losses))
 
 
-def load_of_batch(batch: Batch, session: Session) -> Load:
+def shape_of_batch(batch: Batch, session: Session) -> BatchShape:
     """How large a pass is."""
     people, height, width = batch.people, *(8 * side for side in batch.clean_BCHW.shape[-2:])
-    counts = torch.bincount(batch.faces.sample_F, minlength=len(batch.levels_B))
+    counts = torch.bincount(batch.faces.sample_F, minlength=len(batch.sigmas_B))
     rows = 0 if batch.rows_FK is None else batch.rows_FK.shape[1]
     bank = session.sources.at(session.settings).bank
-    return Load(
+    return BatchShape(
         width,
         height,
-        len(batch.levels_B),
+        len(batch.sigmas_B),
         people.members_BPN.shape[1],
         int(counts.max()) if session.frozen.recognizer is not None else 0,
         max(1, int(people.members_BPN.any(1).sum(1).max())),
         (*batch.t5_BTD.shape[1:], batch.pooled_BD.shape[-1]),
-        batch.wanted_FE.shape[-1],
+        batch.target_FE.shape[-1],
         None if people.siglip_BPTW is None else tuple(people.siglip_BPTW.shape[2:]),
         (len(bank.unit_NE), rows) if bank is not None and rows else (0, 0),
         batch.clean_BCHW.shape[1],
@@ -116,7 +116,7 @@ def _held(session: Session) -> int:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the warnings of a run that looks at nothing, which these two steps are on purpose."""
+    """Without the warnings of a run without validation, which these two steps are on purpose."""
     logger = logging.getLogger("withanyone")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,8 +1,8 @@
-"""Models and batches without data: shapes and types are real, no byte of memory is.
+"""Fake tensors: models and batches with shapes and types but without data, which take no memory.
 
-They are torch's fake tensors. What the training loop asks of numbers (is any face left, how large is the loss) is
-answered as if every sample and face counted, so that its own code runs on them unchanged. Indices, masks and noise
-levels stay real tensors.
+What the training loop asks of numbers (is any face left, how large is the loss) is
+answered as if every sample and face counted, so that its own code runs on them unchanged. Indices, masks and sigmas
+stay real tensors.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,21 +26,21 @@ from ..configuration.finetune import TrainSettings
 from ..loop.batch import Batch
 from ..losses.contrast import Bank
 from ..losses.identity import TargetFaces
-from .packing import Precision, compute_dtype, is_packed
+from .weight_bytes import Precision, compute_dtype, is_quantized
 
 PATCHES = 256  # SigLIP tokens of a face
-LEVEL = 0.5  # under every gate: each sample is decoded and recognized
+SIGMA = 0.5  # under every gate: each sample is decoded and recognized
 _aten = torch.ops.aten
 _INDEXING = (_aten.index.Tensor, _aten._unsafe_index.Tensor, _aten.index_put.default, _aten.index_put_.default)
 
 
 @dataclass(frozen=True)
-class Load:
-    """How large a pass is.
+class BatchShape:
+    """How large a batch is.
 
     people, faces  of a sample: those with a row in the batch, and those that are judged
     covered        image tokens of a sample in somebody's place, at most
-    text           T5 tokens, their width, and that of the pooled vector
+    text           T5 tokens, their width, and that of the pooled embedding
     siglip         tokens of a face and their width; None where no branch reads them
     negatives      rows of the bank, and how many each face draws of them; 0: no bank
     """
@@ -64,7 +64,7 @@ class Load:
 
 
 @dataclass(frozen=True, eq=False)
-class HollowAdapter:
+class DummyAdapter:
     """An adapter without data.
 
     trained  what of it is trained, float32
@@ -76,7 +76,7 @@ class HollowAdapter:
     learned: Mapping[Branch, Tensor]
 
 
-class Hollow:
+class FakeTensors:
     """Makes modules and tensors without data; those of one instance belong together."""
 
     def __init__(self) -> None:
@@ -91,9 +91,9 @@ class Hollow:
                 made = make().eval()
         finally:
             torch.set_default_dtype(usual)
-        return self.emptied(made)
+        return self.without_data(made)
 
-    def emptied(self, module: nn.Module) -> nn.Module:
+    def without_data(self, module: nn.Module) -> nn.Module:
         """A module from a file or from torch's meta device, frozen, its data dropped."""
         for owner in module.modules():
             for name, value in owner._parameters.items():
@@ -105,42 +105,42 @@ class Hollow:
         return module
 
     def transformer(self, configuration: Mapping[str, object], precision: Precision) -> FluxTransformer2DModel:
-        """A base model whose blocks' matrices, if packed, are widened as the real ones are: one layer at a time."""
+        """A base model; if quantized, its blocks dequantize one layer at a time, as the real ones do."""
         dtype = compute_dtype(precision)
         model = self.module(lambda: FluxTransformer2DModel(**configuration), dtype)
-        if is_packed(precision):
+        if is_quantized(precision):
             for blocks in (model.transformer_blocks, model.single_transformer_blocks):
                 for parent in list(blocks.modules()):
                     for name, layer in list(parent.named_children()):
                         if isinstance(layer, nn.Linear):
-                            setattr(parent, name, _Packed(layer))
+                            setattr(parent, name, _Quantized(layer))
         return model
 
-    def adapter(self, shapes: Sequence[BranchShape], train: TrainSettings, dtype: torch.dtype) -> "HollowAdapter":
+    def adapter(self, shapes: Sequence[BranchShape], train: TrainSettings, dtype: torch.dtype) -> "DummyAdapter":
         """An adapter as `load_trained` makes it ready; what is not trained is held in `dtype`."""
         kept = torch.float32 if train.mode == "full" else dtype
         network = self.module(lambda: _network(shapes, train), kept)
         if train.mode == "tokens":
             learned = {shape.branch: self._parameter(1, _tokens(shape), shape.hidden) for shape in shapes}
-            return HollowAdapter(network, list(learned.values()), learned)
+            return DummyAdapter(network, list(learned.values()), learned)
         names = [name for name, _ in network.named_parameters() if _is_trained(name, train.mode)]
         for name in names:
             owner, _, attribute = name.rpartition(".")
             module = network.get_submodule(owner)
             setattr(module, attribute, self._parameter(*getattr(module, attribute).shape))
-        return HollowAdapter(network, [network.get_parameter(name) for name in names], {})
+        return DummyAdapter(network, [network.get_parameter(name) for name in names], {})
 
-    def batch(self, load: Load, learned: Mapping[Branch, Tensor]) -> Batch:
+    def batch(self, shape: BatchShape, learned: Mapping[Branch, Tensor]) -> Batch:
         """As `batch_of`, without data."""
-        return batch_of(load, self.tensor, learned)
+        return batch_of(shape, self.tensor, learned)
 
-    def bank(self, load: Load) -> Bank | None:
-        rows = load.negatives[0]
-        if not rows or not load.negatives[1]:
+    def bank(self, shape: BatchShape) -> Bank | None:
+        rows = shape.negatives[0]
+        if not rows or not shape.negatives[1]:
             return None
         numbers = torch.arange(rows)
         nobody = torch.full((rows,), -1)
-        return Bank(self.tensor(rows, load.embedding), nobody, numbers, torch.ones_like(numbers), nobody[:0])
+        return Bank(self.tensor(rows, shape.embedding), nobody, numbers, torch.ones_like(numbers), nobody[:0])
 
     def tensor(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         with self._mode:
@@ -154,38 +154,38 @@ class Hollow:
             return nn.Parameter(torch.empty(shape, device="cpu"))
 
 
-def batch_of(load: Load, tensor: Callable[..., Tensor], learned: Mapping[Branch, Tensor] | None = None) -> Batch:
+def batch_of(shape: BatchShape, tensor: Callable[..., Tensor], learned: Mapping[Branch, Tensor] | None = None) -> Batch:
     """A pass of that size: people share the covered tokens, and every face lies in the image's middle.
 
     tensor   makes float tensors of a shape
     learned  of branches the tokens of whoever is first in each sample, [1, T, D]
     """
-    faces, rows = load.batch * load.faces, torch.zeros(load.batch, load.people, dtype=torch.int64)
-    latent = load.channels, load.height_px // 8, load.width_px // 8
+    faces, rows = shape.batch * shape.faces, torch.zeros(shape.batch, shape.people, dtype=torch.int64)
+    latent = shape.channels, shape.height_px // 8, shape.width_px // 8
     landmarks = np.tile(TEMPLATE_PX / SIDE_PX * 0.5 + 0.25, (faces, 1, 1)).astype(np.float32)
-    wanted = tensor(faces, load.embedding)
-    drawn = load.negatives[1]
+    target = tensor(faces, shape.embedding)
+    drawn = shape.negatives[1]
     return Batch(
-        clean_BCHW=tensor(load.batch, *latent),
-        noise_BCHW=tensor(load.batch, *latent),
-        levels_B=torch.full((load.batch,), LEVEL),
-        t5_BTD=tensor(load.batch, *load.text[:2]),
-        pooled_BD=tensor(load.batch, load.text[2]),
+        clean_BCHW=tensor(shape.batch, *latent),
+        noise_BCHW=tensor(shape.batch, *latent),
+        sigmas_B=torch.full((shape.batch,), SIGMA),
+        t5_BTD=tensor(shape.batch, *shape.text[:2]),
+        pooled_BD=tensor(shape.batch, shape.text[2]),
         people=PlacedPeople(
-            tensor(load.batch, load.people, load.embedding),
-            _members(load),
-            None if load.siglip is None else tensor(load.batch, load.people, *load.siglip),
+            tensor(shape.batch, shape.people, shape.embedding),
+            _members(shape),
+            None if shape.siglip is None else tensor(shape.batch, shape.people, *shape.siglip),
             {branch: LearnedRows(tokens, rows) for branch, tokens in (learned or {}).items()},
         ),
-        faces=TargetFaces(torch.arange(load.batch).repeat_interleave(load.faces), landmarks),
-        wanted_FE=wanted,
-        shown_FE=wanted,
+        faces=TargetFaces(torch.arange(shape.batch).repeat_interleave(shape.faces), landmarks),
+        target_FE=target,
+        reference_FE=target,
         identities_F=torch.arange(faces),
         rows_FK=torch.zeros(faces, drawn, dtype=torch.int64) if drawn else None,
     )
 
 
-class Answers(TorchDispatchMode):
+class AssumeOnes(TorchDispatchMode):
     """Inside, questions about numbers that are not there are answered: sums are 1, masks are true everywhere."""
 
     def __torch_dispatch__(
@@ -198,18 +198,18 @@ class Answers(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-class _Packed(nn.Module):
-    """A linear layer whose matrix lies packed: nothing of it is kept for the backward pass, which widens it again."""
+class _Quantized(nn.Module):
+    """A quantized linear layer: nothing of its matrix is kept for the backward pass, which dequantizes it again."""
 
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
         self.in_features, self.out_features, self.bias = layer.in_features, layer.out_features, layer.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        return _Widened.apply(x, self.bias, (self.out_features, self.in_features))
+        return _Dequantized.apply(x, self.bias, (self.out_features, self.in_features))
 
 
-class _Widened(torch.autograd.Function):
+class _Dequantized(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, bias: Tensor | None, shape: tuple[int, int]) -> Tensor:
         ctx.shape = shape
@@ -220,10 +220,10 @@ class _Widened(torch.autograd.Function):
         return grad @ grad.new_empty(ctx.shape), None, None
 
 
-def _members(load: Load) -> Tensor:
+def _members(shape: BatchShape) -> Tensor:
     """Everybody has an equal run of the covered tokens, the last of them what is left."""
-    found = torch.zeros(load.batch, load.people, load.tokens, dtype=torch.bool)
-    for person, part in enumerate(torch.arange(load.covered).tensor_split(load.people)):
+    found = torch.zeros(shape.batch, shape.people, shape.tokens, dtype=torch.bool)
+    for person, part in enumerate(torch.arange(shape.covered).tensor_split(shape.people)):
         found[:, person, part] = True
     return found
 

@@ -1,4 +1,4 @@
-"""A pass of the real training loop on models and images without data: what it allocates and how much it computes."""
+"""Dry run: a pass of the real training loop on dummy models and fake tensors, for its memory and its operations."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,27 +12,27 @@ from withanyone_core.injection.diffusers import AdapterSocket
 from ..configuration.finetune import Finetune
 from ..loop.step import Frozen, run_pass
 from .counting import LiveBytes, Operations
-from .hollow import Answers, Hollow, HollowAdapter, Load
+from .fake_tensors import AssumeOnes, BatchShape, DummyAdapter, FakeTensors
 
 GRADIENTS = "gradients of what is trained"
 BLOCKS, ADAPTER, DECODER, RECOGNIZER = "base model's blocks", "adapter's layers", "VAE decoder", "recognizer"
 
 
 @dataclass(frozen=True, eq=False)
-class Cast:
-    """Everybody who takes part in a rehearsal, of one `Hollow`.
+class DummyModels:
+    """The models of a dry run, all made by one `FakeTensors`.
 
     weights  output weight of each branch
     """
 
-    hollow: Hollow
+    fakes: FakeTensors
     frozen: Frozen
-    adapter: HollowAdapter
+    adapter: DummyAdapter
     weights: Mapping[Branch, float]
 
 
 @dataclass(frozen=True)
-class Rehearsed:
+class DryRun:
     """What a pass takes.
 
     peak     most bytes alive at once beside weights and optimizer, gradients of what is trained among them
@@ -45,27 +45,27 @@ class Rehearsed:
     flops: int
 
 
-def rehearsed(cast: Cast, load: Load, settings: Finetune) -> Rehearsed:
+def dry_run(models: DummyModels, shape: BatchShape, settings: Finetune) -> DryRun:
     """One pass forward and back as the loop runs it. With several passes a step, gradients lie there from the first."""
-    transformer = cast.frozen.transformer
+    transformer = models.frozen.transformer
     if settings.memory.checkpoint_blocks:
         transformer.enable_gradient_checkpointing()
     else:
         transformer.disable_gradient_checkpointing()
-    socket = AdapterSocket(transformer, cast.adapter.network, cast.weights)
-    batch, bank = cast.hollow.batch(load, cast.adapter.learned), cast.hollow.bank(load)
+    socket = AdapterSocket(transformer, models.adapter.network, models.weights)
+    batch, bank = models.fakes.batch(shape, models.adapter.learned), models.fakes.bank(shape)
     counted = LiveBytes()
     operations = Operations()
     try:
-        with counted, counted.parts(_parts(cast)), operations, Answers():
-            _prepare_gradients(cast.adapter.trained, counted, settings.optim.accum > 1)
-            passed = run_pass(batch, cast.frozen, socket, bank, settings)
+        with counted, counted.parts(_parts(models)), operations, AssumeOnes():
+            _prepare_gradients(models.adapter.trained, counted, settings.optim.accum > 1)
+            passed = run_pass(batch, models.frozen, socket, bank, settings)
             (passed.loss / settings.optim.accum).backward()
     finally:
         socket.remove()
-        for parameter in cast.adapter.trained:
+        for parameter in models.adapter.trained:
             parameter.grad = None
-    return Rehearsed(counted.peak, counted.at_peak, operations.total)
+    return DryRun(counted.peak, counted.at_peak, operations.total)
 
 
 def _prepare_gradients(trained: Sequence[nn.Parameter], counted: LiveBytes, are_there: bool) -> None:
@@ -74,17 +74,17 @@ def _prepare_gradients(trained: Sequence[nn.Parameter], counted: LiveBytes, are_
             parameter.grad = torch.empty_like(parameter) if are_there else None
 
 
-def _parts(cast: Cast) -> dict[nn.Module, str]:
-    transformer, found = cast.frozen.transformer, {}
+def _parts(models: DummyModels) -> dict[nn.Module, str]:
+    transformer, found = models.frozen.transformer, {}
     for block in (*transformer.transformer_blocks, *transformer.single_transformer_blocks):
         found[block] = BLOCKS
-    for branch in cast.adapter.network.branches.values():
+    for branch in models.adapter.network.branches.values():
         found[branch.encoder] = ADAPTER
         # Of these only the layers are called as modules.
         found |= dict.fromkeys((layer for each in branch.attention for layer in each.children()), ADAPTER)
     found |= dict.fromkeys(
-        (module for module in cast.frozen.vae.decoder.modules() if not list(module.children())), DECODER
+        (module for module in models.frozen.vae.decoder.modules() if not list(module.children())), DECODER
     )
-    if isinstance(cast.frozen.recognizer, nn.Module):
-        found[cast.frozen.recognizer] = RECOGNIZER
+    if isinstance(models.frozen.recognizer, nn.Module):
+        found[models.frozen.recognizer] = RECOGNIZER
     return found

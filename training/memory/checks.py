@@ -20,9 +20,9 @@ from ..loop.opening import check_models, check_widths, device_name, named_instru
 from ..loop.optimizer import optimizer_class
 from ..loop.source import Sources
 from ..losses.arcface import Recognizer
-from .casting import cast_of, phases_of
-from .memory import GIB, state_bytes
-from .rehearsal import Cast
+from .dry_run import DummyModels
+from .dummy_models import make_dummy_models, phases_of
+from .peak import GIB, state_bytes
 
 
 @dataclass(frozen=True)
@@ -35,39 +35,39 @@ class Finding:
 
 
 @dataclass(frozen=True, eq=False)
-class Examined:
-    """All findings; without a fault also what the run would be made of."""
+class CheckResults:
+    """All findings; without a fault also the dummy models of the run."""
 
     findings: tuple[Finding, ...]
     sources: Sources | None = None
-    cast: Cast | None = None
+    models: DummyModels | None = None
 
     @property
     def is_sound(self) -> bool:
         return not any(finding.fault for finding in self.findings)
 
 
-def examined(settings: Finetune) -> Examined:
-    """Looks at everything, with the checks that `open_session` makes. Nothing is written."""
+def run_checks(settings: Finetune) -> CheckResults:
+    """Looks at everything, with the checks of `open_session`. Nothing is written."""
     sources = Sources(torch.device("cpu"))
-    findings = [_finding(what, look) for what, look in _looks(settings, sources)]
+    findings = [_finding(what, check) for what, check in _checks(settings, sources)]
     if any(finding.fault for finding in findings):
-        return Examined(tuple(findings))
-    made: list[Cast] = []
-    findings.append(_finding("models together", lambda: _fitted(settings, sources, made)))
+        return CheckResults(tuple(findings))
+    made: list[DummyModels] = []
+    findings.append(_finding("models together", lambda: _fit(settings, sources, made)))
     if made:
-        findings.append(_finding("run folder", lambda: _room(settings, made[0])))
-    return Examined(tuple(findings), sources, made[0] if made else None)
+        findings.append(_finding("run folder", lambda: _run_folder(settings, made[0])))
+    return CheckResults(tuple(findings), sources, made[0] if made else None)
 
 
-def _finding(what: str, look: Callable[[], str]) -> Finding:
+def _finding(what: str, check: Callable[[], str]) -> Finding:
     try:
-        return Finding(what, look())
+        return Finding(what, check())
     except (ValueError, RuntimeError, OSError) as error:
         return Finding(what, str(error), fault=True)
 
 
-def _looks(settings: Finetune, sources: Sources) -> Iterator[tuple[str, Callable[[], str]]]:
+def _checks(settings: Finetune, sources: Sources) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "device", lambda: _device(settings)
     yield "optimizer", lambda: optimizer_class(settings.optim).__name__
     yield "base model", lambda: _base(settings)
@@ -140,30 +140,32 @@ def _judges(settings: Finetune) -> str:
     return ", ".join(path.name for path in settings.eval.judges)
 
 
-def _fitted(settings: Finetune, sources: Sources, made: list[Cast]) -> str:
+def _fit(settings: Finetune, sources: Sources, made: list[DummyModels]) -> str:
     """Puts them together without data."""
     cache = sources.at(settings).cache
-    cast = cast_of(settings, cache)
-    check_widths(cache, cast.frozen)
-    AdapterSocket(cast.frozen.transformer, cast.adapter.network, cast.weights).remove()
-    made.append(cast)
+    models = make_dummy_models(settings, cache)
+    check_widths(cache, models.frozen)
+    AdapterSocket(models.frozen.transformer, models.adapter.network, models.weights).remove()
+    made.append(models)
     return "base model, adapter and prepared photos fit each other"
 
 
-def _room(settings: Finetune, cast: Cast) -> str:
-    """Where the run writes, and whether there is room: each checkpoint keeps weights, states and averages."""
+def _run_folder(settings: Finetune, models: DummyModels) -> str:
+    """Where the run writes, and whether there is space: each checkpoint keeps weights, states and averages."""
     out = settings.out
     there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     if not os.access(there, os.W_OK):
         raise ValueError(f"{there} cannot be written to; name another folder (out=...).")
-    weights = 4 * sum(parameter.numel() for parameter in cast.adapter.trained)
-    size = weights * (2 if settings.optim.ema else 1) + state_bytes(cast.adapter.trained, settings.optim) + weights // 2
-    wanted, free = (settings.save.keep + 2) * size, shutil.disk_usage(there).free
-    if wanted > free:
+    weights = 4 * sum(parameter.numel() for parameter in models.adapter.trained)
+    size = (
+        weights * (2 if settings.optim.ema else 1) + state_bytes(models.adapter.trained, settings.optim) + weights // 2
+    )
+    needed, free = (settings.save.keep + 2) * size, shutil.disk_usage(there).free
+    if needed > free:
         raise ValueError(
             f"{there} has {free / GIB:.1f} GiB free, and {settings.save.keep + 2} checkpoints take "
-            f"{wanted / GIB:.1f} GiB. Make room, or lower save.keep."
+            f"{needed / GIB:.1f} GiB. Make room, or lower save.keep."
         )
     found = checkpoints(out)
-    goes_on = f"; goes on from step {step_of(found[-1])}" if found else ""
-    return f"{out}: {size / GIB:.2f} GiB a checkpoint, {free / GIB:.0f} GiB free{goes_on}"
+    resumed = f"; resumes from step {step_of(found[-1])}" if found else ""
+    return f"{out}: {size / GIB:.2f} GiB a checkpoint, {free / GIB:.0f} GiB free{resumed}"

@@ -1,31 +1,33 @@
-"""The doctor's visit: files, plan, memory, two steps, in this order, each printed as soon as it is known."""
+"""Preflight check of a run: files, plan, memory, two steps, in this order, each printed as soon as it is known."""
 
 from typing import TextIO
 
 from ..configuration.finetune import Finetune
 from ..loop.opening import device_name
-from .casting import cast_of, largest_load, parameter_count
-from .checks import Examined, examined, free_bytes
-from .memory import GIB, Memory, memory
+from .checks import CheckResults, free_bytes, run_checks
+from .dummy_models import largest_batch_shape, make_dummy_models, parameter_count
+from .peak import GIB, Memory, memory
 from .plan import Planner
 from .report import NEAR, distance, files_text, memory_text, plan_text, remedy_text, trial_text
-from .trial import Trial, trial
+from .trial import Trial, run_trial
 
 # More than this many parameters and two steps on a CPU take hours.
 _MOST_ON_CPU = 10**9
 
 
-def visit(settings: Finetune, card_gib: float | None, with_steps: bool, out: TextIO) -> bool:
+def preflight(settings: Finetune, card_gib: float | None, with_steps: bool, out: TextIO) -> bool:
     """Whether the run can be started: no fault, it fits the card, and steps came out as predicted."""
-    found = examined(settings)
+    found = run_checks(settings)
     _write(out, files_text(found))
     if not found.is_sound:
-        _write(out, "Mend what is marked FAULT; the rest was not looked at.")
+        _write(out, "Fix what is marked FAULT; the rest was not checked.")
         return False
-    load = largest_load(settings, found.sources)
-    planner = Planner(load, lambda changed: cast_of(changed, found.sources.at(settings).cache), (settings, found.cast))
+    shape = largest_batch_shape(settings, found.sources)
+    planner = Planner(
+        shape, lambda changed: make_dummy_models(changed, found.sources.at(settings).cache), (settings, found.models)
+    )
     plan, card = planner.plan(settings), _card(settings, card_gib)
-    _write(out, plan_text(plan, found.cast))
+    _write(out, plan_text(plan, found.models))
     fits = card is None or plan.memory.fits(card)
     _write(out, memory_text(plan, card))
     if not fits:
@@ -33,15 +35,15 @@ def visit(settings: Finetune, card_gib: float | None, with_steps: bool, out: Tex
         return False
     if not with_steps:
         return True
-    if device_name(settings) == "cpu" and parameter_count(found.cast.frozen.transformer) > _MOST_ON_CPU:
+    if device_name(settings) == "cpu" and parameter_count(found.models.frozen.transformer) > _MOST_ON_CPU:
         _write(out, "Two steps\n  not taken: computed, no CUDA device here, and on a CPU they would take hours.")
         return True
     return _compared(settings, found, out)
 
 
-def _compared(settings: Finetune, found: Examined, out: TextIO) -> bool:
-    taken: Trial = trial(settings)
-    predicted: Memory = memory(found.cast, taken.load, settings)
+def _compared(settings: Finetune, found: CheckResults, out: TextIO) -> bool:
+    taken: Trial = run_trial(settings)
+    predicted: Memory = memory(found.models, taken.shape, settings)
     _write(out, trial_text(taken, predicted))
     return abs(distance(taken, predicted)) <= NEAR
 

@@ -1,4 +1,4 @@
-"""Bytes that a run holds from its first step to its last, and the peak of a step above them.
+"""Peak memory: bytes that a run holds from its first step to its last, and the peak of a step above them.
 
 With P trained parameters, all float32:
 
@@ -7,7 +7,7 @@ optimizer's states  adamw 8 P (two float32 averages); adamw8bit 2 P and a float3
                     4096 values or more (Dettmers et al., arXiv 2110.02861); prodigy 16 P (the averages, the start and
                     the estimate's sum; Mishchenko and Defazio, arXiv 2306.06101)
 average of weights  4 P with optim.ema
-gradients           4 P, counted where they arise (rehearsal.py)
+gradients           4 P, counted where they arise (dry_run.py)
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,12 +15,12 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ..base.streaming import streamed_layers
+from ..base.block_swap import choose_swapped_blocks
 from ..configuration.finetune import Finetune, OptimSettings
 from .counting import tensor_bytes
-from .hollow import Load
-from .packing import base_bytes, block_bytes
-from .rehearsal import Cast, Rehearsed, rehearsed
+from .dry_run import DryRun, DummyModels, dry_run
+from .fake_tensors import BatchShape
+from .weight_bytes import base_bytes, block_bytes
 
 GIB = 2**30
 CONTEXT = GIB  # of a process on CUDA: the device's own context, and workspaces of its libraries
@@ -42,7 +42,7 @@ class Memory:
 
     held      what is there all the time
     passing   what a pass adds at its peak, by who makes it
-    host      what lies in the CPU's memory instead: streamed blocks
+    host      what lies in the CPU's memory instead: swapped blocks
     """
 
     held: tuple[Part, ...]
@@ -63,24 +63,24 @@ class Memory:
         return self.needed <= card
 
 
-def memory(cast: Cast, load: Load, settings: Finetune) -> Memory:
+def memory(models: DummyModels, shape: BatchShape, settings: Finetune) -> Memory:
     """The peak of a step whose passes are of this size."""
-    return memory_of(cast, load, settings, rehearsed(cast, load, settings))
+    return memory_from(models, shape, settings, dry_run(models, shape, settings))
 
 
-def memory_of(cast: Cast, load: Load, settings: Finetune, passed: Rehearsed) -> Memory:
-    """The same where the pass was rehearsed before; precision and streaming change nothing in it."""
-    base, host = _base(cast.frozen.transformer, settings)
-    trained = tensor_bytes(cast.adapter.trained)
-    fixed = [parameter for parameter in cast.adapter.network.parameters() if not parameter.requires_grad]
+def memory_from(models: DummyModels, shape: BatchShape, settings: Finetune, passed: DryRun) -> Memory:
+    """The same from an earlier dry run; precision and block swap change nothing in it."""
+    base, host = _base(models.frozen.transformer, settings)
+    trained = tensor_bytes(models.adapter.trained)
+    fixed = [parameter for parameter in models.adapter.network.parameters() if not parameter.requires_grad]
     held = (
         Part(f"base model, {settings.base.precision}", base),
-        Part("VAE and recognizer", _others(cast)),
+        Part("VAE and recognizer", _others(models)),
         Part(f"adapter, {settings.adapter.branch}", tensor_bytes(fixed)),
-        Part(f"trained weights, {_numbers(cast.adapter.trained)}", trained),
-        Part(f"optimizer's states, {settings.optim.name}", state_bytes(cast.adapter.trained, settings.optim)),
+        Part(f"trained weights, {_numbers(models.adapter.trained)}", trained),
+        Part(f"optimizer's states, {settings.optim.name}", state_bytes(models.adapter.trained, settings.optim)),
         Part("average of weights", trained if settings.optim.ema else 0),
-        Part("negatives", 4 * load.negatives[0] * load.embedding),
+        Part("negatives", 4 * shape.negatives[0] * shape.embedding),
     )
     passing = tuple(Part(name, size) for name, size in passed.by_part.items())
     return Memory(*(tuple(part for part in parts if part.size) for parts in (held, passing)), host)
@@ -103,17 +103,17 @@ _STATES: Mapping[str, Callable[[int], int]] = {
 
 
 def _base(transformer: nn.Module, settings: Finetune) -> tuple[int, int]:
-    """Bytes on the device and in the CPU's memory. A streamed block is computed with while the next one arrives."""
-    precision, streamed = settings.base.precision, settings.memory.stream_blocks
+    """Bytes on the device and in the CPU's memory. A swapped block is computed with while the next one arrives."""
+    precision, swapped = settings.base.precision, settings.memory.stream_blocks
     whole, blocks = base_bytes(transformer, precision), block_bytes(transformer, precision)
-    gone = [blocks[layer] for layer in streamed_layers(len(blocks), streamed)]
+    gone = [blocks[layer] for layer in choose_swapped_blocks(len(blocks), swapped)]
     there = max((sum(gone[first : first + 2]) for first in range(len(gone))), default=0)
     return whole - sum(gone) + there, sum(gone)
 
 
-def _others(cast: Cast) -> int:
-    recognizer = cast.frozen.recognizer
-    modules = [cast.frozen.vae, *([recognizer] if isinstance(recognizer, nn.Module) else [])]
+def _others(models: DummyModels) -> int:
+    recognizer = models.frozen.recognizer
+    modules = [models.frozen.vae, *([recognizer] if isinstance(recognizer, nn.Module) else [])]
     return sum(tensor_bytes([*module.parameters(), *module.buffers()]) for module in modules)
 
 

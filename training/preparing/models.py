@@ -1,4 +1,4 @@
-"""What looks at photos: protocols, so that the real models and small stand-ins are used alike."""
+"""The models of prepare.py, as protocols, so that the real models and small stand-ins are used alike."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,13 +11,13 @@ from withanyone_core.identity import Face
 
 
 class FaceAnalysis(Protocol):
-    """Finds faces in an RGB photo [H, W, 3] uint8, by descending score, each with its raw ArcFace vector [512]."""
+    """Finds faces in an RGB photo [H, W, 3] uint8, by descending score, each with its raw ArcFace embedding [512]."""
 
     def faces(self, photo: np.ndarray) -> tuple[Face, ...]: ...
 
 
 class SecondRecognizer(Protocol):
-    """A recognizer that no loss uses: raw vectors float32 [faces, width]."""
+    """A recognizer that no loss uses: raw embeddings float32 [faces, width]."""
 
     def embed(self, photo: np.ndarray, faces: Sequence[Face]) -> np.ndarray: ...
 
@@ -29,7 +29,7 @@ class ImageEncoder(Protocol):
 
 
 class TextEncoder(Protocol):
-    """A text to T5's states [tokens, width] and CLIP's pooled vector [width]; `release` gives its memory back."""
+    """A text to T5's states [tokens, width] and CLIP's pooled embedding [width]; `release` gives its memory back."""
 
     def encode(self, text: str) -> tuple[Tensor, Tensor]: ...
 
@@ -43,7 +43,7 @@ class TokenEncoder(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Instruments:
+class PreparationModels:
     """All models of a run.
 
     fingerprints  by kind (faces, second, image, text, siglip): changes with the model's files and settings, and is

@@ -1,4 +1,4 @@
-"""Settings and prepared photos to what a rehearsal takes: models without data, and the largest pass."""
+"""Dummy models: of the sizes that the settings' files have, without weights; and the shape of the largest batch."""
 
 from collections.abc import Iterator, Mapping
 
@@ -20,39 +20,39 @@ from ..loop.source import Sources
 from ..loop.step import Frozen
 from ..loop.trained import Sizes, branch_shapes, branch_weights
 from ..losses.arcface import Recognizer
-from .hollow import Hollow, Load
-from .packing import compute_dtype
-from .rehearsal import Cast
+from .dry_run import DummyModels
+from .fake_tensors import BatchShape, FakeTensors
+from .weight_bytes import compute_dtype
 
 
-def cast_of(settings: Finetune, cache: Cache) -> Cast:
+def make_dummy_models(settings: Finetune, cache: Cache) -> DummyModels:
     """Models of the sizes that the settings' files have; the base model's and the adapter's weights are not read.
 
     Raises as `open_session` for files that are missing or of another kind.
     """
-    hollow, precision = Hollow(), settings.base.precision
-    transformer = hollow.transformer(read_configuration(settings.base.path), precision)
+    fakes, precision = FakeTensors(), settings.base.precision
+    transformer = fakes.transformer(read_configuration(settings.base.path), precision)
     # VAE and recognizer are a hundredth of the base model: reading them is as quick as reading headers.
     vae, scale = load_vae(settings.base.vae or settings.base.path, compute_dtype(precision))
-    recognizer = settings.id_loss.recognizer and hollow.emptied(Recognizer.load(settings.id_loss.recognizer))
+    recognizer = settings.id_loss.recognizer and fakes.without_data(Recognizer.load(settings.id_loss.recognizer))
     layers = len(transformer.transformer_blocks) + len(transformer.single_transformer_blocks)
     sizes = Sizes(transformer.inner_dim, layers, cache.arcface.shape[1], siglip_width(cache))
-    adapter = hollow.adapter(branch_shapes(settings.adapter, sizes), settings.train, compute_dtype(precision))
-    frozen = Frozen(transformer, hollow.emptied(vae), scale, recognizer)
-    return Cast(hollow, frozen, adapter, branch_weights(settings.adapter))
+    adapter = fakes.adapter(branch_shapes(settings.adapter, sizes), settings.train, compute_dtype(precision))
+    frozen = Frozen(transformer, fakes.without_data(vae), scale, recognizer)
+    return DummyModels(fakes, frozen, adapter, branch_weights(settings.adapter))
 
 
-def largest_load(settings: Finetune, sources: Sources) -> Load:
-    """The largest pass that any phase of a run can draw.
+def largest_batch_shape(settings: Finetune, sources: Sources) -> BatchShape:
+    """The shape of the largest batch that any phase of a run can draw.
 
     ValueError where nothing can be drawn.
     """
-    loads = [load_of(part, sources.at(part).cache) for part in phases_of(settings)]
-    return max(loads, key=lambda load: (load.batch * load.tokens, load.covered))
+    shapes = [batch_shape(part, sources.at(part).cache) for part in phases_of(settings)]
+    return max(shapes, key=lambda shape: (shape.batch * shape.tokens, shape.covered))
 
 
-def load_of(settings: Finetune, cache: Cache) -> Load:
-    """A pass of the largest crops, with as many people as one of them has, and as much of it in their places."""
+def batch_shape(settings: Finetune, cache: Cache) -> BatchShape:
+    """A batch of the largest crops, with as many people as one of them has, and as much of it in their places."""
     crops = list(_crops(cache, settings.data.max_people))
     area = max(crop.width_px * crop.height_px for crop in crops)
     largest = [crop for crop in crops if crop.width_px * crop.height_px == area]
@@ -60,7 +60,7 @@ def load_of(settings: Finetune, cache: Cache) -> Load:
     text, with_bank = cache.dummy_text(0), settings.nce.weight > 0 and settings.nce.negatives > 0
     reads_siglip = Branch.SIG in branch_weights(settings.adapter)
     tokens = cache.face(0).siglip
-    return Load(
+    return BatchShape(
         largest[0].width_px,
         largest[0].height_px,
         settings.optim.batch,
@@ -108,7 +108,7 @@ def _crops(cache: Cache, most: int) -> Iterator[CropEntry]:
 
 
 def parameter_count(module: torch.nn.Module) -> int:
-    """Numbers of a model without data; matrices that are packed count too."""
+    """Numbers of a model without data; matrices that are quantized count too."""
     held = sum(parameter.numel() for parameter in module.parameters())
-    packed = [layer for layer in module.modules() if hasattr(layer, "in_features") and not hasattr(layer, "weight")]
-    return held + sum(layer.in_features * layer.out_features for layer in packed)
+    quantized = [layer for layer in module.modules() if hasattr(layer, "in_features") and not hasattr(layer, "weight")]
+    return held + sum(layer.in_features * layer.out_features for layer in quantized)

@@ -1,4 +1,4 @@
-"""The models that measure, from files of the user's."""
+"""The models of an evaluation (detector, judges, CLIP, aesthetic score), from files of the user's."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from withanyone_core.metrics.cache import ArrayStore, CachedAnalysis, CachedJudg
 from withanyone_core.metrics.judges import load_judge, shipped_cards
 
 from .cases import fingerprint
-from .measuring import Extra, FaceAnalysis, Instruments, Judge
+from .measuring import EvaluationModels, Extra, FaceAnalysis, Judge
 
 STORE = "faces.sqlite"
 DET_SIZE = 640
@@ -18,7 +18,7 @@ DET_THRESHOLD = 0.45  # the benchmark's
 WEIGHTS = (".safetensors", ".bin", ".json", ".txt", ".pth", ".pt")
 
 
-def load_instruments(
+def load_evaluation_models(
     face_pack: Path | None,
     judges: Sequence[Path],
     provider: str,
@@ -27,16 +27,16 @@ def load_instruments(
     aesthetic: Sequence[Path] = (),
     use_boxes: bool = True,
     legacy: bool = False,
-) -> Instruments:
+) -> EvaluationModels:
     """Everything that measures, loaded and ready.
 
     face_pack  folder of an insightface pack, for its detector
     judges     their cards (.json) or recognizers (.onnx)
-    store      folder in which found faces and vectors are kept
+    store      folder in which found faces and embeddings are kept
     clip       folder of a CLIP model, or None
     aesthetic  folder of a SigLIP tower and file of the head, or nothing
 
-    Raises FileNotFoundError, ValueError or RuntimeError in words for what is missing or cannot be used.
+    Raises FileNotFoundError, ValueError or RuntimeError for what is missing or cannot be used.
     """
     if not judges:
         raise ValueError(
@@ -53,7 +53,7 @@ def load_instruments(
     loaded = [load_judge(path, providers=tuple(dict.fromkeys((PROVIDERS[provider][0], CPU)))) for path in judges]
     extras = _extras(clip, aesthetic)
     extra_files = [path for path in (clip, *aesthetic) if path is not None]
-    return instruments_of(
+    return make_evaluation_models(
         analysis,
         f"{pack} {DET_SIZE} {DET_THRESHOLD}",
         loaded,
@@ -65,7 +65,7 @@ def load_instruments(
     )
 
 
-def instruments_of(
+def make_evaluation_models(
     analysis: FaceAnalysis,
     analysis_fingerprint: str,
     judges: Sequence[Judge],
@@ -74,8 +74,8 @@ def instruments_of(
     extra_fingerprints: dict[str, bytes] | None = None,
     use_boxes: bool = True,
     legacy: bool = False,
-) -> Instruments:
-    """Instruments that keep what they see in the folder `store`; any detector and any judges will do.
+) -> EvaluationModels:
+    """EvaluationModels that keep their results in the folder `store`; any detector and any judges will do.
 
     Raises ValueError where two judges have one name. The judges no training has seen come first: the first one says
     who is whom.
@@ -86,7 +86,7 @@ def instruments_of(
     array_store = ArrayStore(store / STORE)
     judges = sorted(judges, key=lambda judge: judge.info.trained_with)
     marks = {f"judge {number} {judge.info}": judge.fingerprint.encode() for number, judge in enumerate(judges)}
-    return Instruments(
+    return EvaluationModels(
         CachedAnalysis(analysis, analysis_fingerprint, array_store),
         tuple(CachedJudge(judge, array_store) for judge in judges),
         fingerprint({"analysis": analysis_fingerprint.encode(), **marks, **(extra_fingerprints or {})}),

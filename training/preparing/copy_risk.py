@@ -1,4 +1,4 @@
-"""What the photos will teach, told before a GPU is used: how likely training is to learn copying.
+"""Copy risk: how likely training on these photos is to learn copy-paste, judged before a GPU is used.
 
 An adapter copies where reference and target of its training pairs look the same: then the cheapest way to a small loss
 is to repeat the reference. The risk of a person, 0 to 1, is
@@ -6,7 +6,7 @@ is to repeat the reference. The risk of a person, 0 to 1, is
     0.35 similarity + 0.25 repeats + 0.15 pose + 0.10 expression + 0.15 number
 
     similarity  mean cosine of all pairs of photos: 0 at 0.5 (the median over different days is 0.46), 1 at 0.9
-    repeats     share of the photos that have a near-duplicate among the others
+    repeats     fraction of the photos that have a near-duplicate among the others
     pose        1 less the spread of head turns: how far the nose is from between the eyes has a full spread at a
                 standard deviation of 0.12 eye distances
     expression  1 less the spread of mouth widths, which is full at a standard deviation of 0.05 of the mean
@@ -37,7 +37,7 @@ HIGH, MEDIUM = 0.6, 0.35
 
 @dataclass(frozen=True, eq=False)
 class PersonPhoto:
-    """One accepted photo of a person: raw vector [512], landmarks float [5, 2] in pixels, hash, people in the photo."""
+    """One accepted photo of a person: raw embedding [512], landmarks float [5, 2] in pixels, hash, number of people."""
 
     embedding: np.ndarray
     landmarks_px: np.ndarray
@@ -46,8 +46,8 @@ class PersonPhoto:
 
 
 @dataclass(frozen=True)
-class PersonFindings:
-    """What the doctor found.
+class PersonCopyRisk:
+    """The copy risk of one person.
 
     photos       usable ones
     similarity   mean cosine over pairs, with the 10th and 90th percentile; None with a single photo
@@ -74,20 +74,20 @@ class PersonFindings:
 
 
 @dataclass(frozen=True)
-class Findings:
-    """All people's findings, the risk of the data, 0 to 1, and what the whole lacks."""
+class CopyRisk:
+    """The copy risk of all people and of the data, 0 to 1, and what the whole lacks."""
 
-    people: tuple[PersonFindings, ...]
+    people: tuple[PersonCopyRisk, ...]
     risk: float
     advice: tuple[str, ...]
 
 
-def examined(photos: Mapping[str, Sequence[PersonPhoto]], foreign: int) -> Findings:
-    """The doctor's findings on every person's photos.
+def assess_people(photos: Mapping[str, Sequence[PersonPhoto]], foreign: int) -> CopyRisk:
+    """The copy risk of every person's photos.
 
     foreign  number of other people's faces among the negatives
     """
-    people = tuple(examined_person(person, found) for person, found in photos.items() if found)
+    people = tuple(assess_person(person, found) for person, found in photos.items() if found)
     risk = float(np.mean([person.risk for person in people])) if people else 1.0
     advice = []
     if not any(count > 1 for person in people for count in person.head_counts):
@@ -96,29 +96,29 @@ def examined(photos: Mapping[str, Sequence[PersonPhoto]], foreign: int) -> Findi
         advice.append("There are no faces of other people. Put some hundred into negatives, one photo a person.")
     if len(people) == 1:
         advice.append("With one person only negatives tell people apart; a second person helps.")
-    return Findings(people, risk, tuple(advice))
+    return CopyRisk(people, risk, tuple(advice))
 
 
-def examined_person(person: str, photos: Sequence[PersonPhoto]) -> PersonFindings:
+def assess_person(person: str, photos: Sequence[PersonPhoto]) -> PersonCopyRisk:
     """The findings on one person with at least one photo."""
-    vectors = np.stack([photo.embedding for photo in photos]).astype(np.float64)
-    cosines = _cosines(vectors)
+    embeddings = np.stack([photo.embedding for photo in photos]).astype(np.float64)
+    cosines = _cosines(embeddings)
     pairs = cosines[np.triu_indices(len(photos), 1)]
     repeats = _repeats(cosines, [photo.hash for photo in photos])
     shapes = np.array([_shape(photo.landmarks_px) for photo in photos])
     turn_spread, mouth_spread = float(shapes[:, 0].std()), float(shapes[:, 1].std() / max(shapes[:, 1].mean(), 1e-9))
     parts = {
-        "similarity": _share(float(pairs.mean()), HARMLESS_COSINE, COPYING_COSINE) if len(pairs) else 1.0,
+        "similarity": _fraction(float(pairs.mean()), HARMLESS_COSINE, COPYING_COSINE) if len(pairs) else 1.0,
         "repeats": repeats / len(photos),
-        "pose": 1.0 - _share(turn_spread, 0.0, FULL_TURN_SPREAD),
-        "expression": 1.0 - _share(mouth_spread, 0.0, FULL_MOUTH_SPREAD),
-        "number": 1.0 - _share(len(photos), FEWEST_PHOTOS, ENOUGH_PHOTOS),
+        "pose": 1.0 - _fraction(turn_spread, 0.0, FULL_TURN_SPREAD),
+        "expression": 1.0 - _fraction(mouth_spread, 0.0, FULL_MOUTH_SPREAD),
+        "number": 1.0 - _fraction(len(photos), FEWEST_PHOTOS, ENOUGH_PHOTOS),
     }
     turns = shapes[:, 0]
     left, right = turns < -TURNED - SLACK, turns > TURNED + SLACK
     turned = (int(left.sum()), int((~left & ~right).sum()), int(right.sum()))
     counts = {people: sum(photo.people == people for photo in photos) for people in {photo.people for photo in photos}}
-    return PersonFindings(
+    return PersonCopyRisk(
         person,
         len(photos),
         (float(pairs.mean()), *np.percentile(pairs, (10, 90)).tolist()) if len(pairs) else None,
@@ -133,25 +133,25 @@ def examined_person(person: str, photos: Sequence[PersonPhoto]) -> PersonFinding
     )
 
 
-def level(risk: float) -> str:
+def risk_level(risk: float) -> str:
     """A word for a risk."""
     return "high" if risk >= HIGH - SLACK else "medium" if risk >= MEDIUM - SLACK else "low"
 
 
 def _advice(parts: Mapping[str, float], photos: int, turned: tuple[int, int, int]) -> list[str]:
-    wanted = []
+    advice = []
     if photos < FEWEST_PHOTOS:
-        wanted.append("a second photo at least: a single one can only be copied")
+        advice.append("a second photo at least: a single one can only be copied")
     if parts["similarity"] > 0.5 or parts["repeats"] > 0.25:
-        wanted.append("photos from other days, places and light")
+        advice.append("photos from other days, places and light")
     if parts["pose"] > 0.5:
         sides = [side for side, count in zip(("left", "ahead", "right"), turned, strict=True) if not count]
-        wanted.append(f"photos with the head turned{' (none looks ' + ' or '.join(sides) + ')' if sides else ''}")
+        advice.append(f"photos with the head turned{' (none looks ' + ' or '.join(sides) + ')' if sides else ''}")
     if parts["expression"] > 0.5:
-        wanted.append("other expressions: laughing, talking, serious")
+        advice.append("other expressions: laughing, talking, serious")
     if photos < ENOUGH_PHOTOS:
-        wanted.append(f"{ENOUGH_PHOTOS - photos} more photos")
-    return wanted
+        advice.append(f"{ENOUGH_PHOTOS - photos} more photos")
+    return advice
 
 
 def _shape(landmarks_px: np.ndarray) -> tuple[float, float]:
@@ -179,11 +179,11 @@ def _repeats(cosines: np.ndarray, hashes: Sequence[int]) -> int:
     return int(near.any(axis=1).sum())
 
 
-def _cosines(vectors: np.ndarray) -> np.ndarray:
-    units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+def _cosines(embeddings: np.ndarray) -> np.ndarray:
+    units = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
     return units @ units.T
 
 
-def _share(value: float, low: float, high: float) -> float:
+def _fraction(value: float, low: float, high: float) -> float:
     """Where a value lies between two marks, 0 to 1."""
     return float(np.clip((value - low) / (high - low), 0.0, 1.0))

@@ -1,7 +1,7 @@
-"""Bytes of tensors that are alive, and operations, counted while a program runs: on real tensors and hollow ones alike.
+"""Bytes of tensors that are alive, and operations, counted while a program runs: on real and on fake tensors.
 
-On CUDA the figure of bytes is what `torch.cuda.max_memory_allocated` tells of the same tensors, without the allocator's
-rounding to 512 bytes and without kernels' own workspaces.
+On CUDA the figure of bytes is what `torch.cuda.max_memory_allocated` gives for the same tensors, without the
+allocator's rounding to 512 bytes and without kernels' own workspaces.
 """
 
 import weakref

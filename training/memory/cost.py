@@ -9,16 +9,16 @@ HOUR = 3600
 class Fleet:
     """Devices that train together.
 
-    count     how many
-    rate      floating-point operations a second of large bfloat16 products on one of them
-    share     of that rate that a training step reaches
-    link      bytes a second between two of them, the slowest link counts
-    price     of one for an hour
+    count        how many
+    rate         floating-point operations a second of large bfloat16 products on one of them
+    utilization  fraction of that rate that a training step reaches
+    link         bytes a second between two of them, the slowest link counts
+    price        of one for an hour
     """
 
     count: int
     rate: float
-    share: float
+    utilization: float
     link: float
     price: float
 
@@ -39,8 +39,8 @@ class Work:
     trained: int
 
 
-def summing_seconds(trained: int, count: int, link: float) -> float:
-    """Gradients summed over a ring: each device sends and receives `2 (n - 1) / n` times their bytes.
+def all_reduce_seconds(trained: int, count: int, link: float) -> float:
+    """All-reduce of the gradients over a ring: each device sends and receives `2 (n - 1) / n` times their bytes.
 
     Patarasuk and Yuan, J. Parallel Distrib. Comput. 69 (2009). The loop sums after the last backward pass, so nothing
     of it hides behind computing.
@@ -50,8 +50,8 @@ def summing_seconds(trained: int, count: int, link: float) -> float:
 
 def step_seconds(work: Work, fleet: Fleet) -> float:
     """Computing, then summing."""
-    computing = work.batch / fleet.count * work.flops / (fleet.rate * fleet.share)
-    return computing + summing_seconds(work.trained, fleet.count, fleet.link)
+    computing = work.batch / fleet.count * work.flops / (fleet.rate * fleet.utilization)
+    return computing + all_reduce_seconds(work.trained, fleet.count, fleet.link)
 
 
 def run_hours(work: Work, fleet: Fleet) -> float:
@@ -63,5 +63,5 @@ def run_price(work: Work, fleet: Fleet) -> float:
 
 
 def efficiency(work: Work, fleet: Fleet) -> float:
-    """The share of a step in which devices compute."""
-    return 1 - summing_seconds(work.trained, fleet.count, fleet.link) / step_seconds(work, fleet)
+    """The fraction of a step in which devices compute."""
+    return 1 - all_reduce_seconds(work.trained, fleet.count, fleet.link) / step_seconds(work, fleet)

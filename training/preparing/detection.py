@@ -1,4 +1,4 @@
-"""The first pass over the photos: what each shows, kept by content so that no photo is looked at twice."""
+"""Face detection, the first pass over the photos: what each shows, kept by content so that none is detected twice."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,8 +17,8 @@ from withanyone_core.faces.crop import crop_rectangle
 from withanyone_core.identity import Face
 
 from ..cache.shards import ShardWriter, key_of
-from .instruments import FaceAnalysis, Instruments, SecondRecognizer
-from .photos import UnreadablePhoto, decoded, difference_hash, padded
+from .models import FaceAnalysis, PreparationModels, SecondRecognizer
+from .photos import UnreadablePhoto, decode_photo, difference_hash, pad_photo
 from .quality import sharpness
 from .sources import Source
 
@@ -29,7 +29,7 @@ Item, Result = TypeVar("Item"), TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class DetectedPhoto:
     """What a photo shows.
 
     digest                SHA-256 of the file's bytes
@@ -39,7 +39,7 @@ class Look:
     sharp                 sharpness of each face, see `quality.sharpness`
     second                float32 [faces, width] of the second recognizer, or None
     thumbs                name of the kept uint8 [faces, 96, 96, 3]; of a photo without faces itself [1, 96, 96, 3]
-    unreadable            why it could not be read, in words; then everything else is empty
+    unreadable            why it could not be read; then everything else is empty
     """
 
     digest: str
@@ -54,54 +54,56 @@ class Look:
 
     @property
     def embeddings(self) -> np.ndarray:
-        """Raw recognizer vectors, float32 [faces, 512]."""
+        """Raw recognizer embeddings, float32 [faces, 512]."""
         return np.stack([face.embedding for face in self.faces]) if self.faces else np.zeros((0, 512), np.float32)
 
 
-def looks_at(
-    sources: Sequence[Source], instruments: Instruments, kept: Mapping[str, Tensor], writer: ShardWriter, workers: int
-) -> Iterator[Look]:
-    """One look a source, in their order; what has been seen before is taken from `kept`."""
+def detect_all(
+    sources: Sequence[Source], models: PreparationModels, kept: Mapping[str, Tensor], writer: ShardWriter, workers: int
+) -> Iterator[DetectedPhoto]:
+    """One result a source, in their order; what was detected before is taken from `kept`."""
 
-    def look(source: Source) -> tuple[Look, dict[str, Tensor]]:
-        return look_at(source, instruments, kept)
+    def detect_one(source: Source) -> tuple[DetectedPhoto, dict[str, Tensor]]:
+        return detect(source, models, kept)
 
-    for seen, tensors in mapped(look, sources, workers):
+    for seen, tensors in mapped(detect_one, sources, workers):
         writer.put(tensors)
         yield seen
 
 
-def look_at(source: Source, instruments: Instruments, kept: Mapping[str, Tensor]) -> tuple[Look, dict[str, Tensor]]:
+def detect(
+    source: Source, models: PreparationModels, kept: Mapping[str, Tensor]
+) -> tuple[DetectedPhoto, dict[str, Tensor]]:
     """What a photo shows, and the tensors that were not kept yet."""
     try:
         content = source.location.read()
     except OSError as error:
-        return Look("", unreadable=f"it cannot be opened ({error.strerror})"), {}
+        return DetectedPhoto("", unreadable=f"it cannot be opened ({error.strerror})"), {}
     digest = sha256(content).hexdigest()
-    first = key_of("look", instruments.fingerprints["faces"], digest)
-    second = key_of("second", instruments.fingerprints.get("second"), first)
+    first = key_of("look", models.fingerprints["faces"], digest)
+    second = key_of("second", models.fingerprints.get("second"), first)
     knows_faces = f"{first}.photo" in kept
-    knows_second = instruments.second is None or f"{second}.vectors" in kept
+    knows_second = models.second is None or f"{second}.vectors" in kept
     if knows_faces and knows_second:
-        return _remembered(digest, kept, first, second if instruments.second else None), {}
+        return _from_cache(digest, kept, first, second if models.second else None), {}
     try:
-        photo = decoded(content)
+        photo = decode_photo(content)
     except UnreadablePhoto as error:
-        return Look(digest, unreadable=str(error)), {}
-    tensors = {} if knows_faces else _tensors(photo, found_faces(photo, instruments.faces), first)
+        return DetectedPhoto(digest, unreadable=str(error)), {}
+    tensors = {} if knows_faces else _tensors(photo, find_faces(photo, models.faces), first)
     everything = {name: kept[name] for name in _names(first)} if knows_faces else tensors
     if not knows_second:
         faces = _faces(everything, first)
-        tensors[f"{second}.vectors"] = torch.from_numpy(_second_vectors(photo, faces, instruments.second))
-    return _remembered(digest, {**everything, **tensors}, first, second if instruments.second else None), tensors
+        tensors[f"{second}.vectors"] = torch.from_numpy(_second_embeddings(photo, faces, models.second))
+    return _from_cache(digest, {**everything, **tensors}, first, second if models.second else None), tensors
 
 
-def found_faces(photo: np.ndarray, analysis: FaceAnalysis) -> tuple[Face, ...]:
+def find_faces(photo: np.ndarray, analysis: FaceAnalysis) -> tuple[Face, ...]:
     """The usable faces of a photo; a second try with a black border where there are none."""
     faces = _usable(analysis.faces(photo), photo)
     if faces:
         return faces
-    larger, (x, y) = padded(photo)
+    larger, (x, y) = pad_photo(photo)
     shift = np.array([x, y], np.float32)
     moved = [
         Face(
@@ -145,7 +147,7 @@ def _usable(faces: Iterable[Face], photo: np.ndarray) -> tuple[Face, ...]:
     )
 
 
-def _second_vectors(photo: np.ndarray, faces: Sequence[Face], recognizer: SecondRecognizer) -> np.ndarray:
+def _second_embeddings(photo: np.ndarray, faces: Sequence[Face], recognizer: SecondRecognizer) -> np.ndarray:
     if not faces:
         return np.zeros((0, 0), np.float32)
     return np.ascontiguousarray(recognizer.embed(photo, faces), dtype=np.float32)
@@ -175,12 +177,12 @@ def _names(key: str) -> list[str]:
 def _faces(tensors: Mapping[str, Tensor], key: str) -> tuple[Face, ...]:
     names = ("boxes", "scores", "landmarks", "embeddings")
     rows = zip(*(tensors[f"{key}.{name}"].numpy() for name in names), strict=True)
-    return tuple(Face(tuple(box.tolist()), float(score), points, vector) for box, score, points, vector in rows)
+    return tuple(Face(tuple(box.tolist()), float(score), points, embedding) for box, score, points, embedding in rows)
 
 
-def _remembered(digest: str, tensors: Mapping[str, Tensor], first: str, second: str | None) -> Look:
+def _from_cache(digest: str, tensors: Mapping[str, Tensor], first: str, second: str | None) -> DetectedPhoto:
     width_px, height_px, high, low = tensors[f"{first}.photo"].tolist()
-    return Look(
+    return DetectedPhoto(
         digest,
         width_px,
         height_px,

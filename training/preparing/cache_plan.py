@@ -1,4 +1,4 @@
-"""From named photos to the entries of a cache: chosen faces, held-out photos, crops, captions."""
+"""Cache plan: from named photos to the entries of a cache: chosen faces, held-out photos, crops, captions."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,17 +11,17 @@ from ..cache.entries import UNKNOWN, CropEntry, CropFace, FaceRecord, ImageEntry
 from ..configuration.preparing import PrepareSettings
 from .captions import head_count, plain_caption
 from .crops import Crop, bucket_sizes, crops
+from .detection import DetectedPhoto
 from .encoding import ImageJob, latent_key, siglip_key, text_key
-from .instruments import Instruments
-from .looking import Look
+from .models import PreparationModels
 from .naming import NamedPhoto
 from .quality import flags, is_small
 
-HELD_OUT_SHARE = 3  # one photo in three at most, so that a person keeps enough to be learnt from
+HELD_OUT_ONE_IN = 3  # one photo in three at most, so that a person keeps enough to be learnt from
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class CachePlan:
     """What the cache will hold.
 
     numbers   for each face its photo's number in `photos` and its own in there
@@ -37,7 +37,7 @@ class Plan:
     rejected: tuple[tuple[NamedPhoto, str], ...]
     without_caption: int
 
-    def vectors(self, second: bool = False) -> np.ndarray:
+    def embeddings(self, second: bool = False) -> np.ndarray:
         """float32 [faces, width] of the recognizer, or of the second one."""
         looks = [self.photos[photo].look for photo, _ in self.numbers]
         rows = zip(looks, self.numbers, strict=True)
@@ -46,9 +46,9 @@ class Plan:
         return np.stack([look.faces[face].embedding for look, (_, face) in rows])
 
 
-def planned(
-    photos: Sequence[NamedPhoto], identities: Sequence[str], settings: PrepareSettings, instruments: Instruments
-) -> Plan:
+def plan_cache(
+    photos: Sequence[NamedPhoto], identities: Sequence[str], settings: PrepareSettings, models: PreparationModels
+) -> CachePlan:
     """The entries of all photos that fit a bucket, and the work they need."""
     buckets = bucket_sizes(settings.sizes, settings.ratios)
     cut = [_cut(photo, buckets, settings) for photo in photos]
@@ -59,9 +59,9 @@ def planned(
     images, records, numbers, jobs = [], [], [], []
     for index, (photo, faces, found) in enumerate(fitting):
         first = len(records)
-        records += [_record(photo, face, index, identities, settings, instruments, median) for face in faces]
+        records += [_record(photo, face, index, identities, settings, models, median) for face in faces]
         numbers += [(index, face) for face in faces]
-        entries = tuple(_crop_entry(photo.look, crop, faces, first, instruments) for crop in found)
+        entries = tuple(_crop_entry(photo.look, crop, faces, first, models) for crop in found)
         caption = plain_caption(len(faces)) if photo.source.caption is None else photo.source.caption
         images.append(
             ImageEntry(
@@ -72,13 +72,13 @@ def planned(
                 caption,
                 entries,
                 index in held,
-                text_key(instruments, caption),
+                text_key(models, caption),
             )
         )
         boxes = tuple(photo.look.faces[face].box_px for face in faces)
         jobs.append(ImageJob(photo.source, photo.look.digest, found, boxes))
     left = [(photo, _why_not(photo, settings)) for photo, (_, found) in zip(photos, cut, strict=True) if not found]
-    return Plan(
+    return CachePlan(
         tuple(identities),
         tuple(photo for photo, _, _ in fitting),
         tuple(images),
@@ -105,7 +105,7 @@ def held_out(photos: Sequence[NamedPhoto], identities: Sequence[str], count: int
     counts = Counter(name for photo in photos for name in photo.names.values())
     for person in identities:
         theirs = [number for number, photo in enumerate(photos) if person in photo.names.values()]
-        wanted = min(count, counts[person] // HELD_OUT_SHARE) - len(chosen.intersection(theirs))
+        wanted = min(count, counts[person] // HELD_OUT_ONE_IN) - len(chosen.intersection(theirs))
         free = [number for number in theirs if number not in chosen]
         free.sort(key=lambda number: (len(photos[number].look.faces) > 1, _drawn(seed, photos[number].look.digest)))
         chosen.update(free[: max(wanted, 0)])
@@ -169,7 +169,7 @@ def _record(
     index: int,
     identities: Sequence[str],
     settings: PrepareSettings,
-    instruments: Instruments,
+    models: PreparationModels,
     median_length: float,
 ) -> FaceRecord:
     look, face = photo.look, photo.look.faces[number]
@@ -181,11 +181,13 @@ def _record(
         whole.box(face.box_px),
         whole.points(face.landmarks_px.astype(np.float64)).astype(np.float32),
         flags(face.box_px, face.landmarks_px, look.sharp[number], length, min(settings.sizes), median_length),
-        siglip_key(instruments, look.digest, face.box_px),
+        siglip_key(models, look.digest, face.box_px),
     )
 
 
-def _crop_entry(look: Look, crop: Crop, faces: Sequence[int], first: int, instruments: Instruments) -> CropEntry:
+def _crop_entry(
+    look: DetectedPhoto, crop: Crop, faces: Sequence[int], first: int, models: PreparationModels
+) -> CropEntry:
     placed = tuple(
         CropFace(
             first + number,
@@ -194,4 +196,4 @@ def _crop_entry(look: Look, crop: Crop, faces: Sequence[int], first: int, instru
         )
         for number, face in enumerate(faces)
     )
-    return CropEntry(crop.width_px, crop.height_px, placed, latent_key(instruments, look.digest, crop))
+    return CropEntry(crop.width_px, crop.height_px, placed, latent_key(models, look.digest, crop))
