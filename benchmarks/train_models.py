@@ -153,7 +153,7 @@ class TrainStep:
         self._optimizer = make_optimizer(settings.optim, trained.parameters)
         bank = Bank.of(torch.randn(BANK, EMBEDDING), torch.full((BANK,), -1))
         self._bank = bank.to(device)
-        self._batch = _batch(size, side_px, settings.optim.batch, people, sig, bank).to(device)
+        self._batch = _batch(size, side_px, settings.optim.batch_size, people, sig, bank).to(device)
         self._settings = settings
 
     def __call__(self) -> None:
@@ -167,7 +167,9 @@ class TrainStep:
 def step_settings(path: Path | None, changes: Sequence[str] = ()) -> Finetune:
     """Settings of a recipe, or of a whole branch by AdamW; no sample is gated and one pass makes a step."""
     given = ["out=none", "base.path=none", "adapter.init=none", "data.cache=none", "id_loss.recognizer=none"]
-    return read_settings(Finetune, path, [*given, "id_loss.t_max=1.0", "optim.accum=1", *changes])
+    return read_settings(
+        Finetune, path, [*given, "id_loss.max_sigma=1.0", "optim.gradient_accumulation_steps=1", *changes]
+    )
 
 
 def _base(size: Size, settings: Finetune, device: torch.device, dtype: torch.dtype) -> nn.Module:
@@ -177,7 +179,7 @@ def _base(size: Size, settings: Finetune, device: torch.device, dtype: torch.dty
     if is_packed(settings.base.precision):
         replace_linears(model, settings.base.precision)
     blocks = [*model.transformer_blocks, *model.single_transformer_blocks]
-    layers = streamed_layers(len(blocks), settings.memory.stream_blocks)
+    layers = streamed_layers(len(blocks), settings.memory.blocks_to_swap)
     away = {module for layer in layers for module in blocks[layer].modules()}
     for module in model.modules():
         home = torch.device("cpu") if module in away else device
@@ -192,7 +194,7 @@ def _base(size: Size, settings: Finetune, device: torch.device, dtype: torch.dty
     model.eval().requires_grad_(False)
     if layers:
         stream_blocks(model, layers, device)
-    if settings.memory.checkpoint_blocks:
+    if settings.memory.gradient_checkpointing:
         model.enable_gradient_checkpointing()
     return model
 

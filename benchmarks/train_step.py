@@ -74,7 +74,7 @@ def main() -> None:
 def time_step(size: Size, device: torch.device, arguments: argparse.Namespace) -> None:
     changes = [
         "train.mode=full",
-        f"optim.batch={arguments.batch}",
+        f"optim.batch_size={arguments.batch}",
         f"adapter.branch={'sig' if arguments.sig else 'arc'}",
     ]
     settings = step_settings(None, [*changes, f"base.precision={'bf16' if size is FULL else 'fp32'}"])
@@ -108,8 +108,8 @@ def time_preset(name: str, device: torch.device, is_full: bool, arguments: argpa
     load, cast = flux_1_load(settings, arguments.side, arguments.people), flux_1_cast(settings)
     counted = rehearsed(cast, load, settings)
     predicted = memory_of(cast, load, settings, counted)
-    print(f"preset {name:5} {arguments.side} px, batch {settings.optim.batch}: ", end="")
-    print(f"{counted.flops / TERA / settings.optim.batch:.1f} TFLOP a sample, ", end="")
+    print(f"preset {name:5} {arguments.side} px, batch {settings.optim.batch_size}: ", end="")
+    print(f"{counted.flops / TERA / settings.optim.batch_size:.1f} TFLOP a sample, ", end="")
     print(f"peak {predicted.peak / GIB:.2f} GiB (computed)", end="")
     if device.type != "cuda" or not is_full:
         print("; not run: its models have full size, and this is a CPU or --small")

@@ -51,7 +51,7 @@ def flux_1_load(settings: Finetune, side_px: int = 512, people: int = 2, share: 
     return Load(
         side_px,
         side_px,
-        settings.optim.batch,
+        settings.optim.batch_size,
         people,
         people,
         round(share * tokens),

@@ -19,7 +19,13 @@ from withanyone_pack.tests.training.small_session import small_session
 from training import finetune
 from training.loop import opening
 
-RUN = ("optim.steps=40", "optim.batch=2", "eval.every=2", "save.every=2", "eval.prompts=1")
+RUN = (
+    "optim.steps=40",
+    "optim.batch_size=2",
+    "validation.every_steps=2",
+    "save.every_steps=2",
+    "validation.num_images=1",
+)
 
 
 def open_session(settings):

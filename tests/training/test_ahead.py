@@ -79,9 +79,9 @@ def losses(folder, *changes, backend=None, checkpointed=False):
     session = small_session(
         folder,
         "optim.steps=3",
-        "optim.batch=2",
-        "id_loss.t_max=1",
-        "eval.prompts=0",
+        "optim.batch_size=2",
+        "id_loss.max_sigma=1",
+        "validation.num_images=0",
         *changes,
         frozen=replace(small_frozen(), transformer=base),
     )

@@ -23,8 +23,14 @@ from training.loop.records import read_rows
 from training.loop.soundness import is_finite
 from training.loop.train import train
 
-RUN = ("optim.steps=6", "eval.every=6", "save.every=1", "save.keep=2")
-ENDLESS = ("optim.steps=100000", "eval.every=100000", "save.every=1", "save.keep=2", "eval.prompts=0")
+RUN = ("optim.steps=6", "validation.every_steps=6", "save.every_steps=1", "save.keep=2")
+ENDLESS = (
+    "optim.steps=100000",
+    "validation.every_steps=100000",
+    "save.every_steps=1",
+    "save.keep=2",
+    "validation.num_images=0",
+)
 CHILD = """
 import sys
 sys.path.insert(0, {tests!r})
@@ -90,7 +96,7 @@ def test_a_full_disk_is_told_and_the_last_checkpoint_stays(tmp_path):
 
 
 def test_a_loss_that_is_no_number_skips_the_step_and_is_counted(tmp_path, monkeypatch):
-    session = small_session(tmp_path, *RUN, "optim.accum=2")
+    session = small_session(tmp_path, *RUN, "optim.gradient_accumulation_steps=2")
     session.step()
     before = {name: value.clone() for name, value in session.trained.parameters.items()}
     broken(monkeypatch, session, {1})
@@ -105,7 +111,7 @@ def test_a_loss_that_is_no_number_skips_the_step_and_is_counted(tmp_path, monkey
 
 
 def test_too_many_such_losses_in_a_row_stop_the_run(tmp_path, monkeypatch):
-    session = small_session(tmp_path, "optim.steps=50", "optim.skip_limit=4", "eval.prompts=0")
+    session = small_session(tmp_path, "optim.steps=50", "optim.skip_limit=4", "validation.num_images=0")
     broken(monkeypatch, session, set(range(5, 50)))
     with pytest.raises(RuntimeError, match=r"no number at 4 steps in a row \(up to step 9\).*Lower optim\.lr"):
         train(session)
@@ -130,10 +136,10 @@ def test_no_memory_says_what_to_lower(tmp_path, monkeypatch):
     monkeypatch.setattr(session_module, "run_pass", run_pass)
     with pytest.raises(
         RuntimeError,
-        match=r"out of memory. Try, in this order: optim\.batch=1.*blocks=true.*base\.precision=fp8.*train\.mode=lora"
-        r".*training/doctor\.py",
+        match=r"out of memory. Try, in this order: optim\.batch_size=1.*checkpointing=true.*base\.precision=fp8"
+        r".*train\.mode=lora.*training/doctor\.py",
     ):
-        train(small_session(tmp_path, "optim.batch=4", "eval.prompts=0"))
+        train(small_session(tmp_path, "optim.batch_size=4", "validation.num_images=0"))
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path):
@@ -175,7 +181,14 @@ def test_eight_bit_states_without_their_package_are_refused(tmp_path):
         small_session(tmp_path, "optim.name=adamw8bit")
 
 
-SHORT = ("optim.steps=6", "eval.every=3", "save.every=1", "save.keep=9", "optim.warmup=0", "optim.skip_limit=3")
+SHORT = (
+    "optim.steps=6",
+    "validation.every_steps=3",
+    "save.every_steps=1",
+    "save.keep=9",
+    "optim.warmup_steps=0",
+    "optim.skip_limit=3",
+)
 
 
 def finite(path):
@@ -247,7 +260,7 @@ def test_a_result_of_a_run_that_ends_with_skipped_steps_is_that_of_the_last_soun
 
 
 def test_what_is_not_finite_is_neither_resumed_nor_exported(tmp_path, capsys, caplog):
-    lora = (*SHORT, "eval.prompts=0", "train.mode=lora", "train.rank=2")
+    lora = (*SHORT, "validation.num_images=0", "train.mode=lora", "train.rank=2")
     train(small_session(tmp_path, *lora))
     folder = checkpoints(tmp_path)[-1]
     for name in (ADAPTER, STATE):

@@ -82,7 +82,7 @@ def test_deepspeed_refuses_states_it_cannot_divide():
     ("changes", "words"),
     [
         (["base.precision=fp8"], r"base\.precision is fp8.*base\.precision=bf16"),
-        (["memory.checkpoint_blocks=true", "memory.stream_blocks=1"], r"memory\.stream_blocks=0"),
+        (["memory.gradient_checkpointing=true", "memory.blocks_to_swap=1"], r"memory\.blocks_to_swap=0"),
     ],
 )
 def test_a_base_that_cannot_be_divided_is_refused(tmp_path, changes, words):

@@ -139,10 +139,10 @@ def test_what_does_not_fit_comes_with_what_would():
     assert not planner.plan(settings).memory.fits(16 * GIB)
     assert planner.remedy(settings, 16 * GIB)[0] == {"base.precision": "nf4"}
     changes, plan = planner.remedy(settings, 12 * GIB)
-    assert changes.keys() == {"base.precision", "memory.stream_blocks"}
+    assert changes.keys() == {"base.precision", "memory.blocks_to_swap"}
     assert plan.settings == changed(settings, changes)
     assert plan.memory.fits(12 * GIB)
-    fewer = changed(settings, {**changes, "memory.stream_blocks": changes["memory.stream_blocks"] - 4})
+    fewer = changed(settings, {**changes, "memory.blocks_to_swap": changes["memory.blocks_to_swap"] - 4})
     assert not planner.plan(fewer).memory.fits(12 * GIB)
     assert planner.remedy(settings, 2 * GIB) is None
 
@@ -151,7 +151,9 @@ def test_streamed_blocks_leave_the_device_but_for_two(transformer):
     settings = recipe("12gb")
     cast = flux_1_cast(settings)
     planner = Planner(flux_1_load(settings), lambda _: cast)
-    plain, streamed = (planner.plan(each).memory for each in (changed(settings, {"memory.stream_blocks": 0}), settings))
+    plain, streamed = (
+        planner.plan(each).memory for each in (changed(settings, {"memory.blocks_to_swap": 0}), settings)
+    )
     assert plain.host == 0
     two = streamed.host - (plain.peak - streamed.peak)
     blocks = block_bytes(transformer, "nf4")
@@ -171,14 +173,16 @@ RUNS = {
     "full": ("train.mode=full",),
     "lora": ("train.mode=lora", "train.rank=8"),
     "kv_out, both branches": ("train.mode=kv_out", "adapter.branch=both"),
-    "checkpointed": ("memory.checkpoint_blocks=true", "memory.checkpoint_vae=true"),
-    "accumulated, averaged": ("optim.accum=2", "optim.batch=2", "optim.ema=0.9"),
+    "checkpointed": ("memory.gradient_checkpointing=true", "memory.vae_gradient_checkpointing=true"),
+    "accumulated, averaged": ("optim.gradient_accumulation_steps=2", "optim.batch_size=2", "optim.ema=0.9"),
 }
 
 
 @pytest.mark.parametrize("changes", RUNS.values(), ids=RUNS)
 def test_the_prediction_is_what_two_real_steps_take(tmp_path, changes):
-    session = small_session(tmp_path, "id_loss.t_max=1", "data.id_dropout=0", *changes, photos=small_cache(size_px=128))
+    session = small_session(
+        tmp_path, "id_loss.max_sigma=1", "data.id_dropout=0", *changes, photos=small_cache(size_px=128)
+    )
     taken = tried(session)
     predicted = memory(emptied(session), taken.load, session.settings)
     assert len(taken.losses) == STEPS
@@ -190,7 +194,7 @@ def test_the_prediction_is_what_two_real_steps_take(tmp_path, changes):
 
 def test_the_largest_pass_of_a_cache(tmp_path):
     photos = small_cache(size_px=64)
-    settings = recipe("24gb", "optim.batch=3", "nce.negatives=16")
+    settings = recipe("24gb", "optim.batch_size=3", "nce.negatives=16")
     load = load_of(settings, photos)
     assert (load.width_px, load.height_px, load.batch, load.people) == (64, 64, 3, 2)
     assert load.negatives == (len(photos.negatives.vectors), 16)

@@ -20,7 +20,7 @@ from withanyone_core.adapter.shape import Branch, BranchShape
 
 ARC = BranchShape(hidden=HIDDEN, heads=2, layers=LAYERS, arc_tokens=4, embedding=512)
 SIG = BranchShape(hidden=HIDDEN, heads=2, layers=LAYERS, arc_tokens=4, embedding=512, siglip_width=SIGLIP_WIDTH)
-SHORT = ("optim.steps=2", "eval.every=1", "save.every=1", "optim.wd=0.1", "optim.lr=1e-2")
+SHORT = ("optim.steps=2", "validation.every_steps=1", "save.every_steps=1", "optim.weight_decay=0.1", "optim.lr=1e-2")
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ def test_gradients_reach_every_trained_tensor_and_no_frozen_one(tmp_path, releas
         f"train.mode={mode}",
         f"adapter.branch={branch}",
         "train.rank=2",
-        "optim.batch=4",
+        "optim.batch_size=4",
         "data.id_dropout=0",
         "train.targets=[to_q, to_kv, to_out, arcface_in]",
     )

@@ -45,7 +45,9 @@ def changes(released, *more):
 
 
 def finished(folder, released, *more, photos=None):
-    session = small_session(folder, *changes(released, "optim.steps=2", "eval.every=1", *more), photos=photos)
+    session = small_session(
+        folder, *changes(released, "optim.steps=2", "validation.every_steps=1", *more), photos=photos
+    )
     train(session)
     path = finish(session)
     session.close()
@@ -55,7 +57,7 @@ def finished(folder, released, *more, photos=None):
 @pytest.mark.parametrize("branch", BRANCHES)
 def test_gradients_reach_the_tokens_and_nothing_else(tmp_path, released, branch):
     session = small_session(
-        tmp_path, *changes(released, f"adapter.branch={branch}", "optim.batch=4", "data.id_dropout=0")
+        tmp_path, *changes(released, f"adapter.branch={branch}", "optim.batch_size=4", "data.id_dropout=0")
     )
     sizes = {"learned.arc": (1, 4, HIDDEN), "learned.sig": (1, 8, HIDDEN)}
     expected = {f"learned.{each.value}": sizes[f"learned.{each.value}"] for each in BRANCHES[branch]}
@@ -149,7 +151,9 @@ def test_it_paints_what_training_painted(tmp_path, released):
     """The file through the door that programs without ComfyUI use gives the preview's image."""
     path, session = finished(tmp_path, released, "adapter.branch=both")
     identity, file = load_identity(path), inspect_adapter(released)
-    session = small_session(tmp_path, *changes(released, "adapter.branch=both", "optim.steps=2", "eval.every=1"))
+    session = small_session(
+        tmp_path, *changes(released, "adapter.branch=both", "optim.steps=2", "validation.every_steps=1")
+    )
     scene, cache = session.scenes[0], small_cache()
     seen = painted(cache, scene, session.frozen, session.socket, 2, 4.0, session.reading)
     regions = [Box(*person.box) for person in scene.sample.people]

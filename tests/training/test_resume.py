@@ -11,7 +11,14 @@ from training.loop.checkpoints import STATE, checkpoints
 from training.loop.train import train
 
 STEPS = 8
-CHANGES = (f"optim.steps={STEPS}", "eval.every=4", "save.every=1", "save.keep=20", "optim.batch=2", "optim.accum=2")
+CHANGES = (
+    f"optim.steps={STEPS}",
+    "validation.every_steps=4",
+    "save.every_steps=1",
+    "save.keep=20",
+    "optim.batch_size=2",
+    "optim.gradient_accumulation_steps=2",
+)
 KINDS = {
     "full": (),
     "average": ("optim.ema=0.9", "optim.schedule=cosine"),
@@ -73,13 +80,13 @@ def test_stopped_at_a_step_and_gone_on_equals_uninterrupted_to_the_last_bit(tmp_
 
 @pytest.mark.parametrize("stop", range(1, STEPS))
 def test_any_step_will_do(tmp_path, stop, whole_run):
-    run(tmp_path, "save.every=2", stop_after=stop)
-    run(tmp_path, "save.every=2")
+    run(tmp_path, "save.every_steps=2", stop_after=stop)
+    run(tmp_path, "save.every_steps=2")
     assert rows(tmp_path) == rows(whole_run)
 
 
 @pytest.fixture(scope="module")
 def whole_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
-    run(folder, "save.every=2")
+    run(folder, "save.every_steps=2")
     return folder

@@ -17,7 +17,7 @@ from training.loop.checkpoints import ADAPTER, CONFIG, METRICS, NUMBERS, STATE, 
 from training.loop.records import read_rows
 from training.loop.run_folder import LOCK, claimed
 
-RUN = ("optim.steps=4", "eval.every=100", "save.every=100", "save.keep=9", "eval.prompts=1")
+RUN = ("optim.steps=4", "validation.every_steps=100", "save.every_steps=100", "save.keep=9", "validation.num_images=1")
 LORA = ("train.mode=lora", "train.rank=2")
 
 

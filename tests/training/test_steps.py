@@ -56,8 +56,14 @@ def base_in(kind):
 @pytest.mark.parametrize("kind", ["bf16", "fp8"])
 @pytest.mark.parametrize("mode", ["full", "kv_out", "lora"])
 def test_a_narrow_base_trains_float32_parameters(tmp_path, released, kind, mode):
-    changes = [f"adapter.init={released}", "adapter.branch=both", f"train.mode={mode}", "train.rank=2", "optim.batch=2"]
-    session = small_session(tmp_path, *changes, "id_loss.t_max=1", frozen=base_in(kind), dtype=torch.bfloat16)
+    changes = [
+        f"adapter.init={released}",
+        "adapter.branch=both",
+        f"train.mode={mode}",
+        "train.rank=2",
+        "optim.batch_size=2",
+    ]
+    session = small_session(tmp_path, *changes, "id_loss.max_sigma=1", frozen=base_in(kind), dtype=torch.bfloat16)
     before = {name: value.detach().clone() for name, value in session.trained.parameters.items()}
     for _ in range(3):
         session.step()
@@ -69,19 +75,19 @@ def test_a_narrow_base_trains_float32_parameters(tmp_path, released, kind, mode)
     assert len(changed) > 0.9 * len(before)
 
 
-@pytest.mark.parametrize("change", ["memory.checkpoint_blocks=true", "memory.checkpoint_vae=true"])
+@pytest.mark.parametrize("change", ["memory.gradient_checkpointing=true", "memory.vae_gradient_checkpointing=true"])
 def test_computing_twice_changes_no_gradient(tmp_path, released, change):
     found = []
     for changes in ((), (change,)):
         session = small_session(
             tmp_path,
             f"adapter.init={released}",
-            "id_loss.t_max=1",
-            "optim.batch=2",
+            "id_loss.max_sigma=1",
+            "optim.batch_size=2",
             *changes,
             frozen=replace(small_frozen(), transformer=small_base()),
         )
-        if session.settings.memory.checkpoint_blocks:
+        if session.settings.memory.gradient_checkpointing:
             session.frozen.transformer.enable_gradient_checkpointing()
         session._pass(session.settings, 0, 0)
         found.append({name: value.grad for name, value in session.trained.parameters.items()})
@@ -100,7 +106,9 @@ def test_only_samples_below_the_gate_are_decoded_and_recognized(tmp_path, monkey
 
     monkeypatch.setattr(step_module, "face_vectors", face_vectors)
     for gate in (0.0, 0.5, 1.0):
-        session = small_session(tmp_path / str(gate), "optim.batch=8", f"id_loss.t_max={gate}", "data.id_dropout=0")
+        session = small_session(
+            tmp_path / str(gate), "optim.batch_size=8", f"id_loss.max_sigma={gate}", "data.id_dropout=0"
+        )
         sizes.clear()
         values = session._pass(session.settings, 0, 0)
         levels = len(values.get("id", []))
@@ -108,14 +116,14 @@ def test_only_samples_below_the_gate_are_decoded_and_recognized(tmp_path, monkey
 
 
 def test_people_left_out_are_not_judged(tmp_path):
-    session = small_session(tmp_path, "data.id_dropout=1", "id_loss.t_max=1", "optim.batch=2")
+    session = small_session(tmp_path, "data.id_dropout=1", "id_loss.max_sigma=1", "optim.batch_size=2")
     session.step()
     assert session.progress.row["id"] is None
     assert session.progress.row["faces"] == 0
 
 
 def test_warm_up_and_cosine(tmp_path):
-    optim = small_session(tmp_path, "optim.lr=1", "optim.warmup=10", "optim.schedule=cosine").settings.optim
+    optim = small_session(tmp_path, "optim.lr=1", "optim.warmup_steps=10", "optim.schedule=cosine").settings.optim
     rates = [learning_rate(optim, step, 110) for step in range(110)]
     assert rates[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
     assert rates[10] == pytest.approx(1.0)
@@ -125,7 +133,7 @@ def test_warm_up_and_cosine(tmp_path):
 
 
 def test_gradients_are_clipped_and_matrices_alone_decay(tmp_path, released):
-    session = small_session(tmp_path, f"adapter.init={released}", "optim.clip=0.001", "optim.wd=0.5")
+    session = small_session(tmp_path, f"adapter.init={released}", "optim.max_grad_norm=0.001", "optim.weight_decay=0.5")
     seen = []
     whole = session.optimizer.step
     session.optimizer.step = lambda: (
@@ -154,7 +162,7 @@ def test_the_average_is_float32_and_forgets_its_start():
 
 def test_a_run_stops_where_the_looks_say_so_and_its_best_checkpoint_is_the_result(tmp_path):
     series = {0: (0.30, 0.10), 2: (0.40, 0.12), 4: (0.45, 0.14), 6: (0.45, 0.30), 8: (0.44, 0.33)}
-    session = small_session(tmp_path, "optim.steps=40", "eval.every=2", "save.every=2", "save.keep=1")
+    session = small_session(tmp_path, "optim.steps=40", "validation.every_steps=2", "save.every_steps=2", "save.keep=1")
 
     def look():
         likeness, copying = series[session.progress.step]
@@ -173,7 +181,7 @@ def test_a_run_stops_where_the_looks_say_so_and_its_best_checkpoint_is_the_resul
 def test_everything_is_in_tensorboard_too(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    session = small_session(tmp_path, "optim.steps=2", "eval.every=2", "id_loss.t_max=1")
+    session = small_session(tmp_path, "optim.steps=2", "validation.every_steps=2", "id_loss.max_sigma=1")
     train(session)
     session.close()
     events = EventAccumulator(str(tmp_path / "tensorboard/metrics")).Reload()

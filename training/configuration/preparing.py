@@ -9,7 +9,7 @@ from withanyone_core.faces.analysis import PROVIDERS
 from .reading import Section, UserPath
 
 Count = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class FaceSettings(Section):
@@ -23,7 +23,7 @@ class FaceSettings(Section):
     """
 
     pack: UserPath
-    det_threshold: Share = 0.4
+    det_threshold: Fraction = 0.4
     det_size: Annotated[int, Field(ge=32, multiple_of=32)] = 640
     provider: str = "CPU"
     second: UserPath | None = None

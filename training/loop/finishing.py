@@ -24,7 +24,7 @@ def finish(session: Session) -> Path:
     if not kept:
         raise RuntimeError(
             f"{session.run} holds no checkpoint to make a result of: its steps were skipped because their loss was no "
-            "number. Lower optim.lr, or raise optim.warmup, and start the same command again."
+            "number. Lower optim.lr, or raise optim.warmup_steps, and start the same command again."
         )
     step = verdict.best_step if verdict.best_step in kept else max(kept)
     if session.trained.person is not None:

@@ -36,19 +36,19 @@ class Looking:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        levels = self.settings.eval.noise_levels
+        levels = self.settings.validation.num_sigmas
         return (*MEASURES, "validation", *(f"validation_{(index + 0.5) / levels:.3f}" for index in range(levels)))
 
     def painted(self) -> tuple[list[float], list[np.ndarray]]:
         """Validation losses by noise level, and an image of each scene."""
-        look = self.settings.eval
+        validation = self.settings.validation
         guidance = self.settings.noise.guidance
         losses = validation_losses(
-            self.cache, self.scenes, self.frozen, self.socket, look.noise_levels, guidance, self.reading
+            self.cache, self.scenes, self.frozen, self.socket, validation.num_sigmas, guidance, self.reading
         )
+        steps, guidance = validation.sampling_steps, validation.guidance
         images = [
-            painted(self.cache, scene, self.frozen, self.socket, look.steps, look.guidance, self.reading)
-            for scene in self.scenes
+            painted(self.cache, scene, self.frozen, self.socket, steps, guidance, self.reading) for scene in self.scenes
         ]
         return losses, images
 

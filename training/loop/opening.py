@@ -30,8 +30,8 @@ from .trained import Sizes, Trained, load_trained
 
 LOGGER = logging.getLogger("withanyone")
 NO_JUDGE = (
-    "No judge is named (eval.judges). This run will have previews and the loss on held-out photos, but no likeness, no "
-    "measure of copying, no early stop and no best checkpoint: its result is the last step's."
+    "No judge is named (validation.judges). This run will have previews and the loss on held-out photos, but no "
+    "likeness, no measure of copying, no early stop and no best checkpoint: its result is the last step's."
 )
 
 
@@ -84,7 +84,7 @@ def person_of(settings: Finetune, cache: Cache, frozen: Frozen) -> Person | None
 
 def _warn(session: Session) -> None:
     """What this run will not be able to tell."""
-    if not session.scenes and session.settings.eval.prompts:
+    if not session.scenes and session.settings.validation.num_images:
         LOGGER.warning("The cache holds no held-out photos, so nothing is painted or judged while training.")
     elif session.instruments is None:
         LOGGER.warning(NO_JUDGE)
@@ -106,8 +106,8 @@ def _frozen(settings: Finetune, accelerator: Accelerator) -> Frozen:
     if memory.compile_blocks:
         check_compiler(device)
     home = "cpu" if divided else device
-    base = load_base(settings.base.path, settings.base.vae, settings.base.precision, home, memory.stream_blocks)
-    if memory.checkpoint_blocks:
+    base = load_base(settings.base.path, settings.base.vae, settings.base.precision, home, memory.blocks_to_swap)
+    if memory.gradient_checkpointing:
         base.transformer.enable_gradient_checkpointing()
     if memory.compile_blocks:
         compile_blocks(base.transformer)
@@ -137,10 +137,10 @@ def _digest(path: Path) -> str:
 
 def named_instruments(settings: Finetune) -> Instruments | None:
     """What judges previews; None where nobody is asked to."""
-    look = settings.eval
-    if not look.judges:
+    validation = settings.validation
+    if not validation.judges:
         return None
-    for path in look.judges:
+    for path in validation.judges:
         onnx = path if path.suffix == ".onnx" else path.parent / read_card(path).onnx
         trained_with = read_card(card_of(onnx) if path.suffix == ".onnx" else path).trained_with
         is_trained = (
@@ -154,9 +154,9 @@ def named_instruments(settings: Finetune) -> Instruments | None:
         if is_trained and not trained_with:
             raise ValueError(
                 f"The judge {path.name} is the recognizer of the identity loss, which training teaches to be pleased. "
-                "Name another in eval.judges, or mark it trained_with in its card."
+                "Name another in validation.judges, or mark it trained_with in its card."
             )
-    return load_instruments(look.face_pack, look.judges, look.provider, settings.out)
+    return load_instruments(validation.face_pack, validation.judges, validation.provider, settings.out)
 
 
 def check_widths(cache: Cache, frozen: Frozen) -> None:

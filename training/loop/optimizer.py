@@ -17,10 +17,10 @@ _GROUP = "group"
 
 def learning_rate(settings: OptimSettings, step: int, steps: int) -> float:
     """The rate of the step after `step` finished ones, of `steps` in all: a function, so that nothing is to be kept."""
-    warm = min(1.0, (step + 1) / settings.warmup) if settings.warmup else 1.0
+    warm = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
     if settings.schedule == "constant":
         return settings.lr * warm
-    way = min(1.0, max(0, step - settings.warmup) / max(1, steps - settings.warmup))
+    way = min(1.0, max(0, step - settings.warmup_steps) / max(1, steps - settings.warmup_steps))
     return settings.lr * warm * (LAST_SHARE + (1 - LAST_SHARE) * 0.5 * (1 + math.cos(math.pi * way)))
 
 
@@ -28,7 +28,7 @@ def make_optimizer(settings: OptimSettings, parameters: Mapping[str, nn.Paramete
     """AdamW or Prodigy over named parameters, with weight decay on matrices only. RuntimeError as `optimizer_class`."""
     matrices = [parameter for parameter in parameters.values() if parameter.ndim > 1]
     vectors = [parameter for parameter in parameters.values() if parameter.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": settings.wd}, {"params": vectors, "weight_decay": 0.0}]
+    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
     choices = {"lr": settings.lr, "betas": settings.betas, "eps": settings.eps}
     if settings.name == "adamw":
@@ -36,7 +36,7 @@ def make_optimizer(settings: OptimSettings, parameters: Mapping[str, nn.Paramete
         choices["fused"] = on_cuda if settings.fused == "auto" else settings.fused
     elif settings.name == "prodigy":
         # The rate's slow start is not to be taken for a need of larger steps.
-        choices["safeguard_warmup"] = settings.warmup > 0
+        choices["safeguard_warmup"] = settings.warmup_steps > 0
     return optimizer_class(settings)(groups, **choices)
 
 

@@ -72,7 +72,7 @@ def _number(value: Mapping[str, Any] | None) -> str:
 def _remarks(session: Session, first: Mapping[str, Any], chosen: Mapping[str, Any], step: int) -> list[str]:
     remarks = []
     if session.instruments is None:
-        remarks.append("No judge was named (eval.judges), so likeness and copying were not measured.")
+        remarks.append("No judge was named (validation.judges), so likeness and copying were not measured.")
     elif first.get("sim_gt") and chosen.get("sim_gt"):
         gained = chosen["sim_gt"]["mean"] - first["sim_gt"]["mean"]
         if gained <= 0:

@@ -79,7 +79,7 @@ class Session:
         self.average = Average(self.trained.parameters, optim.ema)
         source = self.sources.at(self.settings)
         self.scenes = scenes(
-            source.cache, source.sampler, self.settings.seed, self.settings.eval.prompts, self.reading.person
+            source.cache, source.sampler, self.settings.seed, self.settings.validation.num_images, self.reading.person
         )
         self._looking = Looking(
             self.settings, source.cache, self.scenes, self.frozen, self.socket, self.reading, self.instruments
@@ -107,9 +107,14 @@ class Session:
     @property
     def verdict(self) -> Verdict:
         """Which checkpoint is best, and whether to stop now."""
-        look = self.settings.eval
-        found = verdict(self.progress.looks, look.rise, look.gain, look.patience)
-        return found if look.stop else Verdict(found.best_step)
+        stopping = self.settings.early_stopping
+        found = verdict(
+            self.progress.looks,
+            stopping.max_copy_paste_increase,
+            stopping.min_sim_gt_gain,
+            stopping.patience,
+        )
+        return found if stopping.enabled else Verdict(found.best_step)
 
     @property
     def is_over(self) -> bool:
@@ -119,10 +124,10 @@ class Session:
         """One step of the optimizer; one whose loss or gradient is no number changes nothing and is counted."""
         started, self._waited = time.perf_counter(), 0.0
         settings, number = self.settings.at(self.progress.step), self.progress.step
-        values = [self._pass(settings, number, index) for index in range(settings.optim.accum)]
+        values = [self._pass(settings, number, index) for index in range(settings.optim.gradient_accumulation_steps)]
         row = means(self.processes.summed(totals(values)))
         rate = learning_rate(settings.optim, number, self.settings.optim.steps)
-        norm, is_sound = self.update.step(rate, settings.optim.clip, math.isfinite(row["loss"]))
+        norm, is_sound = self.update.step(rate, settings.optim.max_grad_norm, math.isfinite(row["loss"]))
         if is_sound:
             self.average.update(self.trained.parameters, number + 1)
         self._count(is_sound)
@@ -242,13 +247,16 @@ class Session:
         whole = Whole.of(batch, self.frozen, settings, self.processes).to(device)
         bank = self.sources.at(settings).device_bank
         passed = run_pass(batch.to(device), self.frozen, self.socket, bank, settings, whole)
-        self.update.backward(passed.loss / settings.optim.accum, is_last=index + 1 == settings.optim.accum)
+        self.update.backward(
+            passed.loss / settings.optim.gradient_accumulation_steps,
+            is_last=index + 1 == settings.optim.gradient_accumulation_steps,
+        )
         return passed.values
 
     def batch(self, step: int, index: int) -> Batch:
         """This process's part of a pass. It is made in a thread."""
         settings, processes = self.settings.at(step), self.processes
-        source, count = self.sources.at(settings), settings.optim.batch * processes.count
+        source, count = self.sources.at(settings), settings.optim.batch_size * processes.count
         samples = source.sampler.micro_batch(
             settings.data, settings.seed, step, index * count, count, processes.index, processes.count
         )
@@ -257,7 +265,7 @@ class Session:
 
     def _turn_after(self, turn: Turn) -> Turn | None:
         step, index = turn
-        if index + 1 < self.settings.optim.accum:
+        if index + 1 < self.settings.optim.gradient_accumulation_steps:
             return step, index + 1
         return (step + 1, 0) if step + 1 < self.settings.optim.steps else None
 
@@ -301,9 +309,9 @@ class Session:
         kept = [path for path in checkpoints(self.run) if step_of(path) < step]
         goes_on = f"goes on from step {step_of(kept[-1])}" if kept else "starts anew"
         return (
-            f"Lower optim.lr (it is {self.settings.at(step).optim.lr:g}), or raise optim.warmup; the same command then "
-            f"{goes_on}.{aside} Where it happens from the first step, run in a wider type (base.precision=fp32) and "
-            "another folder (out=...) to see whether the base model overflows."
+            f"Lower optim.lr (it is {self.settings.at(step).optim.lr:g}), or raise optim.warmup_steps; the same "
+            f"command then {goes_on}.{aside} Where it happens from the first step, run in a wider type "
+            "(base.precision=fp32) and another folder (out=...) to see whether the base model overflows."
         )
 
     def _restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:

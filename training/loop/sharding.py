@@ -27,9 +27,9 @@ def check_divisible(settings: Finetune) -> None:
             f"base.precision is {settings.base.precision}, and FSDP divides matrices of plain numbers. Set "
             "base.precision=bf16: each process then holds its part only; or launch with ddp.yaml."
         )
-    if settings.memory.stream_blocks:
+    if settings.memory.blocks_to_swap:
         raise ValueError(
-            "memory.stream_blocks and FSDP both keep blocks off the device. Set memory.stream_blocks=0; to keep the "
+            "memory.blocks_to_swap and FSDP both keep blocks off the device. Set memory.blocks_to_swap=0; to keep the "
             "parts in the CPU's memory set fsdp_offload_params in the accelerate configuration."
         )
 

@@ -127,7 +127,7 @@ def means(totals_C2: Tensor) -> dict[str, float | None]:
 
 def _judged(batch: Batch, frozen: Frozen, settings: Finetune) -> tuple[Tensor, int]:
     """Samples whose faces are judged, and the number of those faces."""
-    samples = open_samples(batch.levels_B, batch.faces, settings.id_loss.t_max)
+    samples = open_samples(batch.levels_B, batch.faces, settings.id_loss.max_sigma)
     if frozen.recognizer is None:
         samples = samples[:0]
     return samples, int(torch.isin(batch.faces.sample_F, samples).sum())
@@ -178,7 +178,7 @@ def _judged_faces(
 
 
 def _pixels(frozen: Frozen, settings: Finetune, latent_BCHW: Tensor) -> Tensor:
-    if settings.memory.checkpoint_vae:
+    if settings.memory.vae_gradient_checkpointing:
         return decoded(frozen.vae, latent_BCHW, frozen.scale)
     plain = frozen.vae.decode(frozen.scale.out_of_model(latent_BCHW).to(frozen.vae.dtype), return_dict=False)[0]
     return 127.5 * (plain.float() + 1)

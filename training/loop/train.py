@@ -46,7 +46,7 @@ def train(session: Session) -> None:
 
 def _steps(session: Session, stop: Stop) -> None:
     settings, progress = session.settings, session.progress
-    last, look, save = settings.optim.steps, settings.eval.every, settings.save.every
+    last, look, save = settings.optim.steps, settings.validation.every_steps, settings.save.every_steps
     on_terminal = sys.stderr.isatty()
     silent = not (session.processes.is_main and on_terminal)
     with tqdm(total=last, initial=progress.step, unit="step", disable=silent) as bar:
@@ -117,14 +117,14 @@ def loss_in_words(session: Session) -> Iterator[None]:
 
 def _advice(settings: Finetune) -> str:
     wishes = {
-        "optim.batch=1 (with a larger optim.accum)": settings.optim.batch > 1,
-        "memory.checkpoint_blocks=true": not settings.memory.checkpoint_blocks,
-        "memory.checkpoint_vae=true": not settings.memory.checkpoint_vae,
+        "optim.batch_size=1 (with a larger optim.gradient_accumulation_steps)": settings.optim.batch_size > 1,
+        "memory.gradient_checkpointing=true": not settings.memory.gradient_checkpointing,
+        "memory.vae_gradient_checkpointing=true": not settings.memory.vae_gradient_checkpointing,
         "base.precision=fp8": settings.base.precision in ("bf16", "fp32"),
         "train.mode=lora": settings.train.mode in ("full", "kv_out"),
         "optim.name=adamw8bit": settings.optim.name != "adamw8bit" and settings.train.mode != "tokens",
         "base.precision=nf4": settings.base.precision != "nf4",
-        f"memory.stream_blocks={settings.memory.stream_blocks + _MORE_BLOCKS} (slower)": True,
+        f"memory.blocks_to_swap={settings.memory.blocks_to_swap + _MORE_BLOCKS} (slower)": True,
         "smaller images in prepare.py": True,
     }
     tried = ", ".join(wish for wish, helps in wishes.items() if helps)

@@ -123,7 +123,7 @@ def _configuration() -> dict[str, Any]:
     return {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
-        "gradient_clipping": 1.0,  # set anew at each step, to optim.clip
+        "gradient_clipping": 1.0,  # set anew at each step, to optim.max_grad_norm
         "zero_optimization": plugin.deepspeed_config["zero_optimization"],
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,

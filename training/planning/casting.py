@@ -63,7 +63,7 @@ def load_of(settings: Finetune, cache: Cache) -> Load:
     return Load(
         largest[0].width_px,
         largest[0].height_px,
-        settings.optim.batch,
+        settings.optim.batch_size,
         people,
         people if settings.id_loss.recognizer is not None else 0,
         max(map(covered, largest)),

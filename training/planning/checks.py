@@ -78,7 +78,7 @@ def _looks(settings: Finetune, sources: Sources) -> Iterator[tuple[str, Callable
     for part in {part.data.cache: part for part in phases_of(settings)}.values():
         yield "prepared photos", lambda part=part: _photos(part, sources)
     yield "photos and models", lambda: _same_models(settings, sources)
-    if settings.eval.judges:
+    if settings.validation.judges:
         yield "judges", lambda: _judges(settings)
 
 
@@ -137,7 +137,7 @@ def _same_models(settings: Finetune, sources: Sources) -> str:
 def _judges(settings: Finetune) -> str:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         named_instruments(settings.model_copy(update={"out": Path(folder)}))
-    return ", ".join(path.name for path in settings.eval.judges)
+    return ", ".join(path.name for path in settings.validation.judges)
 
 
 def _fitted(settings: Finetune, sources: Sources, made: list[Cast]) -> str:

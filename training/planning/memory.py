@@ -104,7 +104,7 @@ _STATES: Mapping[str, Callable[[int], int]] = {
 
 def _base(transformer: nn.Module, settings: Finetune) -> tuple[int, int]:
     """Bytes on the device and in the CPU's memory. A streamed block is computed with while the next one arrives."""
-    precision, streamed = settings.base.precision, settings.memory.stream_blocks
+    precision, streamed = settings.base.precision, settings.memory.blocks_to_swap
     whole, blocks = base_bytes(transformer, precision), block_bytes(transformer, precision)
     gone = [blocks[layer] for layer in streamed_layers(len(blocks), streamed)]
     there = max((sum(gone[first : first + 2]) for first in range(len(gone))), default=0)

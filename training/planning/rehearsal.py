@@ -48,7 +48,7 @@ class Rehearsed:
 def rehearsed(cast: Cast, load: Load, settings: Finetune) -> Rehearsed:
     """One pass forward and back as the loop runs it. With several passes a step, gradients lie there from the first."""
     transformer = cast.frozen.transformer
-    if settings.memory.checkpoint_blocks:
+    if settings.memory.gradient_checkpointing:
         transformer.enable_gradient_checkpointing()
     else:
         transformer.disable_gradient_checkpointing()
@@ -58,9 +58,9 @@ def rehearsed(cast: Cast, load: Load, settings: Finetune) -> Rehearsed:
     operations = Operations()
     try:
         with counted, counted.parts(_parts(cast)), operations, Answers():
-            _prepare_gradients(cast.adapter.trained, counted, settings.optim.accum > 1)
+            _prepare_gradients(cast.adapter.trained, counted, settings.optim.gradient_accumulation_steps > 1)
             passed = run_pass(batch, cast.frozen, socket, bank, settings)
-            (passed.loss / settings.optim.accum).backward()
+            (passed.loss / settings.optim.gradient_accumulation_steps).backward()
     finally:
         socket.remove()
         for parameter in cast.adapter.trained:

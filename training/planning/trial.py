@@ -48,7 +48,13 @@ def trial(settings: Finetune) -> Trial:
     Raises as `open_session`, and RuntimeError where the device runs out of memory.
     """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, _quiet():
-        changes = {"id_loss.t_max": 1.0, "eval.prompts": 0, "eval.judges": (), "phases": (), "out": Path(folder)}
+        changes = {
+            "id_loss.max_sigma": 1.0,
+            "validation.num_images": 0,
+            "validation.judges": (),
+            "phases": (),
+            "out": Path(folder),
+        }
         small = changed(settings, changes)
         with memory_in_words(small):
             session = open_session(small)
@@ -59,7 +65,9 @@ def trial(settings: Finetune) -> Trial:
 
 
 def tried(session: Session) -> Trial:
-    turns = [(step, index) for step in range(STEPS) for index in range(session.settings.optim.accum)]
+    turns = [
+        (step, index) for step in range(STEPS) for index in range(session.settings.optim.gradient_accumulation_steps)
+    ]
     loads = [load_of_batch(session.batch(*turn), session) for turn in turns]
     on_device = session.accelerator.device.type == "cuda"
     seconds, losses = [], []
