@@ -17,8 +17,8 @@ from training.configuration.reading import read_settings
 from training.loop.batch import Batch
 from training.loop.compiling import compile_blocks
 from training.loop.optimizer import make_optimizer
-from training.loop.step import Frozen, run_pass
-from training.loop.trained import Sizes, load_trained
+from training.loop.step import FrozenModels, compute_loss
+from training.loop.trainable import Sizes, load_trainable
 from training.losses.contrast import Bank, drawn_rows
 from training.losses.flow import LatentScale
 from training.losses.identity import TargetFaces
@@ -144,10 +144,10 @@ class TrainStep:
             compile_blocks(transformer)
         vae = _random(size.vae, device, dtype)
         recognizer = iresnet(size.units, size.widths, EMBEDDING).to(device).requires_grad_(False)
-        self._frozen = Frozen(transformer, vae, LatentScale(), lambda crops: recognizer((crops - 127.5) / 127.5))
+        self._frozen = FrozenModels(transformer, vae, LatentScale(), lambda crops: recognizer((crops - 127.5) / 127.5))
         sig = settings.adapter.branch != "arc"
         sizes = Sizes(size.hidden, size.layers, EMBEDDING, SIGLIP_WIDTH)
-        trained = load_trained(settings.adapter, settings.train, sizes, device, dtype, settings.seed)
+        trained = load_trainable(settings.adapter, settings.train, sizes, device, dtype, settings.seed)
         self._socket = AdapterSocket(transformer, trained.network, trained.weights)
         self._parameters = list(trained.parameters.values())
         self._optimizer = make_optimizer(settings.optim, trained.parameters)
@@ -157,7 +157,7 @@ class TrainStep:
         self._settings = settings
 
     def __call__(self) -> None:
-        passed = run_pass(self._batch, self._frozen, self._socket, self._bank, self._settings)
+        passed = compute_loss(self._batch, self._frozen, self._socket, self._bank, self._settings)
         passed.loss.backward()
         nn.utils.clip_grad_norm_(self._parameters, 1.0)
         self._optimizer.step()
@@ -210,7 +210,7 @@ def _batch(size: Size, side_px: int, batch: int, people: int, sig: bool, bank: B
     return Batch(
         clean_BCHW=torch.randn(batch, 16, side_px // 8, side_px // 8),
         noise_BCHW=torch.randn(batch, 16, side_px // 8, side_px // 8),
-        levels_B=torch.full((batch,), LEVEL),
+        sigmas_B=torch.full((batch,), LEVEL),
         t5_BTD=torch.randn(batch, size.text_tokens, size.text_width),
         pooled_BD=torch.randn(batch, size.pooled),
         people=PlacedPeople(
@@ -219,8 +219,8 @@ def _batch(size: Size, side_px: int, batch: int, people: int, sig: bool, bank: B
             torch.randn(batch, people, PATCHES, SIGLIP_WIDTH) if sig else None,
         ),
         faces=TargetFaces(torch.arange(batch).repeat_interleave(people), points.numpy()),
-        wanted_FE=vectors,
-        shown_FE=vectors,
+        target_FE=vectors,
+        reference_FE=vectors,
         identities_F=torch.arange(faces),
         rows_FK=drawn_rows(bank, range(faces), generator=torch.Generator().manual_seed(0)),
     )

@@ -13,7 +13,7 @@ import torch
 
 from training.cache.cache import Cache
 from training.finetune import main as finetune
-from training.loop.person import cached_person
+from training.loop.own_tokens import cached_person
 from withanyone_core.adapter.shape import Branch
 from withanyone_core.faces.portrait import FaceAnalysis
 from withanyone_core.identity import Identity

@@ -8,8 +8,8 @@ from diffusers import AutoencoderKL
 from torch import nn
 
 from training.configuration.finetune import Finetune
-from training.loop.step import Frozen
-from training.loop.trained import Sizes, branch_shapes, branch_weights
+from training.loop.step import FrozenModels
+from training.loop.trainable import Sizes, branch_shapes, branch_weights
 from training.losses.flow import LatentScale
 from training.planning.hollow import Hollow, Load
 from training.planning.packing import compute_dtype
@@ -40,7 +40,7 @@ def flux_1_cast(settings: Finetune) -> Cast:
     hollow, dtype = Hollow(), compute_dtype(settings.base.precision)
     transformer = hollow.transformer(FLUX_1, settings.base.precision)
     adapter = hollow.adapter(branch_shapes(settings.adapter, Sizes(3072, 57, 512, 768)), settings.train, dtype)
-    frozen = Frozen(transformer, hollow.module(flux_1_vae, dtype), LatentScale(), hollow.module(Recognizer))
+    frozen = FrozenModels(transformer, hollow.module(flux_1_vae, dtype), LatentScale(), hollow.module(Recognizer))
     return Cast(hollow, frozen, adapter, branch_weights(settings.adapter))
 
 

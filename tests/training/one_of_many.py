@@ -16,9 +16,9 @@ load_pack()
 from dataclasses import replace
 
 from withanyone_pack.tests.training.small_cache import small_cache
-from withanyone_pack.tests.training.small_session import CPU, small_base, small_frozen, small_session
+from withanyone_pack.tests.training.small_trainer import CPU, small_base, small_frozen, small_trainer
 
-from training.loop.sharding import divide
+from training.distributed.sharding import shard
 from training.loop.train import train
 
 STEPS, BATCH = 4, 4
@@ -41,15 +41,15 @@ def run(folder, case, processes):
     if case == "divided":
         base = small_base()
         base.enable_gradient_checkpointing()
-        divide(base, processes, CPU)
+        shard(base, processes, CPU)
         frozen = replace(frozen, transformer=base)
     photos = small_cache(photos=4, people=3, pairs=4)
     changes = [*RUN, f"optim.batch_size={BATCH // processes}", f"memory.gradient_checkpointing={case == 'divided'}"]
-    session = small_session(folder / case, *changes, photos=photos, frozen=frozen)
+    trainer = small_trainer(folder / case, *changes, photos=photos, frozen=frozen)
     try:
-        train(session)
+        train(trainer)
     finally:
-        session.close()
+        trainer.close()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import torch
 from withanyone_pack.tests.pack import ROOT
 from withanyone_pack.tests.training.flux_1 import FLUX_1, flux_1_cast, flux_1_load, flux_1_vae
 from withanyone_pack.tests.training.small_cache import small_cache
-from withanyone_pack.tests.training.small_session import small_session
+from withanyone_pack.tests.training.small_trainer import small_trainer
 
 from training.configuration.finetune import Finetune, OptimSettings, TrainSettings
 from training.configuration.reading import read_settings
@@ -160,13 +160,15 @@ def test_streamed_blocks_leave_the_device_but_for_two(transformer):
     assert 2 * min(blocks) <= two <= 2 * max(blocks)
 
 
-def emptied(session):
-    """The session's models without data, as `cast_of` makes them from files."""
-    hollow, frozen = Hollow(), session.frozen
+def emptied(trainer):
+    """The trainer's models without data, as `cast_of` makes them from files."""
+    hollow, frozen = Hollow(), trainer.state.frozen
     empty = [hollow.emptied(copy.deepcopy(each)) for each in (frozen.transformer, frozen.vae, frozen.recognizer)]
-    shapes = list(session.trained.network.shapes.values())
-    adapter = hollow.adapter(shapes, session.settings.train, torch.float32)
-    return Cast(hollow, type(frozen)(empty[0], empty[1], frozen.scale, empty[2]), adapter, session.trained.weights)
+    shapes = list(trainer.state.adapter.network.shapes.values())
+    adapter = hollow.adapter(shapes, trainer.state.settings.train, torch.float32)
+    return Cast(
+        hollow, type(frozen)(empty[0], empty[1], frozen.scale, empty[2]), adapter, trainer.state.adapter.weights
+    )
 
 
 RUNS = {
@@ -180,15 +182,15 @@ RUNS = {
 
 @pytest.mark.parametrize("changes", RUNS.values(), ids=RUNS)
 def test_the_prediction_is_what_two_real_steps_take(tmp_path, changes):
-    session = small_session(
+    trainer = small_trainer(
         tmp_path, "id_loss.max_sigma=1", "data.id_dropout=0", *changes, photos=small_cache(size_px=128)
     )
-    taken = tried(session)
-    predicted = memory(emptied(session), taken.load, session.settings)
+    taken = tried(trainer)
+    predicted = memory(emptied(trainer), taken.load, trainer.state.settings)
     assert len(taken.losses) == STEPS
     assert predicted.peak == pytest.approx(taken.measured, rel=0.1)
-    trained = {name: value.numel() for name, value in session.trained.parameters.items()}
-    adapter: HollowAdapter = emptied(session).adapter
+    trained = {name: value.numel() for name, value in trainer.state.adapter.parameters.items()}
+    adapter: HollowAdapter = emptied(trainer).adapter
     assert sorted(trained.values()) == sorted(each.numel() for each in adapter.trained)
 
 

@@ -14,7 +14,7 @@ from withanyone_pack.tests.training.caches import same
 from training.cache import shards
 from training.cache.cache import Cache
 from training.cache.entries import UNKNOWN
-from training.loop.person import chosen_person
+from training.loop.own_tokens import chosen_person
 from training.preparing.preparing import prepare
 from training.preparing.sources import plain_sources
 from withanyone_core.faces.crop import face_crop

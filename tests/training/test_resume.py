@@ -5,7 +5,7 @@ import csv
 import pytest
 import torch
 from safetensors.torch import load_file
-from withanyone_pack.tests.training.small_session import small_session
+from withanyone_pack.tests.training.small_trainer import small_trainer
 
 from training.loop.checkpoints import STATE, checkpoints
 from training.loop.train import train
@@ -28,7 +28,7 @@ KINDS = {
     "references": ("data.references=mean", "data.single_ratio=0.5", "data.paired_ratio=1"),
     "phases": ("phases=[{until_step: 3, overrides: {data.text_dropout: 1, data.paired_ratio: 0}}]",),
 }
-OF_THE_MACHINE = ("s_per_step", "wait_share", "memory_gib")
+OF_THE_MACHINE = ("s_per_step", "wait_fraction", "memory_gib")
 
 
 class Stopped(Exception):
@@ -36,23 +36,23 @@ class Stopped(Exception):
 
 
 def run(folder, *changes, stop_after=None):
-    session = small_session(folder, *CHANGES, *changes)
+    trainer = small_trainer(folder, *CHANGES, *changes)
     if stop_after is not None:
-        whole = session.step
+        whole = trainer.step
 
         def step():
-            if session.progress.step == stop_after:
+            if trainer.state.progress.step == stop_after:
                 raise Stopped
             whole()
 
-        session.step = step
+        trainer.step = step
     try:
-        train(session)
+        train(trainer)
     except Stopped:
         pass
     finally:
-        session.close()
-    return session
+        trainer.close()
+    return trainer
 
 
 def rows(folder):

@@ -8,7 +8,7 @@ import torch
 from withanyone_pack.tests.training.small_cache import small_cache
 
 from training.configuration.finetune import DataSettings
-from training.loop.batch import Reading, make_batch
+from training.loop.batch import ConditioningSpec, make_batch
 from training.loop.draws import Draws
 from training.loop.sampling import Sampler
 from training.losses.flow import LatentScale
@@ -86,7 +86,7 @@ def test_how_alike_two_photos_of_a_person_may_be_is_a_setting():
     alike[1, 0] += 0.1
     same_shot = type(cache)(**{**cache.__dict__, "arcface": alike})
     assert len(Sampler(same_shot, 4).references(0)) == 0
-    assert sorted(Sampler(same_shot, 4, most_likeness=1.0).references(0)) == [1, 2]
+    assert sorted(Sampler(same_shot, 4, same_shot_similarity=1.0).references(0)) == [1, 2]
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.5, 1.0])
@@ -122,14 +122,14 @@ def averaging(single_ratio, **others):
 def batches(cache, settings, steps):
     sampler = Sampler(cache, 4)
     samples = [sampler.micro_batch(settings, 0, step, 0, 2) for step in range(steps)]
-    return [(each, make_batch(cache, each, LatentScale(), None, 0, Reading(siglip=True))) for each in samples]
+    return [(each, make_batch(cache, each, LatentScale(), None, 0, ConditioningSpec(siglip=True))) for each in samples]
 
 
 def test_a_mean_reference_is_the_mean_direction_at_the_mean_length_of_all_other_photos():
     cache = small_cache(photos=6, pairs=3)
     for samples, batch in batches(cache, averaging(0.0, paired_ratio=1.0, id_dropout=0.0), 20):
         targets = [person.face for sample in samples for person in sample.people]
-        for target, shown in zip(targets, batch.shown_FE, strict=True):
+        for target, shown in zip(targets, batch.reference_FE, strict=True):
             record = cache.faces[target]
             others = [
                 cache.arcface[index].double()
@@ -143,7 +143,7 @@ def test_a_mean_reference_is_the_mean_direction_at_the_mean_length_of_all_other_
             expected = direction / direction.norm() * sum(other.norm() for other in others) / len(others)
             torch.testing.assert_close(shown, expected.float())
         read = [batch.people.arcface_BPE[row, : len(sample.people)] for row, sample in enumerate(samples)]
-        assert torch.equal(torch.cat(read), batch.shown_FE)
+        assert torch.equal(torch.cat(read), batch.reference_FE)
 
 
 def test_no_mean_has_a_held_out_photo_or_the_target_itself_in_it():
@@ -166,7 +166,7 @@ def test_held_out_photos_do_not_change_a_mean():
     other = type(cache)(**{**cache.__dict__, "arcface": moved})
     settings = averaging(0.0, paired_ratio=1.0)
     for (_, one), (_, two) in zip(batches(cache, settings, 20), batches(other, settings, 20), strict=True):
-        assert torch.equal(one.shown_FE, two.shown_FE)
+        assert torch.equal(one.reference_FE, two.reference_FE)
 
 
 def test_nothing_but_the_embedding_of_pairs_differs_between_a_photo_and_the_mean():
@@ -176,11 +176,11 @@ def test_nothing_but_the_embedding_of_pairs_differs_between_a_photo_and_the_mean
     changed = 0
     for (samples, photo), (others, mean) in zip(photos, means, strict=True):
         assert faces([samples]) == faces([others])
-        for name in ("clean_BCHW", "noise_BCHW", "levels_B", "t5_BTD", "pooled_BD", "wanted_FE"):
+        for name in ("clean_BCHW", "noise_BCHW", "sigmas_B", "t5_BTD", "pooled_BD", "target_FE"):
             assert torch.equal(getattr(photo, name), getattr(mean, name))
         assert torch.equal(photo.people.siglip_BPTW, mean.people.siglip_BPTW)
         people = [person for sample in samples for person in sample.people if person.shown]
-        for person, one, other in zip(people, photo.shown_FE, mean.shown_FE, strict=True):
+        for person, one, other in zip(people, photo.reference_FE, mean.reference_FE, strict=True):
             paired = person.reference != person.face
             assert torch.equal(one, other) != paired
             changed += paired
@@ -192,7 +192,7 @@ def test_a_single_ratio_of_one_is_the_photo_bitwise():
     pairs = zip(batches(cache, DataSettings(cache="/x"), 20), batches(cache, averaging(1.0), 20), strict=True)
     for (samples, photo), (others, single) in pairs:
         assert faces([samples]) == faces([others])
-        assert torch.equal(photo.shown_FE, single.shown_FE)
+        assert torch.equal(photo.reference_FE, single.reference_FE)
         assert torch.equal(photo.people.arcface_BPE, single.people.arcface_BPE)
 
 

@@ -34,7 +34,7 @@ from training import export as exporting
 from training import finetune, prepare
 from training.cache.cache import Cache
 from training.loop.checkpoints import checkpoints
-from training.loop.records import read_rows
+from training.loop.log import read_rows
 
 PEOPLE = {"anna": 3, "ben": 1}
 FLUX = {**SMALL, "context_in_dim": 64, "vec_in_dim": 64}
@@ -125,7 +125,7 @@ def test_the_run_learnt_looked_and_reported(run):
     rows = read_rows(run / "metrics.csv")
     assert [row["step"] for row in rows] == ["1", "2", "3", "4"]
     assert any(float(row["id"]) > 0 for row in rows if row["id"])
-    assert [row["step"] for row in read_rows(run / "looks.csv")] == ["0", "2", "4"]
+    assert [row["step"] for row in read_rows(run / "validation.csv")] == ["0", "2", "4"]
     assert "| Sim(GT) |" in (run / "report.md").read_text()
     assert len(list((run / "previews/step-000004").glob("*.png"))) == 1
 

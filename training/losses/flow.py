@@ -66,9 +66,9 @@ def image_positions(rows: int, columns: int) -> Tensor:
     return grid.flatten(0, 1)
 
 
-def mixed(clean: Tensor, noise: Tensor, levels_B: Tensor) -> Tensor:
+def mixed(clean: Tensor, noise: Tensor, sigmas_B: Tensor) -> Tensor:
     """`(1 - t) clean + t noise`."""
-    level = _beside(levels_B, clean)
+    level = _beside(sigmas_B, clean)
     return (1 - level) * clean + level * noise
 
 
@@ -81,10 +81,10 @@ def flow_losses(velocity: Tensor, target: Tensor) -> Tensor:
     return (velocity.float() - target.float()).square().flatten(1).mean(1)
 
 
-def clean_estimate(noisy: Tensor, velocity: Tensor, levels_B: Tensor) -> Tensor:
+def clean_estimate(noisy: Tensor, velocity: Tensor, sigmas_B: Tensor) -> Tensor:
     """`noisy - t velocity`, float32."""
-    return noisy.float() - _beside(levels_B, noisy) * velocity.float()
+    return noisy.float() - _beside(sigmas_B, noisy) * velocity.float()
 
 
-def _beside(levels_B: Tensor, other: Tensor) -> Tensor:
-    return levels_B.float().reshape(-1, *[1] * (other.ndim - 1))
+def _beside(sigmas_B: Tensor, other: Tensor) -> Tensor:
+    return sigmas_B.float().reshape(-1, *[1] * (other.ndim - 1))

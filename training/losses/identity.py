@@ -36,10 +36,10 @@ class TargetFaces:
         return TargetFaces(torch.searchsorted(samples, self.sample_F[kept]), self.landmarks_F52[kept.cpu().numpy()])
 
 
-def open_samples(levels_B: Tensor, faces: TargetFaces, max_level: float = MAX_LEVEL) -> Tensor:
+def open_samples(sigmas_B: Tensor, faces: TargetFaces, max_level: float = MAX_LEVEL) -> Tensor:
     """Samples, int64 ascending, whose faces are worth decoding: a noise level of at most `max_level`, and a face."""
     with_faces = torch.unique(faces.sample_F)
-    return with_faces[levels_B.to(with_faces.device)[with_faces] <= max_level + SLACK]
+    return with_faces[sigmas_B.to(with_faces.device)[with_faces] <= max_level + SLACK]
 
 
 def face_vectors(pixels_B3HW: Tensor, faces: TargetFaces, recognizer: Callable[[Tensor], Tensor]) -> Tensor:
@@ -53,6 +53,6 @@ def face_vectors(pixels_B3HW: Tensor, faces: TargetFaces, recognizer: Callable[[
     return recognizer(aligned_faces(clamped(pixels_B3HW.float()), faces.sample_F, landmarks_px))
 
 
-def identity_losses(made_FE: Tensor, wanted_FE: Tensor) -> Tensor:
+def identity_losses(made_FE: Tensor, target_FE: Tensor) -> Tensor:
     """`1 - cosine` of each face, float32 [F] (paper, eq. 4)."""
-    return 1 - F.cosine_similarity(made_FE.float(), wanted_FE.float(), dim=-1)
+    return 1 - F.cosine_similarity(made_FE.float(), target_FE.float(), dim=-1)

@@ -15,10 +15,10 @@ from ..cache.entries import CropEntry
 from ..configuration.finetune import Finetune
 from ..configuration.phases import phase_ends
 from ..configuration.reading import set_key
-from ..loop.opening import siglip_width
-from ..loop.source import Sources
-from ..loop.step import Frozen
-from ..loop.trained import Sizes, branch_shapes, branch_weights
+from ..loop.build import siglip_width
+from ..loop.sampling import Sources
+from ..loop.step import FrozenModels
+from ..loop.trainable import Sizes, branch_shapes, branch_weights
 from ..losses.arcface import Recognizer
 from .hollow import Hollow, Load
 from .packing import compute_dtype
@@ -28,7 +28,7 @@ from .rehearsal import Cast
 def cast_of(settings: Finetune, cache: Cache) -> Cast:
     """Models of the sizes that the settings' files have; the base model's and the adapter's weights are not read.
 
-    Raises as `open_session` for files that are missing or of another kind.
+    Raises as `build_trainer` for files that are missing or of another kind.
     """
     hollow, precision = Hollow(), settings.base.precision
     transformer = hollow.transformer(read_configuration(settings.base.path), precision)
@@ -38,7 +38,7 @@ def cast_of(settings: Finetune, cache: Cache) -> Cast:
     layers = len(transformer.transformer_blocks) + len(transformer.single_transformer_blocks)
     sizes = Sizes(transformer.inner_dim, layers, cache.arcface.shape[1], siglip_width(cache))
     adapter = hollow.adapter(branch_shapes(settings.adapter, sizes), settings.train, compute_dtype(precision))
-    frozen = Frozen(transformer, hollow.emptied(vae), scale, recognizer)
+    frozen = FrozenModels(transformer, hollow.emptied(vae), scale, recognizer)
     return Cast(hollow, frozen, adapter, branch_weights(settings.adapter))
 
 

@@ -15,10 +15,10 @@ from withanyone_core.injection.diffusers import AdapterSocket
 from ..base.flux import read_configuration
 from ..base.vae import load_vae
 from ..configuration.finetune import Finetune
+from ..loop.build import check_models, check_widths, device_name, named_instruments
 from ..loop.checkpoints import checkpoints, step_of
-from ..loop.opening import check_models, check_widths, device_name, named_instruments
 from ..loop.optimizer import optimizer_class
-from ..loop.source import Sources
+from ..loop.sampling import Sources
 from ..losses.arcface import Recognizer
 from .casting import cast_of, phases_of
 from .memory import GIB, state_bytes
@@ -48,7 +48,7 @@ class Examined:
 
 
 def examined(settings: Finetune) -> Examined:
-    """Looks at everything, with the checks that `open_session` makes. Nothing is written."""
+    """Looks at everything, with the checks that `build_trainer` makes. Nothing is written."""
     sources = Sources(torch.device("cpu"))
     findings = [_finding(what, look) for what, look in _looks(settings, sources)]
     if any(finding.fault for finding in findings):

@@ -117,7 +117,7 @@ class Hollow:
         return model
 
     def adapter(self, shapes: Sequence[BranchShape], train: TrainSettings, dtype: torch.dtype) -> "HollowAdapter":
-        """An adapter as `load_trained` makes it ready; what is not trained is held in `dtype`."""
+        """An adapter as `load_trainable` makes it ready; what is not trained is held in `dtype`."""
         kept = torch.float32 if train.mode == "full" else dtype
         network = self.module(lambda: _network(shapes, train), kept)
         if train.mode == "tokens":
@@ -168,7 +168,7 @@ def batch_of(load: Load, tensor: Callable[..., Tensor], learned: Mapping[Branch,
     return Batch(
         clean_BCHW=tensor(load.batch, *latent),
         noise_BCHW=tensor(load.batch, *latent),
-        levels_B=torch.full((load.batch,), LEVEL),
+        sigmas_B=torch.full((load.batch,), LEVEL),
         t5_BTD=tensor(load.batch, *load.text[:2]),
         pooled_BD=tensor(load.batch, load.text[2]),
         people=PlacedPeople(
@@ -178,8 +178,8 @@ def batch_of(load: Load, tensor: Callable[..., Tensor], learned: Mapping[Branch,
             {branch: LearnedRows(tokens, rows) for branch, tokens in (learned or {}).items()},
         ),
         faces=TargetFaces(torch.arange(load.batch).repeat_interleave(load.faces), landmarks),
-        wanted_FE=wanted,
-        shown_FE=wanted,
+        target_FE=wanted,
+        reference_FE=wanted,
         identities_F=torch.arange(faces),
         rows_FK=torch.zeros(faces, drawn, dtype=torch.int64) if drawn else None,
     )

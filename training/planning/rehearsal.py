@@ -10,7 +10,7 @@ from withanyone_core.adapter.shape import Branch
 from withanyone_core.injection.diffusers import AdapterSocket
 
 from ..configuration.finetune import Finetune
-from ..loop.step import Frozen, run_pass
+from ..loop.step import FrozenModels, compute_loss
 from .counting import LiveBytes, Operations
 from .hollow import Answers, Hollow, HollowAdapter, Load
 
@@ -26,7 +26,7 @@ class Cast:
     """
 
     hollow: Hollow
-    frozen: Frozen
+    frozen: FrozenModels
     adapter: HollowAdapter
     weights: Mapping[Branch, float]
 
@@ -59,7 +59,7 @@ def rehearsed(cast: Cast, load: Load, settings: Finetune) -> Rehearsed:
     try:
         with counted, counted.parts(_parts(cast)), operations, Answers():
             _prepare_gradients(cast.adapter.trained, counted, settings.optim.gradient_accumulation_steps > 1)
-            passed = run_pass(batch, cast.frozen, socket, bank, settings)
+            passed = compute_loss(batch, cast.frozen, socket, bank, settings)
             (passed.loss / settings.optim.gradient_accumulation_steps).backward()
     finally:
         socket.remove()

@@ -3,7 +3,7 @@
 from typing import TextIO
 
 from ..configuration.finetune import Finetune
-from ..loop.opening import device_name
+from ..loop.build import device_name
 from .casting import cast_of, largest_load, parameter_count
 from .checks import Examined, examined, free_bytes
 from .memory import GIB, Memory, memory

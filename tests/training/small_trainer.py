@@ -13,16 +13,17 @@ from withanyone_pack.tests.training.small_cache import POOLED_WIDTH, SIGLIP_WIDT
 
 from training.configuration.finetune import Finetune
 from training.configuration.reading import read_settings
-from training.loop.opening import person_of
+from training.loop.build import person_of
 from training.loop.optimizer import make_optimizer
-from training.loop.session import Session
-from training.loop.source import Sources
-from training.loop.step import Frozen
-from training.loop.trained import Sizes, load_trained
+from training.loop.sampling import Sources
+from training.loop.state import TrainingState
+from training.loop.step import FrozenModels
+from training.loop.trainable import Sizes, load_trainable
+from training.loop.trainer import Trainer
 from training.losses.flow import LatentScale
 
 CPU = torch.device("cpu")
-_plugged: list[Session] = []
+_plugged: list[Trainer] = []
 HIDDEN, LAYERS = 64, 3
 GIVEN = (
     "base.path=flux",
@@ -63,11 +64,11 @@ class Recognizer(nn.Module):
 
 
 @cache
-def small_frozen(recognizer: bool = True) -> Frozen:
+def small_frozen(recognizer: bool = True) -> FrozenModels:
     with torch.random.fork_rng():
         torch.manual_seed(1)
         vae = small_vae().eval().requires_grad_(False)
-    return Frozen(small_base(), vae, LatentScale(), Recognizer() if recognizer else None)
+    return FrozenModels(small_base(), vae, LatentScale(), Recognizer() if recognizer else None)
 
 
 def small_base(hidden: int = HIDDEN) -> FluxTransformer2DModel:
@@ -105,8 +106,8 @@ def settings_of(folder, *changes: str) -> Finetune:
     return read_settings(Finetune, None, [*GIVEN, f"out={folder}", *changes])
 
 
-def small_session(folder, *changes: str, photos=None, frozen=None, instruments=None, dtype=torch.float32) -> Session:
-    """A session that has gone on from what its folder holds. It unplugs the one before: they share their models."""
+def small_trainer(folder, *changes: str, photos=None, frozen=None, instruments=None, dtype=torch.float32) -> Trainer:
+    """A trainer that has resumed from what its folder holds. It unplugs the one before: they share their models."""
     while _plugged:
         _plugged.pop().socket.remove()
     torch.set_num_threads(1)  # on models this small, threads only wait for each other
@@ -115,8 +116,8 @@ def small_session(folder, *changes: str, photos=None, frozen=None, instruments=N
     frozen = frozen or small_frozen()
     sizes = Sizes(frozen.transformer.inner_dim, LAYERS, 512, SIGLIP_WIDTH)
     person = person_of(settings, photos, frozen)
-    trained = load_trained(settings.adapter, settings.train, sizes, CPU, dtype, settings.seed, person)
-    session = Session(
+    trained = load_trainable(settings.adapter, settings.train, sizes, CPU, dtype, settings.seed, person)
+    state = TrainingState(
         settings,
         Accelerator(cpu=True),
         frozen,
@@ -126,6 +127,7 @@ def small_session(folder, *changes: str, photos=None, frozen=None, instruments=N
         instruments,
         {"adapter": "fresh", "data": photos.data, "person": person.identity.name if person else ""},
     )
-    _plugged.append(session)
-    session.resume()
-    return session
+    trainer = Trainer(state)
+    _plugged.append(trainer)
+    trainer.resume()
+    return trainer
