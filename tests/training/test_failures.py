@@ -1,4 +1,4 @@
-"""What can go wrong while a run runs: kills, full disks, no memory, losses that are no numbers."""
+"""What can go wrong while a run runs: kills, full disks, no memory, losses that are NaN or infinite."""
 
 import json
 import resource

@@ -105,7 +105,9 @@ def test_the_report_has_a_table_curves_and_images(tmp_path):
     assert "No judge was named" in report
     for line in report.split("](")[1:]:
         assert (tmp_path / line.split(")")[0]).is_file()
-    assert (tmp_path / "curves.svg").read_text().count("<polyline") >= 4
+    curves = (tmp_path / "curves.svg").read_text()
+    assert curves.count("<polyline") >= 4
+    assert "flow loss on held-out photos" in curves
 
 
 def test_export_writes_what_finetune_did(tmp_path, released, capsys):

@@ -1,4 +1,4 @@
-"""Batches made ahead: the same ones, in time, and compiled blocks that change no number."""
+"""Prefetch: the same batches, in time, and compiled blocks that change no number."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""A run that was stopped goes on as if it had not been."""
+"""A resumed run equals one that was never stopped, bitwise."""
 
 import csv
 

@@ -32,7 +32,7 @@ class AdapterSettings(Section):
     """Where the adapter starts.
 
     init        an adapter file, or none: fresh weights
-    branch      arc (who), sig (look) or both
+    branch      arc (identity), sig (appearance) or both
     resemblance with both branches: weight of the sig branch, that of arc being the rest
     heads, tokens  of fresh weights: attention heads (0: as the released ones relative to the width), ArcFace tokens
     """
@@ -142,7 +142,7 @@ class OptimSettings(Section):
 
 
 class NoiseSettings(Section):
-    """What the base model is told with noisy images.
+    """What the base model gets besides noisy images.
 
     guidance  the guidance scale (released program: 1)
     """
@@ -209,7 +209,7 @@ class ValidationSettings(Section):
     every_steps  steps between two validations; each also saves a checkpoint
     num_images   how many images are generated, at most
     sampling_steps, guidance  of the sampler
-    num_sigmas   of the validation loss: it is computed at so many evenly spaced noise levels
+    num_sigmas   of the validation loss: it is computed at so many evenly spaced sigmas
     face_pack    folder of an insightface pack whose detector finds the faces of previews
     judges       cards (.json) of recognizers that training does not use; without any there are no scores and no early
                  stopping

@@ -67,7 +67,7 @@ class NegativeSettings(Section):
 
 
 class PrepareSettings(Section):
-    """Everything prepare.py is told.
+    """All settings of prepare.py.
 
     data            folder of photos: identities/NAME/, groups/, negatives/, captions/; or MultiID-2M as published
     cache           folder to write
@@ -123,7 +123,7 @@ class PrepareSettings(Section):
 
 
 def ratio(text: str) -> float:
-    """Width over height of "3:4". Raises ValueError in words."""
+    """Width over height of "3:4". Raises ValueError for anything else."""
     try:
         width, height = (float(part) for part in text.split(":"))
         value = width / height

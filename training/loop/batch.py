@@ -46,8 +46,8 @@ class Batch:
     """The tensors of one micro-batch.
 
     clean_BCHW, noise_BCHW  latents as the transformer sees them, and what is mixed into them at `sigmas_B`
-    people                  who is shown where
-    faces                   which faces are judged: those of the people shown
+    people                  who is where
+    faces                   which faces the identity losses see: those of people with tokens
     target_FE               their target's face embeddings
     reference_FE                the embeddings that the adapter is given for them
     identities_F            who they are, -1 where nobody knows
@@ -89,7 +89,7 @@ def make_batch(
     width_px, height_px = 8 * clean.shape[-1], 8 * clean.shape[-2]
     sigmas = noise_levels((width_px // 16) * (height_px // 16))
     texts = [text_of(cache, sample) for sample in samples]
-    judged = [(row, person) for row, sample in enumerate(samples) for person in sample.people if person.shown]
+    targets = [(row, person) for row, sample in enumerate(samples) for person in sample.people if person.shown]
     none = torch.zeros(0, cache.arcface.shape[1])
     return Batch(
         clean_BCHW=clean,
@@ -99,12 +99,12 @@ def make_batch(
         pooled_BD=torch.stack([pooled for _, pooled in texts]),
         people=placed_people(cache, samples, width_px, height_px, conditioning),
         faces=TargetFaces(
-            torch.tensor([row for row, _ in judged], dtype=torch.int64),
-            np.array([person.landmarks for _, person in judged], dtype=np.float32).reshape(-1, 5, 2),
+            torch.tensor([row for row, _ in targets], dtype=torch.int64),
+            np.array([person.landmarks for _, person in targets], dtype=np.float32).reshape(-1, 5, 2),
         ),
-        target_FE=torch.cat([none, *(cache.arcface[person.face][None] for _, person in judged)]),
-        reference_FE=torch.cat([none, *(reference_embedding(cache, person)[None] for _, person in judged)]),
-        identities_F=torch.tensor([cache.faces[person.face].identity for _, person in judged], dtype=torch.int64),
+        target_FE=torch.cat([none, *(cache.arcface[person.face][None] for _, person in targets)]),
+        reference_FE=torch.cat([none, *(reference_embedding(cache, person)[None] for _, person in targets)]),
+        identities_F=torch.tensor([cache.faces[person.face].identity for _, person in targets], dtype=torch.int64),
         rows_FK=_rows(cache, samples, bank, negatives),
     )
 

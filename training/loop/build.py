@@ -125,11 +125,11 @@ def check_models(settings: Finetune, sources: Sources) -> None:
     vae = settings.base.vae or settings.base.path
     folder = model_folder(vae, "vae")
     # A whole checkpoint as `base.path` holds a VAE that is no file of its own, so there is nothing to compare.
-    wanted = {} if folder == settings.base.path else {f"the VAE {vae.name}": fingerprint(folder)}
+    expected = {} if folder == settings.base.path else {f"the VAE {vae.name}": fingerprint(folder)}
     if settings.id_loss.recognizer is not None:
-        wanted[f"the recognizer {settings.id_loss.recognizer.name}"] = _digest(settings.id_loss.recognizer)
+        expected[f"the recognizer {settings.id_loss.recognizer.name}"] = _digest(settings.id_loss.recognizer)
     for path in settings.caches:
-        sources.cache(path).check_models(wanted)
+        sources.cache(path).check_models(expected)
 
 
 def _digest(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 ckpt-000500/adapter.safetensors  the result as it stands (averaged where an average is kept)
             state.safetensors    parameters, optimizer's states and EMA, float32
-            state.json           counters and the series the run is judged by
+            state.json           counters and the series of validations
             config.yaml          the settings
             metrics.json         the latest numbers
 """
@@ -180,7 +180,7 @@ def remove_old(run: Path, keep: int, also: Iterable[int] = ()) -> None:
     spared = {*map(step_of, finished[-keep:]), *also}
     for path in finished:
         if step_of(path) not in spared:
-            # Renamed first: a deletion cut short must not leave a checkpoint that looks whole.
+            # Renamed first: a deletion cut short must not leave a checkpoint that seems whole.
             gone = path.with_name(path.name + PARTIAL)
             shutil.rmtree(gone, ignore_errors=True)
             path.rename(gone)

@@ -15,6 +15,7 @@ from ..evaluation.records import write_text
 from .state import TrainingState
 
 LOGGER = logging.getLogger("withanyone")
+STEP_METRICS, VALIDATION_METRICS = "metrics.csv", "validation.csv"
 Value = float | int | None
 _LINES, _MOST_STEPS_A_LINE = 100, 50  # of a log
 

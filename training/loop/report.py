@@ -10,7 +10,7 @@ from ..configuration.reading import read_tree
 from ..evaluation.records import write_text
 from .checkpoints import CONFIG, checkpoints, step_of
 from .curves import curves_svg, smoothed
-from .log import read_rows
+from .log import STEP_METRICS, VALIDATION_METRICS, read_rows
 from .result import LORA_RESULT, RESULT, exported, header_of, is_lora, write_identity, write_result
 from .resume import describe_change, until
 from .step import BIN_NAMES
@@ -143,19 +143,19 @@ def _images(trainer: Trainer, step: int) -> list[str]:
 
 
 def _panels(folder: Path) -> dict[str, dict[str, Sequence[tuple[float, float]]]]:
-    steps, looks = read_rows(folder / "metrics.csv"), read_rows(folder / "looks.csv")
+    steps, validations = read_rows(folder / STEP_METRICS), read_rows(folder / VALIDATION_METRICS)
 
     def by_step(*names: str) -> dict[str, Sequence[tuple[float, float]]]:
         return {name: smoothed(_series(steps, name)) for name in names}
 
-    def by_look(*names: str) -> dict[str, Sequence[tuple[float, float]]]:
-        return {_NAMES.get(name, name): _series(looks, name) for name in names}
+    def by_validation(*names: str) -> dict[str, Sequence[tuple[float, float]]]:
+        return {_NAMES.get(name, name): _series(validations, name) for name in names}
 
     return {
-        "likeness to the held-out photos, by judges": by_look("sim_gt", "sim_ref", "copy_paste"),
-        "flow loss on held-out photos": by_look("validation"),
+        "likeness to the held-out photos, by judges": by_validation("sim_gt", "sim_ref", "copy_paste"),
+        "flow loss on held-out photos": by_validation("validation"),
         "losses": by_step("flow", "id", "nce"),
-        "identity loss by noise level": by_step(*BIN_NAMES),
+        "identity loss by sigma": by_step(*BIN_NAMES),
         "cosines, by the training recognizer": by_step("cos_target", "cos_reference", "cos_negative"),
         "length of the gradient": by_step("grad_norm"),
         "learning rate": by_step("lr"),

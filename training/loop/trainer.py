@@ -35,7 +35,7 @@ from .checkpoints import (
 )
 from .early_stopping import verdict
 from .failures import divergence_advice
-from .log import MetricsLog
+from .log import STEP_METRICS, VALIDATION_METRICS, MetricsLog
 from .optimizer import ExponentialMovingAverage, learning_rate, make_update
 from .prefetch import MicroBatch, Prefetcher
 from .resume import changed, check_origin, describe_change
@@ -259,9 +259,9 @@ class Trainer:
 
     def _open_logs(self) -> None:
         run, progress = self.state.run, self.state.progress
-        self.step_log = MetricsLog(run / "metrics.csv", STEP_COLUMNS, progress.step)
+        self.step_log = MetricsLog(run / STEP_METRICS, STEP_COLUMNS, progress.step)
         last = progress.step if progress.validations else -1
-        self.validation_log = MetricsLog(run / "validation.csv", self.validator.columns, last)
+        self.validation_log = MetricsLog(run / VALIDATION_METRICS, self.validator.columns, last)
 
 
 def _finite_or_none(value: float | None) -> float | None:
