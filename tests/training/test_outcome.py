@@ -127,7 +127,7 @@ def test_an_adapter_of_the_wrong_kind_is_refused_in_words(tmp_path, released):
     for changes, words in (
         ([f"adapter.init={wide}"], "made for a model of width 128"),
         ([f"adapter.init={arc_only}", "adapter.branch=sig"], "has no sig branch"),
-        ([f"adapter.init={other_face}"], "reads face vectors of 128 numbers; the cache holds 512"),
+        ([f"adapter.init={other_face}"], "reads face embeddings of 128 numbers; the cache holds 512"),
     ):
         with pytest.raises(ValueError, match=words):
             small_trainer(tmp_path / "run", *changes)
