@@ -184,23 +184,24 @@ def timed(run: Callable[[], object], device: torch.device) -> tuple[object, str]
 def resume_finetune(device: torch.device, is_small: bool) -> Figures:
     """Steps of training's own loop, stopped half way and resumed; ValueError where it does not resume or diverges."""
     from withanyone_pack.tests.training.small_cache import small_cache
-    from withanyone_pack.tests.training.small_session import small_frozen, small_session
+    from withanyone_pack.tests.training.small_trainer import small_frozen, small_trainer
 
     from training.loop.train import train
 
     steps = 2 if is_small else 20
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
-    changes = ["optim.batch=1", "save.every=1000", "eval.every=1000", "train.mode=lora", "train.rank=16"]
-    changes += ["memory.checkpoint_blocks=true", f"base.precision={'fp32' if device.type == 'cpu' else 'bf16'}"]
+    changes = ["optim.batch_size=1", "save.every_steps=1000", "validation.every_steps=1000"]
+    changes += ["train.mode=lora", "train.rank=16"]
+    changes += ["memory.gradient_checkpointing=true", f"base.precision={'fp32' if device.type == 'cpu' else 'bf16'}"]
     with tempfile.TemporaryDirectory() as folder:
         frozen = small_frozen() if device.type == "cpu" else frozen_models(device, is_small)
         for last in (steps // 2, steps):
             photos = small_cache(size_px=64 if is_small else 512)
             given = {"frozen": frozen, "device": device, "dtype": dtype, "photos": photos}
-            session = small_session(Path(folder), *changes, f"optim.steps={last}", **given)
-            first = session.progress.step
-            train(session)
-            session.close()
+            trainer = small_trainer(Path(folder), *changes, f"optim.steps={last}", **given)
+            first = trainer.state.progress.step
+            train(trainer)
+            trainer.close()
         rows = list(csv.DictReader((Path(folder) / "metrics.csv").open()))
     losses = [float(row["loss"]) for row in rows]
     if first != steps // 2 or len(rows) != steps or not all(map(math.isfinite, losses)):
@@ -217,19 +218,19 @@ def frozen_models(device: torch.device, is_small: bool) -> object:
     """FLUX.1, VAE and recognizer of random weights on the device."""
     from withanyone_pack.tests.training.small_cache import POOLED_WIDTH, T5_WIDTH
     from withanyone_pack.tests.training.small_iresnet import iresnet
-    from withanyone_pack.tests.training.small_session import settings_of
+    from withanyone_pack.tests.training.small_trainer import settings_of
 
-    # After small_session, which makes `training` importable.
+    # After small_trainer, which makes `training` importable.
     from train_models import FULL, SMALL, random_base, random_module  # isort: skip
-    from training.loop.step import Frozen  # isort: skip
+    from training.loop.step import FrozenModels  # isort: skip
     from training.losses.flow import LatentScale  # isort: skip
 
     size = replace(SMALL if is_small else FULL, text_width=T5_WIDTH, pooled=POOLED_WIDTH)
-    settings = settings_of("unused", "memory.checkpoint_blocks=true", "base.precision=bf16")
+    settings = settings_of("unused", "memory.gradient_checkpointing=true", "base.precision=bf16")
     transformer = random_base(size, settings, device, torch.bfloat16)
     recognizer = iresnet(size.units, size.widths, 512).to(device).requires_grad_(False)
     vae = random_module(size.vae, device, torch.bfloat16)
-    return Frozen(transformer, vae, LatentScale(), lambda crops: recognizer((crops - 127.5) / 127.5))
+    return FrozenModels(transformer, vae, LatentScale(), lambda crops: recognizer((crops - 127.5) / 127.5))
 
 
 STAGES: dict[str, Callable[[torch.device, bool], Figures]] = {

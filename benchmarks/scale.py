@@ -31,8 +31,8 @@ from miniature.weights_folder import FACES, FLUX, VAE_FILE, shipped
 from training.base.base import load_base
 from training.configuration.finetune import Finetune
 from training.configuration.reading import read_settings
-from training.loop.step import Frozen, run_pass
-from training.loop.trained import Sizes, branch_weights, load_trained
+from training.loop.step import FrozenModels, compute_loss
+from training.loop.trainable import Sizes, branch_weights, load_trainable
 from training.losses.arcface import Recognizer
 from training.memory.cost import Fleet, Work, efficiency, run_hours, run_price, step_seconds
 from training.memory.counting import LiveBytes
@@ -137,16 +137,16 @@ class Miniature:
         )
         base = load_base(shipped(FLUX), shipped(VAE_FILE).parent, "fp32", "cpu")
         recognizer = Recognizer.load(shipped(FACES) / RECOGNIZER).requires_grad_(False)
-        self.frozen = Frozen(base.transformer, base.vae, base.scale, recognizer)
+        self.frozen = FrozenModels(base.transformer, base.vae, base.scale, recognizer)
         layers = len(base.transformer.transformer_blocks) + len(base.transformer.single_transformer_blocks)
         sizes = Sizes(base.transformer.inner_dim, layers, 512, None)
         device = torch.device("cpu")
-        self.trained = load_trained(self.settings.adapter, self.settings.train, sizes, device, torch.float32, 0)
+        self.trained = load_trainable(self.settings.adapter, self.settings.train, sizes, device, torch.float32, 0)
         fakes = FakeTensors()
         modules = [fakes.without_data(copy.deepcopy(each)) for each in (base.transformer, base.vae, recognizer)]
         adapter = fakes.adapter(list(self.trained.network.shapes.values()), self.settings.train, torch.float32)
         weights = branch_weights(self.settings.adapter)
-        self.cast = DummyModels(fakes, Frozen(modules[0], modules[1], base.scale, modules[2]), adapter, weights)
+        self.cast = DummyModels(fakes, FrozenModels(modules[0], modules[1], base.scale, modules[2]), adapter, weights)
 
     def measured(self, name: str, load: BatchShape, repeats: int) -> Point:
         socket = AdapterSocket(self.frozen.transformer, self.trained.network, self.trained.weights)
@@ -163,7 +163,7 @@ class Miniature:
         return Point(name, min(seconds), counted.peak, known.flops, known.peak)
 
     def _step(self, batch: object, socket: AdapterSocket) -> None:
-        run_pass(batch, self.frozen, socket, None, self.settings).loss.backward()
+        compute_loss(batch, self.frozen, socket, None, self.settings).loss.backward()
         for parameter in self.trained.parameters.values():
             parameter.grad = None
 

@@ -17,8 +17,8 @@ from training.configuration.reading import read_settings
 from training.loop.batch import Batch
 from training.loop.compiling import compile_blocks
 from training.loop.optimizer import make_optimizer
-from training.loop.step import Frozen, run_pass
-from training.loop.trained import Sizes, load_trained
+from training.loop.step import FrozenModels, compute_loss
+from training.loop.trainable import Sizes, load_trainable
 from training.losses.contrast import Bank, draw_rows
 from training.losses.flow import LatentScale
 from training.losses.identity import TargetFaces
@@ -144,20 +144,20 @@ class TrainStep:
             compile_blocks(transformer)
         vae = random_module(size.vae, device, dtype)
         recognizer = iresnet(size.units, size.widths, EMBEDDING).to(device).requires_grad_(False)
-        self._frozen = Frozen(transformer, vae, LatentScale(), lambda crops: recognizer((crops - 127.5) / 127.5))
+        self._frozen = FrozenModels(transformer, vae, LatentScale(), lambda crops: recognizer((crops - 127.5) / 127.5))
         sig = settings.adapter.branch != "arc"
         sizes = Sizes(size.hidden, size.layers, EMBEDDING, SIGLIP_WIDTH)
-        trained = load_trained(settings.adapter, settings.train, sizes, device, dtype, settings.seed)
+        trained = load_trainable(settings.adapter, settings.train, sizes, device, dtype, settings.seed)
         self._socket = AdapterSocket(transformer, trained.network, trained.weights)
         self._parameters = list(trained.parameters.values())
         self._optimizer = make_optimizer(settings.optim, trained.parameters)
         bank = Bank.of(torch.randn(BANK, EMBEDDING), torch.full((BANK,), -1))
         self._bank = bank.to(device)
-        self._batch = _batch(size, side_px, settings.optim.batch, people, sig, bank).to(device)
+        self._batch = _batch(size, side_px, settings.optim.batch_size, people, sig, bank).to(device)
         self._settings = settings
 
     def __call__(self) -> None:
-        passed = run_pass(self._batch, self._frozen, self._socket, self._bank, self._settings)
+        passed = compute_loss(self._batch, self._frozen, self._socket, self._bank, self._settings)
         passed.loss.backward()
         nn.utils.clip_grad_norm_(self._parameters, 1.0)
         self._optimizer.step()
@@ -167,7 +167,9 @@ class TrainStep:
 def step_settings(path: Path | None, changes: Sequence[str] = ()) -> Finetune:
     """Settings of a recipe, or of a whole branch by AdamW; no sample is gated and one pass makes a step."""
     given = ["out=none", "base.path=none", "adapter.init=none", "data.cache=none", "id_loss.recognizer=none"]
-    return read_settings(Finetune, path, [*given, "id_loss.t_max=1.0", "optim.accum=1", *changes])
+    return read_settings(
+        Finetune, path, [*given, "id_loss.max_sigma=1.0", "optim.gradient_accumulation_steps=1", *changes]
+    )
 
 
 def random_base(size: Size, settings: Finetune, device: torch.device, dtype: torch.dtype) -> nn.Module:
@@ -177,7 +179,7 @@ def random_base(size: Size, settings: Finetune, device: torch.device, dtype: tor
     if is_quantized(settings.base.precision):
         replace_linears(model, settings.base.precision)
     blocks = [*model.transformer_blocks, *model.single_transformer_blocks]
-    layers = choose_swapped_blocks(len(blocks), settings.memory.stream_blocks)
+    layers = choose_swapped_blocks(len(blocks), settings.memory.blocks_to_swap)
     away = {module for layer in layers for module in blocks[layer].modules()}
     for module in model.modules():
         home = torch.device("cpu") if module in away else device
@@ -192,7 +194,7 @@ def random_base(size: Size, settings: Finetune, device: torch.device, dtype: tor
     model.eval().requires_grad_(False)
     if layers:
         swap_blocks(model, layers, device)
-    if settings.memory.checkpoint_blocks:
+    if settings.memory.gradient_checkpointing:
         model.enable_gradient_checkpointing()
     return model
 

@@ -92,7 +92,7 @@ def time_step(size: Size, device: torch.device, arguments: argparse.Namespace) -
     """The step of a whole branch, printed; what of it goes into the table."""
     changes = [
         "train.mode=full",
-        f"optim.batch={arguments.batch}",
+        f"optim.batch_size={arguments.batch}",
         f"adapter.branch={'sig' if arguments.sig else 'arc'}",
     ]
     settings = step_settings(None, [*changes, f"base.precision={'bf16' if size is FULL else 'fp32'}"])
@@ -131,8 +131,8 @@ def time_preset(name: str, device: torch.device, is_full: bool, arguments: argpa
     load, cast = flux_1_load(settings, arguments.side, arguments.people), flux_1_cast(settings)
     counted = dry_run(cast, load, settings)
     predicted = memory_from(cast, load, settings, counted)
-    words = f"{arguments.side} px, batch {settings.optim.batch}: "
-    words += f"{counted.flops / TERA / settings.optim.batch:.1f} TFLOP a sample, "
+    words = f"{arguments.side} px, batch {settings.optim.batch_size}: "
+    words += f"{counted.flops / TERA / settings.optim.batch_size:.1f} TFLOP a sample, "
     words += f"peak {predicted.peak / GIB:.2f} GiB (computed)"
     if device.type != "cuda" or not is_full:
         preset = Preset(f"{words}; not run: its models have full size, and this is a CPU or --small")

@@ -21,9 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     from training.configuration.reading import read_tree
-    from training.loop.changed_settings import until
     from training.loop.checkpoints import CONFIG, step_of
-    from training.loop.outcome import (
+    from training.loop.result import (
         checkpoint_numbers,
         exported,
         header_of,
@@ -32,6 +31,7 @@ def _run(options: argparse.Namespace) -> int:
         write_identity,
         write_result,
     )
+    from training.loop.resume import until
 
     if options.out is None:
         raise ValueError("--out is missing: the file to write, ending in .safetensors.")

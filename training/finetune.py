@@ -1,7 +1,8 @@
 """`python training/finetune.py CONFIG [key=value ...]`
 
-Fine-tunes a WithAnyone adapter on photos that prepare.py has prepared. While it runs, held-out photos are painted and
-judged; it stops where more training would only copy. A run that was stopped goes on when the same command is repeated.
+Fine-tunes a WithAnyone adapter on photos that prepare.py has prepared. While it runs, held-out photos are generated and
+scored; early stopping ends the run where more training would only copy. A stopped run resumes when the same command is
+repeated.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from training.disk_errors import readable
 
 
 class Terminated(KeyboardInterrupt):
-    """The process was told to end."""
+    """The process was asked to end (SIGTERM)."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,11 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Terminated:
         sys.stderr.write(
             "finetune: ended from outside (SIGTERM), as a launcher does where another process of the run has died. The "
-            "same command goes on from the latest checkpoint.\n"
+            "same command resumes from the latest checkpoint.\n"
         )
         return _ended(143)
     except KeyboardInterrupt:
-        sys.stderr.write("\nfinetune: interrupted. The same command goes on from the latest checkpoint.\n")
+        sys.stderr.write("\nfinetune: interrupted. The same command resumes from the latest checkpoint.\n")
         return _ended(130)
 
 
@@ -70,10 +71,11 @@ def _run(options: argparse.Namespace) -> int:
 
             sys.stdout.write(settings_text(settings))
             return 0
-        from training.loop.finishing import finish
-        from training.loop.opening import open_session
+        from training.loop.build import build_trainer
+        from training.loop.failures import out_of_memory_advice, worker_lost_advice
+        from training.loop.report import finish
         from training.loop.run_folder import claimed
-        from training.loop.train import loss_in_words, memory_in_words, train
+        from training.loop.train import train
     except ImportError as error:
         raise RuntimeError(
             f"{error}. Training needs packages that the nodes do not: run `python -m pip install '.[faces,training]'` "
@@ -81,17 +83,17 @@ def _run(options: argparse.Namespace) -> int:
         ) from error
     is_main = os.environ.get("RANK", "0") == "0"  # as launchers say it, before anything is started
     with claimed(settings) if is_main else nullcontext():
-        with memory_in_words(settings):
-            session = open_session(settings)
+        with out_of_memory_advice(settings):
+            trainer = build_trainer(settings)
         try:
-            train(session)
-            with loss_in_words(session):
-                result = Path(session.processes.from_main(lambda: str(finish(session))))
+            train(trainer)
+            with worker_lost_advice(trainer.state, trainer.processes):
+                result = Path(trainer.processes.from_main(lambda: str(finish(trainer))))
         finally:
-            session.close()
-    if session.processes.is_main:
+            trainer.close()
+    if trainer.processes.is_main:
         sys.stdout.write(f"{result}\nRead {result.with_name('report.md')} before you use it.\n")
-    session.accelerator.end_training()
+    trainer.state.accelerator.end_training()
     return 0
 
 
@@ -113,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python training/finetune.py",
         description="Fine-tunes a WithAnyone adapter on prepared photos and shows whether it learns people or copies "
-        "photos. A run that was stopped goes on when the same command is repeated. Nothing is downloaded.",
+        "photos. A run that was stopped resumes when the same command is repeated. Nothing is downloaded.",
         epilog=_keys(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -149,8 +149,8 @@ def _finetune_tree(found: "ModelsOnDisk", card: str) -> "Tree":
         "adapter.init": str(found.files[ADAPTER]),
         "data.cache": "cache",
         "id_loss.recognizer": str(found.recognizer),
-        "eval.face_pack": str(found.face_pack),
-        "eval.judges": [] if found.judge is None else [str(found.judge)],
+        "validation.face_pack": str(found.face_pack),
+        "validation.judges": [] if found.judge is None else [str(found.judge)],
     }
     for key, value in paths.items():
         set_key(tree, key, value)

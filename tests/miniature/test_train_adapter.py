@@ -23,7 +23,7 @@ from withanyone_core.adapter.shape import Branch
 
 FEW = PhotoSet(first=300, identities=5, portraits=3, groups=2)
 STEPS = 10
-SHORT = [f"optim.steps={STEPS}", "optim.batch=2", "optim.warmup=0", "optim.ema=0", "eval.prompts=0"]
+SHORT = [f"optim.steps={STEPS}", "optim.batch_size=2", "optim.warmup_steps=0", "optim.ema=0", "validation.num_images=0"]
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from diffusers import AutoencoderKL
 from torch import nn
 
 from training.configuration.finetune import Finetune
-from training.loop.step import Frozen
-from training.loop.trained import Sizes, branch_shapes, branch_weights
+from training.loop.step import FrozenModels
+from training.loop.trainable import Sizes, branch_shapes, branch_weights
 from training.losses.flow import LatentScale
 from training.memory.dry_run import DummyModels
 from training.memory.fake_tensors import BatchShape, FakeTensors
@@ -40,7 +40,7 @@ def flux_1_cast(settings: Finetune) -> DummyModels:
     fakes, dtype = FakeTensors(), compute_dtype(settings.base.precision)
     transformer = fakes.transformer(FLUX_1, settings.base.precision)
     adapter = fakes.adapter(branch_shapes(settings.adapter, Sizes(3072, 57, 512, 768)), settings.train, dtype)
-    frozen = Frozen(transformer, fakes.module(flux_1_vae, dtype), LatentScale(), fakes.module(Recognizer))
+    frozen = FrozenModels(transformer, fakes.module(flux_1_vae, dtype), LatentScale(), fakes.module(Recognizer))
     return DummyModels(fakes, frozen, adapter, branch_weights(settings.adapter))
 
 
@@ -51,7 +51,7 @@ def flux_1_load(settings: Finetune, side_px: int = 512, people: int = 2, share: 
     return BatchShape(
         side_px,
         side_px,
-        settings.optim.batch,
+        settings.optim.batch_size,
         people,
         people,
         round(share * tokens),

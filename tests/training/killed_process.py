@@ -14,27 +14,33 @@ from pack import load_pack
 
 load_pack()
 
-from withanyone_pack.tests.training.small_session import small_session
+from withanyone_pack.tests.training.small_trainer import small_trainer
 
 from training import finetune
-from training.loop import opening
+from training.loop import build
 
-RUN = ("optim.steps=40", "optim.batch=2", "eval.every=2", "save.every=2", "eval.prompts=1")
+RUN = (
+    "optim.steps=40",
+    "optim.batch_size=2",
+    "validation.every_steps=2",
+    "save.every_steps=2",
+    "validation.num_images=1",
+)
 
 
-def open_session(settings):
-    session = small_session(settings.out, *RUN)
-    whole = session.step
+def build_trainer(settings):
+    trainer = small_trainer(settings.out, *RUN)
+    whole = trainer.step
 
     def step():
-        if session.progress.step == int(sys.argv[3]) and session.processes.index == session.processes.count - 1:
+        if trainer.state.progress.step == int(sys.argv[3]) and trainer.processes.index == trainer.processes.count - 1:
             os.kill(os.getpid(), signal.SIGKILL)
         whole()
 
-    session.step = step
-    return session
+    trainer.step = step
+    return trainer
 
 
 if __name__ == "__main__":
-    opening.open_session = open_session
+    build.build_trainer = build_trainer
     raise SystemExit(finetune.main([sys.argv[1], f"out={sys.argv[2]}"]))

@@ -16,23 +16,23 @@ load_pack()
 from dataclasses import replace
 
 from withanyone_pack.tests.training.small_cache import small_cache
-from withanyone_pack.tests.training.small_session import CPU, small_base, small_frozen, small_session
+from withanyone_pack.tests.training.small_trainer import CPU, small_base, small_frozen, small_trainer
 
-from training.loop.sharding import divide
+from training.distributed.sharding import shard
 from training.loop.train import train
 
 STEPS, BATCH = 4, 4
 RUN = (
     f"optim.steps={STEPS}",
-    "optim.accum=2",
+    "optim.gradient_accumulation_steps=2",
     # AdamW makes a whole step of a gradient that is nothing but rounding; so small a rate keeps that under 1e-5.
     "optim.lr=2e-4",
     "optim.ema=0.9",
     "data.id_dropout=0.3",
-    "id_loss.t_max=0.7",
-    "eval.every=2",
-    "eval.prompts=2",
-    "save.every=2",
+    "id_loss.max_sigma=0.7",
+    "validation.every_steps=2",
+    "validation.num_images=2",
+    "save.every_steps=2",
 )
 
 
@@ -41,15 +41,15 @@ def run(folder, case, processes):
     if case == "divided":
         base = small_base()
         base.enable_gradient_checkpointing()
-        divide(base, processes, CPU)
+        shard(base, processes, CPU)
         frozen = replace(frozen, transformer=base)
     photos = small_cache(photos=4, people=3, pairs=4)
-    changes = [*RUN, f"optim.batch={BATCH // processes}", f"memory.checkpoint_blocks={case == 'divided'}"]
-    session = small_session(folder / case, *changes, photos=photos, frozen=frozen)
+    changes = [*RUN, f"optim.batch_size={BATCH // processes}", f"memory.gradient_checkpointing={case == 'divided'}"]
+    trainer = small_trainer(folder / case, *changes, photos=photos, frozen=frozen)
     try:
-        train(session)
+        train(trainer)
     finally:
-        session.close()
+        trainer.close()
 
 
 if __name__ == "__main__":

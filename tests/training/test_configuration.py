@@ -140,7 +140,7 @@ def test_mistakes_are_named(change, words):
 def test_phases_hold_until_their_step():
     settings = finetune(
         "optim.steps=100",
-        "phases=[{until_share: 0.2, overrides: {data.paired_ratio: 0, optim.lr: 3e-4}},"
+        "phases=[{until_fraction: 0.2, overrides: {data.paired_ratio: 0, optim.lr: 3e-4}},"
         " {until_step: 60, overrides: {data: {paired_ratio: 0.25}, nce: {weight: 0}}}]",
     )
     ratios = {step: settings.at(step).data.paired_ratio for step in (0, 19, 20, 59, 60, 99)}
@@ -166,7 +166,7 @@ def test_a_phase_may_change_what_references_are():
         ("[{until_step: 5, overrides: {train.rank: 8}}]", r"train\.rank, which is the same for the whole run"),
         ("[{until_step: 5, overrides: {data.flip: 2}}]", "less than or equal to 1"),
         ("[{until_step: 5}, {until_step: 5}]", "each must end later than the one before"),
-        ("[{overrides: {data.flip: 0}}]", "until_step or at until_share"),
+        ("[{overrides: {data.flip: 0}}]", "until_step or at until_fraction"),
         ("[{until_steps: 5}]", "until_step"),
     ],
 )
@@ -243,14 +243,14 @@ def test_paths_and_names_of_the_command_line_are_taken_as_typed(capsys, tmp_path
         "data.cache": name,
         "base.vae": name,
         "train.identity": name,
-        "eval.judges": name + "/judge.json",
-        "eval.face_pack": str(tmp_path / name),
+        "validation.judges": name + "/judge.json",
+        "validation.face_pack": str(tmp_path / name),
     }
     found = shown(capsys, RECIPE, *(f"{key}={value}" for key, value in given.items()))
     assert found["out"] == str(tmp_path / "runs" / name)
-    assert found["data"]["cache"] == found["base"]["vae"] == found["eval"]["face_pack"] == str(tmp_path / name)
+    assert found["data"]["cache"] == found["base"]["vae"] == found["validation"]["face_pack"] == str(tmp_path / name)
     assert found["train"]["identity"] == name
-    assert found["eval"]["judges"] == [str(tmp_path / name / "judge.json")]
+    assert found["validation"]["judges"] == [str(tmp_path / name / "judge.json")]
 
 
 @pytest.mark.parametrize("name", ["2025", "2025-11-02", "no", "007", "1e3", "12:30", "true", "0x1f", "1_000", ".5"])
@@ -258,13 +258,14 @@ def test_paths_and_names_of_a_file_are_what_is_written_there(capsys, tmp_path, n
     path = written(
         tmp_path,
         f"\ufeffout: {name}\nbase: {{path: {name}, vae: null}}\nadapter: {{init: none}}\ntrain: {{identity: {name}}}\n"
-        f"data: {{cache: {name}}}\nid_loss: {{recognizer: r.onnx}}\neval: {{judges: [{name}], face_pack: {name}}}\n"
+        f"data: {{cache: {name}}}\nid_loss: {{recognizer: r.onnx}}\n"
+        f"validation: {{judges: [{name}], face_pack: {name}}}\n"
         f"phases: [{{until_step: 5, overrides: {{data.cache: {name}, nce: {{weight: 0}}}}}}]\n",
     )
     found = shown(capsys, path)
     place = str(tmp_path / name)
-    assert found["out"] == found["base"]["path"] == found["data"]["cache"] == found["eval"]["face_pack"] == place
-    assert found["eval"]["judges"] == [place]
+    assert found["out"] == found["base"]["path"] == found["data"]["cache"] == found["validation"]["face_pack"] == place
+    assert found["validation"]["judges"] == [place]
     assert (found["train"]["identity"], found["base"]["vae"], found["adapter"]["init"]) == (name, None, None)
     assert read_settings(Finetune, path).at(0).data.cache == tmp_path / name
     assert read_settings(Finetune, path).at(0).nce.weight == 0
@@ -283,18 +284,28 @@ def test_paths_and_names_of_a_file_are_what_is_written_there(capsys, tmp_path, n
 )
 def test_lists_of_texts_hold_texts(capsys, tmp_path, monkeypatch, text, names):
     monkeypatch.chdir(tmp_path)
-    found = shown(capsys, *[RECIPE, *GIVEN, "eval.face_pack=p", f"eval.judges={text}"])
-    assert found["eval"]["judges"] == [str(tmp_path / name) for name in names]
+    found = shown(capsys, *[RECIPE, *GIVEN, "validation.face_pack=p", f"validation.judges={text}"])
+    assert found["validation"]["judges"] == [str(tmp_path / name) for name in names]
 
 
 def test_numbers_and_choices_stay_what_they_were(capsys):
-    changes = ["optim.lr=1e-5", "optim.betas=[0, 0.5]", "optim.fused=false", "eval.stop=no", "id_loss.recognizer=null"]
+    changes = [
+        "optim.lr=1e-5",
+        "optim.betas=[0, 0.5]",
+        "optim.fused=false",
+        "early_stopping.enabled=no",
+        "id_loss.recognizer=null",
+    ]
     found = shown(capsys, RECIPE, *GIVEN, *changes, "id_loss.weight=0", "nce.weight=0", "train.targets=[to_q]")
     assert (found["optim"]["lr"], found["optim"]["betas"], found["optim"]["fused"]) == (1e-5, [0, 0.5], False)
-    assert (found["eval"]["stop"], found["id_loss"]["recognizer"], found["train"]["targets"]) == (False, None, ["to_q"])
+    assert (found["early_stopping"]["enabled"], found["id_loss"]["recognizer"], found["train"]["targets"]) == (
+        False,
+        None,
+        ["to_q"],
+    )
 
 
-@pytest.mark.parametrize("key", ["out", "data.cache", "base.vae", "adapter.init", "eval.face_pack"])
+@pytest.mark.parametrize("key", ["out", "data.cache", "base.vae", "adapter.init", "validation.face_pack"])
 def test_an_empty_path_is_refused(capsys, key):
     """As a variable that is not set leaves it: it was the working directory."""
     assert finetune_main([str(RECIPE), *GIVEN, f"{key}="]) == 2

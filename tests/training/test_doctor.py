@@ -64,7 +64,7 @@ def settings_of(place, *changes):
         f"data.cache={place / 'cache'}",
         f"id_loss.recognizer={place / 'face.onnx'}",
         "nce.negatives=16",
-        "optim.accum=2",
+        "optim.gradient_accumulation_steps=2",
         "train.rank=4",
         "device=cpu",
     ]
@@ -110,13 +110,13 @@ def test_a_cache_of_another_vae_is_a_fault(place, tmp_path):
 
 
 def test_too_small_a_card_comes_with_what_would_fit(place):
-    wasteful = settings_of(place, "memory.checkpoint_vae=false", "optim.accum=1")
+    wasteful = settings_of(place, "memory.vae_gradient_checkpointing=false", "optim.gradient_accumulation_steps=1")
     found = run_checks(wasteful)
     needed = memory(found.cast, largest_batch_shape(wasteful, found.sources), wasteful).needed
     is_well, text = visited(wasteful, card=(needed - 1) / GIB)
     assert not is_well
     assert "does not fit" in text
-    assert "It fits with: memory.checkpoint_vae=true" in text
+    assert "It fits with: memory.vae_gradient_checkpointing=true" in text
 
 
 def test_what_other_programs_hold_of_the_card_is_not_there(place, monkeypatch):

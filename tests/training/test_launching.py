@@ -13,11 +13,11 @@ from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.utils import DistributedType
 from withanyone_pack.tests.pack import ROOT
 from withanyone_pack.tests.training.killed_process import RUN
-from withanyone_pack.tests.training.small_session import GIVEN, settings_of, small_session
+from withanyone_pack.tests.training.small_trainer import GIVEN, settings_of, small_trainer
 
-from training.loop import sharding, zero
+from training.distributed import sharding, zero
+from training.loop.build import build_trainer
 from training.loop.checkpoints import checkpoints
-from training.loop.opening import open_session
 
 SHIPPED = ROOT / "training/recipes/accelerate"
 KINDS = {"ddp": DistributedType.MULTI_GPU, "fsdp2": DistributedType.FSDP, "deepspeed": DistributedType.DEEPSPEED}
@@ -60,41 +60,41 @@ def test_a_killed_process_ends_the_run_in_words_and_leaves_a_checkpoint(tmp_path
     latest = checkpoints(tmp_path / "run")[-1]
     assert latest.name == "ckpt-000004"
     assert time.time() - latest.stat().st_mtime < SOON, "the others were left waiting"
-    session = small_session(tmp_path / "run", *RUN)
-    assert session.progress.step == 4
-    session.step()
-    assert session.progress.skipped == 0
+    trainer = small_trainer(tmp_path / "run", *RUN)
+    assert trainer.state.progress.step == 4
+    trainer.step()
+    assert trainer.state.progress.skipped == 0
 
 
 def test_deepspeed_that_is_not_installed_is_told_in_words(tmp_path, monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
     monkeypatch.setattr(zero, "find_spec", lambda _: None)
     with pytest.raises(RuntimeError, match=r"DeepSpeed, which is not installed.*ddp\.yaml"):
-        open_session(settings_of(tmp_path))
+        build_trainer(settings_of(tmp_path))
 
 
 def test_deepspeed_refuses_states_it_cannot_divide():
     with pytest.raises(ValueError, match=r"optim\.name is adamw8bit.*ddp\.yaml"):
-        zero.check_divisible("adamw8bit")
+        zero.check_shardable("adamw8bit")
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         (["base.precision=fp8"], r"base\.precision is fp8.*base\.precision=bf16"),
-        (["memory.checkpoint_blocks=true", "memory.stream_blocks=1"], r"memory\.stream_blocks=0"),
+        (["memory.gradient_checkpointing=true", "memory.blocks_to_swap=1"], r"memory\.blocks_to_swap=0"),
     ],
 )
 def test_a_base_that_cannot_be_divided_is_refused(tmp_path, changes, words):
     with pytest.raises(ValueError, match=words):
-        sharding.check_divisible(settings_of(tmp_path, *changes))
+        sharding.check_shardable(settings_of(tmp_path, *changes))
 
 
 def test_one_process_divides_nothing(monkeypatch, tmp_path):
-    assert not sharding.is_asked_for()
+    assert not sharding.is_fsdp_requested()
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    assert sharding.is_asked_for()
-    session = small_session(tmp_path)
-    assert not sharding.is_divided(session.frozen.transformer)
-    assert session.processes.gathered(torch.ones(2, 3)).shape == (2, 3)
-    assert session.processes.from_main(lambda: {"a": 1}) == {"a": 1}
+    assert sharding.is_fsdp_requested()
+    trainer = small_trainer(tmp_path)
+    assert not sharding.is_sharded(trainer.state.frozen.transformer)
+    assert trainer.processes.gathered(torch.ones(2, 3)).shape == (2, 3)
+    assert trainer.processes.from_main(lambda: {"a": 1}) == {"a": 1}

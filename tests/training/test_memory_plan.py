@@ -7,7 +7,7 @@ import torch
 from withanyone_pack.tests.pack import ROOT
 from withanyone_pack.tests.training.flux_1 import FLUX_1, flux_1_cast, flux_1_load, flux_1_vae
 from withanyone_pack.tests.training.small_cache import small_cache
-from withanyone_pack.tests.training.small_session import small_session
+from withanyone_pack.tests.training.small_trainer import small_trainer
 
 from training.configuration.finetune import Finetune, OptimSettings, TrainSettings
 from training.configuration.reading import read_settings
@@ -139,10 +139,10 @@ def test_what_does_not_fit_comes_with_what_would():
     assert not planner.plan(settings).memory.fits(16 * GIB)
     assert planner.remedy(settings, 16 * GIB)[0] == {"base.precision": "nf4"}
     changes, plan = planner.remedy(settings, 12 * GIB)
-    assert changes.keys() == {"base.precision", "memory.stream_blocks"}
+    assert changes.keys() == {"base.precision", "memory.blocks_to_swap"}
     assert plan.settings == changed(settings, changes)
     assert plan.memory.fits(12 * GIB)
-    fewer = changed(settings, {**changes, "memory.stream_blocks": changes["memory.stream_blocks"] - 4})
+    fewer = changed(settings, {**changes, "memory.blocks_to_swap": changes["memory.blocks_to_swap"] - 4})
     assert not planner.plan(fewer).memory.fits(12 * GIB)
     assert planner.remedy(settings, 2 * GIB) is None
 
@@ -151,21 +151,23 @@ def test_streamed_blocks_leave_the_device_but_for_two(transformer):
     settings = recipe("12gb")
     cast = flux_1_cast(settings)
     planner = Planner(flux_1_load(settings), lambda _: cast)
-    plain, streamed = (planner.plan(each).memory for each in (changed(settings, {"memory.stream_blocks": 0}), settings))
+    plain, streamed = (
+        planner.plan(each).memory for each in (changed(settings, {"memory.blocks_to_swap": 0}), settings)
+    )
     assert plain.host == 0
     two = streamed.host - (plain.peak - streamed.peak)
     blocks = block_bytes(transformer, "nf4")
     assert 2 * min(blocks) <= two <= 2 * max(blocks)
 
 
-def without_data(session):
-    """The session's models without data, as `make_dummy_models` makes them from files."""
-    fakes, frozen = FakeTensors(), session.frozen
+def without_data(trainer):
+    """The trainer's models without data, as `make_dummy_models` makes them from files."""
+    fakes, frozen = FakeTensors(), trainer.state.frozen
     empty = [fakes.without_data(copy.deepcopy(each)) for each in (frozen.transformer, frozen.vae, frozen.recognizer)]
-    shapes = list(session.trained.network.shapes.values())
-    adapter = fakes.adapter(shapes, session.settings.train, torch.float32)
+    shapes = list(trainer.state.adapter.network.shapes.values())
+    adapter = fakes.adapter(shapes, trainer.state.settings.train, torch.float32)
     return DummyModels(
-        fakes, type(frozen)(empty[0], empty[1], frozen.scale, empty[2]), adapter, session.trained.weights
+        fakes, type(frozen)(empty[0], empty[1], frozen.scale, empty[2]), adapter, trainer.state.adapter.weights
     )
 
 
@@ -173,26 +175,28 @@ RUNS = {
     "full": ("train.mode=full",),
     "lora": ("train.mode=lora", "train.rank=8"),
     "kv_out, both branches": ("train.mode=kv_out", "adapter.branch=both"),
-    "checkpointed": ("memory.checkpoint_blocks=true", "memory.checkpoint_vae=true"),
-    "accumulated, averaged": ("optim.accum=2", "optim.batch=2", "optim.ema=0.9"),
+    "checkpointed": ("memory.gradient_checkpointing=true", "memory.vae_gradient_checkpointing=true"),
+    "accumulated, averaged": ("optim.gradient_accumulation_steps=2", "optim.batch_size=2", "optim.ema=0.9"),
 }
 
 
 @pytest.mark.parametrize("changes", RUNS.values(), ids=RUNS)
 def test_the_prediction_is_what_two_real_steps_take(tmp_path, changes):
-    session = small_session(tmp_path, "id_loss.t_max=1", "data.id_dropout=0", *changes, photos=small_cache(size_px=128))
-    taken = measure_steps(session)
-    predicted = memory(without_data(session), taken.load, session.settings)
+    trainer = small_trainer(
+        tmp_path, "id_loss.max_sigma=1", "data.id_dropout=0", *changes, photos=small_cache(size_px=128)
+    )
+    taken = measure_steps(trainer)
+    predicted = memory(without_data(trainer), taken.shape, trainer.state.settings)
     assert len(taken.losses) == STEPS
     assert predicted.peak == pytest.approx(taken.measured, rel=0.1)
-    trained = {name: value.numel() for name, value in session.trained.parameters.items()}
-    adapter: DummyAdapter = without_data(session).adapter
+    trained = {name: value.numel() for name, value in trainer.state.adapter.parameters.items()}
+    adapter: DummyAdapter = without_data(trainer).adapter
     assert sorted(trained.values()) == sorted(each.numel() for each in adapter.trained)
 
 
 def test_the_largest_pass_of_a_cache(tmp_path):
     photos = small_cache(size_px=64)
-    settings = recipe("24gb", "optim.batch=3", "nce.negatives=16")
+    settings = recipe("24gb", "optim.batch_size=3", "nce.negatives=16")
     load = batch_shape(settings, photos)
     assert (load.width_px, load.height_px, load.batch, load.people) == (64, 64, 3, 2)
     assert load.negatives == (len(photos.negatives.vectors), 16)

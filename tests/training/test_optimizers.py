@@ -85,7 +85,7 @@ def test_on_cuda_the_step_is_fused():
 def test_prodigy_finds_a_rate_that_adamw_would_have_to_be_told():
     """From a millionth to one that is of use, on a bowl whose bottom is far away."""
     chosen = {"bowl": nn.Parameter(torch.full((32, 32), 10.0))}
-    optimizer = make_optimizer(OptimSettings(name="prodigy", lr=1.0, wd=0.0), chosen)
+    optimizer = make_optimizer(OptimSettings(name="prodigy", lr=1.0, weight_decay=0.0), chosen)
     for _ in range(200):
         chosen["bowl"].grad = chosen["bowl"].detach().clone()
         optimizer.step()

@@ -7,12 +7,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from withanyone_pack.tests.adapter.random_adapter import random_adapter
-from withanyone_pack.tests.training.small_session import HIDDEN, LAYERS, SIGLIP_WIDTH, small_session
+from withanyone_pack.tests.training.small_trainer import HIDDEN, LAYERS, SIGLIP_WIDTH, small_trainer
 
 from training.export import main as export
 from training.loop.checkpoints import checkpoints
-from training.loop.finishing import finish
-from training.loop.outcome import exported, header_of
+from training.loop.report import finish
+from training.loop.result import exported, header_of
 from training.loop.train import train
 from withanyone_core.adapter.checkpoint import AdapterFileError, inspect_adapter
 from withanyone_core.adapter.lora import read_lora
@@ -20,7 +20,7 @@ from withanyone_core.adapter.shape import Branch, BranchShape
 
 ARC = BranchShape(hidden=HIDDEN, heads=2, layers=LAYERS, arc_tokens=4, embedding=512)
 SIG = BranchShape(hidden=HIDDEN, heads=2, layers=LAYERS, arc_tokens=4, embedding=512, siglip_width=SIGLIP_WIDTH)
-SHORT = ("optim.steps=2", "eval.every=1", "save.every=1", "optim.wd=0.1", "optim.lr=1e-2")
+SHORT = ("optim.steps=2", "validation.every_steps=1", "save.every_steps=1", "optim.weight_decay=0.1", "optim.lr=1e-2")
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +31,10 @@ def released(tmp_path_factory):
 
 
 def finished(folder, *changes):
-    session = small_session(folder, *SHORT, *changes)
-    train(session)
-    path = finish(session)
-    session.close()
+    trainer = small_trainer(folder, *SHORT, *changes)
+    train(trainer)
+    path = finish(trainer)
+    trainer.close()
     return path
 
 
@@ -105,7 +105,9 @@ def test_the_report_has_a_table_curves_and_images(tmp_path):
     assert "No judge was named" in report
     for line in report.split("](")[1:]:
         assert (tmp_path / line.split(")")[0]).is_file()
-    assert (tmp_path / "curves.svg").read_text().count("<polyline") >= 4
+    curves = (tmp_path / "curves.svg").read_text()
+    assert curves.count("<polyline") >= 4
+    assert "flow loss on held-out photos" in curves
 
 
 def test_export_writes_what_finetune_did(tmp_path, released, capsys):
@@ -125,41 +127,46 @@ def test_an_adapter_of_the_wrong_kind_is_refused_in_words(tmp_path, released):
     for changes, words in (
         ([f"adapter.init={wide}"], "made for a model of width 128"),
         ([f"adapter.init={arc_only}", "adapter.branch=sig"], "has no sig branch"),
-        ([f"adapter.init={other_face}"], "reads face vectors of 128 numbers; the cache holds 512"),
+        ([f"adapter.init={other_face}"], "reads face embeddings of 128 numbers; the cache holds 512"),
     ):
         with pytest.raises(ValueError, match=words):
-            small_session(tmp_path / "run", *changes)
+            small_trainer(tmp_path / "run", *changes)
     flux = tmp_path / "flux.safetensors"
     from safetensors.torch import save_file
 
     save_file({"double_blocks.0.img_attn.qkv.weight": torch.zeros(2, 2)}, flux)
     with pytest.raises(AdapterFileError, match="is not a WithAnyone adapter"):
-        small_session(tmp_path / "run", f"adapter.init={flux}")
+        small_trainer(tmp_path / "run", f"adapter.init={flux}")
 
 
 @pytest.mark.parametrize("mode", ["full", "kv_out", "lora"])
 @pytest.mark.parametrize("branch", ["arc", "sig", "both"])
 def test_gradients_reach_every_trained_tensor_and_no_frozen_one(tmp_path, released, mode, branch):
-    session = small_session(
+    trainer = small_trainer(
         tmp_path,
         f"adapter.init={released}",
         f"train.mode={mode}",
         f"adapter.branch={branch}",
         "train.rank=2",
-        "optim.batch=4",
+        "optim.batch_size=4",
         "data.id_dropout=0",
         "train.targets=[to_q, to_kv, to_out, arcface_in]",
     )
-    for name, parameter in session.trained.parameters.items():
+    for name, parameter in trainer.state.adapter.parameters.items():
         if ".lora_B." in name:
             torch.nn.init.normal_(parameter)  # at its start of 0 no gradient passes to A
-    session._pass(session.settings, 0, 0)
-    for name, parameter in session.trained.parameters.items():
+    trainer._accumulate(trainer.state.settings, 0, 0)
+    for name, parameter in trainer.state.adapter.parameters.items():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name
-    trained = set(map(id, session.trained.parameters.values()))
-    frozen = [session.frozen.transformer, session.frozen.vae, session.frozen.recognizer, session.trained.network]
+    trained = set(map(id, trainer.state.adapter.parameters.values()))
+    frozen = [
+        trainer.state.frozen.transformer,
+        trainer.state.frozen.vae,
+        trainer.state.frozen.recognizer,
+        trainer.state.adapter.network,
+    ]
     for module in frozen:
         for parameter in module.parameters():
             assert id(parameter) in trained or parameter.grad is None
-    session.close()
+    trainer.close()

@@ -11,14 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from withanyone_pack.tests.training.small_cache import LEFT, RIGHT, landmarks_in, small_cache
-from withanyone_pack.tests.training.small_session import Recognizer, small_base, small_frozen, small_session
+from withanyone_pack.tests.training.small_trainer import Recognizer, small_base, small_frozen, small_trainer
 
 from training.loop.draws import Draws
-from training.loop.painting import Scene, painted
 from training.loop.sampling import Person, Sample
-from training.loop.step import Frozen
+from training.loop.step import FrozenModels, velocity
 from training.loop.train import train
-from training.loop.velocity import velocity
+from training.loop.validation import Scene, generate_image
 from training.losses.decode import decoded
 from training.losses.flow import add_noise, target_velocity
 from training.losses.identity import TargetFaces, face_embeddings
@@ -109,50 +108,52 @@ def learn(folder):
         plain.vae, torch.stack([plain.scale.into_model(photos.latent(p, 0)[0]) for p in photos.images]), plain.scale
     )
     everybody = TargetFaces(torch.arange(len(images)), np.stack([landmarks_in(LEFT)] * len(images)))
-    frozen = Frozen(small_base(HIDDEN), plain.vae, plain.scale, Centred(recognizer, images.detach(), everybody))
+    frozen = FrozenModels(small_base(HIDDEN), plain.vae, plain.scale, Centred(recognizer, images.detach(), everybody))
     photos = with_vectors(photos, frozen)
     taught(frozen.transformer, photos, frozen.scale)
-    session = small_session(
+    trainer = small_trainer(
         folder,
         f"optim.steps={STEPS}",
         "optim.lr=4e-3",
-        "optim.batch=4",
-        "eval.every=1000",
-        "save.every=1000",
+        "optim.batch_size=4",
+        "validation.every_steps=1000",
+        "save.every_steps=1000",
         "data.id_dropout=0",
-        "id_loss.t_max=1",
+        "id_loss.max_sigma=1",
         "optim.schedule=cosine",
         "id_loss.weight=1",
         photos=photos,
         frozen=frozen,
     )
-    before = identity_loss(session)
-    train(session)
-    return session, photos, frozen, before
+    before = identity_loss(trainer)
+    train(trainer)
+    return trainer, photos, frozen, before
 
 
-def identity_loss(session):
+def identity_loss(trainer):
     """Over the same samples and noise every time, which training does not draw."""
-    values = [session._pass(session.settings, step, 0).get("id", []) for step in range(10_000, 10_012)]
-    session.optimizer.zero_grad()
+    values = [trainer._accumulate(trainer.state.settings, step, 0).get("id", []) for step in range(10_000, 10_012)]
+    trainer.state.optimizer.zero_grad()
     return float(np.mean([value for found in values for value in found]))
 
 
 def test_the_identity_loss_falls_by_half(learnt):
-    session, _, _, before = learnt
-    after = identity_loss(session)
+    trainer, _, _, before = learnt
+    after = identity_loss(trainer)
     assert after <= before / 2, (before, after)
 
 
 def likeness(learnt, references):
     """Cosines [2, 2] of the left and the right face of a painted image with both people."""
-    session, photos, frozen, _ = learnt
+    trainer, photos, frozen, _ = learnt
     people = tuple(
         Person(face, box, landmarks_in(box), face) for face, box in zip(references, (LEFT, RIGHT), strict=True)
     )
     pair = next(image.index for image in photos.images if image.people == 2)
     scene = Scene("pair", Sample(pair, 0, people, False, Draws(0, 0)))
-    pixels = torch.from_numpy(painted(photos, scene, frozen, session.socket, 12, 1.0)).permute(2, 0, 1)[None].float()
+    pixels = (
+        torch.from_numpy(generate_image(photos, scene, frozen, trainer.socket, 12, 1.0)).permute(2, 0, 1)[None].float()
+    )
     faces = TargetFaces(torch.zeros(2, dtype=torch.int64), np.stack([landmarks_in(LEFT), landmarks_in(RIGHT)]))
     made = face_embeddings(pixels, faces, frozen.recognizer)
     people_vectors = torch.stack(

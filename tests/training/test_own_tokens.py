@@ -7,15 +7,15 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from withanyone_pack.tests.adapter.random_adapter import random_adapter, random_tensors
 from withanyone_pack.tests.training.small_cache import small_cache
-from withanyone_pack.tests.training.small_session import HIDDEN, LAYERS, SIGLIP_WIDTH, small_session
+from withanyone_pack.tests.training.small_trainer import HIDDEN, LAYERS, SIGLIP_WIDTH, small_trainer
 from withanyone_pack.tests.training.test_resume import assert_same_state, rows, run
 
 from training.export import main as export
 from training.loop.batch import make_batch
 from training.loop.checkpoints import ADAPTER, checkpoints
-from training.loop.finishing import finish
-from training.loop.painting import painted
+from training.loop.report import finish
 from training.loop.train import train
+from training.loop.validation import generate_image
 from withanyone_core.adapter.checkpoint import fingerprint, inspect_adapter
 from withanyone_core.adapter.network import AdapterNetwork
 from withanyone_core.adapter.shape import Branch, BranchShape
@@ -45,51 +45,58 @@ def changes(released, *more):
 
 
 def finished(folder, released, *more, photos=None):
-    session = small_session(folder, *changes(released, "optim.steps=2", "eval.every=1", *more), photos=photos)
-    train(session)
-    path = finish(session)
-    session.close()
-    return path, session
+    trainer = small_trainer(
+        folder, *changes(released, "optim.steps=2", "validation.every_steps=1", *more), photos=photos
+    )
+    train(trainer)
+    path = finish(trainer)
+    trainer.close()
+    return path, trainer
 
 
 @pytest.mark.parametrize("branch", BRANCHES)
 def test_gradients_reach_the_tokens_and_nothing_else(tmp_path, released, branch):
-    session = small_session(
-        tmp_path, *changes(released, f"adapter.branch={branch}", "optim.batch=4", "data.id_dropout=0")
+    trainer = small_trainer(
+        tmp_path, *changes(released, f"adapter.branch={branch}", "optim.batch_size=4", "data.id_dropout=0")
     )
     sizes = {"learned.arc": (1, 4, HIDDEN), "learned.sig": (1, 8, HIDDEN)}
     expected = {f"learned.{each.value}": sizes[f"learned.{each.value}"] for each in BRANCHES[branch]}
-    parameters = session.trained.parameters
+    parameters = trainer.state.adapter.parameters
     assert {name: tuple(value.shape) for name, value in parameters.items()} == expected
-    session._pass(session.settings, 0, 0)
+    trainer._accumulate(trainer.state.settings, 0, 0)
     for name, parameter in parameters.items():
         assert (parameter.grad.abs().sum(dim=-1) > 0).all(), name
-    for module in (session.trained.network, session.frozen.transformer, session.frozen.vae, session.frozen.recognizer):
+    for module in (
+        trainer.state.adapter.network,
+        trainer.state.frozen.transformer,
+        trainer.state.frozen.vae,
+        trainer.state.frozen.recognizer,
+    ):
         assert all(not each.requires_grad and each.grad is None for each in module.parameters())
-    session.close()
+    trainer.close()
 
 
 def test_a_pass_without_the_person_has_gradients_of_zero(tmp_path, released):
     """Whoever is left out of a pass must not stop the run."""
-    session = small_session(tmp_path, *changes(released, "data.id_dropout=1"))
-    session._pass(session.settings, 0, 0)
-    assert all(parameter.grad is not None for parameter in session.trained.parameters.values())
-    assert not any(parameter.grad.any() for parameter in session.trained.parameters.values())
-    session.close()
+    trainer = small_trainer(tmp_path, *changes(released, "data.id_dropout=1"))
+    trainer._accumulate(trainer.state.settings, 0, 0)
+    assert all(parameter.grad is not None for parameter in trainer.state.adapter.parameters.values())
+    assert not any(parameter.grad.any() for parameter in trainer.state.adapter.parameters.values())
+    trainer.close()
 
 
 def test_they_start_where_an_identity_of_the_same_photos_stands(tmp_path, released):
     """Up to a power of two, which the attention's norm takes out again."""
-    session = small_session(tmp_path, *changes(released, "adapter.branch=both"))
+    trainer = small_trainer(tmp_path, *changes(released, "adapter.branch=both"))
     cache = small_cache()
     vectors = [cache.arcface[face] for face in cache.faces_of(1)]
     mean = torch.from_numpy(mean_embedding([vector.numpy() for vector in vectors]))
-    known = session.trained.person.identity
+    known = trainer.state.adapter.person.identity
     assert torch.equal(known.arcface, mean)
     assert any(torch.equal(known.siglip, cache.face(face).siglip) for face in cache.faces_of(1))
     assert known.embeddings.shape == (len(vectors), 512)
-    for branch, tokens in session.trained.learned.items():
-        encoder = session.trained.network[branch].encoder
+    for branch, tokens in trainer.state.adapter.learned.items():
+        encoder = trainer.state.adapter.network[branch].encoder
         made = encoder.tokens(mean[None], known.siglip[None])
         ratio = (made / tokens).flatten()
         assert torch.allclose(ratio, ratio[0].expand_as(ratio))
@@ -98,26 +105,28 @@ def test_they_start_where_an_identity_of_the_same_photos_stands(tmp_path, releas
         assert torch.allclose(
             encoder(mean[None], known.siglip[None], tokens), encoder(mean[None], known.siglip[None]), atol=1e-3
         )
-    session.close()
+    trainer.close()
 
 
 def test_only_the_person_is_drawn_and_only_their_tokens_are_replaced(tmp_path, released):
-    session = small_session(tmp_path, *changes(released, "data.id_dropout=0"))
-    source = session.sources.at(session.settings)
+    trainer = small_trainer(tmp_path, *changes(released, "data.id_dropout=0"))
+    source = trainer.state.sources.at(trainer.state.settings)
     crowds = 0
     for step in range(40):
-        samples = source.sampler.micro_batch(session.settings.data, 0, step, 0, 1)
+        samples = source.sampler.micro_batch(trainer.state.settings.data, 0, step, 0, 1)
         names = [source.cache.name_of(person.face) for person in samples[0].people]
         assert WHO in names
-        batch = make_batch(source.cache, samples, session.frozen.scale, source.bank, 4, session.reading)
+        batch = make_batch(
+            source.cache, samples, trainer.state.frozen.scale, source.bank, 4, trainer.state.conditioning
+        )
         rows = batch.people.learned[Branch.ARC].rows_BP[0]
         assert rows.tolist() == [0 if name == WHO else -1 for name in names]
         crowds += len(names) > 1
     assert 0 < crowds < 40
-    assert session.scenes
-    for scene in session.scenes:
+    assert trainer.validator.scenes
+    for scene in trainer.validator.scenes:
         assert WHO in {source.cache.name_of(person.face) for person in scene.sample.people}
-    session.close()
+    trainer.close()
 
 
 @pytest.mark.parametrize("branch", BRANCHES)
@@ -131,40 +140,42 @@ def test_stopped_and_gone_on_equals_uninterrupted_to_the_last_bit(tmp_path, rele
 
 
 def test_the_result_is_the_identity_with_the_trained_tokens(tmp_path, released):
-    path, session = finished(tmp_path, released, "adapter.branch=both")
+    path, trainer = finished(tmp_path, released, "adapter.branch=both")
     assert path.name == "person 1.safetensors"
-    identity, known = load_identity(path), session.trained.person.identity
+    identity, known = load_identity(path), trainer.state.adapter.person.identity
     assert identity.name == WHO
     assert identity.made_from == "5 photos, combined by mean; own tokens of 2 steps for withanyone.safetensors"
     assert identity.learned.adapter == fingerprint(inspect_adapter(released))
     assert identity.learned.adapter_name == "withanyone.safetensors"
     assert torch.equal(identity.arcface, known.arcface)
     assert torch.equal(identity.siglip, known.siglip)
-    for branch, tokens in session.trained.learned.items():
+    for branch, tokens in trainer.state.adapter.learned.items():
         assert torch.equal(getattr(identity.learned, branch.value), tokens[0].half())
     assert "person 1 as an identity after 2 of 2 steps" in (tmp_path / "report.md").read_text()
 
 
 def test_it_paints_what_training_painted(tmp_path, released):
     """The file through the door that programs without ComfyUI use gives the preview's image."""
-    path, session = finished(tmp_path, released, "adapter.branch=both")
+    path, trainer = finished(tmp_path, released, "adapter.branch=both")
     identity, file = load_identity(path), inspect_adapter(released)
-    session = small_session(tmp_path, *changes(released, "adapter.branch=both", "optim.steps=2", "eval.every=1"))
-    scene, cache = session.scenes[0], small_cache()
-    seen = painted(cache, scene, session.frozen, session.socket, 2, 4.0, session.reading)
+    trainer = small_trainer(
+        tmp_path, *changes(released, "adapter.branch=both", "optim.steps=2", "validation.every_steps=1")
+    )
+    scene, cache = trainer.validator.scenes[0], small_cache()
+    seen = generate_image(cache, scene, trainer.state.frozen, trainer.socket, 2, 4.0, trainer.state.conditioning)
     regions = [Box(*person.box) for person in scene.sample.people]
     people = placed_identities([[identity]], [regions], 64, 64, file)
-    from training.loop import painting
+    from training.loop import validation
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(painting, "placed_people", lambda *_: people)
-        again = painted(cache, scene, session.frozen, session.socket, 2, 4.0, session.reading)
-        ordinary = placed_identities([[session.trained.person.identity]], [regions], 64, 64, file)
-        patch.setattr(painting, "placed_people", lambda *_: ordinary)
-        before = painted(cache, scene, session.frozen, session.socket, 2, 4.0, session.reading)
+        patch.setattr(validation, "placed_people", lambda *_: people)
+        again = generate_image(cache, scene, trainer.state.frozen, trainer.socket, 2, 4.0, trainer.state.conditioning)
+        ordinary = placed_identities([[trainer.state.adapter.person.identity]], [regions], 64, 64, file)
+        patch.setattr(validation, "placed_people", lambda *_: ordinary)
+        before = generate_image(cache, scene, trainer.state.frozen, trainer.socket, 2, 4.0, trainer.state.conditioning)
     assert abs(again.astype(int) - seen).max() <= 1
     assert (before != seen).any()
-    session.close()
+    trainer.close()
 
 
 def test_export_writes_the_same_file_of_any_checkpoint(tmp_path, released):
@@ -193,8 +204,7 @@ def test_a_file_for_flux_has_at_most_4_mb(tmp_path):
 
     from safetensors.torch import save
 
-    from training.loop.own_tokens import with_tokens
-    from training.loop.person import Person
+    from training.loop.own_tokens import Person, with_tokens
     from withanyone_core.identity import Identity
     from withanyone_core.identity_file import file_content
 
@@ -214,10 +224,10 @@ def test_the_crop_is_of_the_photo_while_it_is_there(tmp_path, released):
     for image in cache.images:
         grey.save(tmp_path / f"{image.index}.png")
         images.append(replace(image, source=str(tmp_path / f"{image.index}.png")))
-    session = small_session(tmp_path / "run", *changes(released), photos=replace(cache, images=tuple(images)))
-    crop = session.trained.person.identity.crop
+    trainer = small_trainer(tmp_path / "run", *changes(released), photos=replace(cache, images=tuple(images)))
+    crop = trainer.state.adapter.person.identity.crop
     assert torch.allclose(crop, torch.tensor([10, 200, 30]).expand(512, 512, 3) / 255)
-    session.close()
+    trainer.close()
 
 
 @pytest.mark.parametrize(
@@ -230,22 +240,22 @@ def test_the_crop_is_of_the_photo_while_it_is_there(tmp_path, released):
 )
 def test_who_or_what_is_missing_is_told(tmp_path, released, given, words):
     with pytest.raises(ValueError, match=words):
-        small_session(tmp_path, *changes(released, *given))
+        small_trainer(tmp_path, *changes(released, *given))
 
 
 def test_the_only_person_needs_no_name(tmp_path, released):
-    session = small_session(tmp_path, *changes(released, "train.identity="), photos=small_cache(people=1))
-    assert session.trained.person.identity.name == "person 0"
-    session.close()
+    trainer = small_trainer(tmp_path, *changes(released, "train.identity="), photos=small_cache(people=1))
+    assert trainer.state.adapter.person.identity.name == "person 0"
+    trainer.close()
 
 
 def test_a_run_of_one_person_does_not_go_on_with_another(tmp_path, released):
     finished(tmp_path, released)
     with pytest.raises(ValueError, match="hold the tokens of person 1, and train"):
-        small_session(tmp_path, *changes(released, "train.identity=person 0"))
+        small_trainer(tmp_path, *changes(released, "train.identity=person 0"))
 
 
 def test_tokens_train_beside_the_whole_adapter_network_untouched(tmp_path, released):
-    _, session = finished(tmp_path, released)
+    _, trainer = finished(tmp_path, released)
     before = AdapterNetwork.load(inspect_adapter(released), (Branch.ARC,)).state_dict()
-    assert all(torch.equal(value, before[name]) for name, value in session.trained.network.state_dict().items())
+    assert all(torch.equal(value, before[name]) for name, value in trainer.state.adapter.network.state_dict().items())

@@ -9,7 +9,7 @@ from withanyone_pack.tests.training import coded_faces as coded
 from withanyone_pack.tests.training.prepared import prepared
 
 from training.cache.entries import UNKNOWN
-from training.loop.person import chosen_person
+from training.loop.own_tokens import chosen_person
 from training.preparing.preparing import prepare
 from training.preparing.sources import plain_sources
 

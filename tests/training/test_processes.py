@@ -15,13 +15,13 @@ from withanyone_pack.tests.training.small_cache import small_cache
 
 from training.configuration.finetune import DataSettings
 from training.loop.checkpoints import STATE, checkpoints
-from training.loop.records import read_rows
+from training.loop.log import read_rows
 from training.loop.sampling import Sampler
 from training.loop.step import COLUMNS
 from training.losses.contrast import contrast
 
 SCRIPT = Path(__file__).with_name("one_of_many.py")
-OF_ITS_OWN = ("s_per_step", "wait_share", "memory_gib")
+OF_ITS_OWN = ("s_per_step", "wait_fraction", "memory_gib")
 
 
 DEEPSPEED = {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "2", "DS_ACCELERATOR": "cpu"}
@@ -100,7 +100,7 @@ def test_a_divided_base_changes_nothing(one, two):
 
 @pytest.mark.parametrize("case", ["whole", "divided"])
 def test_the_main_process_alone_looks_and_writes(one, two, case):
-    expected, found = read_rows(one / "whole/looks.csv"), read_rows(two / case / "looks.csv")
+    expected, found = read_rows(one / "whole/validation.csv"), read_rows(two / case / "validation.csv")
     assert [row["step"] for row in found] == ["0", "2", "4"]
     for first, second in zip(expected, found, strict=True):
         assert float(second["validation"]) == pytest.approx(float(first["validation"]), rel=1e-5)

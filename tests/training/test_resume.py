@@ -1,17 +1,24 @@
-"""A run that was stopped goes on as if it had not been."""
+"""A resumed run equals one that was never stopped, bitwise."""
 
 import csv
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from withanyone_pack.tests.training.small_session import small_session
+from withanyone_pack.tests.training.small_trainer import small_trainer
 
 from training.loop.checkpoints import STATE, checkpoints
 from training.loop.train import train
 
 STEPS = 8
-CHANGES = (f"optim.steps={STEPS}", "eval.every=4", "save.every=1", "save.keep=20", "optim.batch=2", "optim.accum=2")
+CHANGES = (
+    f"optim.steps={STEPS}",
+    "validation.every_steps=4",
+    "save.every_steps=1",
+    "save.keep=20",
+    "optim.batch_size=2",
+    "optim.gradient_accumulation_steps=2",
+)
 KINDS = {
     "full": (),
     "average": ("optim.ema=0.9", "optim.schedule=cosine"),
@@ -21,7 +28,7 @@ KINDS = {
     "references": ("data.references=mean", "data.single_ratio=0.5", "data.paired_ratio=1"),
     "phases": ("phases=[{until_step: 3, overrides: {data.text_dropout: 1, data.paired_ratio: 0}}]",),
 }
-OF_THE_MACHINE = ("s_per_step", "wait_share", "memory_gib")
+OF_THE_MACHINE = ("s_per_step", "wait_fraction", "memory_gib")
 
 
 class Stopped(Exception):
@@ -29,23 +36,23 @@ class Stopped(Exception):
 
 
 def run(folder, *changes, stop_after=None):
-    session = small_session(folder, *CHANGES, *changes)
+    trainer = small_trainer(folder, *CHANGES, *changes)
     if stop_after is not None:
-        whole = session.step
+        whole = trainer.step
 
         def step():
-            if session.progress.step == stop_after:
+            if trainer.state.progress.step == stop_after:
                 raise Stopped
             whole()
 
-        session.step = step
+        trainer.step = step
     try:
-        train(session)
+        train(trainer)
     except Stopped:
         pass
     finally:
-        session.close()
-    return session
+        trainer.close()
+    return trainer
 
 
 def rows(folder):
@@ -73,13 +80,13 @@ def test_stopped_at_a_step_and_gone_on_equals_uninterrupted_to_the_last_bit(tmp_
 
 @pytest.mark.parametrize("stop", range(1, STEPS))
 def test_any_step_will_do(tmp_path, stop, whole_run):
-    run(tmp_path, "save.every=2", stop_after=stop)
-    run(tmp_path, "save.every=2")
+    run(tmp_path, "save.every_steps=2", stop_after=stop)
+    run(tmp_path, "save.every_steps=2")
     assert rows(tmp_path) == rows(whole_run)
 
 
 @pytest.fixture(scope="module")
 def whole_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
-    run(folder, "save.every=2")
+    run(folder, "save.every_steps=2")
     return folder

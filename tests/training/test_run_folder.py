@@ -8,16 +8,16 @@ import socket
 import pytest
 import yaml
 from safetensors import safe_open
-from withanyone_pack.tests.training.small_session import GIVEN, settings_of, small_session
+from withanyone_pack.tests.training.small_trainer import GIVEN, settings_of, small_trainer
 
 from training import finetune
 from training.export import main as export
-from training.loop import opening
+from training.loop import build
 from training.loop.checkpoints import ADAPTER, CONFIG, METRICS, NUMBERS, STATE, checkpoints, step_of
-from training.loop.records import read_rows
+from training.loop.log import read_rows
 from training.loop.run_folder import LOCK, claimed
 
-RUN = ("optim.steps=4", "eval.every=100", "save.every=100", "save.keep=9", "eval.prompts=1")
+RUN = ("optim.steps=4", "validation.every_steps=100", "save.every_steps=100", "save.keep=9", "validation.num_images=1")
 LORA = ("train.mode=lora", "train.rank=2")
 
 
@@ -31,18 +31,18 @@ def start(tmp_path, monkeypatch):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({**tree, "out": "run"}))
 
     def run(*changes, at=None):
-        def open_session(settings):
-            session = small_session(settings.out, *RUN, *changes)
-            step = session.step
+        def build_trainer(settings):
+            trainer = small_trainer(settings.out, *RUN, *changes)
+            step = trainer.step
 
             def stepped():
-                (at or {}).get(session.progress.step + 1, lambda: None)()
+                (at or {}).get(trainer.state.progress.step + 1, lambda: None)()
                 step()
 
-            session.step = stepped
-            return session
+            trainer.step = stepped
+            return trainer
 
-        monkeypatch.setattr(opening, "open_session", open_session)
+        monkeypatch.setattr(build, "build_trainer", build_trainer)
         return finetune.main([str(tmp_path / "config.yaml"), *changes])
 
     return run
@@ -101,14 +101,14 @@ def never():
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_any_model_is_loaded(tmp_path, start, monkeypatch, capsys):
-    monkeypatch.setattr("withanyone_pack.tests.training.test_run_folder.small_session", lambda *_: never())
+    monkeypatch.setattr("withanyone_pack.tests.training.test_run_folder.small_trainer", lambda *_: never())
     (tmp_path / "file").write_text("")
     assert start(f"out={tmp_path}/file/run") == 2
     assert f"folder {tmp_path}/file/run cannot be written (Not a directory)" in capsys.readouterr().err
 
 
 def test_a_disk_without_space_for_a_checkpoint_is_told_before_any_model_is_loaded(tmp_path, start, monkeypatch, capsys):
-    monkeypatch.setattr("withanyone_pack.tests.training.test_run_folder.small_session", lambda *_: never())
+    monkeypatch.setattr("withanyone_pack.tests.training.test_run_folder.small_trainer", lambda *_: never())
     checkpoint = tmp_path / "run" / "ckpt-000001"
     checkpoint.mkdir(parents=True)
     for name in (ADAPTER, STATE, NUMBERS, CONFIG, METRICS):
@@ -169,7 +169,7 @@ def test_files_in_the_folder_ask_for_a_checkpoint_and_a_validation(tmp_path, sta
     run = tmp_path / "run"
     assert start(at={2: (run / "save").touch, 3: (run / "validate").touch}) == 0
     assert steps(run) == [2, 3, 4]
-    assert [row["step"] for row in read_rows(run / "looks.csv")] == ["0", "3", "4"]
+    assert [row["step"] for row in read_rows(run / "validation.csv")] == ["0", "3", "4"]
     assert not (run / "save").exists()
     assert not (run / "validate").exists()
 

@@ -8,7 +8,7 @@ import torch
 from withanyone_pack.tests.training.small_cache import small_cache
 
 from training.configuration.finetune import DataSettings
-from training.loop.batch import Reading, make_batch
+from training.loop.batch import ConditioningSpec, make_batch
 from training.loop.draws import Draws
 from training.loop.sampling import Sampler
 from training.losses.flow import LatentScale
@@ -86,7 +86,7 @@ def test_how_alike_two_photos_of_a_person_may_be_is_a_setting():
     alike[1, 0] += 0.1
     same_shot = type(cache)(**{**cache.__dict__, "arcface": alike})
     assert len(Sampler(same_shot, 4).references(0)) == 0
-    assert sorted(Sampler(same_shot, 4, most_likeness=1.0).references(0)) == [1, 2]
+    assert sorted(Sampler(same_shot, 4, same_shot_similarity=1.0).references(0)) == [1, 2]
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.5, 1.0])
@@ -122,7 +122,7 @@ def averaging(single_ratio, **others):
 def batches(cache, settings, steps):
     sampler = Sampler(cache, 4)
     samples = [sampler.micro_batch(settings, 0, step, 0, 2) for step in range(steps)]
-    return [(each, make_batch(cache, each, LatentScale(), None, 0, Reading(siglip=True))) for each in samples]
+    return [(each, make_batch(cache, each, LatentScale(), None, 0, ConditioningSpec(siglip=True))) for each in samples]
 
 
 def test_a_mean_reference_is_the_mean_direction_at_the_mean_length_of_all_other_photos():

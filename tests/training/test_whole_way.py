@@ -34,7 +34,7 @@ from training import export as exporting
 from training import finetune, prepare
 from training.cache.cache import Cache
 from training.loop.checkpoints import checkpoints
-from training.loop.records import read_rows
+from training.loop.log import read_rows
 
 PEOPLE = {"anna": 3, "ben": 1}
 FLUX = {**SMALL, "context_in_dim": 64, "vec_in_dim": 64}
@@ -77,18 +77,25 @@ def training_settings():
         "adapter": {"init": "models/withanyone.safetensors"},
         "data": {"cache": "cache"},
         "train": {"mode": "full"},
-        "optim": {"name": "adamw", "lr": 3e-3, "steps": 4, "batch": 1, "accum": 2, "warmup": 1},
+        "optim": {
+            "name": "adamw",
+            "lr": 3e-3,
+            "steps": 4,
+            "batch_size": 1,
+            "gradient_accumulation_steps": 2,
+            "warmup_steps": 1,
+        },
         "id_loss": {"recognizer": "models/antelopev2/glintr100.onnx"},
         "nce": {"negatives": 64},
-        "eval": {
-            "every": 2,
-            "prompts": 1,
-            "steps": 2,
-            "noise_levels": 3,
+        "validation": {
+            "every_steps": 2,
+            "num_images": 1,
+            "sampling_steps": 2,
+            "num_sigmas": 3,
             "face_pack": "models/antelopev2",
             "judges": ["models/small.json"],
         },
-        "save": {"every": 2},
+        "save": {"every_steps": 2},
         "device": "cpu",
     }
 
@@ -119,7 +126,7 @@ def test_the_run_learnt_looked_and_reported(run):
     rows = read_rows(run / "metrics.csv")
     assert [row["step"] for row in rows] == ["1", "2", "3", "4"]
     assert any(float(row["id"]) > 0 for row in rows if row["id"])
-    assert [row["step"] for row in read_rows(run / "looks.csv")] == ["0", "2", "4"]
+    assert [row["step"] for row in read_rows(run / "validation.csv")] == ["0", "2", "4"]
     assert "| Sim(GT) |" in (run / "report.md").read_text()
     assert len(list((run / "previews/step-000004").glob("*.png"))) == 1
 
@@ -150,7 +157,7 @@ def test_comfyui_samples_with_the_trained_adapter(place, cache, run):
 
 
 def test_a_lora_is_trained_and_added(place, cache, run, caplog):
-    changes = ["out=" + str(place / "lora"), "train.mode=lora", "train.rank=2", "optim.steps=2", "eval.judges=[]"]
+    changes = ["out=" + str(place / "lora"), "train.mode=lora", "train.rank=2", "optim.steps=2", "validation.judges=[]"]
     assert finetune.main([str(place / "finetune.yaml"), *changes]) == 0
     assert "no likeness, no measure of copying, no early stop and no best checkpoint" in caplog.text
     init = place / "models/withanyone.safetensors"
@@ -189,7 +196,7 @@ def test_a_finished_run_repeated_changes_nothing(place, run):
         (["adapter.init={place}/models/flux.safetensors"], "is not a WithAnyone adapter"),
         (["base.vae={place}/models/other_vae.safetensors"], "The cache was made with other models: the VAE"),
         (["id_loss.recognizer={place}/models/small.onnx"], "The cache was made with other models: the recognizer"),
-        (["eval.judges=[{place}/models/seen.json]"], "is the recognizer of the identity loss"),
+        (["validation.judges=[{place}/models/seen.json]"], "is the recognizer of the identity loss"),
         (["device=cuda"], "torch finds no CUDA device here"),
         (["optim.name=adamw8bit"], "optim.name=adamw"),
     ],

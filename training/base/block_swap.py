@@ -28,7 +28,7 @@ def choose_swapped_blocks(blocks: int, count: int) -> tuple[int, ...]:
     """
     if count > blocks:
         raise ValueError(
-            f"memory.stream_blocks is {count}, and the base model has {blocks} blocks. Set it to {blocks} at most."
+            f"memory.blocks_to_swap is {count}, and the base model has {blocks} blocks. Set it to {blocks} at most."
         )
     return tuple(int((number + 0.5) * blocks / count) for number in range(count))
 

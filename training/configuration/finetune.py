@@ -8,7 +8,7 @@ from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_
 from .phases import Phase, phase_ends, phase_tree
 from .reading import Section, UserPath
 
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
 Count = Annotated[int, Field(ge=1)]
@@ -19,8 +19,8 @@ class BaseSettings(Section):
 
     path       a diffusers folder, or a single file as ComfyUI's users have it
     vae        its VAE, where `path` is a single file
-    precision  what its weights are held in: bf16, fp32, or the blocks' matrices packed and computed in bf16: fp8 and
-               int8 (half of bf16), nf4 (a quarter; needs bitsandbytes)
+    precision  what its weights are held in: bf16, fp32, or the blocks' matrices quantized and computed in bf16: fp8
+               and int8 (half of bf16), nf4 (a quarter; needs bitsandbytes)
     """
 
     path: UserPath
@@ -32,14 +32,14 @@ class AdapterSettings(Section):
     """Where the adapter starts.
 
     init        an adapter file, or none: fresh weights
-    branch      arc (who), sig (look) or both
-    resemblance with both branches: share of the sig branch
+    branch      arc (identity), sig (appearance) or both
+    resemblance with both branches: weight of the sig branch, that of arc being the rest
     heads, tokens  of fresh weights: attention heads (0: as the released ones relative to the width), ArcFace tokens
     """
 
     init: UserPath | None
     branch: Literal["arc", "sig", "both"] = "arc"
-    resemblance: Share = 0.5
+    resemblance: Fraction = 0.5
     heads: Annotated[int, Field(ge=0)] = 0
     tokens: Count = 8
 
@@ -88,13 +88,13 @@ class DataSettings(Section):
     """
 
     cache: UserPath
-    paired_ratio: Share = 0.5
+    paired_ratio: Fraction = 0.5
     references: Literal["photo", "mean"] = "photo"
-    single_ratio: Share = 0.5
-    same_shot_cos: Share = 0.95
-    text_dropout: Share = 0.1
-    id_dropout: Share = 0.05
-    flip: Share = 0.5
+    single_ratio: Fraction = 0.5
+    same_shot_cos: Fraction = 0.95
+    text_dropout: Fraction = 0.1
+    id_dropout: Fraction = 0.05
+    flip: Fraction = 0.5
     max_people: Annotated[int, Field(ge=1, le=16)] = 4
 
 
@@ -102,32 +102,33 @@ class OptimSettings(Section):
     """The optimizer.
 
     name        adamw; adamw8bit (a quarter of the memory for its states; needs bitsandbytes and CUDA); prodigy (finds
-                the rate itself, twice the memory; needs pytorch-optimizer)
-    fused       one pass over the weights a step, of adamw: auto (on CUDA), true or false
+                the learning rate itself, twice the memory; needs pytorch-optimizer)
+    fused       adamw in one kernel: auto (on CUDA), true or false
     steps       of the whole run
     betas, eps  AdamW's
-    lr          the largest rate; 1e-4 suits lora, 1e-5 the other modes; 1 with prodigy, a factor of what it finds
-    wd          weight decay, of matrices only
-    clip        largest norm of all gradients; 0: none
-    warmup      steps in which the rate rises from 0
+    lr          peak learning rate; 1e-4 suits lora, 1e-5 the other modes; 1 with prodigy, a factor of what it finds
+    weight_decay  of matrices only
+    max_grad_norm  gradients are clipped to this norm; 0: not at all
+    warmup_steps  steps in which the learning rate rises from 0
     schedule    constant, or cosine down to a tenth
-    batch, accum  samples of one pass, passes of one step
+    batch_size  samples of one forward and backward pass, on each process
+    gradient_accumulation_steps  passes of one optimizer step
     ema         decay of the averaged weights that are the result; 0: none
-    skip_limit  the run stops after so many steps in a row whose loss is no number
+    skip_limit  the run stops after so many steps in a row whose loss is NaN or infinite
     """
 
     name: Literal["adamw", "adamw8bit", "prodigy"] = "adamw"
     fused: Literal["auto"] | bool = "auto"
     lr: Positive = 1e-4
-    wd: NotNegative = 0.01
-    betas: tuple[Share, Share] = (0.9, 0.999)
+    weight_decay: NotNegative = 0.01
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     eps: Positive = 1e-8
-    clip: NotNegative = 1.0
-    warmup: Annotated[int, Field(ge=0)] = 100
+    max_grad_norm: NotNegative = 1.0
+    warmup_steps: Annotated[int, Field(ge=0)] = 100
     schedule: Literal["constant", "cosine"] = "constant"
     steps: Count = 2000
-    batch: Count = 1
-    accum: Count = 4
+    batch_size: Count = 1
+    gradient_accumulation_steps: Count = 4
     ema: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     skip_limit: Count = 10
 
@@ -141,7 +142,7 @@ class OptimSettings(Section):
 
 
 class NoiseSettings(Section):
-    """What the base model is told with noisy images.
+    """What the base model gets besides noisy images.
 
     guidance  the guidance scale (released program: 1)
     """
@@ -152,20 +153,20 @@ class NoiseSettings(Section):
 class IdentitySettings(Section):
     """The identity loss: how far each face is from its person, at the landmarks of the photo itself.
 
-    weight      its share of the loss
+    weight      in the total loss
     recognizer  the ONNX file that prepare.py embedded the faces with
-    t_max       samples of a higher noise level are spared decoding and recognizing; 1: none are
+    max_sigma   samples with more noise (sigma, 0 to 1) are neither decoded nor recognized; 1: all are
     """
 
     recognizer: UserPath | None = None
     weight: NotNegative = 0.1
-    t_max: Share = 0.6
+    max_sigma: Fraction = 0.6
 
 
 class ContrastSettings(Section):
     """InfoNCE: a face is to be more like its person than like thousands of others.
 
-    weight     its share of the loss
+    weight     in the total loss
     tau        temperature
     negatives  faces of other people from the cache that each face is compared with; 0: those of its batch alone
     false_negative_cos  a negative more like the face's person than this cosine is left out
@@ -180,66 +181,74 @@ class ContrastSettings(Section):
 class MemorySettings(Section):
     """Memory against time.
 
-    checkpoint_blocks  computes the base model's blocks, with the adapter in them, twice and keeps nothing inside them
-    checkpoint_vae     the VAE's decoder likewise
-    stream_blocks      so many of the base model's blocks live in the CPU's memory and are copied in when they are
-                       needed; needs checkpoint_blocks
-    compile_blocks     compiles the base model's blocks (torch.compile): slower start, faster steps
+    gradient_checkpointing      recomputes the base model's blocks, with the adapter in them, in the backward pass
+    vae_gradient_checkpointing  the VAE's decoder likewise
+    blocks_to_swap              block swap: so many of the base model's blocks live in the CPU's memory and are copied
+                                to the device when they are needed; needs gradient_checkpointing
+    compile_blocks              compiles the base model's blocks (torch.compile): slower start, faster steps
     """
 
-    checkpoint_blocks: bool = True
-    checkpoint_vae: bool = True
-    stream_blocks: Annotated[int, Field(ge=0)] = 0
+    gradient_checkpointing: bool = True
+    vae_gradient_checkpointing: bool = True
+    blocks_to_swap: Annotated[int, Field(ge=0)] = 0
     compile_blocks: bool = False
 
     @model_validator(mode="after")
-    def _streamed_blocks_are_recomputed(self) -> "MemorySettings":
-        if self.stream_blocks and not self.checkpoint_blocks:
+    def _swapped_blocks_are_recomputed(self) -> "MemorySettings":
+        if self.blocks_to_swap and not self.gradient_checkpointing:
             raise ValueError(
-                "stream_blocks needs checkpoint_blocks, without which a block's weights are kept until the backward "
-                "pass; set it to true"
+                "blocks_to_swap needs gradient_checkpointing, without which a block's weights are kept until the "
+                "backward pass; set it to true"
             )
         return self
 
 
-class EvalSettings(Section):
-    """Looking at held-out photos while training.
+class ValidationSettings(Section):
+    """Validation on held-out photos while training.
 
-    every       steps between two looks; each is also a checkpoint
-    prompts     how many photos are painted, at most
-    steps, guidance  of the sampler
-    noise_levels  of the validation loss
-    face_pack   folder of an insightface pack whose detector finds the faces of previews
-    judges      cards (.json) of recognizers that training does not use, or dlib, which pip installs (extra `judge`);
-                without any nobody judges and nothing stops
-    provider    where they run: CPU, CUDA
-    stop        whether the run stops when copying rises without fidelity
-    rise, gain  copying has risen by more than `rise` since the best look, Sim(GT) by less than `gain`
-    patience    at so many looks in a row
+    every_steps  steps between two validations; each also saves a checkpoint
+    num_images   how many images are generated, at most
+    sampling_steps, guidance  of the sampler
+    num_sigmas   of the validation loss: it is computed at so many evenly spaced sigmas
+    face_pack    folder of an insightface pack whose detector finds the faces of previews
+    judges       cards (.json) of recognizers that training does not use, or dlib, which pip installs (extra `judge`);
+                 without any there are no scores and no early stopping
+    provider     where they run: CPU, CUDA
     """
 
-    every: Count = 250
-    prompts: Annotated[int, Field(ge=0)] = 8
-    steps: Count = 25
+    every_steps: Count = 250
+    num_images: Annotated[int, Field(ge=0)] = 8
+    sampling_steps: Count = 25
     guidance: NotNegative = 4.0
-    noise_levels: Count = 9
+    num_sigmas: Count = 9
     face_pack: UserPath | None = None
     judges: tuple[UserPath, ...] = ()
     provider: str = "CPU"
-    stop: bool = True
-    rise: NotNegative = 0.1
-    gain: NotNegative = 0.01
+
+
+class EarlyStoppingSettings(Section):
+    """Early stopping: the run ends where copying rises and likeness does not.
+
+    enabled                  whether it does
+    max_copy_paste_increase  the copy-paste score has risen by more than this since the best validation ...
+    min_sim_gt_gain          ... while Sim(GT) has risen by less than this
+    patience                 at so many validations in a row
+    """
+
+    enabled: bool = True
+    max_copy_paste_increase: NotNegative = 0.1
+    min_sim_gt_gain: NotNegative = 0.01
     patience: Count = 2
 
 
 class SaveSettings(Section):
-    """Checkpoints, besides those that each look makes.
+    """Checkpoints, besides those that each validation saves.
 
-    every  steps between two
-    keep   how many of the latest are kept; the one the judges find best always is
+    every_steps  steps between two
+    keep         how many of the latest are kept; the one with the best validation always is
     """
 
-    every: Count = 250
+    every_steps: Count = 250
     keep: Count = 3
 
 
@@ -247,11 +256,11 @@ class Finetune(Section):
     """A run.
 
     out     its folder
-    resume  auto: goes on where the folder's latest checkpoint ends; never: refuses a folder that has some
+    resume  auto: resumes from the folder's latest checkpoint; never: refuses a folder that has some
     seed    of every draw: the same settings, photos and seed give the same run
     device  auto: CUDA where there is one; cpu; cuda
     phases  parts of the run in which some settings differ: [{until_step: 500, overrides: {data.paired_ratio: 0}}, ...];
-            until_share: 0.2 ends a phase after that share of all steps
+            until_fraction: 0.2 ends a phase after that fraction of all steps
     """
 
     out: UserPath
@@ -265,7 +274,8 @@ class Finetune(Section):
     nce: ContrastSettings = ContrastSettings()
     phases: tuple[Phase, ...] = ()
     memory: MemorySettings = MemorySettings()
-    eval: EvalSettings = EvalSettings()
+    validation: ValidationSettings = ValidationSettings()
+    early_stopping: EarlyStoppingSettings = EarlyStoppingSettings()
     save: SaveSettings = SaveSettings()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 42
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -293,10 +303,10 @@ class Finetune(Section):
 
     @model_validator(mode="after")
     def _judges_have_a_detector(self) -> "Finetune":
-        if self.eval.judges and self.eval.face_pack is None:
+        if self.validation.judges and self.validation.face_pack is None:
             raise ValueError(
-                "eval.judges are named and eval.face_pack is not: the folder of the insightface pack that finds the "
-                "faces of previews (antelopev2)"
+                "validation.judges are named and validation.face_pack is not: the folder of the insightface pack that "
+                "finds the faces of previews (antelopev2)"
             )
         return self
 

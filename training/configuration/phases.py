@@ -10,29 +10,31 @@ from pydantic import BaseModel, Field, model_validator
 from .reading import Section, Tree, known_keys, nearest_key, set_key
 
 # What the network, the optimizer's state and the files are made of stays the same for the whole run.
-CHANGEABLE = ("data.", "id_loss.weight", "id_loss.t_max", "nce.", "noise.", "optim.lr", "optim.clip")
+CHANGEABLE = ("data.", "id_loss.weight", "id_loss.max_sigma", "nce.", "noise.", "optim.lr", "optim.max_grad_norm")
 
 
 class Phase(Section):
-    """Settings until a step (or until a share of all steps) that differ from the run's own.
+    """Settings until a step (or until a fraction of all steps) that differ from the run's own.
 
     overrides  dotted keys or sections: `data.paired_ratio: 0` or `data: {paired_ratio: 0}`
     """
 
     until_step: Annotated[int, Field(ge=1)] | None = None
-    until_share: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    until_fraction: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
     overrides: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _has_one_end(self) -> "Phase":
-        if (self.until_step is None) == (self.until_share is None):
-            raise ValueError("a phase ends at until_step or at until_share (0 to 1 of optim.steps); give one of them")
+        if (self.until_step is None) == (self.until_fraction is None):
+            raise ValueError(
+                "a phase ends at until_step or at until_fraction (0 to 1 of optim.steps); give one of them"
+            )
         return self
 
 
 def phase_ends(phases: Sequence[Phase], steps: int) -> tuple[int, ...]:
     """The step each phase ends at. ValueError where they do not follow each other."""
-    ends = tuple(phase.until_step or max(1, round(phase.until_share * steps)) for phase in phases)
+    ends = tuple(phase.until_step or max(1, round(phase.until_fraction * steps)) for phase in phases)
     if any(later <= earlier for earlier, later in pairwise(ends)):
         raise ValueError(
             f"the phases end at steps {', '.join(map(str, ends))}; each must end later than the one before"

@@ -9,7 +9,7 @@ from withanyone_core.faces.analysis import PROVIDERS
 from .reading import Section, UserPath
 
 Count = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class FaceSettings(Section):
@@ -24,7 +24,7 @@ class FaceSettings(Section):
     """
 
     pack: UserPath
-    det_threshold: Share = 0.4
+    det_threshold: Fraction = 0.4
     det_size: Annotated[int, Field(ge=32, multiple_of=32)] = 640
     provider: str = "CPU"
     second: UserPath | None = None
@@ -68,7 +68,7 @@ class NegativeSettings(Section):
 
 
 class PrepareSettings(Section):
-    """Everything prepare.py is told.
+    """All settings of prepare.py.
 
     data            folder of photos: identities/NAME/, groups/, negatives/, captions/; or MultiID-2M as published
     cache           folder to write
@@ -124,7 +124,7 @@ class PrepareSettings(Section):
 
 
 def ratio(text: str) -> float:
-    """Width over height of "3:4". Raises ValueError in words."""
+    """Width over height of "3:4". Raises ValueError for anything else."""
     try:
         width, height = (float(part) for part in text.split(":"))
         value = width / height

@@ -114,7 +114,7 @@ def set_key(tree: Tree, key: str, value: Any) -> None:
 
 
 def checked(model: type[Settings], tree: Mapping[str, Any], source: str, folder: Path | None = None) -> Settings:
-    """The model of a tree. ValueError listing every mistake in words."""
+    """The model of a tree. ValueError listing every mistake."""
     try:
         return model.model_validate(tree, context={"folder": folder})
     except ValidationError as error:

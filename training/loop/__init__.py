@@ -1,1 +1,1 @@
-"""The training loop: drawing samples, stepping, looking at what was learnt, and keeping it."""
+"""The training loop: draw samples, step, validate, save checkpoints, resume, and write the result."""

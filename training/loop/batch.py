@@ -1,7 +1,7 @@
-"""Samples as the tensors of one pass.
+"""Batches: samples as the tensors of one micro-batch, with a sigma (timestep) drawn for each.
 
 Letters in tensor names: B samples, C latent channels, H and W latent rows and columns, T text tokens, D their width,
-P people of the sample with most, F faces of all samples, E length of a face vector, K negatives of a face.
+P people of the sample with most, F faces of all samples, E length of a face embedding, K negatives of a face.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,10 +24,10 @@ from .sampling import Person, Sample
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
-    """How an adapter reads people.
+class ConditioningSpec:
+    """How people are conditioned on: what the adapter reads of them.
 
-    siglip           whether it looks at SigLIP tokens
+    siglip           whether it reads SigLIP tokens
     truncates_boxes  how it rounds boxes
     learned          of each branch, tokens [1, T, D] in place of what it makes of `person`, a name of the cache
     """
@@ -38,18 +38,18 @@ class Reading:
     learned: Mapping[Branch, Tensor] = field(default_factory=dict)
 
 
-PLAIN = Reading()
+DEFAULT_CONDITIONING = ConditioningSpec()
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """What one pass learns from.
+    """The tensors of one micro-batch.
 
     clean_BCHW, noise_BCHW  latents as the transformer sees them, and what is mixed into them at `sigmas_B`
-    people                  who is shown where
-    faces                   which faces are judged: those of the people shown
-    target_FE               their target's raw vectors
-    reference_FE            the raw vectors that the adapter was given for them
+    people                  who is where
+    faces                   which faces the identity losses see: those of people with tokens
+    target_FE               their target's face embeddings
+    reference_FE                the embeddings that the adapter is given for them
     identities_F            who they are, -1 where nobody knows
     rows_FK                 rows of the bank of negatives; None without extended negatives
     """
@@ -79,7 +79,7 @@ def make_batch(
     scale: LatentScale,
     bank: Bank | None,
     negatives: int,
-    reading: Reading = PLAIN,
+    conditioning: ConditioningSpec = DEFAULT_CONDITIONING,
 ) -> Batch:
     """The tensors of samples of one size, on the CPU; every random number is the sample's own.
 
@@ -87,24 +87,24 @@ def make_batch(
     """
     clean = torch.cat([clean_latent(cache, sample, scale) for sample in samples])
     width_px, height_px = 8 * clean.shape[-1], 8 * clean.shape[-2]
-    levels = sigma_table((width_px // 16) * (height_px // 16))
+    sigmas = sigma_table((width_px // 16) * (height_px // 16))
     texts = [text_of(cache, sample) for sample in samples]
-    judged = [(row, person) for row, sample in enumerate(samples) for person in sample.people if person.shown]
-    vectors = torch.zeros(0, cache.arcface.shape[1])
+    targets = [(row, person) for row, sample in enumerate(samples) for person in sample.people if person.shown]
+    none = torch.zeros(0, cache.arcface.shape[1])
     return Batch(
         clean_BCHW=clean,
         noise_BCHW=torch.stack([sample.draws.normal("noise", tuple(clean.shape[1:])) for sample in samples]),
-        sigmas_B=torch.stack([levels[sample.draws.below("level", SIGMAS)] for sample in samples]),
+        sigmas_B=torch.stack([sigmas[sample.draws.below("level", SIGMAS)] for sample in samples]),
         t5_BTD=torch.stack([t5 for t5, _ in texts]),
         pooled_BD=torch.stack([pooled for _, pooled in texts]),
-        people=placed_people(cache, samples, width_px, height_px, reading),
+        people=placed_people(cache, samples, width_px, height_px, conditioning),
         faces=TargetFaces(
-            torch.tensor([row for row, _ in judged], dtype=torch.int64),
-            np.array([person.landmarks for _, person in judged], dtype=np.float32).reshape(-1, 5, 2),
+            torch.tensor([row for row, _ in targets], dtype=torch.int64),
+            np.array([person.landmarks for _, person in targets], dtype=np.float32).reshape(-1, 5, 2),
         ),
-        target_FE=torch.cat([vectors, *(cache.arcface[person.face][None] for _, person in judged)]),
-        reference_FE=torch.cat([vectors, *(reference_embedding(cache, person)[None] for _, person in judged)]),
-        identities_F=torch.tensor([cache.faces[person.face].identity for _, person in judged], dtype=torch.int64),
+        target_FE=torch.cat([none, *(cache.arcface[person.face][None] for _, person in targets)]),
+        reference_FE=torch.cat([none, *(reference_embedding(cache, person)[None] for _, person in targets)]),
+        identities_F=torch.tensor([cache.faces[person.face].identity for _, person in targets], dtype=torch.int64),
         rows_FK=_rows(cache, samples, bank, negatives),
     )
 
@@ -116,24 +116,28 @@ def clean_latent(cache: Cache, sample: Sample, scale: LatentScale) -> Tensor:
 
 
 def text_of(cache: Cache, sample: Sample) -> tuple[Tensor, Tensor]:
-    """T5 tokens [T, D] and pooled vector of the caption, or of the number of people."""
+    """T5 tokens [T, D] and pooled embedding of the caption, or of the number of people."""
     text = cache.text(cache.images[sample.image]) if sample.captioned else cache.dummy_text(len(sample.people))
     return text.t5, text.pooled
 
 
 def placed_people(
-    cache: Cache, samples: Sequence[Sample], width_px: int, height_px: int, reading: Reading = PLAIN
+    cache: Cache,
+    samples: Sequence[Sample],
+    width_px: int,
+    height_px: int,
+    conditioning: ConditioningSpec = DEFAULT_CONDITIONING,
 ) -> PlacedPeople:
     """Who is shown in each sample, and where; people who are not shown are nowhere."""
     regions = [[Box(*person.box) if person.shown else None for person in sample.people] for sample in samples]
-    membership = members(regions, width_px, height_px, reading.truncates_boxes)
+    membership = members(regions, width_px, height_px, conditioning.truncates_boxes)
     arcface = torch.zeros(*membership.shape[:2], cache.arcface.shape[1])
     for row, sample in enumerate(samples):
         for place, person in enumerate(sample.people):
             arcface[row, place] = reference_embedding(cache, person)
-    siglip = _siglip(cache, samples, membership.shape[1]) if reading.siglip else None
-    rows = _rows_of(cache, samples, membership.shape[1], reading.person) if reading.learned else None
-    learned = {branch: LearnedRows(tokens, rows) for branch, tokens in reading.learned.items()}
+    siglip = _siglip(cache, samples, membership.shape[1]) if conditioning.siglip else None
+    rows = _rows_of(cache, samples, membership.shape[1], conditioning.person) if conditioning.learned else None
+    learned = {branch: LearnedRows(tokens, rows) for branch, tokens in conditioning.learned.items()}
     return PlacedPeople(arcface, membership, siglip, learned)
 
 

@@ -1,8 +1,8 @@
-"""What a run keeps: whole checkpoints in folders that appear in one step, and which of them stay.
+"""Checkpoints: written atomically, kept or removed, and set aside where their values are NaN or infinite.
 
 ckpt-000500/adapter.safetensors  the result as it stands (averaged where an average is kept)
-            state.safetensors    parameters, optimizer's states and average, float32
-            state.json           counters and the series the run is judged by
+            state.safetensors    parameters, optimizer's states and EMA, float32
+            state.json           counters and the series of validations
             config.yaml          the settings
             metrics.json         the latest numbers
 """
@@ -17,18 +17,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from withanyone_core.tensor_files import save_tensors
 
-from .soundness import counted, not_finite
-
 LOGGER = logging.getLogger("withanyone")
 PREFIX, PARTIAL, DIVERGED = "ckpt-", ".partial", ".diverged"
 ADAPTER, STATE, NUMBERS = "adapter.safetensors", "state.safetensors", "state.json"
 CONFIG, METRICS = "config.yaml", "metrics.json"
+KINDS = ("parameter", "optimizer", "average")  # of state tensors
 _FILES = (ADAPTER, STATE, NUMBERS, CONFIG, METRICS)
 
 
@@ -37,7 +37,7 @@ class Checkpoint:
     """One checkpoint's content.
 
     adapter   tensors of the result file, and their header
-    state     tensors that the run goes on from
+    state     tensors that the run resumes from
     numbers   counters and series, as JSON
     config    the settings as YAML
     metrics   the latest numbers, for people
@@ -69,8 +69,8 @@ def checkpoints(run: Path) -> list[Path]:
 def write_checkpoint(run: Path, checkpoint: Checkpoint) -> Path:
     """Writes a checkpoint under a temporary name, flushes it to the disk and renames it.
 
-    A run killed at any moment leaves either the whole checkpoint or none. Raises OSError in words where the disk does
-    not take it; earlier checkpoints stay.
+    A run killed at any moment leaves either the whole checkpoint or none. Raises OSError where the disk does not take
+    it; earlier checkpoints stay.
     """
     folder = folder_of(run, checkpoint.step)
     partial = folder.with_name(folder.name + PARTIAL)
@@ -87,7 +87,7 @@ def write_checkpoint(run: Path, checkpoint: Checkpoint) -> Path:
             (partial / name).write_text(text, encoding="utf-8")
         for name in _FILES:
             _to_disk(partial / name)
-        shutil.rmtree(folder, ignore_errors=True)  # an older run's, already gone on from
+        shutil.rmtree(folder, ignore_errors=True)  # an older run's, already resumed from
         partial.rename(folder)
         _to_disk(run)
     except (OSError, SafetensorError) as error:
@@ -96,7 +96,7 @@ def write_checkpoint(run: Path, checkpoint: Checkpoint) -> Path:
         raise OSError(
             f"The checkpoint of step {checkpoint.step} could not be written to {run} ({error}). It needs "
             f"{_size(checkpoint) / 2**30:.2f} GiB; {_free(run)}. Free some space and start the same command again: it "
-            f"goes on from {f'step {step_of(kept[-1])}' if kept else 'the beginning'}."
+            f"resumes from {f'step {step_of(kept[-1])}' if kept else 'the beginning'}."
         ) from error
     return folder
 
@@ -107,19 +107,54 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return load_file(folder / STATE), json.loads((folder / NUMBERS).read_text(encoding="utf-8-sig"))
     except (OSError, SafetensorError, ValueError) as error:
         raise ValueError(
-            f"The checkpoint {folder} is damaged ({error}). Delete this folder; the run then goes on from the one "
+            f"The checkpoint {folder} is damaged ({error}). Delete this folder; the run then resumes from the one "
             "before."
         ) from error
 
 
+def state_tensors(*kinds: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Parameters, the optimizer's states and EMA in one mapping, on the CPU, named `KIND/NAME`."""
+    return {
+        f"{kind}/{name}": value.detach().contiguous().cpu()
+        for kind, tensors in zip(KINDS, kinds, strict=True)
+        for name, value in tensors.items()
+    }
+
+
+def state_kinds(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """What `state_tensors` has merged, by kind."""
+    found: dict[str, dict[str, Tensor]] = {kind: {} for kind in KINDS}
+    for name, value in tensors.items():
+        kind, key = name.split("/", 1)
+        found[kind][key] = value
+    return found
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Names of the tensors that hold NaN or infinity."""
+    return [name for name, tensor in tensors.items() if not is_finite(tensor)]
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether no value is NaN or infinite, by the extremes: NaN spreads to both, and no mask is allocated."""
+    if not tensor.numel() or not tensor.is_floating_point():
+        return True
+    return bool(torch.stack(torch.aminmax(tensor.detach())).isfinite().all())
+
+
+def count_of(names: list[str], total: int) -> str:
+    """`34 of 51 tensors (a, b, c, ...)`."""
+    return f"{len(names)} of {total} tensors ({', '.join(names[:3])}{', ...' * (len(names) > 3)})"
+
+
 def set_aside(folder: Path) -> Path:
-    """Renames the checkpoint of a diverged run, so that nothing goes on from it; its new name."""
+    """Renames the checkpoint of a diverged run, so that nothing resumes from it; its new name."""
     aside = folder.with_name(folder.name + DIVERGED)
     shutil.rmtree(aside, ignore_errors=True)
     return folder.rename(aside)
 
 
-def read_sound(run: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+def read_finite(run: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """What `read_checkpoint` gives of the latest checkpoint whose values are all finite; later ones are set aside.
 
     None where there is none. ValueError for one that is damaged.
@@ -133,7 +168,7 @@ def read_sound(run: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         LOGGER.warning(
             "The checkpoint of step %d holds values that are not finite, in %s; it was set aside as %s.",
             step_of(folder),
-            counted(wrong, len(state)),
+            count_of(wrong, len(state)),
             aside.name,
         )
     return None
@@ -145,7 +180,7 @@ def remove_old(run: Path, keep: int, also: Iterable[int] = ()) -> None:
     spared = {*map(step_of, finished[-keep:]), *also}
     for path in finished:
         if step_of(path) not in spared:
-            # Renamed first: a deletion cut short must not leave a checkpoint that looks whole.
+            # Renamed first: a deletion cut short must not leave a checkpoint that seems whole.
             gone = path.with_name(path.name + PARTIAL)
             shutil.rmtree(gone, ignore_errors=True)
             path.rename(gone)

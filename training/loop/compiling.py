@@ -1,4 +1,4 @@
-"""The frozen blocks compiled, one after the other: blocks of one kind share their code, so two are compiled in all.
+"""torch.compile of the frozen blocks, one by one: blocks of one kind share their code, so two are compiled.
 
 Only what a block itself computes is: the hooks on it (the adapter's, FSDP's) stay as they are around it, which is why
 this is not diffusers' `compile_repeated_blocks`, that takes the hooks in.
@@ -12,7 +12,7 @@ from torch import nn
 
 
 def check_compiler(device: torch.device) -> None:
-    """RuntimeError in words where torch.compile lacks what it needs."""
+    """RuntimeError where torch.compile lacks what it needs."""
     if device.type == "cuda" and find_spec("triton") is None:
         raise RuntimeError(
             "memory.compile_blocks needs triton, which is not installed. Run `python -m pip install triton` (on "
@@ -26,7 +26,7 @@ def check_compiler(device: torch.device) -> None:
 
 
 def compile_blocks(transformer: nn.Module, backend: str = "inductor") -> None:
-    """Compiles each block at its first use; those streamed from the CPU, whose time is that of copying, stay plain."""
+    """Compiles each block at its first use; swapped blocks, whose time is that of copying, stay plain."""
     for block in (*transformer.transformer_blocks, *transformer.single_transformer_blocks):
         if "forward" not in vars(block):
             block.forward = torch.compile(block.forward, backend=backend)

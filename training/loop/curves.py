@@ -1,4 +1,4 @@
-"""Curves of a run as SVG drawn by hand: nothing to install, sharp at any size."""
+"""Training curves as SVG, written without a plotting library: nothing to install, sharp at any size."""
 
 from collections.abc import Mapping, Sequence
 from html import escape

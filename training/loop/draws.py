@@ -1,6 +1,6 @@
 """Every random number of a run, by what it is for: the same seed, step and sample always give the same draw.
 
-No generator lives from one step to the next, so a run that was stopped goes on exactly where it was.
+No generator lives from one step to the next, so a resumed run draws what an uninterrupted one does.
 """
 
 from dataclasses import dataclass

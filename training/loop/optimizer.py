@@ -1,42 +1,45 @@
-"""The optimizer, its learning rate at a step, and the average of what it makes."""
+"""The optimizer: its learning-rate schedule, a step from the gradients of all processes, and the EMA of weights."""
 
 import math
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..configuration.finetune import OptimSettings
+from ..distributed import zero
+from ..distributed.processes import Processes
 
-# A cosine that ends at 0 wastes the last steps.
-LAST_SHARE = 0.1
-# What Prodigy finds out, the same in all groups.
-_FOUND = ("d", "d_max", "d_hat", "d_numerator", "step")
+# Of the peak rate: a cosine that ends at 0 wastes the last steps.
+FINAL_LR_FRACTION = 0.1
+# Prodigy's estimates, the same in all groups.
+_ESTIMATES = ("d", "d_max", "d_hat", "d_numerator", "step")
 _GROUP = "group"
 
 
 def learning_rate(settings: OptimSettings, step: int, steps: int) -> float:
-    """The rate of the step after `step` finished ones, of `steps` in all: a function, so that nothing is to be kept."""
-    warm = min(1.0, (step + 1) / settings.warmup) if settings.warmup else 1.0
+    """The learning rate after `step` of `steps` steps: a function, so that a checkpoint need not hold a scheduler."""
+    warm = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
     if settings.schedule == "constant":
         return settings.lr * warm
-    way = min(1.0, max(0, step - settings.warmup) / max(1, steps - settings.warmup))
-    return settings.lr * warm * (LAST_SHARE + (1 - LAST_SHARE) * 0.5 * (1 + math.cos(math.pi * way)))
+    progress = min(1.0, max(0, step - settings.warmup_steps) / max(1, steps - settings.warmup_steps))
+    return settings.lr * warm * (FINAL_LR_FRACTION + (1 - FINAL_LR_FRACTION) * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
 def make_optimizer(settings: OptimSettings, parameters: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
     """AdamW or Prodigy over named parameters, with weight decay on matrices only. RuntimeError as `optimizer_class`."""
     matrices = [parameter for parameter in parameters.values() if parameter.ndim > 1]
     vectors = [parameter for parameter in parameters.values() if parameter.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": settings.wd}, {"params": vectors, "weight_decay": 0.0}]
+    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
     choices = {"lr": settings.lr, "betas": settings.betas, "eps": settings.eps}
     if settings.name == "adamw":
         on_cuda = all(parameter.is_cuda for parameter in parameters.values())
         choices["fused"] = on_cuda if settings.fused == "auto" else settings.fused
     elif settings.name == "prodigy":
-        # The rate's slow start is not to be taken for a need of larger steps.
-        choices["safeguard_warmup"] = settings.warmup > 0
+        # Warm-up must not look to Prodigy like a need for larger steps.
+        choices["safeguard_warmup"] = settings.warmup_steps > 0
     return optimizer_class(settings)(groups, **choices)
 
 
@@ -80,7 +83,7 @@ def optimizer_numbers(optimizer: torch.optim.Optimizer, names: Mapping[nn.Parame
 
 
 def _states(optimizer: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]) -> Iterator[tuple[str, object]]:
-    for kind in _FOUND:
+    for kind in _ESTIMATES:
         if kind in optimizer.param_groups[0]:
             yield f"{_GROUP}/{kind}", optimizer.param_groups[0][kind]
     for parameter, states in optimizer.state.items():
@@ -109,8 +112,8 @@ def restore_optimizer(
             optimizer.state[parameter][kind] = value.to(parameter.device) if moves else value
 
 
-class Average:
-    """A running average of parameters in float32, the adapter that is kept in the end."""
+class ExponentialMovingAverage:
+    """EMA of the parameters in float32: the weights that become the result."""
 
     def __init__(self, parameters: Mapping[str, Tensor], decay: float) -> None:
         self.decay = decay
@@ -121,3 +124,54 @@ class Average:
         decay = min(self.decay, (1 + step) / (10 + step))
         for name, average in self.tensors.items():
             average.lerp_(parameters[name].detach().float(), 1 - decay)
+
+
+class Update:
+    """Optimizer step with gradients summed over the processes, each of which holds all parameters and states."""
+
+    def __init__(
+        self, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, processes: Processes
+    ) -> None:
+        self._parameters, self._optimizer, self._processes = parameters, optimizer, processes
+        self._names = {parameter: name for name, parameter in parameters.items()}
+
+    def backward(self, loss: Tensor, is_last: bool) -> None:
+        """Accumulates the gradients of this process's part of a loss; `is_last`: of the last micro-batch of a step."""
+        loss.backward()
+
+    def step(self, rate: float, max_norm: float, is_finite: bool) -> tuple[float, bool]:
+        """The norm of all gradients before clipping, and whether the parameters were changed.
+
+        They are not where the loss or the norm is NaN or infinite.
+        """
+        parameters = list(self._parameters.values())
+        self._processes.sum_gradients(parameters)
+        norm = float(nn.utils.clip_grad_norm_(parameters, max_norm or math.inf))
+        is_finite = is_finite and math.isfinite(norm)
+        if is_finite:
+            for group in self._optimizer.param_groups:
+                group["lr"] = rate
+            self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        return norm, is_finite
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The optimizer's states, `NAME/KIND`; to be called by all processes."""
+        return optimizer_tensors(self._optimizer, self._names)
+
+    def numbers(self) -> dict[str, Any]:
+        """Its states that are no tensors."""
+        return optimizer_numbers(self._optimizer, self._names)
+
+    def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, float]) -> None:
+        """Restores the states, after the parameters."""
+        restore_optimizer(self._optimizer, self._parameters, tensors, numbers)
+
+
+def make_update(
+    parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, processes: Processes
+) -> Update | zero.ZeroUpdate:
+    """DeepSpeed's where the run was launched for it."""
+    if processes.count > 1 and zero.is_asked_for():
+        return zero.ZeroUpdate(parameters, optimizer, processes)
+    return Update(parameters, optimizer, processes)

@@ -1,20 +1,103 @@
-"""One person's own tokens as what a run trains, started from what the adapter's projectors make of that person."""
+"""Learned tokens of one person: who that is in the cache, where training starts from, and the identity they become."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from withanyone_core.adapter.checkpoint import AdapterFile, fingerprint
 from withanyone_core.adapter.network import AdapterNetwork
 from withanyone_core.adapter.shape import Branch
+from withanyone_core.faces.crop import face_crop
+from withanyone_core.faces.portrait import mean_embedding
 from withanyone_core.identity import Identity, LearnedTokens
+from withanyone_core.unicode import one_form
 
-from .person import Person
+from ..cache.cache import Cache
+from ..preparing.photos import UnreadablePhoto, decode_photo
 
 PREFIX = "learned."
+
+
+@dataclass(frozen=True, eq=False)
+class Person:
+    """Somebody of a cache.
+
+    recognizer  SHA-256 of the recognizer that made the embeddings; empty where unknown
+    """
+
+    identity: Identity
+    recognizer: str = ""
+
+
+def chosen_person(cache: Cache, name: str) -> str:
+    """The name, or that of the only person there is where it is empty.
+
+    ValueError naming the people there are, where nobody is so called or there are several.
+    """
+    known = ", ".join(cache.identities) or "nobody"
+    if name:
+        people = {one_form(each): each for each in cache.identities}
+        if one_form(name) not in people:
+            raise ValueError(f"train.identity is {name!r}, and the cache holds {known}. Choose one of them.")
+        return people[one_form(name)]
+    if len(cache.identities) != 1:
+        raise ValueError(
+            f"train.mode is tokens, which learns one person, and the cache holds {known}. Name whose tokens are to be "
+            "learned: train.identity=NAME."
+        )
+    return cache.identities[0]
+
+
+def cached_person(cache: Cache, name: str, recognizer: Path | None, image: Callable[[int], np.ndarray]) -> Person:
+    """The person of all photos trained on: their mean face embedding, and the SigLIP tokens of the photo nearest to it.
+
+    SigLIP tokens are one photo's, for patches of different photos do not line up.
+
+    recognizer  the file that made the embeddings, if it is known
+    image       a cached image by its index, uint8 [H, W, 3], for photos that are not where they were
+
+    ValueError where no photo of the person is trained on.
+    """
+    faces = cache.faces_of(cache.identities.index(name))
+    if not faces:
+        raise ValueError(f"The cache holds no photo of {name} to learn from: all are held out. Prepare more of them.")
+    vectors = cache.arcface[list(faces)].numpy()
+    mean = mean_embedding(list(vectors))
+    nearest = faces[int(np.argmax(vectors @ mean / np.linalg.norm(vectors, axis=1)))]
+    identity = Identity(
+        name,
+        torch.from_numpy(mean),
+        cache.face(nearest).siglip,
+        torch.from_numpy(_crop(cache, nearest, image).copy()).float() / 255,
+        face_model(recognizer) if recognizer else "",
+        f"{len(faces)} photo{'s' if len(faces) > 1 else ''}, combined by mean",
+        torch.from_numpy(vectors.copy()),
+    )
+    return Person(identity, cache.files.get(recognizer.name, "") if recognizer else "")
+
+
+def face_model(recognizer: Path | str) -> str:
+    """A recognizer as identities name it: the pack's folder and the file."""
+    return "/".join(Path(recognizer).parts[-2:])
+
+
+def _crop(cache: Cache, face: int, image: Callable[[int], np.ndarray]) -> np.ndarray:
+    """The face crop uint8 [512, 512, 3], of the photo itself where it is still there."""
+    record = cache.faces[face]
+    entry = cache.images[record.image]
+    try:
+        photo, box = decode_photo(Path(entry.source).read_bytes()), record.box
+    except (OSError, UnreadablePhoto):
+        photo = image(record.image)
+        (box,) = (cut.box for cut in entry.crops[0].faces if cut.face == face)
+    height_px, width_px = photo.shape[:2]
+    x1, y1, x2, y2 = box
+    return face_crop(photo, (x1 * width_px, y1 * height_px, x2 * width_px, y2 * height_px))
 
 
 @torch.no_grad()

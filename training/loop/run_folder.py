@@ -1,4 +1,4 @@
-"""A run's folder while a run is in it: locked, writable, with space left, and without what a killed run left."""
+"""The run's folder while a run uses it: locked, writable, with free space, and without leftovers of a killed run."""
 
 import json
 import logging

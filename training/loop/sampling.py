@@ -1,20 +1,25 @@
-"""Which images a pass sees, and by which photos it is shown who is in them."""
+"""Sampling of training images: which image, whose face, and which photo is the reference; with its negatives."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from threading import RLock
 
 import numpy as np
+import torch
 
 from withanyone_core.tolerance import SLACK
 
 from ..cache.cache import Cache
 from ..cache.entries import UNKNOWN, BoxFractions
-from ..configuration.finetune import DataSettings
+from ..configuration.finetune import DataSettings, Finetune
+from ..losses.contrast import Bank
 from .draws import Draws
+from .own_tokens import chosen_person
 
 # Of two photos of a person: below, one of them is of somebody else; above, unless told otherwise, the same shot.
-LEAST_LIKENESS, MOST_LIKENESS = 0.2, 0.95
+MIN_SIMILARITY, SAME_SHOT_SIMILARITY = 0.2, 0.95
 Place = tuple[int, int]  # image, crop
 Bucket = tuple[int, int]  # width and height in pixels
 
@@ -23,11 +28,11 @@ Bucket = tuple[int, int]  # width and height in pixels
 class Person:
     """One person of a sample.
 
-    face       index of the face to be painted, in the cache
+    face       index of the face to be generated, in the cache
     box        fractions of the crop
     landmarks  float32 [5, 2], fractions of the crop
-    reference  index of the face that tells who it is: `face` itself, or another photo's
-    averaged   indices of the faces whose mean embedding tells it instead; empty: the reference's own does
+    reference  index of the reference face: `face` itself, or another photo's
+    averaged   indices of the faces whose mean embedding is the reference instead; empty: the reference's own
     flipped    whether the reference's SigLIP tokens are those of its mirror image
     shown      whether the person's tokens are there at all
     """
@@ -43,7 +48,7 @@ class Person:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One image to be painted. `captioned` is false where the text is only the number of people."""
+    """One image to be generated. `captioned` is false where the text is only the number of people."""
 
     image: int
     crop: int
@@ -55,15 +60,19 @@ class Sample:
 class Sampler:
     """Draws samples of a cache, every person equally often however many photos there are of each."""
 
-    def __init__(self, cache: Cache, max_people: int, person: str = "", most_likeness: float = MOST_LIKENESS) -> None:
+    def __init__(
+        self, cache: Cache, max_people: int, person: str = "", same_shot_similarity: float = SAME_SHOT_SIMILARITY
+    ) -> None:
         """Only images of the person of that name are drawn where one is named.
 
-        most_likeness  photos of a person with a larger cosine are the same shot; 1: none are
+        same_shot_similarity  photos of a person with a larger cosine are the same shot; 1: none are
 
         ValueError where the cache has nothing to train on.
         """
         self.cache = cache
-        self._most_likeness = most_likeness if most_likeness < 1 else np.inf  # a computed cosine may be above 1
+        self._most_likeness = (
+            same_shot_similarity if same_shot_similarity < 1 else np.inf
+        )  # a computed cosine may be above 1
         self._units = _units(cache.arcface.numpy())
         self._faces_of = _faces_of(cache)
         self._places = _places(cache, max_people)
@@ -111,7 +120,7 @@ class Sampler:
         others = self._faces_of[record.identity]
         others = others[[self.cache.faces[other].image != record.image for other in others]]
         likeness = self._units[others] @ self._units[face]
-        return others[(likeness >= LEAST_LIKENESS - SLACK) & (likeness <= self._most_likeness + SLACK)]
+        return others[(likeness >= MIN_SIMILARITY - SLACK) & (likeness <= self._most_likeness + SLACK)]
 
     def _place(self, draws: Draws, places: Mapping[int, Sequence[Place]]) -> Place:
         """A place of a person drawn evenly; images of nobody known come as often as there are of them."""
@@ -148,6 +157,58 @@ class Sampler:
                 )
             )
         return Sample(image, crop, tuple(people), not draws.happens("text", settings.text_dropout), draws)
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A cache ready to be drawn from; `bank` is None where no extended negatives are asked for."""
+
+    cache: Cache
+    sampler: Sampler
+    bank: Bank | None
+    device_bank: Bank | None
+
+    @classmethod
+    def of(cls, cache: Cache, settings: Finetune, device: torch.device) -> "Source":
+        """ValueError where nothing can be trained on, or negatives are asked for and there are none."""
+        bank = None
+        if settings.nce.weight > 0 and settings.nce.negatives > 0:
+            negatives = cache.negatives
+            if len(negatives.vectors) == 0:
+                raise ValueError(
+                    "The cache has no negatives: nobody the people could be told apart from. Prepare it again with "
+                    "photos of other people, or set nce.negatives=0 (then only the people of a batch count)."
+                )
+            bank = Bank.of(negatives.vectors, negatives.identities)
+        # Only the one person's images can teach that person's tokens.
+        person = chosen_person(cache, settings.train.identity) if settings.train.mode == "tokens" else ""
+        sampler = Sampler(cache, settings.data.max_people, person, settings.data.same_shot_cos)
+        return cls(cache, sampler, bank, bank and bank.to(device))
+
+
+class Sources:
+    """The sources of a run's phases, opened when first needed, by any thread."""
+
+    def __init__(self, device: torch.device, opened: dict[Path, Cache] | None = None) -> None:
+        self._device = device
+        self._caches = dict(opened or {})
+        self._sources: dict[tuple[object, ...], Source] = {}
+        self._lock = RLock()
+
+    def cache(self, path: Path) -> Cache:
+        with self._lock:
+            if path not in self._caches:
+                self._caches[path] = Cache.open(path)
+            return self._caches[path]
+
+    def at(self, settings: Finetune) -> Source:
+        """The source of a phase's settings."""
+        with_bank = settings.nce.weight > 0 and settings.nce.negatives > 0
+        key = settings.data.cache, settings.data.max_people, settings.data.same_shot_cos, with_bank
+        with self._lock:
+            if key not in self._sources:
+                self._sources[key] = Source.of(self.cache(settings.data.cache), settings, self._device)
+            return self._sources[key]
 
 
 def _faces_of(cache: Cache) -> Mapping[int, np.ndarray]:

@@ -1,25 +1,104 @@
-"""What a run goes on from, as tensors by name: whole, however many processes made it."""
+"""Training state: everything a run trains with, and how far it is. Data only; the trainer changes it."""
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
-from torch import Tensor
+import torch
+from accelerate import Accelerator
 
-KINDS = ("parameter", "optimizer", "average")
+from withanyone_core.adapter.shape import Branch
+
+from ..configuration.finetune import Finetune
+from ..evaluation.measuring import EvaluationModels
+from .batch import ConditioningSpec
+from .early_stopping import ValidationScores, Verdict, verdict
+from .optimizer import ExponentialMovingAverage
+from .sampling import Sources
+from .step import FrozenModels
+from .trainable import TrainableAdapter
 
 
-def state_tensors(*kinds: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Parameters, the optimizer's states and averages in one, on the CPU, named `KIND/NAME`."""
-    return {
-        f"{kind}/{name}": value.detach().contiguous().cpu()
-        for kind, tensors in zip(KINDS, kinds, strict=True)
-        for name, value in tensors.items()
-    }
+@dataclass
+class Progress:
+    """Counters and series of a run, which a checkpoint keeps beside its tensors.
+
+    step            finished steps, skipped ones included
+    skipped         steps whose loss or gradient was NaN or infinite, in all and in a row
+    validations     what early stopping reads
+    measured        by validation, for the report: means with intervals, and the validation losses
+    row             the latest step's numbers
+    changes         settings that were changed when the run was resumed, as `changed` lists them
+    """
+
+    step: int = 0
+    skipped: int = 0
+    skipped_in_row: int = 0
+    validations: list[ValidationScores] = field(default_factory=list)
+    measured: list[dict[str, Any]] = field(default_factory=list)
+    row: dict[str, float | None] = field(default_factory=dict)
+    changes: list[dict[str, Any]] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Progress":
+        validations = [ValidationScores(**scores) for scores in values["validations"]]
+        return cls(**{**values, "validations": validations})
 
 
-def state_kinds(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """By kind what `state_tensors` has put together."""
-    found: dict[str, dict[str, Tensor]] = {kind: {} for kind in KINDS}
-    for name, value in tensors.items():
-        kind, key = name.split("/", 1)
-        found[kind][key] = value
-    return found
+@dataclass(eq=False)
+class TrainingState:
+    """A run in progress.
+
+    origin  what must be the same when a run is resumed: the adapter it started from, the base model, the data
+    ema     of the trained parameters; empty where none is kept
+    """
+
+    settings: Finetune
+    accelerator: Accelerator
+    frozen: FrozenModels
+    adapter: TrainableAdapter
+    sources: Sources
+    optimizer: torch.optim.Optimizer
+    instruments: EvaluationModels | None
+    origin: Mapping[str, str]
+    progress: Progress = field(default_factory=Progress)
+    ema: ExponentialMovingAverage = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ema = ExponentialMovingAverage(self.adapter.parameters, self.settings.optim.ema)
+
+    @property
+    def run(self) -> Path:
+        """The run's folder."""
+        return self.settings.out
+
+    @property
+    def conditioning(self) -> ConditioningSpec:
+        """How the adapter reads people."""
+        file, person = self.adapter.file, self.adapter.person
+        return ConditioningSpec(
+            Branch.SIG in self.adapter.weights,
+            file is not None and file.truncates_boxes,
+            "" if person is None else person.identity.name,
+            self.adapter.learned,
+        )
+
+    @property
+    def verdict(self) -> Verdict:
+        """Which checkpoint is best, and whether early stopping ends the run now."""
+        stopping = self.settings.early_stopping
+        found = verdict(
+            self.progress.validations,
+            stopping.max_copy_paste_increase,
+            stopping.min_sim_gt_gain,
+            stopping.patience,
+        )
+        return found if stopping.enabled else Verdict(found.best_step)
+
+    @property
+    def is_over(self) -> bool:
+        return self.progress.step >= self.settings.optim.steps or self.verdict.stop

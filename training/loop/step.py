@@ -1,4 +1,4 @@
-"""One pass forward: from a batch to the loss, and to the numbers that are looked at."""
+"""One micro-batch forward: the base model's velocity, the losses, and the numbers that are logged."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -12,15 +12,23 @@ from withanyone_core.injection.diffusers import AdapterSocket
 from withanyone_core.tolerance import SLACK
 
 from ..configuration.finetune import Finetune
+from ..distributed.processes import Processes
 from ..losses.contrast import Bank, contrast
 from ..losses.decode import decoded
-from ..losses.flow import LatentScale, add_noise, clean_estimate, flow_losses, target_velocity
+from ..losses.flow import (
+    LatentScale,
+    add_noise,
+    clean_estimate,
+    flow_losses,
+    image_positions,
+    pack,
+    target_velocity,
+    unpack,
+)
 from ..losses.identity import face_embeddings, identity_losses, samples_to_judge
 from .batch import Batch
-from .processes import Processes
-from .velocity import velocity
 
-BINS = 5  # of noise levels, 0.2 each
+BINS = 5  # of sigma, 0.2 each
 BIN_NAMES = tuple(f"id_{index / BINS:.1f}_{(index + 1) / BINS:.1f}" for index in range(BINS))
 LOSSES = ("loss", "flow", "id", "nce")
 COSINES = ("cos_target", "cos_reference", "cos_negative")
@@ -28,10 +36,10 @@ COLUMNS = (*LOSSES, *BIN_NAMES, *COSINES, "faces")
 
 
 @dataclass(frozen=True, eq=False)
-class Frozen:
+class FrozenModels:
     """The models that are not trained, on the training device.
 
-    recognizer  crops [F, 3, 112, 112] to raw vectors, differentiable; None where no identity loss is asked for
+    recognizer  crops [F, 3, 112, 112] to embeddings, differentiable; None without identity losses
     """
 
     transformer: nn.Module
@@ -40,22 +48,45 @@ class Frozen:
     recognizer: Callable[[Tensor], Tensor] | None
 
 
-@dataclass(frozen=True, eq=False)
-class Whole:
-    """The same pass in all processes, which each computes a part of.
+def velocity(
+    transformer: nn.Module, noisy_BCHW: Tensor, sigmas_B: Tensor, t5_BTD: Tensor, pooled_BD: Tensor, guidance: float
+) -> Tensor:
+    """The predicted velocity, float32 [B, C, H, W], at sigmas from 0 (clean) to 1 (noise).
 
-    targets_OE, identities_O  raw vectors of all their target faces, and who those are: what faces are to be unlike
-    judged                    how many faces of all of them the identity losses are averaged over
-    parts                     processes, of equally many samples
+    The people are set on the socket around this call.
+    """
+    dtype, device = transformer.x_embedder.weight.dtype, noisy_BCHW.device
+    rows, columns = (side // 2 for side in noisy_BCHW.shape[-2:])
+    timestep = sigmas_B.to(device, dtype)  # the released program rounds them too
+    predicted = transformer(
+        hidden_states=pack(noisy_BCHW).to(dtype),
+        encoder_hidden_states=t5_BTD.to(dtype),
+        pooled_projections=pooled_BD.to(dtype),
+        timestep=timestep,
+        guidance=torch.full_like(timestep, guidance) if transformer.config.guidance_embeds else None,
+        img_ids=image_positions(rows, columns).to(device),
+        txt_ids=torch.zeros(t5_BTD.shape[1], 3, device=device),
+        return_dict=False,
+    )[0]
+    return unpack(predicted.float(), rows, columns)
+
+
+@dataclass(frozen=True, eq=False)
+class GlobalBatchStats:
+    """What a process must know of the micro-batch of all processes, of which it computes a part.
+
+    targets_OE, identities_O  embeddings of all target faces, and whose they are: the negatives of the batch
+    faces                     number of faces that the identity losses are averaged over
+    processes                 how many there are, of equally many samples
     """
 
     targets_OE: Tensor
     identities_O: Tensor
-    judged: int
-    parts: int = 1
+    faces: int
+    processes: int = 1
 
     @classmethod
-    def of(cls, batch: Batch, frozen: Frozen, settings: Finetune, processes: Processes) -> "Whole":
+    def of(cls, batch: Batch, frozen: FrozenModels, settings: Finetune, processes: Processes) -> "GlobalBatchStats":
         """Gathers targets, which carry no gradients; generated faces stay where theirs are."""
         judged = torch.tensor(_judged(batch, frozen, settings)[1])
         return cls(
@@ -65,34 +96,34 @@ class Whole:
             processes.count,
         )
 
-    def to(self, device: torch.device) -> "Whole":
+    def to(self, device: torch.device) -> "GlobalBatchStats":
         return replace(self, targets_OE=self.targets_OE.to(device), identities_O=self.identities_O.to(device))
 
 
 @dataclass(frozen=True, eq=False)
-class Passed:
-    """The share of a pass's loss with its gradients, and by column the numbers it adds up from.
+class LossOutput:
+    """This process's part of a loss, with gradients, and the values behind it by column.
 
-    The shares of all processes add up to the loss.
+    The parts of all processes add up to the loss.
     """
 
     loss: Tensor
     values: Mapping[str, list[float]]
 
 
-def run_pass(
+def compute_loss(
     batch: Batch,
-    frozen: Frozen,
+    frozen: FrozenModels,
     socket: AdapterSocket,
     bank: Bank | None,
     settings: Finetune,
-    whole: Whole | None = None,
-) -> Passed:
-    """`flow + weight id + weight nce`, the latter two averaged over the faces whose sample's noise level is low enough.
+    total: GlobalBatchStats | None = None,
+) -> LossOutput:
+    """`flow + weight id + weight nce`, the latter two averaged over faces of samples with sigma up to `max_sigma`.
 
-    Samples above that level are neither decoded nor recognized.
+    Samples with more noise are neither decoded nor recognized.
 
-    whole  the pass in all processes; None where this is the only one
+    total  of all processes; None where this is the only one
     """
     noisy = add_noise(batch.clean_BCHW, batch.noise_BCHW, batch.sigmas_B)
     with socket.placed(batch.people):
@@ -101,15 +132,15 @@ def run_pass(
         )
     flow = flow_losses(predicted, target_velocity(batch.clean_BCHW, batch.noise_BCHW)).mean()
     samples, count = _judged(batch, frozen, settings)
-    whole = whole or Whole(batch.target_FE, batch.identities_F, count)
-    loss, values = flow / whole.parts, {"flow": [flow.item()], "faces": [0.0]}
+    total = total or GlobalBatchStats(batch.target_FE, batch.identities_F, count)
+    loss, values = flow / total.processes, {"flow": [flow.item()], "faces": [0.0]}
     if len(samples):
         estimate = clean_estimate(noisy, predicted, batch.sigmas_B)[samples]
-        faces = _judged_faces(batch, frozen, bank, settings, estimate, samples, whole)
-        identity, contrasted = (losses_F.sum() / whole.judged for losses_F in faces.losses)
+        faces = _judged_faces(batch, frozen, bank, settings, estimate, samples, total)
+        identity, contrasted = (losses_F.sum() / total.faces for losses_F in faces.losses)
         loss = loss + settings.id_loss.weight * identity + settings.nce.weight * contrasted
         values |= faces.values
-    return Passed(loss, {**values, "loss": [loss.item() * whole.parts]})
+    return LossOutput(loss, {**values, "loss": [loss.item() * total.processes]})
 
 
 def totals(passes: Sequence[Mapping[str, list[float]]]) -> Tensor:
@@ -119,15 +150,15 @@ def totals(passes: Sequence[Mapping[str, list[float]]]) -> Tensor:
 
 
 def means(totals_C2: Tensor) -> dict[str, float | None]:
-    """The columns of one step off the totals of all processes: None where there was no value; `faces` is their sum."""
+    """The columns of one step from the totals of all processes: None where there was no value; `faces` is their sum."""
     sums = dict(zip(COLUMNS, totals_C2.tolist(), strict=True))
     row = {name: total / count if count else None for name, (total, count) in sums.items()}
     return {**row, "faces": sums["faces"][0]}
 
 
-def _judged(batch: Batch, frozen: Frozen, settings: Finetune) -> tuple[Tensor, int]:
+def _judged(batch: Batch, frozen: FrozenModels, settings: Finetune) -> tuple[Tensor, int]:
     """Samples whose faces are judged, and the number of those faces."""
-    samples = samples_to_judge(batch.sigmas_B, batch.faces, settings.id_loss.t_max)
+    samples = samples_to_judge(batch.sigmas_B, batch.faces, settings.id_loss.max_sigma)
     if frozen.recognizer is None:
         samples = samples[:0]
     return samples, int(torch.isin(batch.faces.sample_F, samples).sum())
@@ -141,23 +172,24 @@ class _Faces:
 
 def _judged_faces(
     batch: Batch,
-    frozen: Frozen,
+    frozen: FrozenModels,
     bank: Bank | None,
     settings: Finetune,
     estimate_BCHW: Tensor,
     samples: Tensor,
-    whole: Whole,
+    total: GlobalBatchStats,
 ) -> _Faces:
     """Identity loss and InfoNCE of each face of `samples`, whose clean estimates are given."""
     kept = torch.isin(batch.faces.sample_F, samples)
-    made = face_embeddings(_pixels(frozen, settings, estimate_BCHW), batch.faces.within(samples), frozen.recognizer)
-    identity = identity_losses(made, batch.target_FE[kept])
+    pixels = _pixels(frozen, settings, estimate_BCHW)
+    generated = face_embeddings(pixels, batch.faces.within(samples), frozen.recognizer)
+    identity = identity_losses(generated, batch.target_FE[kept])
     found = contrast(
-        made,
+        generated,
         batch.target_FE[kept],
         batch.identities_F[kept],
-        whole.targets_OE,
-        whole.identities_O,
+        total.targets_OE,
+        total.identities_O,
         bank if batch.rows_FK is not None else None,
         batch.rows_FK[kept] if batch.rows_FK is not None else None,
         settings.nce.tau,
@@ -167,18 +199,18 @@ def _judged_faces(
         "id": identity.tolist(),
         "nce": found.losses_F.tolist(),
         "cos_target": (1 - identity).tolist(),
-        "cos_reference": F.cosine_similarity(made, batch.reference_FE[kept], dim=-1).tolist(),
+        "cos_reference": F.cosine_similarity(generated, batch.reference_FE[kept], dim=-1).tolist(),
         "cos_negative": found.hardest_F[found.counts_F > 0].tolist(),
-        "faces": [float(len(made))],
+        "faces": [float(len(generated))],
     }
-    levels = batch.sigmas_B[batch.faces.sample_F[kept]].tolist()
-    for level, value in zip(levels, values["id"], strict=True):
-        values.setdefault(BIN_NAMES[min(int(level * BINS + SLACK), BINS - 1)], []).append(value)
+    sigmas = batch.sigmas_B[batch.faces.sample_F[kept]].tolist()
+    for sigma, value in zip(sigmas, values["id"], strict=True):
+        values.setdefault(BIN_NAMES[min(int(sigma * BINS + SLACK), BINS - 1)], []).append(value)
     return _Faces((identity, found.losses_F), values)
 
 
-def _pixels(frozen: Frozen, settings: Finetune, latent_BCHW: Tensor) -> Tensor:
-    if settings.memory.checkpoint_vae:
+def _pixels(frozen: FrozenModels, settings: Finetune, latent_BCHW: Tensor) -> Tensor:
+    if settings.memory.vae_gradient_checkpointing:
         return decoded(frozen.vae, latent_BCHW, frozen.scale)
     plain = frozen.vae.decode(frozen.scale.out_of_model(latent_BCHW).to(frozen.vae.dtype), return_dict=False)[0]
     return 127.5 * (plain.float() + 1)

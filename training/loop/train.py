@@ -1,131 +1,115 @@
-"""The training loop."""
+"""The training loop: step, validate, save, until the run is over, stopped early or interrupted."""
 
 import logging
 import signal
-import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
 
-import torch
-from tqdm import tqdm
-
-from ..configuration.finetune import Finetune
-from .checkpoints import checkpoints
-from .processes import is_loss
-from .requests import SAVE, VALIDATE, Stop, asked, stops
-from .session import Session
+from .failures import out_of_memory_advice, worker_lost_advice
+from .log import log_steps
+from .trainer import Trainer
 
 LOGGER = logging.getLogger("withanyone")
-_LINES, _MOST_STEPS_A_LINE = 100, 50  # of a log
-_MORE_BLOCKS = 8  # of FLUX.1-dev in fp8: about 1.5 GiB
+SAVE, VALIDATE = "save", "validate"  # files in the run's folder that ask for it
 
 
-def train(session: Session) -> None:
-    """Steps, looks and checkpoints until the run is over; where a run was stopped, it goes on.
+@dataclass
+class StopRequest:
+    """The signal that asked the run to end, or None."""
+
+    signal: int | None = None
+
+
+def train(trainer: Trainer) -> None:
+    """Steps, validations and checkpoints until the run is over; where a run was stopped, it resumes.
 
     Ctrl-C and SIGTERM end it after the step at hand with a checkpoint, and then do what they do otherwise.
 
-    Raises RuntimeError where memory runs out, the loss stays no number or another process has gone, OSError where a
-    checkpoint cannot be written.
+    Raises RuntimeError where memory runs out, the loss stays NaN or infinite or another process has gone, OSError
+    where a checkpoint cannot be written.
     """
-    settings, progress = session.settings, session.progress
-    with stops(session.processes.count == 1) as stop, memory_in_words(settings), loss_in_words(session):
-        if not progress.looks:
-            session.look()  # the adapter as it came: what all later looks are compared with
-        _steps(session, stop)
+    state, processes = trainer.state, trainer.processes
+    with (
+        catch_signals(processes.count == 1) as stop,
+        out_of_memory_advice(state.settings),
+        worker_lost_advice(state, processes),
+    ):
+        if not state.progress.validations:
+            trainer.validate()  # the adapter as it came: what later validations are compared with
+        _loop(trainer, stop)
     if stop.signal is not None:
         signal.raise_signal(stop.signal)
-    if progress.skipped_in_row:
+    if state.progress.skipped_in_row:
         LOGGER.warning(
             "The last %d steps were skipped: the result is that of an earlier one. If it is no good, lower optim.lr.",
-            progress.skipped_in_row,
+            state.progress.skipped_in_row,
         )
-    if session.verdict.stop:
-        LOGGER.warning("Stopped at step %d: %s.", progress.step, session.verdict.reason)
+    if state.verdict.stop:
+        LOGGER.warning("Stopped at step %d: %s.", state.progress.step, state.verdict.reason)
 
 
-def _steps(session: Session, stop: Stop) -> None:
-    settings, progress = session.settings, session.progress
-    last, look, save = settings.optim.steps, settings.eval.every, settings.save.every
-    on_terminal = sys.stderr.isatty()
-    silent = not (session.processes.is_main and on_terminal)
-    with tqdm(total=last, initial=progress.step, unit="step", disable=silent) as bar:
-        is_ending = stop.signal is not None
-        while not session.is_over and not is_ending:
-            session.step()
-            bar.update()
-            bar.set_postfix(_shown(session), refresh=False)
-            if not on_terminal:
-                _log_step(session)
-            wishes = session.processes.from_main(lambda: asked(session.run))
-            looks = progress.step % look == 0 or progress.step == last or VALIDATE in wishes
+def _loop(trainer: Trainer, stop: StopRequest) -> None:
+    state, settings = trainer.state, trainer.state.settings
+    is_ending = stop.signal is not None
+    with log_steps(state, trainer.processes.is_main) as log_step:
+        while not state.is_over and not is_ending:
+            trainer.step()
+            log_step()
+            step = state.progress.step
+            requests = trainer.processes.from_main(lambda: take_requests(state.run))
+            is_last = step == settings.optim.steps
+            validates = step % settings.validation.every_steps == 0 or is_last or VALIDATE in requests
             is_ending = stop.signal is not None
-            saves = looks or progress.step % save == 0 or SAVE in wishes or is_ending
-            if saves and progress.skipped_in_row:
-                LOGGER.warning("Nothing is validated or saved at step %d, which was skipped.", progress.step)
+            saves = validates or step % settings.save.every_steps == 0 or SAVE in requests or is_ending
+            if saves and state.progress.skipped_in_row:
+                LOGGER.warning("Nothing is validated or saved at step %d, which was skipped.", step)
                 continue
-            if looks:
-                session.look()
+            if validates:
+                trainer.validate()
             if saves:
-                session.save()
-
-
-def _log_step(session: Session) -> None:
-    """A line a hundredth of the run, but at least every 50 steps: for logs, where a bar would be one endless line."""
-    step, last = session.progress.step, session.settings.optim.steps
-    if step % min(_MOST_STEPS_A_LINE, max(1, last // _LINES)) == 0 or step == last:
-        numbers = ", ".join(f"{name} {value}" for name, value in _shown(session).items())
-        LOGGER.info("Step %d of %d: %s.", step, last, numbers)
-
-
-def _shown(session: Session) -> dict[str, str]:
-    row = session.progress.row
-    numbers = {"loss": row.get("loss"), "id": row.get("id"), "s/step": row.get("s_per_step")}
-    return {name: f"{value:.3f}" for name, value in numbers.items() if value is not None}
+                trainer.save()
 
 
 @contextmanager
-def memory_in_words(settings: Finetune) -> Iterator[None]:
-    """RuntimeError saying what to lower, where the device has no memory left."""
+def catch_signals(is_alone: bool) -> Iterator[StopRequest]:
+    """Inside, the first Ctrl-C or SIGTERM only asks to stop, and the second does what it would have done before.
+
+    is_alone  whether this is the run's only process: of several, one that has died must not be waited for, so there
+              signals stop at once
+    """
+    stop = StopRequest()
+    if not is_alone or threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    # One that is ignored stays so: a shell script's `&` keeps Ctrl-C from what it starts.
+    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def ask(number: int, _: FrameType | None) -> None:
+        stop.signal = number
+        restore()
+        LOGGER.warning("Stopping after this step, with a checkpoint. Asked once more, it stops at once.")
+
+    for number in before:
+        signal.signal(number, ask)
     try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise RuntimeError(
-            f"The device ran out of memory. {_advice(settings)} The run goes on from its last checkpoint when it is "
-            f"started again; with another base.precision or train.mode it needs another folder (out=...). "
-            f"({str(error).splitlines()[0]})"
-        ) from error
+        yield stop
+    finally:
+        restore()
 
 
-@contextmanager
-def loss_in_words(session: Session) -> Iterator[None]:
-    """RuntimeError saying what is left of the run, where another of its processes has gone."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not is_loss(error):
-            raise
-        processes, kept = session.processes, checkpoints(session.run)
-        raise RuntimeError(
-            f"Another process of the run has ended, so this one (process {processes.index} of {processes.count}) ends "
-            f"too, after step {session.progress.step}. The launcher's last lines say which it was, and by what: "
-            "SIGKILL often means that a machine's memory was full. "
-            + (f"The latest whole checkpoint is {kept[-1]}; " if kept else "There is no checkpoint yet; ")
-            + f"the same command {'goes on from it' if kept else 'starts anew'}. ({str(error).splitlines()[0]})"
-        ) from error
-
-
-def _advice(settings: Finetune) -> str:
-    wishes = {
-        "optim.batch=1 (with a larger optim.accum)": settings.optim.batch > 1,
-        "memory.checkpoint_blocks=true": not settings.memory.checkpoint_blocks,
-        "memory.checkpoint_vae=true": not settings.memory.checkpoint_vae,
-        "base.precision=fp8": settings.base.precision in ("bf16", "fp32"),
-        "train.mode=lora": settings.train.mode in ("full", "kv_out"),
-        "optim.name=adamw8bit": settings.optim.name != "adamw8bit" and settings.train.mode != "tokens",
-        "base.precision=nf4": settings.base.precision != "nf4",
-        f"memory.stream_blocks={settings.memory.stream_blocks + _MORE_BLOCKS} (slower)": True,
-        "smaller images in prepare.py": True,
-    }
-    tried = ", ".join(wish for wish, helps in wishes.items() if helps)
-    return f"Try, in this order: {tried}. `python training/doctor.py` with these settings computes what suffices."
+def take_requests(run: Path) -> list[str]:
+    """The files in the run's folder that ask for something (`touch save`, `touch validate`); they are removed."""
+    found = [name for name in (SAVE, VALIDATE) if (run / name).is_file()]
+    for name in found:
+        (run / name).unlink()
+        LOGGER.info("Requested by the file %s.", name)
+    return found

@@ -15,10 +15,10 @@ from withanyone_core.injection.diffusers import AdapterSocket
 from ..base.flux import read_configuration
 from ..base.vae import load_vae
 from ..configuration.finetune import Finetune
+from ..loop.build import check_models, check_widths, device_name, named_instruments
 from ..loop.checkpoints import checkpoints, step_of
-from ..loop.opening import check_models, check_widths, device_name, named_instruments
 from ..loop.optimizer import optimizer_class
-from ..loop.source import Sources
+from ..loop.sampling import Sources
 from ..losses.arcface import Recognizer
 from .dry_run import DummyModels
 from .dummy_models import make_dummy_models, phases_of
@@ -48,7 +48,7 @@ class CheckResults:
 
 
 def run_checks(settings: Finetune) -> CheckResults:
-    """Looks at everything, with the checks of `open_session`. Nothing is written."""
+    """Looks at everything, with the checks of `build_trainer`. Nothing is written."""
     sources = Sources(torch.device("cpu"))
     findings = [_finding(what, check) for what, check in _checks(settings, sources)]
     if any(finding.fault for finding in findings):
@@ -78,7 +78,7 @@ def _checks(settings: Finetune, sources: Sources) -> Iterator[tuple[str, Callabl
     for part in {part.data.cache: part for part in phases_of(settings)}.values():
         yield "prepared photos", lambda part=part: _photos(part, sources)
     yield "photos and models", lambda: _same_models(settings, sources)
-    if settings.eval.judges:
+    if settings.validation.judges:
         yield "judges", lambda: _judges(settings)
 
 
@@ -137,7 +137,7 @@ def _same_models(settings: Finetune, sources: Sources) -> str:
 def _judges(settings: Finetune) -> str:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         named_instruments(settings.model_copy(update={"out": Path(folder)}))
-    return ", ".join(path.name for path in settings.eval.judges)
+    return ", ".join(path.name for path in settings.validation.judges)
 
 
 def _fit(settings: Finetune, sources: Sources, made: list[DummyModels]) -> str:

@@ -10,7 +10,7 @@ from withanyone_core.adapter.shape import Branch
 from withanyone_core.injection.diffusers import AdapterSocket
 
 from ..configuration.finetune import Finetune
-from ..loop.step import Frozen, run_pass
+from ..loop.step import FrozenModels, compute_loss
 from .counting import LiveBytes, Operations
 from .fake_tensors import AssumeOnes, BatchShape, DummyAdapter, FakeTensors
 
@@ -26,7 +26,7 @@ class DummyModels:
     """
 
     fakes: FakeTensors
-    frozen: Frozen
+    frozen: FrozenModels
     adapter: DummyAdapter
     weights: Mapping[Branch, float]
 
@@ -48,7 +48,7 @@ class DryRun:
 def dry_run(models: DummyModels, shape: BatchShape, settings: Finetune) -> DryRun:
     """One pass forward and back as the loop runs it. With several passes a step, gradients lie there from the first."""
     transformer = models.frozen.transformer
-    if settings.memory.checkpoint_blocks:
+    if settings.memory.gradient_checkpointing:
         transformer.enable_gradient_checkpointing()
     else:
         transformer.disable_gradient_checkpointing()
@@ -58,9 +58,9 @@ def dry_run(models: DummyModels, shape: BatchShape, settings: Finetune) -> DryRu
     operations = Operations()
     try:
         with counted, counted.parts(_parts(models)), operations, AssumeOnes():
-            _prepare_gradients(models.adapter.trained, counted, settings.optim.accum > 1)
-            passed = run_pass(batch, models.frozen, socket, bank, settings)
-            (passed.loss / settings.optim.accum).backward()
+            _prepare_gradients(models.adapter.trained, counted, settings.optim.gradient_accumulation_steps > 1)
+            passed = compute_loss(batch, models.frozen, socket, bank, settings)
+            (passed.loss / settings.optim.gradient_accumulation_steps).backward()
     finally:
         socket.remove()
         for parameter in models.adapter.trained:

@@ -15,10 +15,10 @@ from ..cache.entries import CropEntry
 from ..configuration.finetune import Finetune
 from ..configuration.phases import phase_ends
 from ..configuration.reading import set_key
-from ..loop.opening import siglip_width
-from ..loop.source import Sources
-from ..loop.step import Frozen
-from ..loop.trained import Sizes, branch_shapes, branch_weights
+from ..loop.build import siglip_width
+from ..loop.sampling import Sources
+from ..loop.step import FrozenModels
+from ..loop.trainable import Sizes, branch_shapes, branch_weights
 from ..losses.arcface import Recognizer
 from .dry_run import DummyModels
 from .fake_tensors import BatchShape, FakeTensors
@@ -28,7 +28,7 @@ from .weight_bytes import compute_dtype
 def make_dummy_models(settings: Finetune, cache: Cache) -> DummyModels:
     """Models of the sizes that the settings' files have; the base model's and the adapter's weights are not read.
 
-    Raises as `open_session` for files that are missing or of another kind.
+    Raises as `build_trainer` for files that are missing or of another kind.
     """
     fakes, precision = FakeTensors(), settings.base.precision
     transformer = fakes.transformer(read_configuration(settings.base.path), precision)
@@ -38,7 +38,7 @@ def make_dummy_models(settings: Finetune, cache: Cache) -> DummyModels:
     layers = len(transformer.transformer_blocks) + len(transformer.single_transformer_blocks)
     sizes = Sizes(transformer.inner_dim, layers, cache.arcface.shape[1], siglip_width(cache))
     adapter = fakes.adapter(branch_shapes(settings.adapter, sizes), settings.train, compute_dtype(precision))
-    frozen = Frozen(transformer, fakes.without_data(vae), scale, recognizer)
+    frozen = FrozenModels(transformer, fakes.without_data(vae), scale, recognizer)
     return DummyModels(fakes, frozen, adapter, branch_weights(settings.adapter))
 
 
@@ -63,7 +63,7 @@ def batch_shape(settings: Finetune, cache: Cache) -> BatchShape:
     return BatchShape(
         largest[0].width_px,
         largest[0].height_px,
-        settings.optim.batch,
+        settings.optim.batch_size,
         people,
         people if settings.id_loss.recognizer is not None else 0,
         max(map(covered, largest)),

@@ -117,7 +117,7 @@ class FakeTensors:
         return model
 
     def adapter(self, shapes: Sequence[BranchShape], train: TrainSettings, dtype: torch.dtype) -> "DummyAdapter":
-        """An adapter as `load_trained` makes it ready; what is not trained is held in `dtype`."""
+        """An adapter as `load_trainable` makes it ready; what is not trained is held in `dtype`."""
         kept = torch.float32 if train.mode == "full" else dtype
         network = self.module(lambda: _network(shapes, train), kept)
         if train.mode == "tokens":

@@ -104,7 +104,7 @@ _STATES: Mapping[str, Callable[[int], int]] = {
 
 def _base(transformer: nn.Module, settings: Finetune) -> tuple[int, int]:
     """Bytes on the device and in the CPU's memory. A swapped block is computed with while the next one arrives."""
-    precision, swapped = settings.base.precision, settings.memory.stream_blocks
+    precision, swapped = settings.base.precision, settings.memory.blocks_to_swap
     whole, blocks = base_bytes(transformer, precision), block_bytes(transformer, precision)
     gone = [blocks[layer] for layer in choose_swapped_blocks(len(blocks), swapped)]
     there = max((sum(gone[first : first + 2]) for first in range(len(gone))), default=0)

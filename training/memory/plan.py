@@ -39,8 +39,9 @@ class Planner:
     def plan(self, settings: Finetune) -> MemoryPlan:
         shape = self._shape_of(settings)
         models = self.models(settings)
-        key = f"{_model_key(settings)} {shape} {settings.memory.checkpoint_blocks} {settings.memory.checkpoint_vae}"
-        key += f" {settings.optim.accum > 1}"
+        key = f"{_model_key(settings)} {shape} {settings.memory.gradient_checkpointing}"
+        key += f" {settings.memory.vae_gradient_checkpointing}"
+        key += f" {settings.optim.gradient_accumulation_steps > 1}"
         if key not in self._passes:
             self._passes[key] = dry_run(models, shape, settings)
         return MemoryPlan(
@@ -74,16 +75,16 @@ class Planner:
         """The fewest swapped blocks, in steps, with which a run fits."""
         blocks = len(_blocks(self.models(changed(settings, made))))
         for count in (0, *range(_SWAP_STEP, blocks, _SWAP_STEP), blocks):
-            if 0 < count <= settings.memory.stream_blocks:
+            if 0 < count <= settings.memory.blocks_to_swap:
                 continue
-            changes = {**made, "memory.stream_blocks": count} if count else made
+            changes = {**made, "memory.blocks_to_swap": count} if count else made
             plan = self.plan(changed(settings, changes))
             if plan.memory.fits(card):
                 return changes, plan
         return None
 
     def _shape_of(self, settings: Finetune) -> BatchShape:
-        return BatchShape(**{**vars(self._shape), "batch": settings.optim.batch})
+        return BatchShape(**{**vars(self._shape), "batch": settings.optim.batch_size})
 
 
 def _savings(settings: Finetune) -> list[Changes]:
@@ -91,9 +92,15 @@ def _savings(settings: Finetune) -> list[Changes]:
     optim, memory, precision = settings.optim, settings.memory, settings.base.precision
     trains_much = settings.train.mode in ("full", "kv_out")
     savings = [
-        ({"memory.checkpoint_vae": True}, not memory.checkpoint_vae),
-        ({"memory.checkpoint_blocks": True}, not memory.checkpoint_blocks),
-        ({"optim.batch": 1, "optim.accum": optim.batch * optim.accum}, optim.batch > 1),
+        ({"memory.vae_gradient_checkpointing": True}, not memory.vae_gradient_checkpointing),
+        ({"memory.gradient_checkpointing": True}, not memory.gradient_checkpointing),
+        (
+            {
+                "optim.batch_size": 1,
+                "optim.gradient_accumulation_steps": optim.batch_size * optim.gradient_accumulation_steps,
+            },
+            optim.batch_size > 1,
+        ),
         ({"base.precision": "fp8"}, precision in ("bf16", "fp32")),
         ({"optim.name": "adamw8bit"}, trains_much and optim.name == "adamw"),
         ({"base.precision": "nf4"}, precision != "nf4"),

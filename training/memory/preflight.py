@@ -3,7 +3,7 @@
 from typing import TextIO
 
 from ..configuration.finetune import Finetune
-from ..loop.opening import device_name
+from ..loop.build import device_name
 from .checks import CheckResults, free_bytes, run_checks
 from .dummy_models import largest_batch_shape, make_dummy_models, parameter_count
 from .peak import GIB, Memory, memory

@@ -78,23 +78,30 @@ def distance(trial: Trial, predicted: Memory) -> float:
 def _decisions(plan: MemoryPlan, models: DummyModels) -> Iterator[tuple[str, str]]:
     settings, memory = plan.settings, plan.settings.memory
     yield "base model", _quantization(settings, models)
-    if memory.stream_blocks:
+    if memory.blocks_to_swap:
         yield (
             "block swap",
-            f"{memory.stream_blocks} of {plan.blocks} blocks come from the CPU's memory when they are needed, two at a "
-            f"time ({plan.memory.host / GIB:.2f} GiB stay there)",
+            f"{memory.blocks_to_swap} of {plan.blocks} blocks come from the CPU's memory when they are needed, two at "
+            f"a time ({plan.memory.host / GIB:.2f} GiB stay there)",
         )
     yield (
         "blocks",
         "computed twice: only what enters each is kept until the backward pass"
-        if memory.checkpoint_blocks
+        if memory.gradient_checkpointing
         else "computed once: all that is inside them is kept until the backward pass",
     )
-    yield "VAE decoder", "computed twice, block by block" if memory.checkpoint_vae else "computed once, all of it kept"
+    yield (
+        "VAE decoder",
+        "computed twice, block by block" if memory.vae_gradient_checkpointing else "computed once, all of it kept",
+    )
     count = sum(parameter.numel() for parameter in models.adapter.trained)
     yield "trained", f"{settings.train.mode}, {count:,} numbers in float32, {settings.optim.name}"
     optim = settings.optim
-    yield "a step", f"{optim.accum} passes of {optim.batch}, every sample decoded and judged at the peak"
+    yield (
+        "a step",
+        f"{optim.gradient_accumulation_steps} passes of {optim.batch_size}, "
+        "every sample decoded and judged at the peak",
+    )
 
 
 def _quantization(settings: Finetune, models: DummyModels) -> str:

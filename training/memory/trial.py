@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from ..configuration.finetune import Finetune
 from ..loop.batch import Batch
-from ..loop.opening import open_session
-from ..loop.session import Session
-from ..loop.train import memory_in_words
+from ..loop.build import build_trainer
+from ..loop.failures import out_of_memory_advice
+from ..loop.trainer import Trainer
 from .counting import LiveBytes, tensor_bytes
 from .dummy_models import changed
 from .fake_tensors import BatchShape
@@ -45,55 +45,62 @@ class Trial:
 def run_trial(settings: Finetune) -> Trial:
     """Opens the run in a folder of its own that is thrown away, and takes two steps in which every sample is judged.
 
-    Raises as `open_session`, and RuntimeError where the device runs out of memory.
+    Raises as `build_trainer`, and RuntimeError where the device runs out of memory.
     """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, _quiet():
-        changes = {"id_loss.t_max": 1.0, "eval.prompts": 0, "eval.judges": (), "phases": (), "out": Path(folder)}
+        changes = {
+            "id_loss.max_sigma": 1.0,
+            "validation.num_images": 0,
+            "validation.judges": (),
+            "phases": (),
+            "out": Path(folder),
+        }
         small = changed(settings, changes)
-        with memory_in_words(small):
-            session = open_session(small)
+        with out_of_memory_advice(small):
+            trainer = build_trainer(small)
             try:
-                return measure_steps(session)
+                return measure_steps(trainer)
             finally:
-                session.close()
+                trainer.close()
 
 
-def measure_steps(session: Session) -> Trial:
-    micro_batches = [(step, index) for step in range(STEPS) for index in range(session.settings.optim.accum)]
-    shapes = [shape_of_batch(session.batch(*micro_batch), session) for micro_batch in micro_batches]
-    on_device = session.accelerator.device.type == "cuda"
+def measure_steps(trainer: Trainer) -> Trial:
+    accumulated = range(trainer.state.settings.optim.gradient_accumulation_steps)
+    micro_batches = [(step, index) for step in range(STEPS) for index in accumulated]
+    shapes = [shape_of_batch(trainer.batch(*micro_batch), trainer) for micro_batch in micro_batches]
+    on_device = trainer.state.accelerator.device.type == "cuda"
     seconds, losses = [], []
     counted = LiveBytes()
-    held = 0 if on_device else _held(session)
+    held = 0 if on_device else _held(trainer)
     if on_device:
         torch.cuda.reset_peak_memory_stats()
     for _ in range(STEPS):
         started = time.perf_counter()
         if on_device:
-            session.step()
+            trainer.step()
             torch.cuda.synchronize()
         else:
             with counted:
-                session.step()
+                trainer.step()
         seconds.append(time.perf_counter() - started)
-        losses.append(session.progress.row["loss"])
+        losses.append(trainer.state.progress.row["loss"])
     measured = torch.cuda.max_memory_allocated() if on_device else held + counted.peak
     largest = max(shapes, key=lambda shape: (shape.batch * shape.tokens, shape.covered))
     return Trial(measured, "device" if on_device else "count", largest, tuple(seconds), tuple(losses))
 
 
-def shape_of_batch(batch: Batch, session: Session) -> BatchShape:
+def shape_of_batch(batch: Batch, trainer: Trainer) -> BatchShape:
     """How large a pass is."""
     people, height, width = batch.people, *(8 * side for side in batch.clean_BCHW.shape[-2:])
     counts = torch.bincount(batch.faces.sample_F, minlength=len(batch.sigmas_B))
     rows = 0 if batch.rows_FK is None else batch.rows_FK.shape[1]
-    bank = session.sources.at(session.settings).bank
+    bank = trainer.state.sources.at(trainer.state.settings).bank
     return BatchShape(
         width,
         height,
         len(batch.sigmas_B),
         people.members_BPN.shape[1],
-        int(counts.max()) if session.frozen.recognizer is not None else 0,
+        int(counts.max()) if trainer.state.frozen.recognizer is not None else 0,
         max(1, int(people.members_BPN.any(1).sum(1).max())),
         (*batch.t5_BTD.shape[1:], batch.pooled_BD.shape[-1]),
         batch.target_FE.shape[-1],
@@ -103,13 +110,13 @@ def shape_of_batch(batch: Batch, session: Session) -> BatchShape:
     )
 
 
-def _held(session: Session) -> int:
+def _held(trainer: Trainer) -> int:
     """Bytes that are there before the first step."""
-    frozen, source = session.frozen, session.sources.at(session.settings)
-    modules = [frozen.transformer, frozen.vae, session.trained.network]
+    frozen, source = trainer.state.frozen, trainer.state.sources.at(trainer.state.settings)
+    modules = [frozen.transformer, frozen.vae, trainer.state.adapter.network]
     modules += [frozen.recognizer] if isinstance(frozen.recognizer, nn.Module) else []
     tensors: list[Tensor] = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
-    tensors += [*session.trained.parameters.values(), *session.average.tensors.values()]
+    tensors += [*trainer.state.adapter.parameters.values(), *trainer.state.ema.tensors.values()]
     tensors += [source.device_bank.unit_NE] if source.device_bank is not None else []
     return tensor_bytes(tensors)
 

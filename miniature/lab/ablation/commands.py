@@ -12,7 +12,7 @@ from typing import Any
 from training.configuration.finetune import Finetune
 from training.configuration.reading import read_settings
 from training.loop.checkpoints import checkpoints
-from training.loop.finishing import RESULT
+from training.loop.result import RESULT
 
 from ...weights_folder import FACES, FLUX, VAE
 from ..folders import ROOT, TRAINING_RECIPES
@@ -26,7 +26,8 @@ _OF_THE_MACHINE = {
     "data": {"cache"},
     "id_loss": {"recognizer"},
     "memory": True,
-    "eval": True,
+    "validation": True,
+    "early_stopping": True,
     "save": True,
     "device": True,
     "resume": True,

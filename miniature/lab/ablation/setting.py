@@ -79,7 +79,7 @@ def ladder_of(setting: Setting, bench: Bench) -> Ladder:
     shared = {
         "settings": digest(known),
         "steps": known["optim"]["steps"],
-        "batch": known["optim"]["batch"] * known["optim"]["accum"],
+        "batch": known["optim"]["batch_size"] * known["optim"]["gradient_accumulation_steps"],
         "sampler_steps": setting.sampler_steps,
         "start": file_sha256(start),
         "start_words": start_words(start, setting.start),
@@ -118,7 +118,7 @@ def _branch(start: Path | None) -> tuple[str, ...]:
 
 def _lengths(steps: int) -> tuple[str, ...]:
     """A quarter of a run is lost at most when it is stopped."""
-    return f"optim.steps={steps}", f"eval.every={steps}", f"save.every={max(1, steps // 4)}"
+    return f"optim.steps={steps}", f"validation.every_steps={steps}", f"save.every_steps={max(1, steps // 4)}"
 
 
 def _make_cache(setting: Setting, folder: Path) -> None:

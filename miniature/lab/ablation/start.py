@@ -26,7 +26,7 @@ def made_start(recipe: Path, changes: tuple[str, ...], steps: int, folder: Path,
 
     made_of  changes with the models and the data
     """
-    lengths = f"optim.steps={steps}", f"save.every={max(1, steps // 8)}", f"eval.every={steps}"
+    lengths = f"optim.steps={steps}", f"save.every_steps={max(1, steps // 8)}", f"validation.every_steps={steps}"
     changes = (*COMMON, *SHORT, RATE, *UNWATCHED, *changes, *CHANGES, *lengths)
     key = digest([made_of, settings_of(recipe, changes, folder)])
     return trained(recipe, changes, folder / f"start_{key[:12]}")

@@ -36,7 +36,13 @@ UNLIKE = 0.25  # cosine under which two people cannot be taken for one another b
 TRIED = 200
 BEFORE = "before"
 PREPARING = ("held_out=0", "crops=1")
-TUNING = ("optim.lr=3e-4", "optim.batch=4", "optim.accum=1", "optim.warmup=10", "seed=0")
+TUNING = (
+    "optim.lr=3e-4",
+    "optim.batch_size=4",
+    "optim.gradient_accumulation_steps=1",
+    "optim.warmup_steps=10",
+    "seed=0",
+)
 
 
 @dataclass(frozen=True)
@@ -163,8 +169,8 @@ class _Runs:
             *model_changes(trial.weights, cache),
             *trial.changes,
             f"optim.steps={trial.steps}",
-            f"eval.every={trial.steps}",
-            f"save.every={trial.steps}",
+            f"validation.every_steps={trial.steps}",
+            f"save.every_steps={trial.steps}",
         )
 
     def key(self, habit: Habit | None) -> str:

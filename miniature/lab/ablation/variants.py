@@ -9,9 +9,15 @@ SEEDS = (0, 1, 2)
 # What every variant has unless it takes it away: the paper's weights and share of pairs, and no phases.
 COMMON = ("phases=[]", "data.paired_ratio=0.5", "id_loss.weight=0.1", "nce.weight=0.1", "nce.negatives=4096")
 # Short runs from an adapter that has learned the first half, of both branches, so that there is a slider between them.
-SHORT = ("adapter.branch=both", "optim.lr=5e-4", "optim.batch=8", "optim.accum=1", "optim.warmup=20")
+SHORT = (
+    "adapter.branch=both",
+    "optim.lr=5e-4",
+    "optim.batch_size=8",
+    "optim.gradient_accumulation_steps=1",
+    "optim.warmup_steps=20",
+)
 # Nobody looks at previews, so nothing stops early, and each run's result is its last step.
-UNWATCHED = ("eval.prompts=0", "eval.judges=[]", "save.keep=1", "data.max_people=4")
+UNWATCHED = ("validation.num_images=0", "validation.judges=[]", "save.keep=1", "data.max_people=4")
 NO_LOSSES = ("id_loss.weight=0", "nce.weight=0", "id_loss.recognizer=null")
 
 

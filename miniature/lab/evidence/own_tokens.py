@@ -13,7 +13,7 @@ import torch
 
 from training.cache.cache import Cache
 from training.finetune import main as finetune
-from training.loop.person import cached_person
+from training.loop.own_tokens import cached_person
 from withanyone_core.adapter.shape import Branch
 from withanyone_core.faces.portrait import FaceAnalysis
 from withanyone_core.identity import Identity
@@ -47,16 +47,16 @@ GOALS = {"Sim(GT)": {"target": 0.0}, "copy-paste": {"target": 0.05, "at_most": T
 INTERRUPTED = 130  # what finetune.py ends with
 _SMALL_WORLD = (
     "base.precision=bf16",
-    "optim.batch=4",
-    "optim.accum=1",
-    "memory.checkpoint_blocks=false",
-    "memory.checkpoint_vae=false",
+    "optim.batch_size=4",
+    "optim.gradient_accumulation_steps=1",
+    "memory.gradient_checkpointing=false",
+    "memory.vae_gradient_checkpointing=false",
     # stronger than in training/recipes/tokens.yaml: drawn people differ in less than people do
     "optim.lr=2e-2",
     "id_loss.weight=1.0",
-    "id_loss.t_max=0.8",
+    "id_loss.max_sigma=0.8",
     "nce.weight=0.5",
-    "eval.prompts=0",
+    "validation.num_images=0",
     "save.keep=1",
     "device=cpu",
 )
@@ -187,8 +187,8 @@ def _learned(trial: Trial, folder: Path, name: str) -> Path:
         f"adapter.init={trial.adapter}",
         f"train.identity={name}",
         f"optim.steps={trial.steps}",
-        f"eval.every={trial.steps}",
-        f"save.every={trial.steps}",
+        f"validation.every_steps={trial.steps}",
+        f"save.every_steps={trial.steps}",
         f"out={out}",
         *trial.changes,
     )

@@ -31,7 +31,7 @@ def test_the_whole_ablation_of_one_run(tmp_path, monkeypatch, capsys):
     sizes = {"--steps": 1, "--start-steps": 1, "--images": 1, "--sampler-steps": 1, "--identities": 4, "--workers": 1}
     options = [str(part) for pair in sizes.items() for part in pair]
     options += [str(part) for name, file in places.items() for part in (name, tmp_path / file)]
-    options = ["optim.batch=1", *options, "--only", "d4096", "--seeds", "0"]
+    options = ["optim.batch_size=1", *options, "--only", "d4096", "--seeds", "0"]
     assert ablate.main(options) == 0
     kept = [json.loads(text) for text in (tmp_path / "results.jsonl").read_text().splitlines()]
     assert [each["variant"] for each in kept] == [START, "d4096"]

@@ -55,7 +55,7 @@ def test_variants_differ_in_what_they_say():
 def test_settings_are_told_apart_by_what_changes_the_outcome():
     same = settings(VARIANTS[2])
     assert settings(VARIANTS[2], cache="elsewhere", out="there") == same
-    assert settings(VARIANTS[2], "memory.checkpoint_vae=true") == same
+    assert settings(VARIANTS[2], "memory.vae_gradient_checkpointing=true") == same
     assert settings(VARIANTS[2], seed=1) != same
     assert settings(VARIANTS[2], "optim.lr=2e-3") != same
 

@@ -1,4 +1,4 @@
-"""The file that a run is for, and what its header says of how it was made."""
+"""The result file of a run: a checkpoint as an adapter, LoRA or identity, and a header that says how it was made."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,10 +19,10 @@ from withanyone_core.identity_file import KIND, load_identity
 from withanyone_core.tensor_files import save_tensors
 from withanyone_core.version import VERSION
 
-from .checkpoints import ADAPTER, NUMBERS
-from .person import face_model
-from .soundness import counted, not_finite
+from .checkpoints import ADAPTER, NUMBERS, count_of, not_finite
+from .own_tokens import face_model
 
+RESULT, LORA_RESULT = "adapter.safetensors", "lora.safetensors"
 _LORA_END = ".lora_A.weight"
 Header = dict[str, str]
 
@@ -121,7 +121,7 @@ def write_result(path: Path, tensors: Mapping[str, Tensor], header: Header) -> P
     wrong = not_finite(tensors)
     if wrong:
         raise ValueError(
-            f"{path.name} is not written: values that are not finite are in {counted(wrong, len(tensors))}. The run "
+            f"{path.name} is not written: values that are not finite are in {count_of(wrong, len(tensors))}. The run "
             "has diverged; export an earlier checkpoint, or train again with a lower optim.lr."
         )
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -156,16 +156,16 @@ def _whole(file: AdapterFile, changes: Sequence[Change] = ()) -> dict[str, Tenso
 
 
 def _face_model(recognizer: str | None) -> Header:
-    """Whose face vectors the adapter knows."""
+    """The recognizer whose embeddings the adapter reads."""
     return {METADATA_KEY: face_model(recognizer)} if recognizer else {}
 
 
 def _at(measured: list[Mapping[str, Any]], step: int) -> dict[str, float | None]:
-    """Means of the latest look up to a step."""
-    looks = [look for look in measured if look["step"] <= step]
-    if not looks:
+    """Means of the latest validation up to a step."""
+    earlier = [validation for validation in measured if validation["step"] <= step]
+    if not earlier:
         return {}
-    latest = looks[-1]
+    latest = earlier[-1]
     names = ("sim_gt", "sim_ref", "copy_paste")
     means = {name: latest[name]["mean"] if latest.get(name) else None for name in names}
     return {"step": latest["step"], **means, "validation": sum(latest["validation"]) / len(latest["validation"])}

@@ -1,18 +1,18 @@
-"""When to stop, over scripted series."""
+"""Early stopping, over scripted series of validations."""
 
 from withanyone_pack.tests.training.rooms import add_training
 
 add_training()
-from training.loop.stopping import Look, verdict
+from training.loop.early_stopping import ValidationScores, verdict
 
 
 def first_stop(series, **choices):
-    looks = [Look(step, gt, copying, copying) for step, gt, copying in series]
-    for count in range(1, len(looks) + 1):
-        found = verdict(looks[:count], **choices)
+    validations = [ValidationScores(step, gt, copying, copying) for step, gt, copying in series]
+    for count in range(1, len(validations) + 1):
+        found = verdict(validations[:count], **choices)
         if found.stop:
-            return looks[count - 1].step, found
-    return None, verdict(looks, **choices)
+            return validations[count - 1].step, found
+    return None, verdict(validations, **choices)
 
 
 COPIES = ((0, 0.30, 0.10), (100, 0.40, 0.12), (200, 0.45, 0.14), (300, 0.45, 0.30), (400, 0.44, 0.33), (500, 0.44, 0.4))
@@ -24,7 +24,7 @@ def test_a_run_that_only_copies_more_stops_and_its_best_checkpoint_is_the_one_be
     assert "copying rose from 0.140 at step 200 to 0.330 at step 400" in found.reason
 
 
-def test_patience_is_the_number_of_looks_in_a_row():
+def test_patience_is_the_number_of_validations_in_a_row():
     assert first_stop(COPIES, patience=1)[0] == 300
     assert first_stop(COPIES, patience=3)[0] == 500
 
@@ -35,7 +35,7 @@ def test_copying_that_brings_likeness_is_no_reason():
     assert (step, found.best_step) == (None, 400)
 
 
-def test_one_bad_look_is_no_reason():
+def test_one_bad_validation_is_no_reason():
     series = ((0, 0.3, 0.1), (100, 0.4, 0.1), (200, 0.4, 0.4), (300, 0.4, 0.1), (400, 0.4, 0.4), (500, 0.4, 0.1))
     assert first_stop(series)[0] is None
 
@@ -45,10 +45,15 @@ def test_copying_from_the_start_is_measured_against_the_start():
     assert (step, found.best_step) == (200, 100)
 
 
-def test_looks_without_faces_are_passed_over():
-    looks = [Look(0, 0.4, 0.4, 0.1), Look(100), Look(200, 0.5, 0.5, 0.1), Look(300, 0.0, 0.0, None)]
-    assert verdict(looks).best_step == 200
-    assert verdict([Look(0), Look(100)]).best_step is None
+def test_validations_without_faces_are_passed_over():
+    validations = [
+        ValidationScores(0, 0.4, 0.4, 0.1),
+        ValidationScores(100),
+        ValidationScores(200, 0.5, 0.5, 0.1),
+        ValidationScores(300, 0.0, 0.0, None),
+    ]
+    assert verdict(validations).best_step == 200
+    assert verdict([ValidationScores(0), ValidationScores(100)]).best_step is None
     assert verdict([]).best_step is None
 
 

@@ -1,4 +1,4 @@
-"""Batches made ahead: the same ones, in time, and compiled blocks that change no number."""
+"""Prefetch: the same batches, in time, and compiled blocks that change no number."""
 
 import threading
 import time
@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 import torch._dynamo.testing
-from withanyone_pack.tests.training.small_session import small_base, small_frozen, small_session
+from withanyone_pack.tests.training.small_trainer import small_base, small_frozen, small_trainer
 
 from training.loop import compiling
-from training.loop.ahead import Ahead
-from training.loop.records import read_rows
+from training.loop.log import read_rows
+from training.loop.prefetch import Prefetcher
 from training.loop.train import train
 
 
@@ -29,7 +29,7 @@ def test_the_next_two_are_made_while_one_is_used():
             enough.set()
         return step, number
 
-    ahead = Ahead(make, following)
+    ahead = Prefetcher(make, following)
     assert ahead.take(0, 0) == (0, 0)
     assert enough.wait(10)
     assert made == [(0, 0), (0, 1), (1, 0)]
@@ -45,7 +45,7 @@ def test_making_them_takes_no_time_from_whoever_is_busy_longer():
         time.sleep(0.02)
         return turn
 
-    ahead = Ahead(make, lambda turn: (turn[0] + 1, 0))
+    ahead = Prefetcher(make, lambda turn: (turn[0] + 1, 0))
     ahead.take(0, 0)
     waited = 0.0
     for step in range(1, 6):
@@ -63,7 +63,7 @@ def test_what_goes_wrong_in_making_is_raised_where_it_is_taken():
             raise ValueError("a damaged shard")
         return step
 
-    ahead = Ahead(make, following)
+    ahead = Prefetcher(make, following)
     assert ahead.take(0, 1) == 0
     with pytest.raises(ValueError, match="a damaged shard"):
         ahead.take(1, 0)
@@ -76,17 +76,17 @@ def losses(folder, *changes, backend=None, checkpointed=False):
         base.enable_gradient_checkpointing()
     if backend is not None:
         compiling.compile_blocks(base, backend)
-    session = small_session(
+    trainer = small_trainer(
         folder,
         "optim.steps=3",
-        "optim.batch=2",
-        "id_loss.t_max=1",
-        "eval.prompts=0",
+        "optim.batch_size=2",
+        "id_loss.max_sigma=1",
+        "validation.num_images=0",
         *changes,
         frozen=replace(small_frozen(), transformer=base),
     )
-    train(session)
-    session.close()
+    train(trainer)
+    trainer.close()
     return [
         [float(row[name]) for name in ("loss", "flow", "id", "nce", "grad_norm")]
         for row in read_rows(folder / "metrics.csv")

@@ -13,16 +13,17 @@ from withanyone_pack.tests.training.small_cache import POOLED_WIDTH, SIGLIP_WIDT
 
 from training.configuration.finetune import Finetune
 from training.configuration.reading import read_settings
-from training.loop.opening import person_of
+from training.loop.build import person_of
 from training.loop.optimizer import make_optimizer
-from training.loop.session import Session
-from training.loop.source import Sources
-from training.loop.step import Frozen
-from training.loop.trained import Sizes, load_trained
+from training.loop.sampling import Sources
+from training.loop.state import TrainingState
+from training.loop.step import FrozenModels
+from training.loop.trainable import Sizes, load_trainable
+from training.loop.trainer import Trainer
 from training.losses.flow import LatentScale
 
 CPU = torch.device("cpu")
-_plugged: list[Session] = []
+_plugged: list[Trainer] = []
 HIDDEN, LAYERS = 64, 3
 GIVEN = (
     "base.path=flux",
@@ -33,14 +34,14 @@ GIVEN = (
     "train.mode=full",
     "optim.name=adamw",
     "optim.lr=1e-3",
-    "optim.warmup=2",
-    "optim.accum=1",
+    "optim.warmup_steps=2",
+    "optim.gradient_accumulation_steps=1",
     "nce.negatives=16",
-    "eval.prompts=1",
-    "eval.steps=2",
-    "eval.noise_levels=3",
-    "memory.checkpoint_blocks=false",
-    "memory.checkpoint_vae=false",
+    "validation.num_images=1",
+    "validation.sampling_steps=2",
+    "validation.num_sigmas=3",
+    "memory.gradient_checkpointing=false",
+    "memory.vae_gradient_checkpointing=false",
     "device=cpu",
 )
 
@@ -63,11 +64,11 @@ class Recognizer(nn.Module):
 
 
 @cache
-def small_frozen(recognizer: bool = True) -> Frozen:
+def small_frozen(recognizer: bool = True) -> FrozenModels:
     with torch.random.fork_rng():
         torch.manual_seed(1)
         vae = small_vae().eval().requires_grad_(False)
-    return Frozen(small_base(), vae, LatentScale(), Recognizer() if recognizer else None)
+    return FrozenModels(small_base(), vae, LatentScale(), Recognizer() if recognizer else None)
 
 
 def small_base(hidden: int = HIDDEN) -> FluxTransformer2DModel:
@@ -105,10 +106,10 @@ def settings_of(folder, *changes: str) -> Finetune:
     return read_settings(Finetune, None, [*GIVEN, f"out={folder}", *changes])
 
 
-def small_session(
+def small_trainer(
     folder, *changes: str, photos=None, frozen=None, instruments=None, dtype=torch.float32, device=CPU
-) -> Session:
-    """A session that has gone on from what its folder holds. It unplugs the one before: they share their models.
+) -> Trainer:
+    """A trainer that has resumed from what its folder holds. It unplugs the one before: they share their models.
 
     `frozen` models may be of any size; they are on the device.
     """
@@ -121,8 +122,8 @@ def small_session(
     layers = len(frozen.transformer.transformer_blocks) + len(frozen.transformer.single_transformer_blocks)
     sizes = Sizes(frozen.transformer.inner_dim, layers, 512, SIGLIP_WIDTH)
     person = person_of(settings, photos, frozen)
-    trained = load_trained(settings.adapter, settings.train, sizes, device, dtype, settings.seed, person)
-    session = Session(
+    trained = load_trainable(settings.adapter, settings.train, sizes, device, dtype, settings.seed, person)
+    state = TrainingState(
         settings,
         Accelerator(cpu=device.type == "cpu"),
         frozen,
@@ -132,6 +133,7 @@ def small_session(
         instruments,
         {"adapter": "fresh", "data": photos.data, "person": person.identity.name if person else ""},
     )
-    _plugged.append(session)
-    session.resume()
-    return session
+    trainer = Trainer(state)
+    _plugged.append(trainer)
+    trainer.resume()
+    return trainer

@@ -1,4 +1,4 @@
-"""The part of an adapter that a run trains, and how it becomes a file again."""
+"""The trainable part of an adapter (all of it, LoRA, own tokens), and how it becomes a file again."""
 
 import math
 from collections.abc import Mapping
@@ -15,8 +15,7 @@ from withanyone_core.identity_file import file_content
 
 from ..configuration.finetune import AdapterSettings, TrainSettings
 from .draws import Draws
-from .own_tokens import by_branch, started_tokens, with_tokens
-from .person import Person
+from .own_tokens import Person, by_branch, started_tokens, with_tokens
 
 _BRANCHES: Mapping[str, tuple[Branch, ...]] = {
     "arc": (Branch.ARC,),
@@ -28,7 +27,7 @@ _LORA = "default"  # peft's name for the one update we add
 
 @dataclass(frozen=True)
 class Sizes:
-    """What fresh weights must fit: the base model's width and blocks, the vectors' and the SigLIP tokens' widths."""
+    """What fresh weights must fit: widths of the base model, the face embeddings and the SigLIP tokens, and blocks."""
 
     hidden: int
     layers: int
@@ -37,7 +36,7 @@ class Sizes:
 
 
 @dataclass(frozen=True, eq=False)
-class Trained:
+class TrainableAdapter:
     """An adapter in training.
 
     network     on the training device; only trained parameters have `requires_grad`
@@ -72,8 +71,8 @@ class Trained:
     def content(self, values: Mapping[str, Tensor], step: int) -> tuple[dict[str, Tensor], dict[str, str]]:
         """Tensors and header of a result file of so many steps, from values of `parameters` or from their averages.
 
-        An identity's file, or what `result` gives. Raises IdentityFileError (a ValueError) for values that are no
-        numbers.
+        An identity's file, or what `result` gives. Raises IdentityFileError (a ValueError) for values that are NaN
+        or infinite.
         """
         if self.person is not None:
             return file_content(with_tokens(self.person, values, self.file, step))
@@ -106,7 +105,7 @@ class Trained:
                 parameter.copy_(values[key])
 
 
-def load_trained(
+def load_trainable(
     adapter: AdapterSettings,
     train: TrainSettings,
     sizes: Sizes,
@@ -114,7 +113,7 @@ def load_trained(
     dtype: torch.dtype,
     seed: int,
     person: Person | None = None,
-) -> Trained:
+) -> TrainableAdapter:
     """The adapter of the settings, ready to be trained.
 
     dtype   of what is not trained; trained parameters are float32
@@ -144,11 +143,11 @@ def load_trained(
     else:
         parameters = _own(network, train, layout)
     alpha = train.alpha if train.mode == "lora" else None
-    return Trained(network, file, parameters, alpha, branch_weights(adapter), person)
+    return TrainableAdapter(network, file, parameters, alpha, branch_weights(adapter), person)
 
 
 def branch_shapes(adapter: AdapterSettings, sizes: Sizes) -> list[BranchShape]:
-    """Sizes of the branches that `load_trained` loads or makes, read off the file's header. Raises as it does."""
+    """Sizes of the branches that `load_trainable` loads or makes, read off the file's header. Raises as it does."""
     branches = _BRANCHES[adapter.branch]
     if adapter.init is None:
         return _fresh_shapes(adapter, branches, sizes)
@@ -160,8 +159,8 @@ def branch_shapes(adapter: AdapterSettings, sizes: Sizes) -> list[BranchShape]:
 
 def branch_weights(adapter: AdapterSettings) -> dict[Branch, float]:
     """Output weight of each branch while it is trained."""
-    branches, share = _BRANCHES[adapter.branch], adapter.resemblance
-    return {Branch.ARC: 1 - share, Branch.SIG: share} if len(branches) > 1 else dict.fromkeys(branches, 1.0)
+    branches, sig = _BRANCHES[adapter.branch], adapter.resemblance
+    return {Branch.ARC: 1 - sig, Branch.SIG: sig} if len(branches) > 1 else dict.fromkeys(branches, 1.0)
 
 
 def _own(network: AdapterNetwork, train: TrainSettings, layout: Literal["dual", "single"]) -> dict[str, nn.Parameter]:
@@ -255,8 +254,8 @@ def _check_widths(file: AdapterFile, branches: tuple[Branch, ...], sizes: Sizes)
         shape = file.shapes[branch]
         if shape.embedding != sizes.embedding:
             raise ValueError(
-                f"{file.path.name} reads face vectors of {shape.embedding} numbers; the cache holds {sizes.embedding}. "
-                "Prepare the photos with the recognizer the adapter was trained with (antelopev2)."
+                f"{file.path.name} reads face embeddings of {shape.embedding} numbers; the cache holds "
+                f"{sizes.embedding}. Prepare the photos with the recognizer the adapter was trained with (antelopev2)."
             )
         if branch is Branch.SIG and shape.siglip_width != sizes.siglip_width:
             raise ValueError(

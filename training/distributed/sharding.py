@@ -1,4 +1,4 @@
-"""The frozen base model divided among the processes (FSDP2), for cards that cannot hold all of it.
+"""FSDP2: the frozen base model sharded among the processes, for cards that cannot hold all of it.
 
 Of each block every process keeps its part; the whole block is put together when it is computed, in the backward pass
 once more, and let go. The adapter is small beside the base and works in hooks between its blocks, so it is whole
@@ -15,27 +15,27 @@ from torch.distributed.tensor import DTensor
 from ..configuration.finetune import Finetune
 
 
-def is_asked_for() -> bool:
+def is_fsdp_requested() -> bool:
     """Whether `accelerate launch` was given an FSDP configuration."""
     return parse_flag_from_env("ACCELERATE_USE_FSDP")
 
 
-def check_divisible(settings: Finetune) -> None:
-    """ValueError for a base that is kept in a way that cannot be divided."""
+def check_shardable(settings: Finetune) -> None:
+    """ValueError for a base that is kept in a way that cannot be sharded."""
     if settings.base.precision not in ("bf16", "fp32"):
         raise ValueError(
-            f"base.precision is {settings.base.precision}, and FSDP divides matrices of plain numbers. Set "
+            f"base.precision is {settings.base.precision}, and FSDP shards matrices of plain numbers. Set "
             "base.precision=bf16: each process then holds its part only; or launch with ddp.yaml."
         )
-    if settings.memory.stream_blocks:
+    if settings.memory.blocks_to_swap:
         raise ValueError(
-            "memory.stream_blocks and FSDP both keep blocks off the device. Set memory.stream_blocks=0; to keep the "
+            "memory.blocks_to_swap and FSDP both keep blocks off the device. Set memory.blocks_to_swap=0; to keep the "
             "parts in the CPU's memory set fsdp_offload_params in the accelerate configuration."
         )
 
 
-def divide(transformer: nn.Module, processes: int, device: torch.device) -> None:
-    """Leaves this process its part of a transformer that lies on the CPU."""
+def shard(transformer: nn.Module, processes: int, device: torch.device) -> None:
+    """Shards a transformer that lies on the CPU, leaving this process its part."""
     mesh = init_device_mesh(device.type, (processes,))
     offload = CPUOffloadPolicy() if parse_flag_from_env("FSDP_OFFLOAD_PARAMS") else OffloadPolicy()
     for block in (*transformer.transformer_blocks, *transformer.single_transformer_blocks):
@@ -43,6 +43,6 @@ def divide(transformer: nn.Module, processes: int, device: torch.device) -> None
     fully_shard(transformer, mesh=mesh, offload_policy=offload)
 
 
-def is_divided(transformer: nn.Module) -> bool:
+def is_sharded(transformer: nn.Module) -> bool:
     """Whether a forward pass needs all processes."""
     return any(isinstance(parameter, DTensor) for parameter in transformer.parameters())

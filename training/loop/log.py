@@ -1,23 +1,30 @@
-"""Numbers of a run as they come: a CSV file for every program, and TensorBoard's files where it is installed."""
+"""Logging of a run: metrics as CSV and for TensorBoard, a progress bar on a terminal, lines in a log file."""
 
 import csv
 import io
 import logging
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
+from tqdm import tqdm
+
 from ..evaluation.records import write_text
+from .state import TrainingState
 
 LOGGER = logging.getLogger("withanyone")
+STEP_METRICS, VALIDATION_METRICS = "metrics.csv", "validation.csv"
 Value = float | int | None
+_LINES, _MOST_STEPS_A_LINE = 100, 50  # of a log
 
 
-class Records:
+class MetricsLog:
     """One table of a run: a row a step, and the same numbers as curves."""
 
     def __init__(self, path: Path, columns: Sequence[str], step: int) -> None:
-        """Goes on after `step` finished steps; rows beyond it, of a run that was stopped later, are dropped."""
+        """Appends after `step` finished steps; rows beyond it, of a run that was stopped later, are dropped."""
         self.path, self.columns = path, ("step", *columns)
         rows = [row for row in read_rows(path) if int(row["step"]) <= step]
         write_text(
@@ -47,6 +54,34 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         return []
     with path.open(encoding="utf-8-sig", newline="") as stream:
         return [row for row in csv.DictReader(stream) if row["step"].isdigit() and None not in row.values()]
+
+
+@contextmanager
+def log_steps(state: TrainingState, is_main: bool) -> Iterator[Callable[[], None]]:
+    """A function to call after each step: it moves a progress bar on a terminal, or writes lines elsewhere."""
+    on_terminal, progress, last = sys.stderr.isatty(), state.progress, state.settings.optim.steps
+    is_silent = not (is_main and on_terminal)
+    with tqdm(total=last, initial=progress.step, unit="step", disable=is_silent) as bar:
+
+        def log_step() -> None:
+            bar.update()
+            bar.set_postfix(_numbers(progress.row), refresh=False)
+            if not on_terminal:
+                _log_line(progress.step, last, progress.row)
+
+        yield log_step
+
+
+def _log_line(step: int, last: int, row: Mapping[str, float | None]) -> None:
+    """A line a hundredth of the run, but at least every 50 steps: for logs, where a bar would be one endless line."""
+    if step % min(_MOST_STEPS_A_LINE, max(1, last // _LINES)) == 0 or step == last:
+        numbers = ", ".join(f"{name} {value}" for name, value in _numbers(row).items())
+        LOGGER.info("Step %d of %d: %s.", step, last, numbers)
+
+
+def _numbers(row: Mapping[str, float | None]) -> dict[str, str]:
+    numbers = {"loss": row.get("loss"), "id": row.get("id"), "s/step": row.get("s_per_step")}
+    return {name: f"{value:.3f}" for name, value in numbers.items() if value is not None}
 
 
 def _text(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

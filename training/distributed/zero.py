@@ -1,6 +1,6 @@
-"""DeepSpeed's ZeRO over the adapter: each process keeps a part of the gradients and of the optimizer's states.
+"""ZeRO (DeepSpeed) over the adapter: each process keeps a part of the gradients and of the optimizer's states.
 
-The base model is frozen and whole in every process, so what ZeRO divides is what the adapter adds to it. DeepSpeed
+The base model is frozen and whole in every process, so what ZeRO shards is what the adapter adds to it. DeepSpeed
 sums, clips and steps; a checkpoint holds whole states all the same, and opens without DeepSpeed and elsewhere.
 """
 
@@ -18,7 +18,7 @@ from .processes import Processes
 STATES = ("exp_avg", "exp_avg_sq")
 
 
-def is_asked_for() -> bool:
+def is_deepspeed_requested() -> bool:
     """Whether `accelerate launch` was given a DeepSpeed configuration. RuntimeError where it is not installed."""
     asked = parse_flag_from_env("ACCELERATE_USE_DEEPSPEED")
     if asked and find_spec("deepspeed") is None:
@@ -29,11 +29,11 @@ def is_asked_for() -> bool:
     return asked
 
 
-def check_divisible(optimizer: str) -> None:
-    """ValueError where the optimizer's states cannot be divided."""
+def check_shardable(optimizer: str) -> None:
+    """ValueError where the optimizer's states cannot be sharded."""
     if optimizer != "adamw":
         raise ValueError(
-            f"optim.name is {optimizer}, and DeepSpeed divides the states of AdamW only. Set optim.name=adamw, or "
+            f"optim.name is {optimizer}, and DeepSpeed shards the states of AdamW only. Set optim.name=adamw, or "
             "launch with ddp.yaml or fsdp2.yaml."
         )
 
@@ -58,19 +58,19 @@ class ZeroUpdate:
         )
         self._states()
 
-    def backward(self, share: Tensor, is_last: bool) -> None:
+    def backward(self, loss: Tensor, is_last: bool) -> None:
         self._engine.set_gradient_accumulation_boundary(is_last)
-        # DeepSpeed takes the mean over processes of what are shares of a sum.
-        self._engine.backward(share * self._processes.count)
+        # DeepSpeed takes the mean over processes of what are parts of a sum.
+        self._engine.backward(loss * self._processes.count)
 
-    def step(self, rate: float, clip: float, is_sound: bool) -> tuple[float, bool]:
-        divided = self._engine.optimizer
-        divided.clip_grad = clip
-        for group in divided.param_groups:
+    def step(self, rate: float, max_norm: float, is_finite: bool) -> tuple[float, bool]:
+        sharded = self._engine.optimizer
+        sharded.clip_grad = max_norm
+        for group in sharded.param_groups:
             group["lr"] = rate
         self._engine.step()
         norm = float(self._engine.get_global_grad_norm())
-        return norm, is_sound and not divided.overflow and math.isfinite(norm)
+        return norm, is_finite and not sharded.overflow and math.isfinite(norm)
 
     def tensors(self) -> dict[str, Tensor]:
         from deepspeed.utils import safe_get_full_optimizer_state
@@ -105,25 +105,25 @@ class ZeroUpdate:
 
         Begun here: DeepSpeed links them to the parameters after the first group's first step, when others have none.
         """
-        divided = self._engine.optimizer
-        inner = divided.optimizer
+        sharded = self._engine.optimizer
+        inner = sharded.optimizer
         parts = [part for group in inner.param_groups for part in group["params"]]
         for part in parts:
             if not inner.state[part]:
                 # AdamW counts its steps on the CPU, its fused step beside the parameters.
                 taken = torch.zeros((), device=part.device if inner.defaults.get("fused") else "cpu")
                 inner.state[part] = {"step": taken, **{kind: torch.zeros_like(part) for kind in STATES}}
-        divided._lazy_init_hp_params_optimizer_state()
+        sharded._lazy_init_hp_params_optimizer_state()
         return [inner.state[part] for part in parts]
 
 
 def _configuration() -> dict[str, Any]:
-    """What DeepSpeed is told: the accelerate configuration's ZeRO; samples and passes are counted here."""
+    """DeepSpeed's configuration: the accelerate configuration's ZeRO; samples and micro-batches are counted here."""
     plugin = DeepSpeedPlugin()  # reads what `accelerate launch` has set
     return {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
-        "gradient_clipping": 1.0,  # set anew at each step, to optim.clip
+        "gradient_clipping": 1.0,  # set at each step, to optim.max_grad_norm
         "zero_optimization": plugin.deepspeed_config["zero_optimization"],
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,

@@ -1,4 +1,4 @@
-"""Settings to a session: every file is opened and checked against the others, the small ones first."""
+"""Settings to a trainer: every file is opened and checked against the others, the small ones first."""
 
 import logging
 from pathlib import Path
@@ -14,38 +14,39 @@ from ..base.base import load_base
 from ..base.files import fingerprint, model_folder, sampled_fingerprint
 from ..cache.cache import Cache
 from ..configuration.finetune import Finetune
+from ..distributed import zero
+from ..distributed.sharding import check_shardable, is_fsdp_requested, shard
 from ..evaluation.measuring import EvaluationModels
 from ..evaluation.models import load_evaluation_models
 from ..losses.arcface import Recognizer
-from . import zero
 from .compiling import check_compiler, compile_blocks
 from .optimizer import make_optimizer, optimizer_class
-from .painting import original
-from .person import Person, cached_person, chosen_person
-from .session import Session
-from .sharding import check_divisible, divide, is_asked_for
-from .source import Sources
-from .step import Frozen
-from .trained import Sizes, Trained, load_trained
+from .own_tokens import Person, cached_person, chosen_person
+from .sampling import Sources
+from .state import TrainingState
+from .step import FrozenModels
+from .trainable import Sizes, TrainableAdapter, load_trainable
+from .trainer import Trainer
+from .validation import decode_photo
 
 LOGGER = logging.getLogger("withanyone")
 NO_JUDGE = (
-    "No judge is named (eval.judges). This run will have previews and the loss on held-out photos, but no likeness, no "
-    "measure of copying, no early stop and no best checkpoint: its result is the last step's."
+    "No judge is named (validation.judges). This run will have previews and the loss on held-out photos, but no "
+    "likeness, no measure of copying, no early stopping and no best checkpoint: its result is the last step's."
 )
 
 
-def open_session(settings: Finetune) -> Session:
-    """A session that has gone on from what its folder holds.
+def build_trainer(settings: Finetune) -> Trainer:
+    """A trainer that has resumed from what the run's folder holds.
 
-    Raises FileNotFoundError, ValueError or RuntimeError in words for what is missing, damaged or does not fit.
+    Raises FileNotFoundError, ValueError or RuntimeError for what is missing, damaged or does not fit.
     """
     optimizer_class(settings.optim)
-    if zero.is_asked_for():
-        zero.check_divisible(settings.optim.name)
+    if zero.is_deepspeed_requested():
+        zero.check_shardable(settings.optim.name)
     accelerator = Accelerator(cpu=device_name(settings) == "cpu")
     if not accelerator.is_main_process:
-        LOGGER.setLevel(logging.ERROR)  # one process tells what all know
+        LOGGER.setLevel(logging.ERROR)  # one process logs for all
     sources = Sources(accelerator.device)
     cache = sources.at(settings).cache
     check_models(settings, sources)
@@ -60,33 +61,35 @@ def open_session(settings: Finetune) -> Session:
         siglip_width(cache),
     )
     person = person_of(settings, cache, frozen)
-    trained = load_trained(settings.adapter, settings.train, sizes, accelerator.device, dtype, settings.seed, person)
-    optimizer = make_optimizer(settings.optim, trained.parameters)
+    adapter = load_trainable(settings.adapter, settings.train, sizes, accelerator.device, dtype, settings.seed, person)
+    optimizer = make_optimizer(settings.optim, adapter.parameters)
     base = sampled_fingerprint(model_folder(settings.base.path, "transformer"))
-    origin = {"adapter": _origin(trained), "data": cache.data, "base": base} | (
+    origin = {"adapter": _origin(adapter), "data": cache.data, "base": base} | (
         {"person": person.identity.name} if person else {}
     )
     settings.out.mkdir(parents=True, exist_ok=True)
-    session = Session(settings, accelerator, frozen, trained, sources, optimizer, instruments, origin)
-    session.resume()
-    _warn(session)
-    return session
+    state = TrainingState(settings, accelerator, frozen, adapter, sources, optimizer, instruments, origin)
+    trainer = Trainer(state)
+    trainer.resume()
+    _warn(trainer)
+    return trainer
 
 
-def person_of(settings: Finetune, cache: Cache, frozen: Frozen) -> Person | None:
-    """Whose tokens are learned, None where the adapter is. Raises ValueError as `chosen_person` and `cached_person`."""
+def person_of(settings: Finetune, cache: Cache, frozen: FrozenModels) -> Person | None:
+    """Whose tokens are trained, None where the adapter is. Raises ValueError as `chosen_person` and `cached_person`."""
     if settings.train.mode != "tokens":
         return None
     recognizer = settings.id_loss.recognizer
     chosen = chosen_person(cache, settings.train.identity)
-    return cached_person(cache, chosen, recognizer, lambda image: original(cache, image, 0, frozen))
+    return cached_person(cache, chosen, recognizer, lambda image: decode_photo(cache, image, 0, frozen))
 
 
-def _warn(session: Session) -> None:
-    """What this run will not be able to tell."""
-    if not session.scenes and session.settings.eval.prompts:
-        LOGGER.warning("The cache holds no held-out photos, so nothing is painted or judged while training.")
-    elif session.instruments is None:
+def _warn(trainer: Trainer) -> None:
+    """Logs what this run cannot measure."""
+    state = trainer.state
+    if not trainer.validator.scenes and state.settings.validation.num_images:
+        LOGGER.warning("The cache holds no held-out photos, so nothing is validated while training.")
+    elif state.instruments is None:
         LOGGER.warning(NO_JUDGE)
 
 
@@ -96,25 +99,25 @@ def device_name(settings: Finetune) -> str:
     return "cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
-def _frozen(settings: Finetune, accelerator: Accelerator) -> Frozen:
+def _frozen(settings: Finetune, accelerator: Accelerator) -> FrozenModels:
     device, recognizer = accelerator.device, None
     if settings.id_loss.recognizer is not None:
         recognizer = Recognizer.load(settings.id_loss.recognizer).to(device).eval().requires_grad_(False)
-    memory, divided = settings.memory, accelerator.num_processes > 1 and is_asked_for()
-    if divided:
-        check_divisible(settings)
+    memory, is_sharded = settings.memory, accelerator.num_processes > 1 and is_fsdp_requested()
+    if is_sharded:
+        check_shardable(settings)
     if memory.compile_blocks:
         check_compiler(device)
-    home = "cpu" if divided else device
-    base = load_base(settings.base.path, settings.base.vae, settings.base.precision, home, memory.stream_blocks)
-    if memory.checkpoint_blocks:
+    home = "cpu" if is_sharded else device
+    base = load_base(settings.base.path, settings.base.vae, settings.base.precision, home, memory.blocks_to_swap)
+    if memory.gradient_checkpointing:
         base.transformer.enable_gradient_checkpointing()
     if memory.compile_blocks:
         compile_blocks(base.transformer)
-    if divided:
-        divide(base.transformer, accelerator.num_processes, device)
+    if is_sharded:
+        shard(base.transformer, accelerator.num_processes, device)
         base.vae.to(device)
-    return Frozen(base.transformer, base.vae, base.scale, recognizer)
+    return FrozenModels(base.transformer, base.vae, base.scale, recognizer)
 
 
 def check_models(settings: Finetune, sources: Sources) -> None:
@@ -122,11 +125,11 @@ def check_models(settings: Finetune, sources: Sources) -> None:
     vae = settings.base.vae or settings.base.path
     folder = model_folder(vae, "vae")
     # A whole checkpoint as `base.path` holds a VAE that is no file of its own, so there is nothing to compare.
-    wanted = {} if folder == settings.base.path else {f"the VAE {vae.name}": fingerprint(folder)}
+    expected = {} if folder == settings.base.path else {f"the VAE {vae.name}": fingerprint(folder)}
     if settings.id_loss.recognizer is not None:
-        wanted[f"the recognizer {settings.id_loss.recognizer.name}"] = _digest(settings.id_loss.recognizer)
+        expected[f"the recognizer {settings.id_loss.recognizer.name}"] = _digest(settings.id_loss.recognizer)
     for path in settings.caches:
-        sources.cache(path).check_models(wanted)
+        sources.cache(path).check_models(expected)
 
 
 def _digest(path: Path) -> str:
@@ -136,11 +139,11 @@ def _digest(path: Path) -> str:
 
 
 def named_instruments(settings: Finetune) -> EvaluationModels | None:
-    """What judges previews; None where nobody is asked to."""
-    look = settings.eval
-    if not look.judges:
+    """What scores previews; None where no judge is named."""
+    validation = settings.validation
+    if not validation.judges:
         return None
-    for path in (path for path in look.judges if not is_dlib(path)):
+    for path in (path for path in validation.judges if not is_dlib(path)):
         onnx = path if path.suffix == ".onnx" else path.parent / read_card(path).onnx
         trained_with = read_card(card_of(onnx) if path.suffix == ".onnx" else path).trained_with
         is_trained = (
@@ -153,20 +156,20 @@ def named_instruments(settings: Finetune) -> EvaluationModels | None:
         )
         if is_trained and not trained_with:
             raise ValueError(
-                f"The judge {path.name} is the recognizer of the identity loss, which training teaches to be pleased. "
-                "Name another in eval.judges, or mark it trained_with in its card."
+                f"The judge {path.name} is the recognizer of the identity loss, which training optimizes. "
+                "Name another in validation.judges, or mark it trained_with in its card."
             )
-    return load_evaluation_models(look.face_pack, look.judges, look.provider, settings.out)
+    return load_evaluation_models(validation.face_pack, validation.judges, validation.provider, settings.out)
 
 
-def check_widths(cache: Cache, frozen: Frozen) -> None:
+def check_widths(cache: Cache, frozen: FrozenModels) -> None:
     """ValueError where the cached latents and texts are not the base model's."""
     image, config = cache.images[0], frozen.transformer.config
     text = cache.text(image)
     found = {
         "latent channels": (cache.latent(image, 0)[0].shape[0], frozen.vae.config.latent_channels),
         "numbers a T5 token": (text.t5.shape[-1], config.joint_attention_dim),
-        "numbers a CLIP vector": (text.pooled.shape[-1], config.pooled_projection_dim),
+        "numbers a pooled CLIP embedding": (text.pooled.shape[-1], config.pooled_projection_dim),
     }
     for what, (cached, expected) in found.items():
         if cached != expected:
@@ -181,5 +184,5 @@ def siglip_width(cache: Cache) -> int | None:
     return None if tokens is None else tokens.shape[-1]
 
 
-def _origin(trained: Trained) -> str:
-    return "fresh weights" if trained.file is None else adapter_fingerprint(trained.file)
+def _origin(adapter: TrainableAdapter) -> str:
+    return "fresh weights" if adapter.file is None else adapter_fingerprint(adapter.file)

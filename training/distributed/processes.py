@@ -1,4 +1,4 @@
-"""The processes of a run, one a device: what they tell each other, and how they wait for each other.
+"""The processes of a distributed run (DDP), one a device: what they exchange, and how they wait for each other.
 
 What is small travels between the CPUs in a group of its own, so that nobody waits for a device, and who waits for the
 main process's previews does not give up. Gradients travel between the devices.
@@ -15,20 +15,20 @@ import torch.distributed as dist
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-# How long the others wait for the main process: painting previews with a streamed base takes an hour. A process that
+# How long the others wait for the main process: generating previews with block swap takes an hour. A process that
 # dies is noticed at once all the same, since its connections close.
 PATIENCE = timedelta(hours=6)
 _BUCKET = 2**24  # numbers sent at a time: enough to keep a link busy, little beside the gradients themselves
 
 
-class ProcessLostError(RuntimeError):
+class WorkerLostError(RuntimeError):
     """Another process of the run does not answer any more."""
 
 
 class Processes:
     """All processes of a run as one of them sees them; every method is to be called by all, in the same order.
 
-    Each raises ProcessLostError where another process has gone.
+    Each raises WorkerLostError where another process has gone.
     """
 
     def __init__(self, accelerator: Accelerator) -> None:
@@ -37,7 +37,7 @@ class Processes:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the one that looks, paints, judges and writes."""
+        """Whether this is the one that validates, logs and writes."""
         return self.index == 0
 
     def gathered(self, rows: Tensor) -> Tensor:
@@ -45,12 +45,12 @@ class Processes:
         if self.count == 1:
             return rows
         sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.count)]
-        with _answers():
+        with _worker_lost_errors():
             dist.all_gather(sizes, torch.tensor([len(rows)]), group=self._group)
         most = max(map(int, sizes))
         padded = torch.cat([rows.detach(), rows.new_zeros(most - len(rows), *rows.shape[1:])]).contiguous()
         parts = [torch.empty_like(padded) for _ in range(self.count)]
-        with _answers():
+        with _worker_lost_errors():
             dist.all_gather(parts, padded, group=self._group)
         return torch.cat([part[: int(size)] for part, size in zip(parts, sizes, strict=True)])
 
@@ -59,7 +59,7 @@ class Processes:
         if self.count == 1:
             return numbers
         total = numbers.clone()
-        with _answers():
+        with _worker_lost_errors():
             dist.all_reduce(total, group=self._group)
         return total
 
@@ -74,7 +74,7 @@ class Processes:
                 parameter.grad = torch.zeros_like(parameter)
         for bucket in _buckets([parameter.grad for parameter in reached]):
             flat = torch.cat([gradient.flatten() for gradient in bucket])
-            with _answers():
+            with _worker_lost_errors():
                 dist.all_reduce(flat)
             for gradient, part in zip(bucket, flat.split([each.numel() for each in bucket]), strict=True):
                 gradient.copy_(part.view_as(gradient))
@@ -85,34 +85,34 @@ class Processes:
             return make()
         content = json.dumps(make()).encode() if self.is_main else b""
         size = torch.tensor([len(content)])
-        with _answers():
+        with _worker_lost_errors():
             dist.broadcast(size, src=0, group=self._group)
         held = torch.frombuffer(bytearray(content), dtype=torch.uint8) if content else torch.empty(int(size)).byte()
-        with _answers():
+        with _worker_lost_errors():
             dist.broadcast(held, src=0, group=self._group)
         return json.loads(held.numpy().tobytes())
 
     def wait(self) -> None:
         """Returns when all processes are here."""
         if self.count > 1:
-            with _answers():
+            with _worker_lost_errors():
                 dist.barrier(group=self._group)
 
     def check_alike(self, facts: Mapping[str, Any]) -> None:
         """ValueError where a fact is another here than in the main process."""
-        for name, wanted in self.from_main(lambda: dict(facts)).items():
-            if facts[name] != wanted:
+        for name, expected in self.from_main(lambda: dict(facts)).items():
+            if facts[name] != expected:
                 raise ValueError(
-                    f"Process {self.index} of {self.count} has {name} {facts[name]}, and the main process {wanted}. "
+                    f"Process {self.index} of {self.count} has {name} {facts[name]}, and the main process {expected}. "
                     "All must be started by the same command and see the same photos, adapter and run folder (out): "
                     "put them where every machine can read them."
                 )
 
 
-def is_loss(error: RuntimeError) -> bool:
+def is_worker_lost(error: RuntimeError) -> bool:
     """Whether an error, of any exchange between processes, says that another has gone."""
-    told = "closed by peer", "reset by peer", "Broken pipe"
-    return isinstance(error, ProcessLostError | dist.DistError) or any(each in str(error) for each in told)
+    signs = "closed by peer", "reset by peer", "Broken pipe"
+    return isinstance(error, WorkerLostError | dist.DistError) or any(each in str(error) for each in signs)
 
 
 def _buckets(gradients: Sequence[Tensor]) -> Iterator[list[Tensor]]:
@@ -128,8 +128,8 @@ def _buckets(gradients: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 
 
 @contextmanager
-def _answers() -> Iterator[None]:
+def _worker_lost_errors() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # gloo's, and NCCL's DistBackendError
-        raise ProcessLostError(str(error).splitlines()[0]) from error
+        raise WorkerLostError(str(error).splitlines()[0]) from error

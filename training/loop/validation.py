@@ -1,0 +1,287 @@
+"""Validation on held-out photos: losses at fixed noise, generated previews, and their scores by independent judges."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from withanyone_core.injection.diffusers import AdapterSocket
+from withanyone_core.metrics.case import METRICS
+from withanyone_core.metrics.summary import judges_mean, statistic
+from withanyone_core.schedule import released_sigmas
+
+from ..cache.cache import Cache
+from ..cache.entries import BoxFractions
+from ..configuration.finetune import Finetune
+from ..evaluation.measuring import EvaluationModels, case_images, measure_images
+from ..evaluation.records import Line
+from ..evaluation.report import scores_of
+from ..losses.flow import add_noise, target_velocity
+from .batch import DEFAULT_CONDITIONING, ConditioningSpec, placed_people, text_of
+from .draws import Draws
+from .early_stopping import ValidationScores
+from .sampling import Person, Sample, Sampler
+from .step import FrozenModels, velocity
+
+MEASURES = ("sim_gt", "sim_ref", "copy_paste", "leakage")
+PREVIEWS = "previews"
+_MARGIN = 1.0  # of a face's box, half of it on each side, in an image of a reference
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A held-out photo to be generated: its sample is always drawn alike. `name` is fit for a file."""
+
+    name: str
+    sample: Sample
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What a preview is compared with, RGB uint8 [H, W, 3]: the held-out photo, and each person's reference."""
+
+    photo: np.ndarray
+    references: tuple[np.ndarray, ...]
+    boxes: tuple[tuple[float, float, float, float], ...]
+
+
+@dataclass(eq=False)
+class Validator:
+    """Validation of one run; without held-out photos there are no `scenes`."""
+
+    settings: Finetune
+    cache: Cache
+    scenes: tuple[Scene, ...]
+    frozen: FrozenModels
+    socket: AdapterSocket
+    conditioning: ConditioningSpec
+    instruments: EvaluationModels | None
+    _truths: list[Truth] = field(default_factory=list)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        count = self.settings.validation.num_sigmas
+        return (*MEASURES, "validation", *(f"validation_{(index + 0.5) / count:.3f}" for index in range(count)))
+
+    def generate(self) -> tuple[list[float], list[np.ndarray]]:
+        """Validation losses by sigma, and an image of each scene."""
+        validation = self.settings.validation
+        guidance = self.settings.noise.guidance
+        losses = validation_losses(
+            self.cache, self.scenes, self.frozen, self.socket, validation.num_sigmas, guidance, self.conditioning
+        )
+        steps, guidance = validation.sampling_steps, validation.guidance
+        images = [
+            generate_image(self.cache, scene, self.frozen, self.socket, steps, guidance, self.conditioning)
+            for scene in self.scenes
+        ]
+        return losses, images
+
+    def score(self, step: int, losses: list[float], images: Sequence[np.ndarray]) -> dict[str, Any]:
+        """Writes the previews; the losses and what the judges measured, by name."""
+        truths = self._cached_truths()
+        folder = self.settings.out / PREVIEWS / f"step-{step:06d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        for scene, image in zip(self.scenes, images, strict=True):
+            (folder / f"{scene.name}.png").write_bytes(encode_png(image))
+        numbers: dict[str, Any] = dict.fromkeys(MEASURES)
+        if self.instruments is not None:
+            lines = score_images(images, truths, self.scenes, self.instruments)
+            numbers = headline(lines, self.instruments, self.settings.seed)
+        return {"validation": losses, **numbers}
+
+    def row(self, found: Mapping[str, Any]) -> dict[str, float | None]:
+        """What `score` found, by column."""
+        losses = found["validation"]
+        values = [*(found[name] and found[name]["mean"] for name in MEASURES), sum(losses) / len(losses), *losses]
+        return dict(zip(self.columns, values, strict=True))
+
+    def _cached_truths(self) -> list[Truth]:
+        if not self._truths:
+            self._truths = [truth_of(self.cache, scene, self.frozen) for scene in self.scenes]
+            _write_truths(self.settings.out / PREVIEWS / "truth", self.scenes, self._truths)
+        return self._truths
+
+
+def summary(found: Mapping[str, Any]) -> str:
+    """What `score` found, on one line."""
+    losses = found["validation"]
+    means = [f"{name} {found[name]['mean']:.3f}" for name in MEASURES if found[name]]
+    return ", ".join([f"loss {sum(losses) / len(losses):.4f}", *means])
+
+
+def _write_truths(folder: Path, chosen: tuple[Scene, ...], truths: list[Truth]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for scene, truth in zip(chosen, truths, strict=True):
+        (folder / f"{scene.name}.png").write_bytes(encode_png(truth.photo))
+        for number, reference in enumerate(truth.references, start=1):
+            (folder / f"{scene.name}_reference_{number}.png").write_bytes(encode_png(reference))
+
+
+def truth_of(cache: Cache, scene: Scene, frozen: FrozenModels) -> Truth:
+    sample = scene.sample
+    return Truth(
+        decode_photo(cache, sample.image, sample.crop, frozen),
+        tuple(reference_image(cache, person.reference, frozen) for person in sample.people),
+        tuple(person.box for person in sample.people),
+    )
+
+
+def score_images(
+    previews: Sequence[np.ndarray], truths: Sequence[Truth], chosen: Sequence[Scene], instruments: EvaluationModels
+) -> list[Line]:
+    """A line of scores for each preview [H, W, 3]."""
+    lines = []
+    for image, truth, scene in zip(previews, truths, chosen, strict=True):
+        case = case_images(scene.name, image, truth.photo, truth.references, truth.boxes, instruments)
+        lines.append(measure_images(case, instruments))
+    return lines
+
+
+def headline(lines: Sequence[Line], instruments: EvaluationModels, seed: int) -> dict[str, Any]:
+    """By metric the mean over previews and the judges training has not used, with its 95 % interval; None without."""
+    names = [judge.info.name for judge in instruments.judges if not judge.info.trained_with]
+    scores = scores_of([line for line in lines if line["scores"]], names) if names else []
+    if not scores:
+        return dict.fromkeys(METRICS)
+    found = {metric: statistic(*judges_mean(scores, metric), seed=seed) for metric in METRICS}
+    return {
+        metric: None if value is None else {"mean": value.mean, "low": value.low, "high": value.high, "n": value.n}
+        for metric, value in found.items()
+    }
+
+
+def scores_at(step: int, numbers: dict[str, Any]) -> ValidationScores:
+    """What early stopping reads of the numbers of a validation."""
+    means = {name: numbers[name] and numbers[name]["mean"] for name in ("sim_gt", "sim_ref", "copy_paste")}
+    return ValidationScores(step, **means)
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """PNG bytes of RGB uint8 [H, W, 3]."""
+    _, found = cv2.imencode(".png", np.ascontiguousarray(image[:, :, ::-1]))
+    return found.tobytes()
+
+
+def scenes(cache: Cache, sampler: Sampler, seed: int, most: int, person: str = "") -> tuple[Scene, ...]:
+    """Up to `most` held-out photos, evenly over all of them, each face with a reference from another photo.
+
+    person  only photos that show the person of that name, where one is named
+
+    Photos with a face of nobody known are passed over where there are others: it has no other photo.
+    """
+    held_out = [image for image in cache.images if image.held_out and image.crops and image.people]
+    if person:
+        theirs = {face.image for index, face in enumerate(cache.faces) if cache.name_of(index) == person}
+        held_out = [image for image in held_out if image.index in theirs]
+    known = [image for image in held_out if all(cache.faces[face.face].identity >= 0 for face in image.crops[0].faces)]
+    chosen = known or held_out
+    chosen = [chosen[index] for index in np.linspace(0, len(chosen) - 1, min(most, len(chosen))).round().astype(int)]
+    found = []
+    for image in chosen:
+        draws = Draws(seed, 0, image.index)
+        people = []
+        for number, face in enumerate(image.crops[0].faces):
+            reference = sampler.reference(face.face, draws, f"preview {number}")
+            people.append(Person(face.face, face.box, face.landmarks, face.face if reference is None else reference))
+        name = f"{image.index:05d}_" + "".join(letter if letter.isalnum() else "_" for letter in image.name)[:40]
+        found.append(Scene(name, Sample(image.index, 0, tuple(people), True, draws)))
+    return tuple(found)
+
+
+@torch.no_grad()
+def generate_image(
+    cache: Cache,
+    scene: Scene,
+    frozen: FrozenModels,
+    socket: AdapterSocket,
+    steps: int,
+    guidance: float,
+    conditioning: ConditioningSpec = DEFAULT_CONDITIONING,
+) -> np.ndarray:
+    """The photo's size, text and people from noise that is the same every time, uint8 [H, W, 3].
+
+    Euler steps over the released schedule, as a ComfyUI workflow with WithAnyone Scheduler takes them.
+    """
+    mean, _ = cache.latent(cache.images[scene.sample.image], scene.sample.crop)
+    device = next(frozen.transformer.parameters()).device
+    height_px, width_px = (8 * side for side in mean.shape[-2:])
+    people = placed_people(cache, [scene.sample], width_px, height_px, conditioning).to(device)
+    t5, pooled = (value[None].to(device) for value in text_of(cache, scene.sample))
+    latent = scene.sample.draws.normal("preview", (1, *mean.shape)).to(device)
+    sigmas = released_sigmas(steps, width_px, height_px)
+    with socket.placed(people):
+        for sigma, following in pairwise(sigmas):
+            predicted = velocity(frozen.transformer, latent, sigma.expand(1).to(device), t5, pooled, guidance)
+            latent = latent + (following - sigma).to(device) * predicted
+    return decode_pixels(frozen, latent)
+
+
+@torch.no_grad()
+def decode_photo(cache: Cache, image: int, crop: int, frozen: FrozenModels) -> np.ndarray:
+    """A cached photo as the VAE sees it, uint8 [H, W, 3]."""
+    mean, _ = cache.latent(cache.images[image], crop)
+    device = next(frozen.transformer.parameters()).device
+    return decode_pixels(frozen, frozen.scale.into_model(mean)[None].to(device))
+
+
+@torch.no_grad()
+def reference_image(cache: Cache, face: int, frozen: FrozenModels) -> np.ndarray:
+    """The part of a cached photo around a face, uint8 [H, W, 3]."""
+    image = cache.faces[face].image
+    (place,) = [cut for cut in cache.images[image].crops[0].faces if cut.face == face]
+    return crop_around(decode_photo(cache, image, 0, frozen), place.box)
+
+
+def crop_around(image: np.ndarray, box: BoxFractions) -> np.ndarray:
+    """The box of an image [H, W, 3] with as much again on each side, as far as there is some."""
+    height, width = image.shape[:2]
+    x1, y1, x2, y2 = box
+    across, down = _MARGIN * (x2 - x1) / 2, _MARGIN * (y2 - y1) / 2
+    left, right = max(0, int((x1 - across) * width)), min(width, int(np.ceil((x2 + across) * width)))
+    top, bottom = max(0, int((y1 - down) * height)), min(height, int(np.ceil((y2 + down) * height)))
+    return image[top:bottom, left:right]
+
+
+def decode_pixels(frozen: FrozenModels, latent_1CHW: Tensor) -> np.ndarray:
+    """Latents of one image decoded, uint8 [H, W, 3]. NaN becomes black."""
+    latent = frozen.scale.out_of_model(latent_1CHW).to(frozen.vae.dtype)
+    values = 127.5 * (frozen.vae.decode(latent, return_dict=False)[0][0].float() + 1)
+    return values.nan_to_num(0.0).clamp(0, 255).round().byte().permute(1, 2, 0).cpu().numpy()
+
+
+@torch.no_grad()
+def validation_losses(
+    cache: Cache,
+    chosen: Sequence[Scene],
+    frozen: FrozenModels,
+    socket: AdapterSocket,
+    num_sigmas: int,
+    guidance: float,
+    conditioning: ConditioningSpec = DEFAULT_CONDITIONING,
+) -> list[float]:
+    """The flow loss at each of `num_sigmas` sigmas, over held-out photos with noise that is the same each time.
+
+    Sigma i of n is (i + 1/2) / n: uniform, since the sampler passes through all of them.
+    """
+    device = next(frozen.transformer.parameters()).device
+    sums = [0.0] * num_sigmas
+    for scene in chosen:
+        mean, _ = cache.latent(cache.images[scene.sample.image], scene.sample.crop)
+        clean = frozen.scale.into_model(mean)[None].to(device)
+        people = placed_people(cache, [scene.sample], 8 * mean.shape[2], 8 * mean.shape[1], conditioning).to(device)
+        t5, pooled = (value[None].to(device) for value in text_of(cache, scene.sample))
+        with socket.placed(people):
+            for index in range(num_sigmas):
+                noise = scene.sample.draws.normal(f"validation {index}", tuple(clean.shape)).to(device)
+                sigma = torch.tensor([(index + 0.5) / num_sigmas], device=device)
+                noisy = add_noise(clean, noise, sigma)
+                predicted = velocity(frozen.transformer, noisy, sigma, t5, pooled, guidance)
+                sums[index] += (predicted - target_velocity(clean, noise)).square().mean().item()
+    return [total / len(chosen) for total in sums]
