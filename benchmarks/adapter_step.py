@@ -31,7 +31,7 @@ from random_adapter import RandomAdapter, Scene
 from torch import Tensor
 from withanyone_pack.tests.comfyui.small_flux import small_flux
 from withanyone_pack.withanyone_core.injection.comfyui.injection import KEY, Injection
-from withanyone_pack.withanyone_core.layout import Box
+from withanyone_pack.withanyone_core.regions.layout import Box
 
 FLUX = {"hidden_size": 3072, "num_heads": 24, "axes_dim": [16, 56, 56], "context_in_dim": 4096, "vec_in_dim": 768}
 SIDE_PX, TEXT_TOKENS = 1024, 512

@@ -8,11 +8,11 @@ from torch import Tensor
 from withanyone_pack.withanyone_core.adapter.attention import IdentityAttention
 from withanyone_pack.withanyone_core.adapter.encoder import KeyValueLayer
 from withanyone_pack.withanyone_core.adapter.shape import Branch, BranchShape
-from withanyone_pack.withanyone_core.cells import Grid, cell_groups, region_cells
 from withanyone_pack.withanyone_core.identity import Identity
 from withanyone_pack.withanyone_core.injection.comfyui.forward import Forward, Pass
 from withanyone_pack.withanyone_core.injection.comfyui.injection import Injection, Settings
-from withanyone_pack.withanyone_core.layout import Box, PlacedFace
+from withanyone_pack.withanyone_core.regions.cells import Grid, cell_groups, region_cells
+from withanyone_pack.withanyone_core.regions.layout import Box, PlacedFace
 
 HIDDEN, HEADS = 3072, 24
 TOKENS = {Branch.ARC: 8, Branch.SIG: 264}

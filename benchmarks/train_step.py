@@ -39,9 +39,9 @@ from training.configuration.finetune import Finetune
 from training.losses.contrast import Bank, contrast, drawn_rows
 from training.planning.memory import GIB, memory_of
 from training.planning.rehearsal import rehearsed
-from withanyone_core.cells import box_cells
 from withanyone_core.injection.diffusers import members
-from withanyone_core.layout import Box
+from withanyone_core.regions.cells import box_cells
+from withanyone_core.regions.layout import Box
 
 TERA = 1e12
 MATMUL = 8192  # side of the matrices that measure the device; 1024 on a CPU

@@ -27,8 +27,8 @@ from miniature.evidence.results import Results, key_of
 from miniature.recipes.cards import machine
 from miniature.steering import DETECTION_PX, shipped_steered_generator
 from miniature.weights_folder import ADAPTER, FACES, WEIGHTS
-from withanyone_core.digest import file_sha256
 from withanyone_core.faces.analysis import load_face_analysis
+from withanyone_core.files.digest import file_sha256
 from withanyone_core.metrics.judges import load_judge
 
 HERE = Path(__file__).resolve().parent

@@ -21,7 +21,7 @@ from withanyone_core.faces.siglip import pixel_values
 from withanyone_core.identity import Identity
 from withanyone_core.injection.diffusers import AdapterSocket, PlacedPeople
 from withanyone_core.injection.placing import placed_identities
-from withanyone_core.layout import Region
+from withanyone_core.regions.layout import Region
 
 from .generation import GUIDANCE, STEPS, ImageGenerator, noise, shipped_generator
 from .recipes.siglip import SIDE_PX as SIGLIP_PX

@@ -15,10 +15,10 @@ from typing import Any
 from aiohttp import web
 from PIL import Image
 
-from ..withanyone_core.identity_file import load_identity
-from ..withanyone_core.layout import floor_to_tokens
-from ..withanyone_core.presets import preset_layout, row_layout
-from ..withanyone_core.preview import thumbnail
+from ..withanyone_core.canvas import floor_to_tokens
+from ..withanyone_core.identities.identity_file import load_identity
+from ..withanyone_core.regions.presets import preset_layout, row_layout
+from ..withanyone_core.regions.preview import thumbnail
 from .identity_files import identity_names, identity_path
 
 THUMBNAIL_PX = 128

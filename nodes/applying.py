@@ -8,7 +8,7 @@ from ..withanyone_core.adapter.strength import FROM_SLIDER, branch_weights
 from ..withanyone_core.injection.comfyui.injection import Settings
 from ..withanyone_core.injection.comfyui.parts import ComfyAdapter
 from ..withanyone_core.injection.comfyui.socket import apply_adapter
-from ..withanyone_core.layout import PlacedFace
+from ..withanyone_core.regions.layout import PlacedFace
 from ..withanyone_core.timing import SHAPES, Curve, Window
 from . import sockets
 

@@ -3,11 +3,11 @@
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..withanyone_core.editing import SMALLEST_FACE_PX, prepare_edit
 from ..withanyone_core.faces.photo import image_arrays
 from ..withanyone_core.faces.portrait import FaceAnalysis
 from ..withanyone_core.faces.selection import faces_by_number
 from ..withanyone_core.faces.turning import turning_hint
+from ..withanyone_core.regions.editing import SMALLEST_FACE_PX, prepare_edit
 from . import sockets
 from .images import images
 

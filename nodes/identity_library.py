@@ -3,10 +3,10 @@
 import numpy as np
 from comfy_api.latest import io, ui
 
-from ..withanyone_core.digest import file_stamp
+from ..withanyone_core.files.digest import file_stamp
+from ..withanyone_core.identities.identity_file import load_identity, save_identity
+from ..withanyone_core.identities.merging import merged
 from ..withanyone_core.identity import Identity
-from ..withanyone_core.identity_file import load_identity, save_identity
-from ..withanyone_core.merging import merged
 from . import sockets
 from .identity_files import FOLDER, NAME, free_path, identity_names, identity_path
 from .images import images

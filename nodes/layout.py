@@ -5,19 +5,12 @@ from typing import Any
 import torch
 from comfy_api.latest import io, ui
 
+from ..withanyone_core.canvas import floor_to_tokens
 from ..withanyone_core.identity import Identity
-from ..withanyone_core.layout import (
-    Layout,
-    Mask,
-    PlacedFace,
-    floor_to_tokens,
-    parse_boxes,
-    place_in_box,
-    place_in_mask,
-)
-from ..withanyone_core.matching import best_box
-from ..withanyone_core.presets import preset_layout
-from ..withanyone_core.preview import draw_layout
+from ..withanyone_core.regions.layout import Layout, Mask, PlacedFace, parse_boxes, place_in_box, place_in_mask
+from ..withanyone_core.regions.matching import best_box
+from ..withanyone_core.regions.presets import preset_layout
+from ..withanyone_core.regions.preview import draw_layout
 from ..withanyone_core.timing import Window
 from . import sockets
 from .images import shown_small

@@ -6,16 +6,17 @@ from typing import Any
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..withanyone_core.box_formats import NUMBERS, boxes_from
-from ..withanyone_core.cells import Grid
+from ..withanyone_core.canvas import CELL_PX, check_canvas, floor_to_tokens
 from ..withanyone_core.faces.photo import image_arrays
 from ..withanyone_core.faces.portrait import FaceAnalysis, croppable_faces
 from ..withanyone_core.faces.selection import NoFace
-from ..withanyone_core.faces_preview import draw_faces
-from ..withanyone_core.guide import FITS, ORDERS, Fit, layout_from_faces
-from ..withanyone_core.layout import CELL_PX, Layout, PlacedFace, check_canvas, floor_to_tokens
-from ..withanyone_core.ownership import ownership_in_words
-from ..withanyone_core.preview import draw_layout
+from ..withanyone_core.regions.box_formats import NUMBERS, boxes_from
+from ..withanyone_core.regions.cells import Grid
+from ..withanyone_core.regions.faces_preview import draw_faces
+from ..withanyone_core.regions.guide import FITS, ORDERS, Fit, layout_from_faces
+from ..withanyone_core.regions.layout import Layout, PlacedFace
+from ..withanyone_core.regions.ownership import ownership_in_words
+from ..withanyone_core.regions.preview import draw_layout
 from . import sockets
 from .identities import BoundingBox
 from .images import images

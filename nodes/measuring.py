@@ -13,7 +13,6 @@ from torch import Tensor
 from ..withanyone_core.faces.photo import image_arrays
 from ..withanyone_core.faces.portrait import FaceAnalysis
 from ..withanyone_core.identity import Identity
-from ..withanyone_core.layout import PlacedFace
 from ..withanyone_core.meter.comparing import compared
 from ..withanyone_core.meter.diagnosing import diagnosis_text
 from ..withanyone_core.meter.images.comparison import draw_comparison
@@ -22,6 +21,7 @@ from ..withanyone_core.meter.images.table import draw_table
 from ..withanyone_core.meter.measuring import Meter
 from ..withanyone_core.meter.numbers import comparison_numbers, numbers, pick_numbers
 from ..withanyone_core.meter.picking import PICK_BY, picked
+from ..withanyone_core.regions.layout import PlacedFace
 from . import sockets
 from .images import images as as_images
 

@@ -9,8 +9,8 @@ from ..miniature.weights_folder import ADAPTER, CLIP, CLIP_WORDS, CODER, FACES, 
 from ..miniature.world.person import person_of
 from ..miniature.world.renderer import render
 from ..miniature.world.scene import draw_portrait
-from ..withanyone_core.digest import files_stamp
 from ..withanyone_core.faces.analysis import load_face_analysis
+from ..withanyone_core.files.digest import files_stamp
 from ..withanyone_core.injection.comfyui.parts import ComfyAdapter
 from . import miniature_models, sockets
 from .siglip import siglip_tower

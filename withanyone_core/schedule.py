@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from .layout import check_canvas
+from .canvas import check_canvas
 
 TOKEN_COUNTS = ("as released", "true")
 

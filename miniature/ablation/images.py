@@ -8,10 +8,10 @@ import numpy as np
 
 from withanyone_core.adapter.shape import Branch
 from withanyone_core.faces.portrait import Choices, identity_from_photos
-from withanyone_core.layout import Box
 from withanyone_core.metrics.case import BoxPx, Case, FaceVectors
 from withanyone_core.metrics.judges import Judge
 from withanyone_core.metrics.scoring import score_case
+from withanyone_core.regions.layout import Box
 
 from ..evidence.dataset import faces_in, spot_boxes
 from ..evidence.images import looks_of

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from withanyone_core.adapter.branches import merge
 from withanyone_core.adapter.checkpoint import inspect_adapter
-from withanyone_core.digest import file_sha256
+from withanyone_core.files.digest import file_sha256
 
 from .commands import digest, settings_of, trained
 from .variants import COMMON, NO_LOSSES, SHORT, UNWATCHED

@@ -8,7 +8,7 @@ import numpy as np
 
 from withanyone_core.faces.portrait import FaceAnalysis
 from withanyone_core.identity import Face, Identity
-from withanyone_core.layout import Box, Layout, PlacedFace
+from withanyone_core.regions.layout import Box, Layout, PlacedFace
 
 from ..recipes.scenes import TRAINING_PEOPLE
 from ..steering import PhotoReader, Wanted, portrait

@@ -16,8 +16,8 @@ from training.finetune import main as finetune
 from training.loop.person import cached_person
 from withanyone_core.adapter.shape import Branch
 from withanyone_core.faces.portrait import FaceAnalysis
+from withanyone_core.identities.identity_file import load_identity
 from withanyone_core.identity import Identity
-from withanyone_core.identity_file import load_identity
 from withanyone_core.metrics.case import Case, FaceVectors
 from withanyone_core.metrics.judges import Judge
 from withanyone_core.metrics.scoring import score_case

@@ -14,10 +14,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
+from training.base.flux_keys import to_comfyui, to_diffusers
 from training.losses.flow import packed, unpacked
 from withanyone_core.adapter.network import AdapterNetwork, file_tensors
 from withanyone_core.adapter.shape import Branch, BranchShape
-from withanyone_core.flux_keys import to_comfyui, to_diffusers
 from withanyone_core.injection.diffusers import AdapterSocket, PlacedPeople
 
 from ..models.backbone import CELL_LATENTS, DOUBLE_BLOCKS, HEADS, SINGLE_BLOCKS, WIDTH, diffusers_flux

@@ -8,7 +8,7 @@ add_comfyui()
 
 import folder_paths
 from withanyone_pack.nodes.identity_library import LoadIdentity, MergeIdentities, SaveIdentity
-from withanyone_pack.tests.test_identity_file import person
+from withanyone_pack.tests.identities.test_identity_file import person
 
 LEAVING = ["../ann.safetensors", "/etc/ann.safetensors", "a/../../ann.safetensors", "..\\ann.safetensors", "", "C:\\a"]
 

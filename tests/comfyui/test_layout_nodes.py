@@ -10,8 +10,8 @@ from withanyone_pack.nodes import layout, sampling
 from withanyone_pack.nodes.layout import WithAnyoneLayout, WithAnyonePlaceFace
 from withanyone_pack.nodes.sampling import WithAnyoneScheduler
 from withanyone_pack.withanyone_core.identity import Identity
-from withanyone_pack.withanyone_core.layout import Mask
-from withanyone_pack.withanyone_core.presets import preset_layout
+from withanyone_pack.withanyone_core.regions.layout import Mask
+from withanyone_pack.withanyone_core.regions.presets import preset_layout
 from withanyone_pack.withanyone_core.schedule import released_sigmas
 from withanyone_pack.withanyone_core.timing import ALWAYS, Window
 

@@ -24,7 +24,7 @@ from withanyone_pack.withanyone_core.identity import LearnedTokens
 from withanyone_pack.withanyone_core.injection.comfyui.parts import ComfyAdapter
 from withanyone_pack.withanyone_core.injection.diffusers import AdapterSocket
 from withanyone_pack.withanyone_core.injection.placing import placed_identities
-from withanyone_pack.withanyone_core.layout import Mask, PlacedFace
+from withanyone_pack.withanyone_core.regions.layout import Mask, PlacedFace
 from withanyone_pack.withanyone_core.timing import Window
 
 from training.loop.velocity import velocity

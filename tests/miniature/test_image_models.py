@@ -13,7 +13,7 @@ from withanyone_pack.miniature import weights_folder as files
 from withanyone_pack.miniature.models import autoencoder, backbone, text
 from withanyone_pack.miniature.world.scene import CELLS, SIDE_PX
 from withanyone_pack.nodes import miniature_models
-from withanyone_pack.withanyone_core.flux_keys import to_diffusers
+from withanyone_pack.training.base.flux_keys import to_diffusers
 
 CAPTION = "two people, park, sunset: left happy right, right calm ahead"
 CHANNELS, SIDE = 8, 2 * CELLS

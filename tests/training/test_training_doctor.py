@@ -27,7 +27,7 @@ from training.planning.casting import largest_load
 from training.planning.checks import examined
 from training.planning.memory import GIB, memory
 from training.planning.visit import visit
-from withanyone_core.digest import file_sha256
+from withanyone_core.files.digest import file_sha256
 
 FLUX = {**SMALL, "context_in_dim": T5_WIDTH, "vec_in_dim": POOLED_WIDTH}
 ARC = BranchShape(hidden=64, heads=1, layers=5, arc_tokens=4, embedding=512)

@@ -9,7 +9,7 @@ import torch
 from diffusers import FluxTransformer2DModel
 from torch import Tensor, nn
 
-from withanyone_core.flux_keys import to_diffusers
+from training.base.flux_keys import to_diffusers
 
 from .files import Tensors, model_folder, open_tensors
 from .narrow import NarrowLinear, Packing, check_packing, replace_linears

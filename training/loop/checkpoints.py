@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from withanyone_core.tensor_files import save_tensors
+from withanyone_core.files.tensors import save_tensors
 
 from .soundness import counted, not_finite
 

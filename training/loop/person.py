@@ -9,8 +9,8 @@ import torch
 
 from withanyone_core.faces.crop import face_crop
 from withanyone_core.faces.portrait import mean_embedding
+from withanyone_core.files.unicode import one_form
 from withanyone_core.identity import Identity
-from withanyone_core.unicode import one_form
 
 from ..cache.cache import Cache
 from ..preparing.photos import UnreadablePhoto, decoded

@@ -8,7 +8,7 @@ from ..adapter.shape import Branch, BranchShape
 from ..file_kinds.header import Header, named
 from ..file_kinds.kinds import Json, Kind
 from ..file_kinds.naming import is_adapter, is_identity
-from ..identity_file import IdentityFileError, inspect_identity, load_identity
+from ..identities.identity_file import IdentityFileError, inspect_identity, load_identity
 
 FLUX_BLOCKS, FLUX_WIDTH = 57, 3072
 

@@ -21,8 +21,8 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import build_hf_headers
 from tqdm import tqdm
 
-from ..digest import file_sha256
-from ..published import HubFile
+from ..files.digest import file_sha256
+from .published import HubFile
 
 ATTEMPTS = 5
 PAUSE_S = 1.0

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..first_bytes import no_onnx
+from ..files.first_bytes import no_onnx
 from ..identity import Face
 from .alignment import aligned_face, are_spread
 from .dlib_analysis import DLIB, DlibAnalysis, load_dlib

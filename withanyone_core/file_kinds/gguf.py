@@ -5,7 +5,7 @@ from math import prod
 from pathlib import Path
 from typing import BinaryIO
 
-from ..first_bytes import GGUF_MAGIC
+from ..files.first_bytes import GGUF_MAGIC
 from .header import Header, TensorInfo
 
 MOST_ENTRIES = 100_000

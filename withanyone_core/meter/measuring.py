@@ -10,11 +10,11 @@ from ..faces.licences import parts_of
 from ..faces.portrait import FaceAnalysis
 from ..identity import Face, Identity
 from ..identity_check.values import Checked
-from ..layout import Box, Mask, PlacedFace, stretching
 from ..metrics.cache import photo_key
 from ..metrics.case import BoxPx, Case, CaseScores, FaceVectors, JudgeInfo
 from ..metrics.judges import judge_of
 from ..metrics.scoring import score_case
+from ..regions.layout import Box, Mask, PlacedFace, stretching
 from ..tolerance import SLACK
 from .diagnosing import Diagnoser
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ....withanyone_core.drawn_boxes import boxes_to_json
-from ....withanyone_core.layout import Box
+from ....withanyone_core.regions.drawn_boxes import boxes_to_json
+from ....withanyone_core.regions.layout import Box
 from . import parts
 from .draft import Draft, Folds, Heading, Node
 from .notes import NOTES, PROMPTS

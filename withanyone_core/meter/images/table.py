@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 
 from ...identity_check.values import Finding
 from ...metrics.case import BoxPx, CaseScores, IdentityScore
-from ...preview import GRID, colour_of
+from ...regions.preview import GRID, colour_of
 from ..measuring import Measured
 from .sheet import (
     COUNT_PX,

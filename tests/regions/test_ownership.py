@@ -2,12 +2,12 @@
 
 import numpy as np
 import torch
-from withanyone_pack.withanyone_core.cells import Grid
-from withanyone_pack.withanyone_core.faces_preview import ENTRY_HEIGHT, LINE_PX, MARGIN, draw_faces
 from withanyone_pack.withanyone_core.identity import Identity
-from withanyone_pack.withanyone_core.layout import Box, Layout, Mask, PlacedFace, place_in_box, place_in_mask
-from withanyone_pack.withanyone_core.ownership import Overlap, overlaps, owned_cells, ownership_in_words
-from withanyone_pack.withanyone_core.preview import CANVAS, GRID, colour_of
+from withanyone_pack.withanyone_core.regions.cells import Grid
+from withanyone_pack.withanyone_core.regions.faces_preview import ENTRY_HEIGHT, LINE_PX, MARGIN, draw_faces
+from withanyone_pack.withanyone_core.regions.layout import Box, Layout, Mask, PlacedFace, place_in_box, place_in_mask
+from withanyone_pack.withanyone_core.regions.ownership import Overlap, overlaps, owned_cells, ownership_in_words
+from withanyone_pack.withanyone_core.regions.preview import CANVAS, GRID, colour_of
 from withanyone_pack.withanyone_core.timing import Window
 
 WIDTH, HEIGHT = 160, 128

@@ -15,8 +15,8 @@ from withanyone_pack.withanyone_core.download import face_pack
 from withanyone_pack.withanyone_core.download import hub as hub_module
 from withanyone_pack.withanyone_core.download.__main__ import main
 from withanyone_pack.withanyone_core.download.folders import ModelFolders, find_comfyui, read_extra_folders
+from withanyone_pack.withanyone_core.download.published import HUB_FILES, HubFile
 from withanyone_pack.withanyone_core.faces.analysis import DETECTOR_FILE, RECOGNIZER_FILE
-from withanyone_pack.withanyone_core.published import HUB_FILES, HubFile
 
 CONTENT = np.random.default_rng(0).integers(0, 256, 1_500_000, dtype=np.uint8).tobytes()
 PATH = "them/flux/flux1-dev.safetensors"

@@ -3,9 +3,9 @@
 import logging
 from collections.abc import Container
 
-from .faces.portrait import check_same_model
-from .faces.selection import cosines
-from .identity import Identity
+from ..faces.portrait import check_same_model
+from ..faces.selection import cosines
+from ..identity import Identity
 from .layout import Layout
 
 LOGGER = logging.getLogger("withanyone")

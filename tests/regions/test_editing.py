@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from withanyone_pack.withanyone_core.editing import blur_boxes, prepare_edit
 from withanyone_pack.withanyone_core.faces.selection import faces_by_number
 from withanyone_pack.withanyone_core.identity import Face
+from withanyone_pack.withanyone_core.regions.editing import blur_boxes, prepare_edit
 
 
 def face(*box_px):

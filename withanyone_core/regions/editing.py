@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
-from .faces.crop import whole_pixels
-from .identity import Face
-from .layout import Box, Layout, floor_to_tokens
+from ..canvas import floor_to_tokens
+from ..faces.crop import whole_pixels
+from ..identity import Face
+from .layout import Box, Layout
 
 BLUR_RADIUS_PX = 15
 # The released program leaves smaller faces sharp.

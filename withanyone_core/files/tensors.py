@@ -1,9 +1,10 @@
-"""Tensors to a file that others may read too."""
+"""Tensors of weight files: saved so that others may read the file too, and checked for NaN."""
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -25,3 +26,12 @@ def _usual_mode(path: Path) -> int:
         mode = os.fstat(stream.fileno()).st_mode & 0o777
     probe.unlink()
     return mode
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether a tensor of any floating type but fp8 holds neither NaN nor infinity.
+
+    The extremes tell: both are NaN where any value is. Asking each value makes a second tensor of every one, two
+    hundred times as slow on the billions of an adapter.
+    """
+    return not tensor.numel() or bool(torch.stack(torch.aminmax(tensor.detach())).isfinite().all())

@@ -10,8 +10,8 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..tolerance import SLACK
 from .layout import Box, parse_boxes
-from .tolerance import SLACK
 
 LOGGER = logging.getLogger("withanyone")
 SIZED, CORNERS = "x, y, width, height", "x1, y1, x2, y2"

@@ -18,14 +18,14 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from .faces.analysis import EMBEDDING_SIZE
-from .faces.crop import SIDE_PX
-from .file_kinds.header import Header, read_safetensors
-from .file_kinds.naming import IDENTITY, is_adapter, what_it_is
-from .finite import is_finite
-from .first_bytes import SAFETENSORS, no_safetensors
-from .identity import Identity, LearnedTokens
-from .version import VERSION
+from ..faces.analysis import EMBEDDING_SIZE
+from ..faces.crop import SIDE_PX
+from ..file_kinds.header import Header, read_safetensors
+from ..file_kinds.naming import IDENTITY, is_adapter, what_it_is
+from ..files.first_bytes import SAFETENSORS, no_safetensors
+from ..files.tensors import is_finite
+from ..identity import Identity, LearnedTokens
+from ..version import VERSION
 
 KIND = IDENTITY
 FORMAT = f"{KIND}/1"

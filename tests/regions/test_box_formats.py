@@ -3,8 +3,8 @@ from collections import namedtuple
 import numpy as np
 import pytest
 import torch
-from withanyone_pack.withanyone_core.box_formats import CORNERS, NUMBERS, SIZED, boxes_from
-from withanyone_pack.withanyone_core.layout import Box
+from withanyone_pack.withanyone_core.regions.box_formats import CORNERS, NUMBERS, SIZED, boxes_from
+from withanyone_pack.withanyone_core.regions.layout import Box
 
 SEG = namedtuple("SEG", "cropped_image cropped_mask confidence crop_region bbox label control_net_wrapper")
 ONE, TWO = Box(0.1, 0.2, 0.4, 0.7), Box(0.5, 0.0, 1.0, 0.5)

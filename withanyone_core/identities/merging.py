@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import torch
 
-from .faces.portrait import check_same_model, mean_embedding
-from .identity import Identity
+from ..faces.portrait import check_same_model, mean_embedding
+from ..identity import Identity
 
 LOGGER = logging.getLogger("withanyone")
 

@@ -2,8 +2,8 @@ import json
 import random
 
 import pytest
-from withanyone_pack.withanyone_core.drawn_boxes import EXPECTED, boxes_from_json, boxes_to_json
-from withanyone_pack.withanyone_core.layout import Box, Layout
+from withanyone_pack.withanyone_core.regions.drawn_boxes import EXPECTED, boxes_from_json, boxes_to_json
+from withanyone_pack.withanyone_core.regions.layout import Box, Layout
 
 
 def test_boxes_come_back_to_the_last_bit():
@@ -66,7 +66,7 @@ def test_anything_else_is_said_in_words(text, words):
 
 
 def test_the_example_of_the_messages_is_one():
-    from withanyone_pack.withanyone_core.drawn_boxes import EXAMPLE
+    from withanyone_pack.withanyone_core.regions.drawn_boxes import EXAMPLE
 
     assert len(boxes_from_json(EXAMPLE)) == 2
     assert json.loads(EXAMPLE)

@@ -6,20 +6,20 @@ import math
 import numpy as np
 import pytest
 import torch
-from withanyone_pack.withanyone_core.cells import box_cells
+from withanyone_pack.withanyone_core.canvas import floor_to_tokens
 from withanyone_pack.withanyone_core.identity import Identity
-from withanyone_pack.withanyone_core.layout import (
+from withanyone_pack.withanyone_core.regions.cells import box_cells
+from withanyone_pack.withanyone_core.regions.layout import (
     Box,
     Layout,
     Mask,
     PlacedFace,
-    floor_to_tokens,
     format_boxes,
     parse_boxes,
     place_in_box,
     place_in_mask,
 )
-from withanyone_pack.withanyone_core.preview import CANVAS, GRID, draw_layout
+from withanyone_pack.withanyone_core.regions.preview import CANVAS, GRID, draw_layout
 
 WIDTH, HEIGHT = 1024, 768
 

@@ -3,8 +3,9 @@
 import math
 import random
 
-from .layout import CELL_PX, Box, Layout
-from .tolerance import SLACK
+from ..canvas import CELL_PX
+from ..tolerance import SLACK
+from .layout import Box, Layout
 
 PRESET_SIZE_PX = 512
 BoxPx = tuple[int, int, int, int]

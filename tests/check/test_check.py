@@ -13,11 +13,11 @@ from withanyone_pack.withanyone_core.adapter.checkpoint import expected_keys
 from withanyone_pack.withanyone_core.adapter.places import places_header
 from withanyone_pack.withanyone_core.adapter.shape import BranchShape
 from withanyone_pack.withanyone_core.check.__main__ import main
-from withanyone_pack.withanyone_core.digest import file_sha256
+from withanyone_pack.withanyone_core.download.published import FACE_PACK_SHA256, published_name
+from withanyone_pack.withanyone_core.files.digest import file_sha256
+from withanyone_pack.withanyone_core.identities.identity_file import save_identity
 from withanyone_pack.withanyone_core.identity import Identity
-from withanyone_pack.withanyone_core.identity_file import save_identity
-from withanyone_pack.withanyone_core.layout import Box
-from withanyone_pack.withanyone_core.published import FACE_PACK_SHA256, published_name
+from withanyone_pack.withanyone_core.regions.layout import Box
 
 BYTES = {"F32": 4, "BF16": 2, "F16": 2, "F8_E4M3": 1, "U8": 1}
 RELEASED_ARC = BranchShape(hidden=3072, heads=24, layers=57, arc_tokens=8, embedding=512)

@@ -7,8 +7,9 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from ..canvas import CELL_PX
 from .cells import Grid
-from .layout import CELL_PX, Box, PlacedFace
+from .layout import Box, PlacedFace
 from .ownership import labels, overlaps_in_words, owned_cells, place_in_words
 from .preview import CANVAS, SHADE_ALPHA, colour_of, drawable, empty_canvas
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .identity import Identity
-from .timing import ALWAYS, Window
-from .tolerance import PLACES_PX, SLACK
+from ..canvas import check_canvas
+from ..identity import Identity
+from ..timing import ALWAYS, Window
+from ..tolerance import PLACES_PX, SLACK
 
 LOGGER = logging.getLogger("withanyone")
 ASPECT_TOLERANCE = 0.02
-CELL_PX = 16  # one image token covers 16 x 16 pixels: 8 by the VAE, 2 by Flux's patches
 
 
 @dataclass(frozen=True)
@@ -165,23 +165,6 @@ def stretching(faces: Iterable[PlacedFace], width_px: int, height_px: int) -> st
         f"{width_px} x {height_px} pixels, of other proportions than the layout "
         f"({layout.width_px} x {layout.height_px}); its boxes are stretched over"
     )
-
-
-def check_canvas(width_px: int, height_px: int) -> None:
-    """ValueError unless the canvas holds at least one image token."""
-    if width_px < CELL_PX or height_px < CELL_PX:
-        raise ValueError(
-            f"The canvas is {width_px}x{height_px} pixels; expected at least {CELL_PX}x{CELL_PX}, "
-            "the size of one image token."
-        )
-
-
-def floor_to_tokens(width_px: int, height_px: int) -> tuple[int, int]:
-    """The canvas the released program makes of a requested size: both sides floored to multiples of 16 pixels."""
-    floored = width_px // CELL_PX * CELL_PX, height_px // CELL_PX * CELL_PX
-    if floored != (width_px, height_px):
-        LOGGER.warning("A %dx%d canvas is not made of 16-pixel cells; using %dx%d.", width_px, height_px, *floored)
-    return floored
 
 
 def parse_boxes(text: str, width_px: int, height_px: int) -> tuple[Box, ...]:

@@ -8,8 +8,8 @@ from fractions import Fraction
 import pytest
 from withanyone_pack.miniature.world import LAYOUTS, SIDE_PX, SPOTS
 from withanyone_pack.tests.pack import ROOT
-from withanyone_pack.withanyone_core.cells import box_cells
-from withanyone_pack.withanyone_core.presets import (
+from withanyone_pack.withanyone_core.regions.cells import box_cells
+from withanyone_pack.withanyone_core.regions.presets import (
     PLACES,
     PRESETS,
     even_row,

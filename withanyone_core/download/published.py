@@ -3,9 +3,9 @@
 import re
 from dataclasses import dataclass
 
-from .faces.analysis import DETECTOR_FILE, RECOGNIZER_FILE
-from .faces.licences import INSIGHTFACE
-from .faces.siglip import MODEL_NAME as SIGLIP_REPO
+from ..faces.analysis import DETECTOR_FILE, RECOGNIZER_FILE
+from ..faces.licences import INSIGHTFACE
+from ..faces.siglip import MODEL_NAME as SIGLIP_REPO
 
 FLUX_LICENCE = "FLUX.1 [dev] Non-Commercial License"
 ADAPTER_REPO = "WithAnyone/WithAnyone"

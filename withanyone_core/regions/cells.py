@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .layout import CELL_PX, Box, Mask, Region
-from .tolerance import SLACK
+from ..canvas import CELL_PX
+from ..tolerance import SLACK
+from .layout import Box, Mask, Region
 
 # A mask painted exactly to the middle of a cell must not depend on the last bit of a sum.
 _HALF = 0.5 - SLACK

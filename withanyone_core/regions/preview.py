@@ -5,8 +5,9 @@ import colorsys
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ..canvas import CELL_PX
 from .cells import box_cells
-from .layout import CELL_PX, Layout
+from .layout import Layout
 
 PREVIEW_PX = 1024
 CANVAS, GRID = (52, 54, 58), (62, 64, 69)

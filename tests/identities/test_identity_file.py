@@ -7,15 +7,15 @@ import tomllib
 import torch
 from safetensors.torch import load_file, save_file
 from withanyone_pack.tests.pack import ROOT
-from withanyone_pack.withanyone_core.identity import Identity, LearnedTokens
-from withanyone_pack.withanyone_core.identity_file import (
+from withanyone_pack.withanyone_core.identities.identity_file import (
     FORMAT,
     IdentityFileError,
     inspect_identity,
     load_identity,
     save_identity,
 )
-from withanyone_pack.withanyone_core.merging import merged
+from withanyone_pack.withanyone_core.identities.merging import merged
+from withanyone_pack.withanyone_core.identity import Identity, LearnedTokens
 from withanyone_pack.withanyone_core.version import VERSION
 
 MUTATIONS = 400
@@ -184,7 +184,7 @@ def test_a_changed_file_is_refused_in_words(file, change, words):
 
 
 def test_nan_is_found_even_under_a_right_checksum(tmp_path, monkeypatch):
-    checked = "withanyone_pack.withanyone_core.identity_file._check_values"
+    checked = "withanyone_pack.withanyone_core.identities.identity_file._check_values"
     with monkeypatch.context() as unchecked:
         unchecked.setattr(checked, lambda *_: None)
         save_identity(person(siglip=torch.full((4, 8), float("nan"))), tmp_path / "ann.safetensors")

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .faces.selection import area_px, left_to_right
-from .identity import Face
+from ..faces.selection import area_px, left_to_right
+from ..identity import Face
+from ..tolerance import SLACK
 from .layout import Box, Layout
-from .tolerance import SLACK
 
 ORDERS = ("left to right", "largest first", "best score")
 CROP, STRETCH = "crop to fill", "stretch"

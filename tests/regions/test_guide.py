@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from withanyone_pack.withanyone_core.guide import CROP, STRETCH, Fit, layout_from_faces
 from withanyone_pack.withanyone_core.identity import Face, Identity
-from withanyone_pack.withanyone_core.layout import Box, Layout, place_in_box
-from withanyone_pack.withanyone_core.matching import best_box
+from withanyone_pack.withanyone_core.regions.guide import CROP, STRETCH, Fit, layout_from_faces
+from withanyone_pack.withanyone_core.regions.layout import Box, Layout, place_in_box
+from withanyone_pack.withanyone_core.regions.matching import best_box
 
 GUIDE_PX = (400, 200)
 

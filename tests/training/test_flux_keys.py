@@ -5,7 +5,7 @@ from withanyone_pack.tests.pack import add_comfyui
 add_comfyui()
 
 from withanyone_pack.tests.comfyui.small_flux import SMALL, small_flux
-from withanyone_pack.withanyone_core.flux_keys import to_comfyui, to_diffusers
+from withanyone_pack.training.base.flux_keys import to_comfyui, to_diffusers
 
 
 def comfyui_weights():

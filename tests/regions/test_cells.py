@@ -2,8 +2,8 @@ import random
 
 import pytest
 import torch
-from withanyone_pack.withanyone_core.cells import Grid, box_cells, cell_groups, region_cells
-from withanyone_pack.withanyone_core.layout import Box, Mask
+from withanyone_pack.withanyone_core.regions.cells import Grid, box_cells, cell_groups, region_cells
+from withanyone_pack.withanyone_core.regions.layout import Box, Mask
 
 GRID = Grid(columns=10, rows=8, canvas_width_px=160, canvas_height_px=128)
 
