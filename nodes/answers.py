@@ -3,7 +3,7 @@
     GET /withanyone/places?kind=preset|row&people=N&seed=N&width=PX&height=PX   {"boxes": [[x1, y1, x2, y2], ...]}
     GET /withanyone/identities             {"identities": [{"name", "changed"}, ...]}
     GET /withanyone/identities/crop?name=  the face crop of a saved identity, a small PNG
-A question that has no answer gets status 400 and {"error": words}.
+A question that has no answer gets status 400 and {"error": message}.
 """
 
 import asyncio

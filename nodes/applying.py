@@ -34,8 +34,8 @@ class ApplyWithAnyone(io.ComfyNode):
                     max=1.0,
                     step=0.01,
                     display_mode=io.NumberDisplay.slider,
-                    tooltip="0 keeps who the person is and leaves the look to the prompt (spirit); 1 follows how the "
-                    "photo looks, and copies more of it (form). Adapters of one branch ignore it.",
+                    tooltip="0 keeps who the person is and leaves the appearance to the prompt (spirit); 1 follows "
+                    "how the photo looks, and copies more of it (form). Adapters of one branch ignore it.",
                 ),
                 io.Float.Input(
                     "start_percent",

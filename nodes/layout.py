@@ -16,7 +16,7 @@ from . import sockets
 from .images import shown_small
 
 BEST_MATCH = -1
-# What it reports shall reach a page that was opened anew, though the result itself is kept; ComfyUI can since 0.19.
+# What it reports shall reach a page that was opened again, though the result itself is kept; ComfyUI can since 0.19.
 REPORTS_AGAIN = {name: True for name in ("has_intermediate_output",) if name in io.Schema.__dataclass_fields__}
 CROP_PX = 128  # as shown in Face Layout's canvas
 
@@ -65,7 +65,7 @@ class WithAnyoneLayout(io.ComfyNode):
                 io.Int.Output("width_px", display_name="width"),
                 io.Int.Output("height_px", display_name="height"),
             ],
-            is_output_node=True,  # so that it can be looked at before anything is connected to it
+            is_output_node=True,  # so that it can be seen before anything is connected to it
         )
 
     @classmethod
@@ -84,7 +84,7 @@ class WithAnyonePlaceFace(io.ComfyNode):
             node_id="WithAnyonePlaceFace",
             display_name="Place Face",
             category=sockets.CATEGORY,
-            description="Puts one person into a box of a layout or into a painted mask. Chain one node a person.",
+            description="Puts one person into a box of a layout or into a mask. Chain one node a person.",
             inputs=[
                 sockets.Identity.Input("identity", tooltip="The person."),
                 io.Float.Input(
@@ -108,8 +108,8 @@ class WithAnyonePlaceFace(io.ComfyNode):
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="A painted place, stretched over the whole canvas. This or a layout. "
-                    "Covers the 16-pixel cells that are at least half painted.",
+                    tooltip="A mask, stretched over the whole canvas. This or a layout. "
+                    "It takes the 16-pixel cells that it covers at least half of.",
                 ),
                 sockets.Faces.Input(
                     "faces", optional=True, tooltip="The faces of the Place Face node before this one."

@@ -1,4 +1,4 @@
-"""The noise levels the released program steps through, which are not ComfyUI's default for Flux."""
+"""The sigma schedule of the released program (timesteps of its sampler), which is not ComfyUI's default for Flux."""
 
 import math
 

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from withanyone_core.faces.portrait import FaceAnalysis
+from withanyone_core.faces.face_analysis import FaceAnalysis
 from withanyone_core.identity import Face, Identity
 from withanyone_core.regions.layout import Box, Layout, PlacedFace
 

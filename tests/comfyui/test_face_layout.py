@@ -130,7 +130,7 @@ def test_preset_places_are_those_of_the_layout_node():
         ({"seed": "-1"}, "seed is '-1'"),
     ],
 )
-def test_questions_without_an_answer_are_refused_in_words(changes, words):
+def test_questions_without_an_answer_are_refused_with_a_message(changes, words):
     asked = {"kind": "preset", "people": "2", "seed": "0", "width": "512", "height": "512"} | changes
     with pytest.raises(ValueError, match=words):
         answers.places(asked)

@@ -86,7 +86,7 @@ def in_diffusers(base, file, faces):
 
 @pytest.mark.parametrize("branches", BRANCHES)
 def test_both_sockets_sample_the_same_people(base, adapter, branches):
-    """A person with learned tokens in a painted mask, an ordinary one overlapping it, and another one with tokens."""
+    """A person with learned tokens in a mask, an ordinary one overlapping it, and another one with tokens."""
     mask = torch.zeros(16, 20)
     mask[2:14, 2:9] = 1
     faces = (

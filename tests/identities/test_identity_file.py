@@ -14,7 +14,7 @@ from withanyone_pack.withanyone_core.identities.identity_file import (
     load_identity,
     save_identity,
 )
-from withanyone_pack.withanyone_core.identities.merging import merged
+from withanyone_pack.withanyone_core.identities.merging import merge
 from withanyone_pack.withanyone_core.identity import Identity, LearnedTokens
 from withanyone_pack.withanyone_core.version import VERSION
 
@@ -127,7 +127,7 @@ def test_nothing_is_overwritten_and_no_part_is_left(file):
 
 
 @pytest.mark.parametrize("name", ["a" * 300, "李" * 100])
-def test_a_name_that_no_disk_can_take_is_refused_in_words(tmp_path, name):
+def test_a_name_that_no_disk_can_take_is_refused_with_a_message(tmp_path, name):
     with pytest.raises(IdentityFileError, match=r"has (312|112) letters, more than a disk can take. Choose a shorter"):
         save_identity(person(), tmp_path / f"{name}.safetensors")
     assert not list(tmp_path.iterdir())
@@ -178,7 +178,7 @@ def test_what_no_identity_may_hold_is_not_saved(tmp_path, changes, words):
         ({"arcface": torch.ones(512)}, "is damaged: its numbers or its description"),
     ],
 )
-def test_a_changed_file_is_refused_in_words(file, change, words):
+def test_a_changed_file_is_refused_with_a_message(file, change, words):
     with pytest.raises(IdentityFileError, match=words):
         load_identity(rewritten(file, **change))
 
@@ -262,7 +262,7 @@ def direction(vector):
 
 def test_merging_meets_between_the_two():
     one, two = person("Ann", 1), person("Ben", 2)
-    third = merged(one, two, 0.25)
+    third = merge(one, two, 0.25)
     between = direction(0.75 * direction(one.arcface) + 0.25 * direction(two.arcface))
     assert torch.allclose(direction(third.arcface), between, atol=1e-6)
     assert float(third.arcface.norm()) == pytest.approx(float(0.75 * one.arcface.norm() + 0.25 * two.arcface.norm()))
@@ -271,24 +271,26 @@ def test_merging_meets_between_the_two():
     assert third.crop is one.crop
     assert third.embeddings.shape == (4, 512)
     assert third.made_from.startswith("75% Ann (2 photos")
-    assert merged(one, two, 0.25, " Cleo ").name == "Cleo"
+    assert merge(one, two, 0.25, " Cleo ").name == "Cleo"
 
 
 def test_the_ends_of_a_merge_are_the_two_people(caplog):
     one = person("Ann", 1, learned=LearnedTokens("f", torch.ones(1, 2)))
     two = person("Ben", 2)
-    assert merged(one, two, 0.0).arcface is one.arcface
-    assert merged(one, two, 0.0).learned is one.learned
+    assert merge(one, two, 0.0).arcface is one.arcface
+    assert merge(one, two, 0.0).learned is one.learned
     assert not caplog.records
-    assert torch.allclose(merged(one, two, 1.0).arcface, two.arcface, atol=1e-4)
-    assert merged(one, two, 1.0).learned is None
+    assert torch.allclose(merge(one, two, 1.0).arcface, two.arcface, atol=1e-4)
+    assert merge(one, two, 1.0).learned is None
     assert "learned tokens belong to one person and are left out" in caplog.text
 
 
 def test_merging_refuses_what_cannot_be_mixed():
     with pytest.raises(ValueError, match=r"The weight of Ben is 1.5; expected 0 \(Ann only\) to 1"):
-        merged(person(), person("Ben"), 1.5)
-    words = "of Ann was made by antelopev2/glintr100.onnx, that of Ben by buffalo_l/w600k_r50.onnx; such vectors cannot"
+        merge(person(), person("Ben"), 1.5)
+    words = (
+        "of Ann was made by antelopev2/glintr100.onnx, that of Ben by buffalo_l/w600k_r50.onnx; such embeddings cannot"
+    )
     with pytest.raises(ValueError, match=words):
-        merged(person(), person("Ben", face_model="buffalo_l/w600k_r50.onnx"), 0.5)
-    assert merged(person(), person("Ben", face_model=""), 0.5).face_model == "antelopev2/glintr100.onnx"
+        merge(person(), person("Ben", face_model="buffalo_l/w600k_r50.onnx"), 0.5)
+    assert merge(person(), person("Ben", face_model=""), 0.5).face_model == "antelopev2/glintr100.onnx"

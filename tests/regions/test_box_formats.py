@@ -71,7 +71,7 @@ def test_of_several_frames_the_first_is_used(caplog):
 
 
 @pytest.mark.parametrize("given", [[], [[]], [[], []], "", " ;\n", ((512, 512), []), np.zeros((0, 4))])
-def test_no_box_is_said_in_words(given):
+def test_no_box_is_refused_with_a_message(given):
     with pytest.raises(ValueError, match=r"No box came in: what is connected to boxes is empty. A detector may have"):
         boxes_from(given, 1000, 500)
 

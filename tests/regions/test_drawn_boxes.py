@@ -58,7 +58,7 @@ def test_a_box_over_the_edge_is_left_to_the_layout():
     ],
     ids=lambda value: value[:30],
 )
-def test_anything_else_is_said_in_words(text, words):
+def test_anything_else_is_refused_with_a_message(text, words):
     with pytest.raises(ValueError) as raised:  # noqa: PT011 - the words are compared as they are, not as a pattern
         boxes_from_json(text)
     assert words in str(raised.value)

@@ -38,7 +38,7 @@ def test_the_canvas_is_the_photo_floored_to_cells_and_the_boxes_follow(photo):
     assert edit.layout.boxes[0].to_px(410, 330) == (41, 33, 205, 165)
 
 
-def test_one_face_is_enough_and_none_is_refused_in_words(photo):
+def test_one_face_is_enough_and_none_is_refused_with_a_message(photo):
     assert len(prepare_edit(photo, [face(20, 30, 140, 150)]).layout.boxes) == 1
     with pytest.raises(ValueError, match=r"The image \(410 x 330\) shows no face to edit"):
         prepare_edit(photo, [])

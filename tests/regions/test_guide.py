@@ -98,7 +98,7 @@ def test_nothing_is_left_to_chance():
     assert made(canvas=(320, 480), fit=CROP) == made(canvas=(320, 480), fit=CROP)
 
 
-def test_mistakes_are_told_in_words():
+def test_mistakes_are_refused_with_a_message():
     words = (
         r'All 1 faces of the guide image lie outside the 100x200 canvas after "crop to fill". Choose "stretch", or a '
         r"canvas with the proportions of the image \(400x200\)"
@@ -135,6 +135,8 @@ def test_a_match_needs_faces_of_the_same_recognizer():
     )
     with pytest.raises(ValueError, match=words):
         best_box(person(1), plain)
-    with pytest.raises(ValueError, match=r"of Ann was made by c/d.onnx, that of the layout by a/b.onnx; such vectors"):
+    with pytest.raises(
+        ValueError, match=r"of Ann was made by c/d.onnx, that of the layout by a/b.onnx; such embeddings"
+    ):
         best_box(person(1, face_model="c/d.onnx"), made().layout)
     assert best_box(person(1, face_model="a/b.onnx"), made().layout) == 2

@@ -99,7 +99,7 @@ def test_box_text_round_trips_in_full_precision():
         ((0, -64, 64, -1), r"Box 2 is 0, -64, 64, -1 .* entirely outside the 1024x768 canvas"),
     ],
 )
-def test_a_box_that_is_no_place_is_refused_in_words(box_px, words):
+def test_a_box_that_is_no_place_is_refused_with_a_message(box_px, words):
     with pytest.raises(ValueError, match=words):
         layout_of((0, 0, 64, 64), box_px)
 
@@ -162,7 +162,7 @@ def test_masks_of_either_rank(shape):
         (torch.ones(1, 0, 0), "The mask is empty"),
     ],
 )
-def test_masks_that_are_no_place_are_refused_in_words(mask, words):
+def test_masks_that_are_no_place_are_refused_with_a_message(mask, words):
     with pytest.raises(ValueError, match=words):
         Mask.from_batch(mask)
 
@@ -204,14 +204,14 @@ def test_two_people_may_share_a_box_that_is_asked_for_by_its_number(caplog):
     faces = place_in_box(person("Ben"), LAYOUT, 1, earlier=place_in_box(person("Ada"), LAYOUT, 1))
     assert [face.box_number for face in faces] == [1, 1]
     assert faces[0].region == faces[1].region
-    assert "Ben shares box 1 with Ada; their looks will mix." in caplog.text
+    assert "Ben shares box 1 with Ada; their features will mix." in caplog.text
     assert place_in_box(person("Cleo"), LAYOUT, earlier=faces)[-1].box_number == 2
 
 
 def test_face_vectors_make_no_other_layout_and_must_be_one_a_box():
     vectors = torch.randn(3, 512)
     assert Layout(LAYOUT.boxes, WIDTH, HEIGHT, vectors, "antelopev2/glintr100.onnx") == LAYOUT
-    with pytest.raises(ValueError, match="3 boxes came with the face vectors of 2"):
+    with pytest.raises(ValueError, match="3 boxes came with the face embeddings of 2"):
         Layout(LAYOUT.boxes, WIDTH, HEIGHT, vectors[:2])
 
 

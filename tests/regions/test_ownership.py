@@ -6,7 +6,7 @@ from withanyone_pack.withanyone_core.identity import Identity
 from withanyone_pack.withanyone_core.regions.cells import Grid
 from withanyone_pack.withanyone_core.regions.faces_preview import ENTRY_HEIGHT, LINE_PX, MARGIN, draw_faces
 from withanyone_pack.withanyone_core.regions.layout import Box, Layout, Mask, PlacedFace, place_in_box, place_in_mask
-from withanyone_pack.withanyone_core.regions.ownership import Overlap, overlaps, owned_cells, ownership_in_words
+from withanyone_pack.withanyone_core.regions.ownership import Overlap, overlaps, owned_cells, ownership_text
 from withanyone_pack.withanyone_core.regions.preview import CANVAS, GRID, colour_of
 from withanyone_pack.withanyone_core.timing import Window
 
@@ -42,7 +42,7 @@ def test_overlaps_are_shared_cells_as_parts_of_each():
 
 
 def test_words_say_everybody_s_place_and_every_overlap():
-    assert ownership_in_words(people(), CELLS).splitlines() == [
+    assert ownership_text(people(), CELLS).splitlines() == [
         "80 cells of 16 pixels on a 160x128 canvas",
         "1 Ann: box 1, 16 cells",
         "2 Ben: box 2, 6 cells, weight 0.5",
@@ -57,7 +57,7 @@ def test_people_alone_late_and_out_of_sight():
     late = PlacedFace(person("Ann\nLee"), LAYOUT.boxes[0], window=Window(0.2, 0.8))
     speck = torch.zeros(HEIGHT, WIDTH)
     speck[0, 0] = 1
-    lines = ownership_in_words([late, PlacedFace(person("Ben"), Mask(speck))], CELLS).splitlines()
+    lines = ownership_text([late, PlacedFace(person("Ben"), Mask(speck))], CELLS).splitlines()
     assert lines[1:] == [
         "1 Ann Lee: mask, 16 cells, 20% to 80% of the steps",
         "2 Ben: mask, no cell: will not appear",
@@ -67,7 +67,7 @@ def test_people_alone_late_and_out_of_sight():
 
 def test_two_people_on_one_box_overlap_wholly():
     faces = place_in_box(person("Ben"), LAYOUT, 1, earlier=place_in_box(person("Ann"), LAYOUT, 1))
-    assert ownership_in_words(faces, CELLS).splitlines()[-1] == "1 Ann (100%) and 2 Ben (100%) share 16 cells"
+    assert ownership_text(faces, CELLS).splitlines()[-1] == "1 Ann (100%) and 2 Ben (100%) share 16 cells"
 
 
 SIDE = 1024 / WIDTH * 16  # of a cell in the image
@@ -118,7 +118,7 @@ def test_thirty_people_and_a_narrow_canvas_are_drawn():
         faces = place_in_box(person(f"a very long name indeed, number {number}"), layout, earlier=faces)
     image = draw_faces(faces, Grid(120, 68, 1920, 1088))
     assert image.shape[0] > 10 * ENTRY_HEIGHT
-    assert "and 17 more pairs" not in ownership_in_words(faces, Grid(120, 68, 1920, 1088))
+    assert "and 17 more pairs" not in ownership_text(faces, Grid(120, 68, 1920, 1088))
     narrow = Layout((Box(0, 0, 1, 0.5), Box(0, 0, 1, 0.5)), 16, 1024)
     faces = place_in_box(person("Ben"), narrow, earlier=place_in_box(person("Ann"), narrow))
     assert draw_faces(faces, Grid(1, 64, 16, 1024)).shape[1] == 680

@@ -6,10 +6,11 @@ from math import isfinite
 
 import numpy as np
 
+from withanyone_core.canvas import BoxPx
+from withanyone_core.faces.face_analysis import FaceAnalysis
 from withanyone_core.identity import Face
 from withanyone_core.metrics.cache import Embedder as Judge
-from withanyone_core.metrics.cache import FaceAnalysis
-from withanyone_core.metrics.case import BoxPx, Case, FaceVectors
+from withanyone_core.metrics.case import Case, FaceVectors
 from withanyone_core.metrics.matching import Matching, match
 from withanyone_core.metrics.scoring import score_case
 

@@ -29,7 +29,7 @@ class HubFile:
     folder    ComfyUI's folder key
     target    path there; None keeps the name it has in the repository
     revision  commit, or None for the newest
-    licence   in words
+    licence   its name
     gated     whether its page asks for consent first
     size      bytes, None where not known
     sha256    None where not known
@@ -79,7 +79,7 @@ HUB_FILES = (
     ),
     HubFile(
         name="siglip",
-        what="SigLIP, looks at the reference photos",
+        what="SigLIP, encodes the reference photos",
         needs=("base", "kontext"),
         repo=SIGLIP_REPO,
         path="model.safetensors",
@@ -162,7 +162,7 @@ HUB_FILES = (
     ),
     HubFile(
         name="sface",
-        what="SFace, tells faces apart; free for any use",
+        what="SFace, recognizes faces; free for any use",
         needs=("judge",),
         repo="opencv/face_recognition_sface",
         path="face_recognition_sface_2021dec.onnx",
@@ -174,7 +174,7 @@ HUB_FILES = (
     ),
     HubFile(
         name="auraface",
-        what="AuraFace, tells faces apart, better than SFace; free for any use, with YuNet",
+        what="AuraFace, recognizes faces, better than SFace; free for any use, with YuNet",
         needs=("judge",),
         repo="fal/AuraFace-v1",
         path="glintr100.onnx",

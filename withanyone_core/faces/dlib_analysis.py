@@ -1,4 +1,4 @@
-"""Finding and telling apart faces with dlib: two packages of pip, free for any use, and no file to fetch.
+"""Detecting and recognizing faces with dlib: two packages of pip, free for any use, and no file to fetch.
 
 Its embeddings condition no adapter; they judge, and find places.
 """
@@ -66,7 +66,7 @@ class DlibAnalysis:
 
 
 def load_dlib(det_threshold: float) -> DlibAnalysis:
-    """The models that pip's face_recognition_models holds. Raises RuntimeError, readable, where a package is absent."""
+    """The models that pip's face_recognition_models holds. Raises RuntimeError where a package is absent."""
     try:
         import dlib
     except ImportError as error:

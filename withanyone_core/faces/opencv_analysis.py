@@ -1,4 +1,4 @@
-"""Faces found by OpenCV's YuNet and told apart by SFace or by AuraFace.
+"""Faces found by OpenCV's YuNet and recognized by SFace or by AuraFace.
 
 The files are the user's: face_detection_yunet_*.onnx with face_recognition_sface_*.onnx or auraface_*.onnx. All three
 are free for any use; their embeddings condition no released adapter.
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..canvas import BoxPx
 from ..identity import Face
 from .alignment import SIDE_PX, aligned_face, are_spread
 
@@ -132,7 +133,7 @@ def _sface(recognizer: Any) -> Embed:
 
 
 def _arcface(folder: Path, detector_file: Path, providers: Sequence[str]) -> tuple[Path, Embed]:
-    """A recognizer that takes crops as ArcFace does, levels from -1 to 1 in RGB: AuraFace is one."""
+    """A recognizer that takes crops as ArcFace does, pixel values from -1 to 1, RGB: AuraFace is one."""
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
@@ -167,6 +168,6 @@ def _arcface(folder: Path, detector_file: Path, providers: Sequence[str]) -> tup
     return file, embed
 
 
-def _edges(row: np.ndarray) -> tuple[float, float, float, float]:
+def _edges(row: np.ndarray) -> BoxPx:
     x, y, width, height = row[:4].tolist()
     return x, y, x + width, y + height

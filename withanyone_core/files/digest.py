@@ -1,4 +1,4 @@
-"""Telling files apart by their content: SHA-256 of large files, and a stamp that costs no time."""
+"""Distinguishing files by their content: SHA-256 of large files, and a stamp that costs no time."""
 
 from collections.abc import Iterable
 from hashlib import sha256
@@ -28,7 +28,7 @@ def file_sha256(path: Path) -> str:
 
 
 def file_stamp(path: Path) -> str:
-    """Tells a file's content from what lay there before and what lies there later, without reading all of it.
+    """Distinguishes a file's content from what lay there before or later, without reading all of it.
 
     Size, the times of its last change, and samples from all over the file: a file that was put in its place has another
     stamp, and so has one whose bytes were written over, even with its date set back.

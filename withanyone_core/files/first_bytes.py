@@ -43,7 +43,7 @@ def no_model(path: Path) -> NoModel | None:
 
 
 def no_safetensors(path: Path) -> str:
-    """Why a file cannot be a safetensors file, in words that follow its name, or nothing."""
+    """Why a file cannot be a safetensors file, as the rest of a sentence that begins with its name, or nothing."""
     instead = no_model(path)
     if instead is not None:
         return f"is not a safetensors file ({instead.name}). {instead.fault}"
@@ -53,7 +53,7 @@ def no_safetensors(path: Path) -> str:
 
 
 def no_onnx(path: Path) -> str:
-    """The same of an ONNX file. Pickles have no words here: what is no graph is told by the bytes that follow."""
+    """The same of an ONNX file. Pickles pass here: the parser refuses what is not a graph."""
     instead = no_model(path)
     return "" if instead in (None, PICKLE) else f"is not an ONNX file ({instead.name}). {instead.fault}"
 

@@ -14,6 +14,6 @@ def as_on_disk(path: Path) -> Path:
     if str(path).isascii() or path.exists() or path == path.parent:
         return path
     parent = as_on_disk(path.parent)
-    wanted = one_form(path.name)
+    name = one_form(path.name)
     entries = parent.iterdir() if parent.is_dir() and not path.name.isascii() else ()
-    return next((entry for entry in entries if one_form(entry.name) == wanted), parent / path.name)
+    return next((entry for entry in entries if one_form(entry.name) == name), parent / path.name)

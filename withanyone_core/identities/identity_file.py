@@ -2,7 +2,7 @@
 
 Tensors: `arcface` [512], `arcface_all` [photos, 512], `siglip` [patches, width], `crop` uint8 [512, 512, 3],
 `learned.arc` and `learned.sig` [tokens, hidden]; only `arcface` and `crop` must be there. A digest over tensors and
-metadata tells a damaged file from a sound one: a flipped bit in a face vector is a plausible face vector.
+metadata distinguishes a damaged file from a sound one: a flipped bit in a face embedding is a plausible face embedding.
 """
 
 import hashlib
@@ -58,7 +58,7 @@ class IdentityFile:
 
     shapes   sizes of its tensors by name
     adapter  fingerprint of the adapter its learned tokens belong to, and that adapter's file; empty without such tokens
-    recognizer  SHA-256 of the recognizer whose vectors those tokens were trained towards; empty where unknown
+    recognizer  SHA-256 of the recognizer whose embeddings those tokens were trained towards; empty where unknown
     digest   SHA-256 over everything it holds, as written in the file; `load_identity` compares it
     """
 
@@ -281,14 +281,14 @@ def _check_tensors(label: str, header: Header) -> None:
 def _shape_fault(name: str, shape: tuple[int, ...]) -> str:
     expected = _SHAPES[name]
     fits = len(shape) == len(expected) and all(
-        size > 0 and wanted in (0, size) for size, wanted in zip(shape, expected, strict=True)
+        size > 0 and expected_size in (0, size) for size, expected_size in zip(shape, expected, strict=True)
     )
     words = ", ".join("n" if size == 0 else str(size) for size in expected)
     return "" if fits else f"{name} has shape {list(shape)}, expected [{words}]"
 
 
 def _check_values(label: str, tensors: Mapping[str, Tensor], advice: str) -> None:
-    """IdentityFileError for wrong shapes, numbers that are not finite and a face vector of nothing but zeros."""
+    """IdentityFileError for wrong shapes, numbers that are not finite and a face embedding of nothing but zeros."""
     faults = [_shape_fault(name, tuple(tensor.shape)) for name, tensor in tensors.items()]
     faults += [f"{name} holds NaN or infinite values" for name, tensor in tensors.items() if not _is_finite(tensor)]
     if not tensors["arcface"].any():

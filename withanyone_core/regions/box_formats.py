@@ -37,13 +37,13 @@ def boxes_from(given: Any, width_px: int, height_px: int, numbers: str = SIZED) 
         boxes = _boxes(fours, segs_width_px, segs_height_px, fractions=False)
     else:
         fours = [_read(box, numbers, f"box {n}") for n, box in enumerate(_first_frame(_listed(given)), start=1)]
-        # x + width of a box that ends at the edge may come out above 1 by the last bit.
+        # x + width of a box that ends at the edge may come out above 1 by rounding.
         fractions = all(value <= 1 + SLACK for four in fours for value in four)
         boxes = _boxes(fours, width_px, height_px, fractions)
     if not boxes:
         raise ValueError(
             "No box came in: what is connected to boxes is empty. A detector may have found nothing; "
-            "look at its image, or write the boxes yourself."
+            "check its preview, or write the boxes yourself."
         )
     return boxes
 
@@ -71,8 +71,8 @@ def _four(values: Any, numbers: str, label: str) -> Four:
     values = list(values) if isinstance(values, Sequence) and not isinstance(values, str) else [values]
     if len(values) not in (4, 5) or not all(_is_number(value) for value in values[:4]):
         raise ValueError(
-            f"In what is connected to boxes {label} is {_in_words(values)}; expected four numbers {numbers}, in pixels "
-            "or all as fractions of the canvas."
+            f"In what is connected to boxes {label} is {_shortened(values)}; expected four numbers {numbers}, in "
+            "pixels or all as fractions of the canvas."
         )
     x, y, right, bottom = (float(value) for value in values[:4])
     return (x, y, right, bottom) if numbers == CORNERS else (x, y, x + right, y + bottom)
@@ -84,7 +84,7 @@ def _first_frame(given: Any) -> Sequence[Any]:
         return [given]
     if not isinstance(given, Sequence):
         raise ValueError(
-            f"What is connected to boxes is {_in_words(given)}; expected BOUNDING_BOX, BBOX, SEGS or text."
+            f"What is connected to boxes is {_shortened(given)}; expected BOUNDING_BOX, BBOX, SEGS or text."
         )
     frames = [frame for frame in given if isinstance(frame, Sequence) and not isinstance(frame, str)]
     if len(frames) < len(given) or any(_is_flat(frame) for frame in frames):
@@ -124,6 +124,6 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _in_words(given: Any) -> str:
-    words = repr(given)
-    return words if len(words) <= 80 else f"{type(given).__name__} {words[:77]}..."
+def _shortened(given: Any) -> str:
+    text = repr(given)
+    return text if len(text) <= 80 else f"{type(given).__name__} {text[:77]}..."

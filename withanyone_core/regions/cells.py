@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..canvas import CELL_PX
+from ..canvas import CELL_PX, BoxPx
 from ..tolerance import SLACK
 from .layout import Box, Mask, Region
 
-# A mask painted exactly to the middle of a cell must not depend on the last bit of a sum.
+# A mask that reaches exactly to the middle of a cell must not depend on how a sum is rounded.
 _HALF = 0.5 - SLACK
 
 
@@ -47,9 +47,7 @@ class CellGroup:
     cells: Tensor
 
 
-def box_cells(
-    box_px: tuple[float, float, float, float], columns: int, rows: int, truncate_upper: bool = False
-) -> tuple[int, int, int, int]:
+def box_cells(box_px: BoxPx, columns: int, rows: int, truncate_upper: bool = False) -> tuple[int, int, int, int]:
     """(column0, row0, column1, row1) of the cells a box reaches into, upper ends exclusive (released checkpoint).
 
     The lower corner rounds down and the upper corner up to whole cells. `truncate_upper` first cuts a fractional upper
@@ -104,8 +102,8 @@ def _mask_cells(mask: Mask, grid: Grid) -> Tensor:
     columns = _edges(grid.columns, grid.left_px, grid.canvas_width_px, width)
     rows = _edges(grid.rows, grid.top_px, grid.canvas_height_px, height)
     area = (rows[1:] - rows[:-1])[:, None] * (columns[1:] - columns[:-1])[None, :]
-    painted = _sums_up_to(_sums_up_to(mask.coverage.double(), rows, 0), columns, 1).diff(dim=0).diff(dim=1)
-    return ((painted >= _HALF * area) & (area > 0)).flatten()
+    covered = _sums_up_to(_sums_up_to(mask.coverage.double(), rows, 0), columns, 1).diff(dim=0).diff(dim=1)
+    return ((covered >= _HALF * area) & (area > 0)).flatten()
 
 
 def _edges(cells: int, start_px: int, canvas_px: int, mask_size: int) -> Tensor:

@@ -13,7 +13,7 @@ _PIXELS_FROM = 2.0  # a fraction this far outside is no box that was pushed over
 
 
 def boxes_to_json(boxes: Sequence[Box]) -> str:
-    """The text that `boxes_from_json` gives the same boxes back for, to the last bit."""
+    """The text that `boxes_from_json` gives the same boxes back for, bitwise identical."""
     return json.dumps([[float(value) for value in box.as_tuple()] for box in boxes])
 
 
@@ -29,7 +29,7 @@ def boxes_from_json(text: str) -> tuple[Box, ...]:
         raise ValueError(f"The boxes are nested too deeply; {EXPECTED}.") from error
     except ValueError as error:
         raise ValueError(
-            f"The boxes read {_short(text)}, which is not JSON ({error}); {EXPECTED}. Draw them in the node anew."
+            f"The boxes read {_short(text)}, which is not JSON ({error}); {EXPECTED}. Draw them again in the node."
         ) from error
     if not isinstance(given, list):
         raise ValueError(f"The boxes read {_short(text)}; {EXPECTED}.")

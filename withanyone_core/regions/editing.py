@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
-from ..canvas import floor_to_tokens
+from ..canvas import BoxPx, WholeBoxPx, floor_to_tokens
 from ..faces.crop import whole_pixels
 from ..identity import Face
 from .layout import Box, Layout
@@ -14,8 +14,6 @@ from .layout import Box, Layout
 BLUR_RADIUS_PX = 15
 # The released program leaves smaller faces sharp.
 SMALLEST_FACE_PX = 100
-
-BoxPx = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ def prepare_edit(
     return FaceEdit(np.asarray(blurred.resize(size, Image.Resampling.LANCZOS)), layout, sharp)
 
 
-def blur_boxes(photo: np.ndarray, boxes_px: Sequence[BoxPx], smallest_px: int = SMALLEST_FACE_PX) -> np.ndarray:
+def blur_boxes(photo: np.ndarray, boxes_px: Sequence[WholeBoxPx], smallest_px: int = SMALLEST_FACE_PX) -> np.ndarray:
     """The photo with every box of at least `smallest_px` on both sides blurred by itself, so that nothing bleeds in."""
     image = Image.fromarray(photo)
     for box in boxes_px:
@@ -60,11 +58,11 @@ def blur_boxes(photo: np.ndarray, boxes_px: Sequence[BoxPx], smallest_px: int = 
     return np.asarray(image)
 
 
-def _is_large(box: BoxPx, smallest_px: int) -> bool:
+def _is_large(box: WholeBoxPx, smallest_px: int) -> bool:
     x1, y1, x2, y2 = box
     return x2 - x1 >= smallest_px and y2 - y1 >= smallest_px
 
 
-def _inside(box_px: tuple[float, float, float, float], width_px: int, height_px: int) -> BoxPx:
+def _inside(box_px: BoxPx, width_px: int, height_px: int) -> WholeBoxPx:
     x1, y1, x2, y2 = whole_pixels(box_px)
     return max(x1, 0), max(y1, 0), min(x2, width_px), min(y2, height_px)

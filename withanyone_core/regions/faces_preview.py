@@ -10,7 +10,7 @@ from torch import Tensor
 from ..canvas import CELL_PX
 from .cells import Grid
 from .layout import Box, PlacedFace
-from .ownership import labels, overlaps_in_words, owned_cells, place_in_words
+from .ownership import labels, overlap_lines, owned_cells, place_text
 from .preview import CANVAS, SHADE_ALPHA, colour_of, drawable, empty_canvas
 
 ENTRY_WIDTH, ENTRY_HEIGHT, CROP_PX, MARGIN = 340, 84, 68, 8
@@ -90,8 +90,8 @@ def _name_places(
         if not len(places):
             continue
         y, x = ((places.float().mean(0) + 0.5) * CELL_PX * scale).tolist()
-        room = int(places[:, 1].max() - places[:, 1].min() + 1) * CELL_PX * scale
-        text = label if draw.textlength(label, font=font) <= room else str(number)
+        cells_width = int(places[:, 1].max() - places[:, 1].min() + 1) * CELL_PX * scale
+        text = label if draw.textlength(label, font=font) <= cells_width else str(number)
         place = draw.textbbox((x, y), text, font=font, anchor="mm", stroke_width=2)
         while any(_touch(place, other) for other in written):
             y += LINE_PX
@@ -106,7 +106,7 @@ def _touch(one: Sequence[float], other: Sequence[float]) -> bool:
 
 def _over_legend(canvas: Image.Image, faces: Sequence[PlacedFace], members_PL: Tensor) -> np.ndarray:
     """The canvas over an entry for each person and a line for each overlap."""
-    lines = overlaps_in_words(faces, members_PL)
+    lines = overlap_lines(faces, members_PL)
     hidden = len(lines) - MOST_OVERLAPS
     lines = [*lines[:MOST_OVERLAPS], *([f"and {hidden} more pairs"] if hidden > 0 else [])]
     width = max(canvas.width, 2 * ENTRY_WIDTH)
@@ -140,16 +140,16 @@ def _draw_entry(
     crop = Image.fromarray((face.identity.crop * 255.0).round().byte().cpu().numpy())
     image.paste(crop.resize((CROP_PX, CROP_PX), Image.Resampling.LANCZOS), (x, y))
     draw.rectangle((x, y, x + CROP_PX - 1, y + CROP_PX - 1), outline=colour, width=4)
-    left, room = x + CROP_PX + MARGIN, ENTRY_WIDTH - CROP_PX - 3 * MARGIN
+    left, width = x + CROP_PX + MARGIN, ENTRY_WIDTH - CROP_PX - 3 * MARGIN
     large, small = ImageFont.load_default(FONT_PX), ImageFont.load_default(FONT_PX - 4)
-    draw.text((left, y + 6), _fitted(draw, label, large, room), colour, large)
-    draw.text((left, y + 38), _fitted(draw, place_in_words(face, cells), small, room), "white", small)
+    draw.text((left, y + 6), _fitted(draw, label, large, width), colour, large)
+    draw.text((left, y + 38), _fitted(draw, place_text(face, cells), small, width), "white", small)
 
 
-def _fitted(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont, room: float) -> str:
-    """The text, cut at its end and marked so where it is longer than the room."""
-    if draw.textlength(text, font=font) <= room:
+def _fitted(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+    """The text, cut at its end and marked so where it is longer than the width."""
+    if draw.textlength(text, font=font) <= width:
         return text
-    while text and draw.textlength(f"{text}...", font=font) > room:
+    while text and draw.textlength(f"{text}...", font=font) > width:
         text = text[:-1]
     return f"{text}..."

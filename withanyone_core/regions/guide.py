@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..canvas import BoxPx
 from ..faces.selection import area_px, left_to_right
 from ..identity import Face
 from ..tolerance import SLACK
@@ -39,7 +40,7 @@ class Fit:
         scale = tuple(max(ratios) / ratio for ratio in ratios)
         return cls(scale, tuple((1.0 - size) / 2.0 for size in scale))
 
-    def box(self, box_px: tuple[float, float, float, float], guide_px: tuple[int, int]) -> Box:
+    def box(self, box_px: BoxPx, guide_px: tuple[int, int]) -> Box:
         """A box in pixels of the guide image (width, height) on the canvas; it may lie outside."""
         edges = zip(box_px, guide_px * 2, self.scale * 2, self.shift * 2, strict=True)
         return Box(*(scale * edge / side + shift for edge, side, scale, shift in edges))
@@ -76,7 +77,7 @@ def layout_from_faces(
     fit: Fit,
     face_model: str = "",
 ) -> GuideLayout:
-    """A box for each face (given by descending score) of a guide image, with the face's ArcFace vector.
+    """A box for each face (given by descending score) of a guide image, with the face's ArcFace embedding.
 
     `max_people` keeps the first so many of the order, 0 all. A face whose middle lies outside the canvas is left out
     and one that is partly outside clamped; both are remarked. Nothing is drawn by chance.

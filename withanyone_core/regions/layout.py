@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..canvas import check_canvas
+from ..canvas import BoxPx, check_canvas
 from ..identity import Identity
 from ..timing import ALWAYS, Window
 from ..tolerance import PLACES_PX, SLACK
@@ -31,7 +31,7 @@ class Box:
     def from_px(cls, x1: float, y1: float, x2: float, y2: float, width_px: int, height_px: int) -> "Box":
         return cls(x1 / width_px, y1 / height_px, x2 / width_px, y2 / height_px)
 
-    def to_px(self, width_px: int, height_px: int) -> tuple[float, float, float, float]:
+    def to_px(self, width_px: int, height_px: int) -> BoxPx:
         """Pixels of a canvas, rounded to a thousandth so that a box typed in pixels comes back as it was typed."""
         sizes = (width_px, height_px, width_px, height_px)
         return tuple(round(value * size, PLACES_PX) for value, size in zip(self.as_tuple(), sizes, strict=True))
@@ -46,7 +46,7 @@ class Box:
 
 @dataclass(frozen=True, eq=False)
 class Mask:
-    """A painted region of any shape. `coverage` is float [height, width] in 0..1 and spans the whole canvas.
+    """A mask: a region of any shape. `coverage` is float [height, width] in 0..1 and spans the whole canvas.
 
     ValueError for another rank, NaN or infinity, or a mask in which no pixel reaches 0.5.
     """
@@ -60,11 +60,11 @@ class Mask:
                 "Connect a MASK, not an image or a latent."
             )
         if not torch.isfinite(self.coverage).all():
-            raise ValueError("The mask contains NaN or infinite values; expected numbers from 0 to 1. Paint it again.")
+            raise ValueError("The mask contains NaN or infinite values; expected numbers from 0 to 1. Draw it again.")
         if not (self.coverage >= 0.5 - SLACK).any():
             raise ValueError(
                 "The mask is empty: no pixel reaches 0.5, so it gives the person no place. "
-                "Paint where the person should stand, or invert the mask."
+                "Draw where the person should stand, or invert the mask."
             )
 
     @classmethod
@@ -88,7 +88,7 @@ class Layout:
     Every layout is sound: a box partly outside the canvas is clamped, with one warning for all of them.
     ValueError for a canvas under 16 x 16 pixels and for a box that is not finite, has no area or lies outside.
 
-    embeddings  float32 [boxes, 512], the raw ArcFace vector of the face each box was found by, or None
+    embeddings  float32 [boxes, 512], the raw ArcFace embedding of the face each box was found by, or None
     face_model  the pack and recognizer that made them; empty where unknown
     """
 
@@ -101,7 +101,7 @@ class Layout:
     def __post_init__(self) -> None:
         check_canvas(self.width_px, self.height_px)
         if self.embeddings is not None and len(self.embeddings) != len(self.boxes):
-            raise ValueError(f"{len(self.boxes)} boxes came with the face vectors of {len(self.embeddings)}.")
+            raise ValueError(f"{len(self.boxes)} boxes came with the face embeddings of {len(self.embeddings)}.")
         for number, box in enumerate(self.boxes, start=1):
             self._check(number, box)
         clamped = tuple(box.clamped() for box in self.boxes)
@@ -139,8 +139,8 @@ class PlacedFace:
     """A person in a place.
 
     weight      scales this person's values in both branches; 0 takes the person out of the softmax altogether
-    box_number  the box of the layout it stands in (from 1), None for a painted mask
-    layout      the layout that box belongs to, None for a painted mask
+    box_number  the box of the layout it stands in (from 1), None for a mask
+    layout      the layout that box belongs to, None for a mask
     window      the part of the denoising this person works in
     """
 
@@ -231,7 +231,7 @@ def place_in_box(
             "choose one of them, 0 for the next free one, or add a box to the layout."
         )
     if number in taken:
-        LOGGER.warning("%s shares box %d with %s; their looks will mix.", identity.name, number, taken[number])
+        LOGGER.warning("%s shares box %d with %s; their features will mix.", identity.name, number, taken[number])
     return *earlier, PlacedFace(identity, layout.boxes[number - 1], weight, number, layout, window)
 
 
@@ -242,7 +242,7 @@ def place_in_mask(
     earlier: Iterable[PlacedFace] = (),
     window: Window = ALWAYS,
 ) -> tuple[PlacedFace, ...]:
-    """The earlier faces and this person in a painted region; painted regions and boxes mix freely."""
+    """The earlier faces and this person in a mask; masks and boxes mix freely."""
     return *earlier, PlacedFace(identity, mask, weight, window=window)
 
 

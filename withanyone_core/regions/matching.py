@@ -12,11 +12,11 @@ LOGGER = logging.getLogger("withanyone")
 
 
 def best_box(identity: Identity, layout: Layout, taken: Container[int] = ()) -> int:
-    """Number (from 1) of the box that is not taken whose face is most like the person, by cosine of ArcFace vectors.
+    """Number (from 1) of the box that is not taken whose face is most like the person, by cosine of ArcFace embeddings.
 
     However small the likeness is, the best box is the answer: the people of a guide image need not be those who are
-    placed. Raises ValueError for a layout without face vectors, or with those of another recognizer, and where no box
-    is free.
+    placed. Raises ValueError for a layout without face embeddings, or with those of another recognizer, and where no
+    box is free.
     """
     if layout.embeddings is None:
         raise ValueError(

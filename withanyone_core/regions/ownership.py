@@ -49,7 +49,7 @@ def labels(faces: Sequence[PlacedFace]) -> list[str]:
     return [f"{number} {' '.join(face.identity.name.split())}" for number, face in enumerate(faces, start=1)]
 
 
-def place_in_words(face: PlacedFace, cells: int) -> str:
+def place_text(face: PlacedFace, cells: int) -> str:
     """Where somebody stands and with how many cells."""
     place = "mask" if face.box_number is None else f"box {face.box_number}"
     if face.weight == 0:
@@ -59,7 +59,7 @@ def place_in_words(face: PlacedFace, cells: int) -> str:
     return f"{place}, {owned}" + ("" if face.weight == 1 else f", weight {face.weight:g}") + when
 
 
-def overlaps_in_words(faces: Sequence[PlacedFace], members_PL: Tensor) -> list[str]:
+def overlap_lines(faces: Sequence[PlacedFace], members_PL: Tensor) -> list[str]:
     """A line for each pair that shares cells, with the part of each one's cells."""
     names = labels(faces)
     return [
@@ -69,13 +69,13 @@ def overlaps_in_words(faces: Sequence[PlacedFace], members_PL: Tensor) -> list[s
     ]
 
 
-def ownership_in_words(faces: Sequence[PlacedFace], grid: Grid) -> str:
+def ownership_text(faces: Sequence[PlacedFace], grid: Grid) -> str:
     """Everybody's place and every overlap, one a line."""
     members_PL = owned_cells(faces, grid)
     lines = [
-        f"{label}: {place_in_words(face, int(cells.sum()))}"
+        f"{label}: {place_text(face, int(cells.sum()))}"
         for label, face, cells in zip(labels(faces), faces, members_PL, strict=True)
     ]
-    shared = overlaps_in_words(faces, members_PL)
+    shared = overlap_lines(faces, members_PL)
     canvas = f"{grid.columns * grid.rows} cells of 16 pixels on a {grid.canvas_width_px}x{grid.canvas_height_px} canvas"
     return "\n".join([canvas, *lines, *(shared or ["Nobody overlaps."])])

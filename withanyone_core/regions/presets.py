@@ -3,15 +3,14 @@
 import math
 import random
 
-from ..canvas import CELL_PX
+from ..canvas import CELL_PX, WholeBoxPx
 from ..tolerance import SLACK
 from .layout import Box, Layout
 
 PRESET_SIZE_PX = 512
-BoxPx = tuple[int, int, int, int]
 
 # Source: the released program's fallback boxes, on a square of 512 pixels.
-PRESETS: dict[int, tuple[tuple[BoxPx, ...], ...]] = {
+PRESETS: dict[int, tuple[tuple[WholeBoxPx, ...], ...]] = {
     1: (
         ((100, 100, 300, 300),),
         ((128, 128, 320, 320),),
@@ -75,7 +74,7 @@ PRESETS: dict[int, tuple[tuple[BoxPx, ...], ...]] = {
 _LEFT, _MIDDLE, _RIGHT = (0, 32, 80, 112), (48, 32, 128, 112), (96, 32, 176, 112)
 _UPPER_LEFT, _UPPER_MIDDLE, _UPPER_RIGHT = (0, 0, 80, 80), (48, 0, 128, 80), (80, 0, 160, 80)
 _LOWER_LEFT, _LOWER_RIGHT = (16, 96, 96, 176), (96, 96, 176, 176)
-PLACES: dict[tuple[int, int], dict[int, tuple[tuple[BoxPx, ...], ...]]] = {
+PLACES: dict[tuple[int, int], dict[int, tuple[tuple[WholeBoxPx, ...], ...]]] = {
     (176, 176): {
         1: ((_MIDDLE,), (_LEFT,), (_RIGHT,)),
         2: ((_LEFT, _RIGHT),),
@@ -110,7 +109,7 @@ def row_layout(people: int, width_px: int, height_px: int) -> Layout:
     return _layout(even_row(people, width_px, height_px), width_px, height_px)
 
 
-def _layout(boxes_px: list[BoxPx], width_px: int, height_px: int) -> Layout:
+def _layout(boxes_px: list[WholeBoxPx], width_px: int, height_px: int) -> Layout:
     return Layout(tuple(Box.from_px(*box, width_px, height_px) for box in boxes_px), width_px, height_px)
 
 
@@ -125,7 +124,7 @@ def known_places() -> dict[str, list[list[float]]]:
     }
 
 
-def letterbox(box: BoxPx, width_px: int, height_px: int) -> BoxPx:
+def letterbox(box: WholeBoxPx, width_px: int, height_px: int) -> WholeBoxPx:
     """A box of the 512 square on the largest centred square of the canvas, truncated to whole pixels (as released)."""
     scale = min(width_px / PRESET_SIZE_PX, height_px / PRESET_SIZE_PX)
     left = (width_px - PRESET_SIZE_PX * scale) / 2
@@ -134,10 +133,10 @@ def letterbox(box: BoxPx, width_px: int, height_px: int) -> BoxPx:
     return int(x1 * scale + left), int(y1 * scale + top), int(x2 * scale + left), int(y2 * scale + top)
 
 
-def even_row(people: int, width_px: int, height_px: int) -> list[BoxPx]:
+def even_row(people: int, width_px: int, height_px: int) -> list[WholeBoxPx]:
     """Equal portrait boxes side by side, a little above the centre, on edges of 16-pixel cells so that none share one.
 
-    A head takes 7/10 of its share of the width, but is never higher than half the canvas.
+    A head takes 7/10 of the width that each person has, but is never higher than half the canvas.
     """
     columns, rows = width_px // CELL_PX, height_px // CELL_PX
     if columns < people:
@@ -145,10 +144,10 @@ def even_row(people: int, width_px: int, height_px: int) -> list[BoxPx]:
             f"{people} people in a row need a canvas at least {people * CELL_PX} pixels wide, not {width_px}. "
             "Widen it, or write the boxes yourself."
         )
-    share = columns / people
-    wide = max(1, min(int(0.7 * share + SLACK), int(0.4 * rows + SLACK)))
+    width_each = columns / people
+    wide = max(1, min(int(0.7 * width_each + SLACK), int(0.4 * rows + SLACK)))
     high = min(math.ceil(1.25 * wide - SLACK), rows)
     top = max(0, round(0.44 * rows - high / 2))
-    lefts = [int((number + 0.5) * share - wide / 2 + 0.5 + SLACK) for number in range(people)]
+    lefts = [int((number + 0.5) * width_each - wide / 2 + 0.5 + SLACK) for number in range(people)]
     cells = [(left, top, left + wide, top + high) for left in lefts]
     return [tuple(edge * CELL_PX for edge in box) for box in cells]
