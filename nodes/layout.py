@@ -133,13 +133,13 @@ class WithAnyonePlaceFace(io.ComfyNode):
         start_percent: float = 0.0,
         end_percent: float = 1.0,
     ) -> io.NodeOutput:
-        if layout is None and mask is None:
-            raise ValueError(f"{identity.name} has no place: connect a layout or a mask.")
         if layout is not None and mask is not None:
             raise ValueError(f"{identity.name} has both a layout and a mask; connect only one of them.")
         window = Window(start_percent, end_percent)
         if mask is not None:
             return io.NodeOutput(place_in_mask(identity, Mask.from_batch(mask), weight, faces, window))
+        if layout is None:
+            raise ValueError(f"{identity.name} has no place: connect a layout or a mask.")
         if box == BEST_MATCH:
             box = best_box(identity, layout, [face.box_number for face in faces])
         placed = place_in_box(identity, layout, box, weight, faces, window)

@@ -89,8 +89,8 @@ class LayoutFromImage(io.ComfyNode):
         found = layout_from_faces(faces, guide_px, canvas_px, order, max_people, fitted, face_model)
         for remark in found.remarks:
             LOGGER.warning("%s", remark)
-        image = draw_layout(found.layout, fitted.image(guide, canvas_px))
-        return _layout_output(cls, found.layout, image, found.remarks)
+        preview = draw_layout(found.layout, fitted.image(guide, canvas_px))
+        return _layout_output(cls, found.layout, preview, found.remarks)
 
 
 class LayoutFromBoxes(io.ComfyNode):
@@ -188,9 +188,10 @@ def _layout_output(cls: type[io.ComfyNode], layout: Layout, image: Any, remarks:
 
 
 def first_image(batch: tuple[Any, ...], name: str) -> Any:
-    if len(batch) > 1:
+    first, *others = batch
+    if others:
         LOGGER.warning("%s: the first of %d images is used.", name, len(batch))
-    return batch[0]
+    return first
 
 
 NODES: tuple[type[io.ComfyNode], ...] = (LayoutFromImage, LayoutFromBoxes, PreviewFaces)

@@ -20,7 +20,7 @@ from ..withanyone_core.meter.images.plot import draw_plot
 from ..withanyone_core.meter.images.table import draw_table
 from ..withanyone_core.meter.measuring import Meter
 from ..withanyone_core.meter.numbers import comparison_numbers, numbers, pick_numbers
-from ..withanyone_core.meter.picking import PICK_BY, picked
+from ..withanyone_core.meter.picking import PICK_BY, PickBy, picked
 from ..withanyone_core.regions.layout import PlacedFace
 from . import sockets
 from .images import images as as_images
@@ -120,7 +120,7 @@ class PickBest(io.ComfyNode):
         faces: tuple[PlacedFace, ...],
         face_analysis: FaceAnalysis,
         keep: int,
-        score: str,
+        score: PickBy,
         truth: Tensor | None = None,
         second_photos: Tensor | None = None,
     ) -> io.NodeOutput:

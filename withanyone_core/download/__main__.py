@@ -104,7 +104,7 @@ def _folders(choices: argparse.Namespace, parser: argparse.ArgumentParser) -> Mo
 
 
 def _revisions(given: Sequence[str], files: Sequence[HubFile], parser: argparse.ArgumentParser) -> dict[str, str]:
-    pairs = dict(text.partition("=")[::2] for text in given)
+    pairs = {name: revision for name, _, revision in (text.partition("=") for text in given)}
     names = [file.name for file in files]
     for name, revision in pairs.items():
         if name not in names or not revision:

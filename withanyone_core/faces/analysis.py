@@ -85,8 +85,9 @@ class InsightFaceAnalysis:
                 f"The recognizer {Path(self._recognizer.model_file).name} gives {embedding.size} numbers per face; "
                 f"WithAnyone needs the {EMBEDDING_SIZE} of antelopev2's {RECOGNIZER_FILE}."
             )
+        x1, y1, x2, y2 = (float(value) for value in box_px[:4])
         return Face(
-            box_px=tuple(float(value) for value in box_px[:4]),
+            box_px=(x1, y1, x2, y2),
             score=float(box_px[4]),
             landmarks_px=np.asarray(landmarks_px, dtype=np.float32),
             embedding=np.asarray(embedding, dtype=np.float32),
@@ -247,7 +248,8 @@ def graph_task(file: Path) -> str:
 
 
 def _loaded(model_zoo: ModuleType, file: Path, providers: list[str]) -> Any:
-    from onnxruntime.capi import onnxruntime_pybind11_state as failures
+    # Compiled, without stubs.
+    from onnxruntime.capi import onnxruntime_pybind11_state as failures  # pyright: ignore[reportAttributeAccessIssue]
 
     try:
         return model_zoo.get_model(str(file), providers=providers)

@@ -16,3 +16,4 @@ class FaceAnalysis(Protocol):
 
     def faces(self, photo: np.ndarray) -> tuple[Face, ...]:
         """The faces of an RGB photo [H, W, 3] uint8 by descending detection score, each with its ArcFace embedding."""
+        ...

@@ -135,7 +135,9 @@ def _sface(recognizer: Any) -> Embed:
 def _arcface(folder: Path, detector_file: Path, providers: Sequence[str]) -> tuple[Path, Embed]:
     """A recognizer that takes crops as ArcFace does, pixel values from -1 to 1, RGB: AuraFace is one."""
     import onnxruntime
-    from onnxruntime.capi import onnxruntime_pybind11_state as failures
+
+    # Compiled, without stubs.
+    from onnxruntime.capi import onnxruntime_pybind11_state as failures  # pyright: ignore[reportAttributeAccessIssue]
 
     others = sorted(file for file in folder.glob("*.onnx") if not file.match(YUNET))
     if not others:
@@ -161,7 +163,8 @@ def _arcface(folder: Path, detector_file: Path, providers: Sequence[str]) -> tup
     def embed(photo: np.ndarray, landmarks_px: Sequence[np.ndarray]) -> np.ndarray:
         crops = [(aligned_face(photo, points).astype(np.float32) - 127.5) / 127.5 for points in landmarks_px]
         found = [
-            session.run([given.name], {taken.name: crop.transpose(2, 0, 1)[None]})[0].reshape(-1) for crop in crops
+            np.asarray(session.run([given.name], {taken.name: crop.transpose(2, 0, 1)[None]})[0]).reshape(-1)
+            for crop in crops
         ]
         return np.stack(found) if found else np.zeros((0, EMBEDDING_SIZE), np.float32)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import prod
 
 from .header import Header, numbers, uneven
-from .kinds import NOT_NEEDED, Kind, missing
+from .kinds import NOT_NEEDED, Json, Kind, missing
 
 PREFIXES = ("model.diffusion_model.", "diffusion_model.", "transformer.", "")
 _KEYS = re.compile(
@@ -54,22 +54,23 @@ def recognize_flux(header: Header) -> Kind | None:
 def _named(header: Header, model: Header, names: Names, size: tuple[int, int, int]) -> Kind:
     guidance = any(key.startswith(names.guidance) for key in model.tensors)
     quantization = _quantization(model)
-    facts = {
+    channels = _image_channels(model, names, size[2])
+    facts: dict[str, Json] = {
         "double blocks": size[0],
         "single blocks": size[1],
         "width": size[2],
-        "image channels in": _image_channels(model, names, size[2]),
+        "image channels in": channels,
         "guidance": guidance,
         "names": names.label,
         "stored as": quantization,
-        "also holds": _others(header),
+        "also holds": list(_others(header)),
     }
     gaps = (
         []
         if "Nunchaku" in quantization
         else [*uneven(model.tensors, names.doubles), *uneven(model.tensors, names.singles)]
     )
-    name, fits = _model(model, size, facts["image channels in"], guidance)
+    name, fits = _model(model, size, channels, guidance)
     if "Nunchaku" in quantization:
         fits = "not WithAnyone: Nunchaku models run blocks of their own, which call no patches"
     return Kind(name, fits, facts, missing(gaps, "The model"))

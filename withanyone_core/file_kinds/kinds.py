@@ -1,12 +1,12 @@
 """From keys and shapes to a name: LoRAs, text encoders and VAEs; the other kinds have modules of their own."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .header import Header, named, numbers, uneven
 
-Json = str | int | float | bool | None | list["Json"] | Mapping[str, "Json"]
+Json = str | int | float | bool | None | Sequence["Json"] | Mapping[str, "Json"]
 
 NOT_NEEDED = "nothing WithAnyone uses"
 ADAPTER_LORA = "WithAnyone adapter LoRA"

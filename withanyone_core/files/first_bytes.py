@@ -55,7 +55,9 @@ def no_safetensors(path: Path) -> str:
 def no_onnx(path: Path) -> str:
     """The same of an ONNX file. Pickles pass here: the parser refuses what is not a graph."""
     instead = no_model(path)
-    return "" if instead in (None, PICKLE) else f"is not an ONNX file ({instead.name}). {instead.fault}"
+    if instead is None or instead == PICKLE:
+        return ""
+    return f"is not an ONNX file ({instead.name}). {instead.fault}"
 
 
 def read_start(path: Path) -> bytes:

@@ -134,9 +134,9 @@ def _identity(file: IdentityFile, tensors: Mapping[str, Tensor]) -> Identity:
     )
     return Identity(
         name=file.name,
-        arcface=numbers("arcface"),
+        arcface=tensors["arcface"].to(torch.float32),
         siglip=numbers("siglip"),
-        crop=numbers("crop") / 255.0,
+        crop=tensors["crop"].to(torch.float32) / 255.0,
         face_model=file.face_model,
         made_from=file.made_from,
         embeddings=numbers("arcface_all"),

@@ -17,6 +17,7 @@ ENTRY_WIDTH, ENTRY_HEIGHT, CROP_PX, MARGIN = 340, 84, 68, 8
 FONT_PX, LINE_PX = 20, 28
 MOST_OVERLAPS = 12  # lines below the image; all of them are in the text
 STRIPE_PX = 8
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def draw_faces(faces: Sequence[PlacedFace], grid: Grid, behind: np.ndarray | None = None) -> np.ndarray:
@@ -146,7 +147,7 @@ def _draw_entry(
     draw.text((left, y + 38), _fitted(draw, place_text(face, cells), small, width), "white", small)
 
 
-def _fitted(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+def _fitted(draw: ImageDraw.ImageDraw, text: str, font: Font, width: float) -> str:
     """The text, cut at its end and marked so where it is longer than the width."""
     if draw.textlength(text, font=font) <= width:
         return text

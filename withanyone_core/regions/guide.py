@@ -37,8 +37,8 @@ class Fit:
         if rule != CROP:
             raise ValueError(f"The fit is {rule!r}; expected one of {', '.join(FITS)}.")
         ratios = [canvas / guide for canvas, guide in zip(canvas_px, guide_px, strict=True)]
-        scale = tuple(max(ratios) / ratio for ratio in ratios)
-        return cls(scale, tuple((1.0 - size) / 2.0 for size in scale))
+        x, y = (max(ratios) / ratio for ratio in ratios)
+        return cls((x, y), ((1.0 - x) / 2.0, (1.0 - y) / 2.0))
 
     def box(self, box_px: BoxPx, guide_px: tuple[int, int]) -> Box:
         """A box in pixels of the guide image (width, height) on the canvas; it may lie outside."""

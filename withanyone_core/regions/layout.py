@@ -33,8 +33,12 @@ class Box:
 
     def to_px(self, width_px: int, height_px: int) -> BoxPx:
         """Pixels of a canvas, rounded to a thousandth so that a box typed in pixels comes back as it was typed."""
-        sizes = (width_px, height_px, width_px, height_px)
-        return tuple(round(value * size, PLACES_PX) for value, size in zip(self.as_tuple(), sizes, strict=True))
+        return (
+            round(self.x1 * width_px, PLACES_PX),
+            round(self.y1 * height_px, PLACES_PX),
+            round(self.x2 * width_px, PLACES_PX),
+            round(self.y2 * height_px, PLACES_PX),
+        )
 
     def as_tuple(self) -> tuple[float, float, float, float]:
         return self.x1, self.y1, self.x2, self.y2
@@ -185,18 +189,19 @@ def parse_boxes(text: str, width_px: int, height_px: int) -> tuple[Box, ...]:
     return tuple(Box.from_px(*row, width_px, height_px) for row in rows)
 
 
-def _four_numbers(part: str, line_number: int) -> tuple[float, ...]:
+def _four_numbers(part: str, line_number: int) -> tuple[float, float, float, float]:
     words = re.split(r"\s*,\s*|\s+", part.strip())
     try:
-        numbers = tuple(float(word) for word in words)
+        numbers = [float(word) for word in words]
     except ValueError:
-        numbers = ()
+        numbers = []
     if len(numbers) != 4:
         raise ValueError(
             f"Line {line_number} of the boxes reads '{part.strip()}'; expected four numbers x1,y1,x2,y2, "
             "in pixels or all as fractions of the canvas, one box a line or separated by ';'."
         )
-    return numbers
+    x1, y1, x2, y2 = numbers
+    return x1, y1, x2, y2
 
 
 def format_boxes(layout: Layout) -> str:

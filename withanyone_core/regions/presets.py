@@ -149,5 +149,4 @@ def even_row(people: int, width_px: int, height_px: int) -> list[WholeBoxPx]:
     high = min(math.ceil(1.25 * wide - SLACK), rows)
     top = max(0, round(0.44 * rows - high / 2))
     lefts = [int((number + 0.5) * width_each - wide / 2 + 0.5 + SLACK) for number in range(people)]
-    cells = [(left, top, left + wide, top + high) for left in lefts]
-    return [tuple(edge * CELL_PX for edge in box) for box in cells]
+    return [(left * CELL_PX, top * CELL_PX, (left + wide) * CELL_PX, (top + high) * CELL_PX) for left in lefts]

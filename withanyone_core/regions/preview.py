@@ -87,4 +87,5 @@ def drawable(edges: tuple[float, ...]) -> tuple[float, ...]:
 
 def colour_of(number: int) -> tuple[int, int, int]:
     """RGB 0 to 255 of a box or person, by its number from 1."""
-    return tuple(round(255 * channel) for channel in colorsys.hsv_to_rgb(number * GOLDEN_ANGLE % 1, 0.65, 1.0))
+    red, green, blue = colorsys.hsv_to_rgb(number * GOLDEN_ANGLE % 1, 0.65, 1.0)
+    return round(255 * red), round(255 * green), round(255 * blue)
