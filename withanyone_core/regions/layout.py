@@ -204,11 +204,6 @@ def _four_numbers(part: str, line_number: int) -> tuple[float, float, float, flo
     return x1, y1, x2, y2
 
 
-def format_boxes(layout: Layout) -> str:
-    """The boxes as text in fractions, one a line, in full precision: `parse_boxes` gives the same boxes back."""
-    return "\n".join(",".join(repr(float(value)) for value in box.as_tuple()) for box in layout.boxes)
-
-
 def place_in_box(
     identity: Identity,
     layout: Layout,
