@@ -36,7 +36,7 @@ from random_flux import FLUX_1, random_flux
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from withanyone_pack.withanyone_core.injection.comfyui.injection import KEY, Injection
-from withanyone_pack.withanyone_core.layout import Box
+from withanyone_pack.withanyone_core.regions.layout import Box
 
 SMALL = {**FLUX_1, "hidden_size": 128, "num_heads": 2, "axes_dim": [16, 24, 24], "context_in_dim": 64, "vec_in_dim": 64}
 TEXT_TOKENS = 512

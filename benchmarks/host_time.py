@@ -34,9 +34,9 @@ from torch import Tensor
 from withanyone_pack.tests.adapter.branch_by_branch import Runs, add_people
 from withanyone_pack.tests.comfyui.small_flux import SMALL
 from withanyone_pack.withanyone_core.adapter.shape import Branch
-from withanyone_pack.withanyone_core.cells import cell_groups
 from withanyone_pack.withanyone_core.injection.comfyui.injection import Injection
 from withanyone_pack.withanyone_core.injection.comfyui.lean import LeanOperations
+from withanyone_pack.withanyone_core.regions.cells import cell_groups
 
 SIDE_PX, TEXT_TOKENS = 128, 16
 FEW_TOKENS = {Branch.ARC: 8, Branch.SIG: 24}  # of a person

@@ -15,12 +15,12 @@ from withanyone_pack.withanyone_core.adapter.encoder import KeyValueLayer
 from withanyone_pack.withanyone_core.adapter.keys import expected_keys
 from withanyone_pack.withanyone_core.adapter.shape import Branch, BranchShape
 from withanyone_pack.withanyone_core.adapter.stacked import StackedAttention, fold
-from withanyone_pack.withanyone_core.cells import Grid, cell_groups, region_cells
 from withanyone_pack.withanyone_core.identity import Identity
 from withanyone_pack.withanyone_core.injection.comfyui.coverage import Coverage, cover
 from withanyone_pack.withanyone_core.injection.comfyui.forward import Forward, Pass
 from withanyone_pack.withanyone_core.injection.comfyui.injection import Injection, Settings
-from withanyone_pack.withanyone_core.layout import Box, PlacedFace
+from withanyone_pack.withanyone_core.regions.cells import Grid, cell_groups, region_cells
+from withanyone_pack.withanyone_core.regions.layout import Box, PlacedFace
 
 HIDDEN, HEADS = 3072, 24
 TOKENS = {Branch.ARC: 8, Branch.SIG: 264}

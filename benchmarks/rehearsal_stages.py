@@ -87,7 +87,7 @@ def check_compiled(device: torch.device, is_small: bool) -> Figures:
     from torch._dynamo.utils import counters
     from withanyone_pack.tests.comfyui.sampling import applied, difference, noise, person, prompt, sample, two_faces
     from withanyone_pack.withanyone_core.adapter.shape import Branch
-    from withanyone_pack.withanyone_core.layout import Box
+    from withanyone_pack.withanyone_core.regions.layout import Box
     from withanyone_pack.withanyone_core.timing import Window
 
     with tempfile.TemporaryDirectory() as folder:

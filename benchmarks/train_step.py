@@ -42,9 +42,9 @@ from training.configuration.finetune import Finetune
 from training.losses.contrast import Bank, contrast, draw_rows
 from training.memory.dry_run import dry_run
 from training.memory.peak import GIB, memory_from
-from withanyone_core.cells import box_cells
 from withanyone_core.injection.diffusers import members
-from withanyone_core.layout import Box
+from withanyone_core.regions.cells import box_cells
+from withanyone_core.regions.layout import Box
 
 FACES, DRAWS, BANK = 8, 4096, 10000
 PEAK_ERROR = 0.1  # of the computed peak

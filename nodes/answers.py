@@ -3,7 +3,7 @@
     GET /withanyone/places?kind=preset|row&people=N&seed=N&width=PX&height=PX   {"boxes": [[x1, y1, x2, y2], ...]}
     GET /withanyone/identities             {"identities": [{"name", "changed"}, ...]}
     GET /withanyone/identities/crop?name=  the face crop of a saved identity, a small PNG
-A question that has no answer gets status 400 and {"error": words}.
+A question that has no answer gets status 400 and {"error": message}.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ from typing import Any
 from aiohttp import web
 from PIL import Image
 
-from ..withanyone_core.identity_file import load_identity
-from ..withanyone_core.layout import floor_to_tokens
-from ..withanyone_core.presets import preset_layout, row_layout
-from ..withanyone_core.preview import thumbnail
+from ..withanyone_core.canvas import floor_to_tokens
+from ..withanyone_core.identities.identity_file import load_identity
+from ..withanyone_core.regions.presets import preset_layout, row_layout
+from ..withanyone_core.regions.preview import thumbnail
 from .identity_files import identity_names, identity_path
 
 THUMBNAIL_PX = 128

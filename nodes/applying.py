@@ -8,7 +8,7 @@ from ..withanyone_core.adapter.strength import FROM_SLIDER, branch_weights
 from ..withanyone_core.injection.comfyui.injection import Settings
 from ..withanyone_core.injection.comfyui.parts import ComfyAdapter
 from ..withanyone_core.injection.comfyui.socket import apply_adapter
-from ..withanyone_core.layout import PlacedFace
+from ..withanyone_core.regions.layout import PlacedFace
 from ..withanyone_core.timing import SHAPES, Curve, Window
 from . import sockets
 
@@ -34,8 +34,8 @@ class ApplyWithAnyone(io.ComfyNode):
                     max=1.0,
                     step=0.01,
                     display_mode=io.NumberDisplay.slider,
-                    tooltip="0 keeps who the person is and leaves the look to the prompt (spirit); 1 follows how the "
-                    "photo looks, and copies more of it (form). Adapters of one branch ignore it.",
+                    tooltip="0 keeps who the person is and leaves the appearance to the prompt (spirit); 1 follows "
+                    "how the photo looks, and copies more of it (form). Adapters of one branch ignore it.",
                 ),
                 io.Float.Input(
                     "start_percent",

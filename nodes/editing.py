@@ -3,11 +3,11 @@
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..withanyone_core.editing import SMALLEST_FACE_PX, prepare_edit
+from ..withanyone_core.faces.face_analysis import FaceAnalysis
 from ..withanyone_core.faces.photo import image_arrays
-from ..withanyone_core.faces.portrait import FaceAnalysis
 from ..withanyone_core.faces.selection import faces_by_number
 from ..withanyone_core.faces.turning import turning_hint
+from ..withanyone_core.regions.editing import SMALLEST_FACE_PX, prepare_edit
 from . import sockets
 from .images import images
 
@@ -19,7 +19,7 @@ class PrepareFaceEdit(io.ComfyNode):
             node_id="WithAnyonePrepareFaceEdit",
             display_name="Prepare Face Edit",
             category=sockets.CATEGORY,
-            description="Blurs the faces to be replaced and tells where they are. For FLUX.1 Kontext with a Ke "
+            description="Blurs the faces to be replaced and returns where they are. For FLUX.1 Kontext with a Ke "
             "adapter: encode the image, connect it by ReferenceLatent, and sample an empty latent of this size.",
             inputs=[
                 io.Image.Input("image", tooltip="The image whose faces are to change."),

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..withanyone_core.drawn_boxes import boxes_from_json, boxes_to_json
+from ..withanyone_core.canvas import CELL_PX, floor_to_tokens
 from ..withanyone_core.faces.photo import image_arrays
-from ..withanyone_core.layout import CELL_PX, Layout, floor_to_tokens
-from ..withanyone_core.presets import known_places, row_layout
+from ..withanyone_core.regions.drawn_boxes import boxes_from_json, boxes_to_json
+from ..withanyone_core.regions.layout import Layout
+from ..withanyone_core.regions.presets import known_places, row_layout
 from . import sockets
 from .images import shown_small
 from .layout_sources import canvas_side, first_image

@@ -4,8 +4,8 @@ from pathlib import Path, PureWindowsPath
 
 import folder_paths
 
-from ..withanyone_core.digest import file_stamp, files_stamp
 from ..withanyone_core.faces.dlib_analysis import DLIB, is_dlib_installed
+from ..withanyone_core.files.digest import file_stamp, files_stamp
 
 ADAPTERS = "withanyone"
 ADAPTER_LORAS = "withanyone_loras"

@@ -3,15 +3,9 @@
 from comfy_api.latest import io, ui
 from torch import Tensor
 
+from ..withanyone_core.faces.face_analysis import FaceAnalysis
 from ..withanyone_core.faces.photo import image_arrays
-from ..withanyone_core.faces.portrait import (
-    COMBINATIONS,
-    NO_FACE,
-    Choices,
-    FaceAnalysis,
-    UsedFace,
-    identity_from_photos,
-)
+from ..withanyone_core.faces.portrait import COMBINATIONS, NO_FACE, Choices, UsedFace, identity_from_photos
 from ..withanyone_core.faces.preview import captioned_crop
 from ..withanyone_core.faces.selection import RULES
 from ..withanyone_core.identity import Identity
@@ -47,13 +41,14 @@ class IdentityFromPhotos(io.ComfyNode):
                     "combine",
                     options=list(COMBINATIONS),
                     default=COMBINATIONS[0],
-                    tooltip="first: the first photo with a face. mean: the features of all, the look of the first.",
+                    tooltip="first: the first photo with a face. mean: the embeddings of all averaged, the appearance "
+                    "of the first.",
                 ),
                 io.Combo.Input(
                     "no_face",
                     options=list(NO_FACE),
                     default=NO_FACE[0],
-                    tooltip="What a photo without a face, or without the person that is looked for, does: stop with an "
+                    tooltip="What a photo without a face, or without the person that is asked for, does: stop with an "
                     "error, or be passed over.",
                 ),
                 io.ClipVision.Input(
@@ -91,7 +86,7 @@ class IdentityFromPhotos(io.ComfyNode):
         encoder = None if clip_vision is None else siglip_encoder(clip_vision)
         identity, used = identity_from_photos(image_arrays(photos), face_analysis, name, choices, encoder)
         shown = ui.PreviewImage(images([captioned_crop(item) for item in used]), cls=cls).as_dict()
-        shown["text"] = tuple(item.in_words() for item in used)
+        shown["text"] = tuple(item.description() for item in used)
         return io.NodeOutput(identity, images([item.crop for item in used]), _bounding_box(used[0]), ui=shown)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import folder_paths
 
-from ..withanyone_core.identity_file import SUFFIXES
+from ..withanyone_core.identities.identity_file import SUFFIXES
 
 FOLDER = "identities"
 NAME = "%name%"

@@ -3,10 +3,10 @@
 import numpy as np
 from comfy_api.latest import io, ui
 
-from ..withanyone_core.digest import file_stamp
+from ..withanyone_core.files.digest import file_stamp
+from ..withanyone_core.identities.identity_file import load_identity, save_identity
+from ..withanyone_core.identities.merging import merge
 from ..withanyone_core.identity import Identity
-from ..withanyone_core.identity_file import load_identity, save_identity
-from ..withanyone_core.merging import merged
 from . import sockets
 from .identity_files import FOLDER, NAME, free_path, identity_names, identity_path
 from .images import images
@@ -92,7 +92,7 @@ class MergeIdentities(io.ComfyNode):
             category=sockets.CATEGORY,
             description="A person between two. Chain several nodes to mix more.",
             inputs=[
-                sockets.Identity.Input("identity_a", tooltip="Gives the look (SigLIP tokens and crop) too."),
+                sockets.Identity.Input("identity_a", tooltip="Gives the appearance (SigLIP tokens and crop) too."),
                 sockets.Identity.Input("identity_b"),
                 io.Float.Input(
                     "weight",
@@ -100,7 +100,7 @@ class MergeIdentities(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Part of identity_b in the face vector: 0 is identity_a only, 1 identity_b only.",
+                    tooltip="Weight of identity_b in the face embedding: 0 is identity_a only, 1 identity_b only.",
                 ),
                 io.String.Input("name", default="", tooltip="Empty: the name of identity_a."),
             ],
@@ -109,7 +109,7 @@ class MergeIdentities(io.ComfyNode):
 
     @classmethod
     def execute(cls, identity_a: Identity, identity_b: Identity, weight: float, name: str) -> io.NodeOutput:
-        return io.NodeOutput(merged(identity_a, identity_b, weight, name))
+        return io.NodeOutput(merge(identity_a, identity_b, weight, name))
 
 
 def _image(identity: Identity) -> np.ndarray:

@@ -9,7 +9,7 @@ import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..withanyone_core.preview import thumbnail
+from ..withanyone_core.regions.preview import thumbnail
 
 
 def images(images_HWC: Sequence[np.ndarray]) -> Tensor:

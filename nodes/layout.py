@@ -5,25 +5,18 @@ from typing import Any
 import torch
 from comfy_api.latest import io, ui
 
+from ..withanyone_core.canvas import floor_to_tokens
 from ..withanyone_core.identity import Identity
-from ..withanyone_core.layout import (
-    Layout,
-    Mask,
-    PlacedFace,
-    floor_to_tokens,
-    parse_boxes,
-    place_in_box,
-    place_in_mask,
-)
-from ..withanyone_core.matching import best_box
-from ..withanyone_core.presets import preset_layout
-from ..withanyone_core.preview import draw_layout
+from ..withanyone_core.regions.layout import Layout, Mask, PlacedFace, parse_boxes, place_in_box, place_in_mask
+from ..withanyone_core.regions.matching import best_box
+from ..withanyone_core.regions.presets import preset_layout
+from ..withanyone_core.regions.preview import draw_layout
 from ..withanyone_core.timing import Window
 from . import sockets
 from .images import shown_small
 
 BEST_MATCH = -1
-# What it reports shall reach a page that was opened anew, though the result itself is kept; ComfyUI can since 0.19.
+# What it reports shall reach a page that was opened again, though the result itself is kept; ComfyUI can since 0.19.
 REPORTS_AGAIN = {name: True for name in ("has_intermediate_output",) if name in io.Schema.__dataclass_fields__}
 CROP_PX = 128  # as shown in Face Layout's canvas
 
@@ -72,7 +65,7 @@ class WithAnyoneLayout(io.ComfyNode):
                 io.Int.Output("width_px", display_name="width"),
                 io.Int.Output("height_px", display_name="height"),
             ],
-            is_output_node=True,  # so that it can be looked at before anything is connected to it
+            is_output_node=True,  # so that it can be seen before anything is connected to it
         )
 
     @classmethod
@@ -91,7 +84,7 @@ class WithAnyonePlaceFace(io.ComfyNode):
             node_id="WithAnyonePlaceFace",
             display_name="Place Face",
             category=sockets.CATEGORY,
-            description="Puts one person into a box of a layout or into a painted mask. Chain one node a person.",
+            description="Puts one person into a box of a layout or into a mask. Chain one node a person.",
             inputs=[
                 sockets.Identity.Input("identity", tooltip="The person."),
                 io.Float.Input(
@@ -115,8 +108,8 @@ class WithAnyonePlaceFace(io.ComfyNode):
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="A painted place, stretched over the whole canvas. This or a layout. "
-                    "Covers the 16-pixel cells that are at least half painted.",
+                    tooltip="A mask, stretched over the whole canvas. This or a layout. "
+                    "It takes the 16-pixel cells that it covers at least half of.",
                 ),
                 sockets.Faces.Input(
                     "faces", optional=True, tooltip="The faces of the Place Face node before this one."
@@ -140,13 +133,13 @@ class WithAnyonePlaceFace(io.ComfyNode):
         start_percent: float = 0.0,
         end_percent: float = 1.0,
     ) -> io.NodeOutput:
-        if layout is None and mask is None:
-            raise ValueError(f"{identity.name} has no place: connect a layout or a mask.")
         if layout is not None and mask is not None:
             raise ValueError(f"{identity.name} has both a layout and a mask; connect only one of them.")
         window = Window(start_percent, end_percent)
         if mask is not None:
             return io.NodeOutput(place_in_mask(identity, Mask.from_batch(mask), weight, faces, window))
+        if layout is None:
+            raise ValueError(f"{identity.name} has no place: connect a layout or a mask.")
         if box == BEST_MATCH:
             box = best_box(identity, layout, [face.box_number for face in faces])
         placed = place_in_box(identity, layout, box, weight, faces, window)

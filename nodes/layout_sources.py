@@ -6,16 +6,18 @@ from typing import Any
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..withanyone_core.box_formats import NUMBERS, boxes_from
-from ..withanyone_core.cells import Grid
+from ..withanyone_core.canvas import CELL_PX, check_canvas, floor_to_tokens
+from ..withanyone_core.faces.face_analysis import FaceAnalysis
 from ..withanyone_core.faces.photo import image_arrays
-from ..withanyone_core.faces.portrait import FaceAnalysis, croppable_faces
+from ..withanyone_core.faces.portrait import croppable_faces
 from ..withanyone_core.faces.selection import NoFace
-from ..withanyone_core.faces_preview import draw_faces
-from ..withanyone_core.guide import FITS, ORDERS, Fit, layout_from_faces
-from ..withanyone_core.layout import CELL_PX, Layout, PlacedFace, check_canvas, floor_to_tokens
-from ..withanyone_core.ownership import ownership_in_words
-from ..withanyone_core.preview import draw_layout
+from ..withanyone_core.regions.box_formats import NUMBERS, boxes_from
+from ..withanyone_core.regions.cells import Grid
+from ..withanyone_core.regions.faces_preview import draw_faces
+from ..withanyone_core.regions.guide import FITS, ORDERS, Fit, layout_from_faces
+from ..withanyone_core.regions.layout import Layout, PlacedFace
+from ..withanyone_core.regions.ownership import ownership_text
+from ..withanyone_core.regions.preview import draw_layout
 from . import sockets
 from .identities import BoundingBox
 from .images import images
@@ -35,7 +37,9 @@ class LayoutFromImage(io.ComfyNode):
             description="A box for each face of a guide image, scaled to the canvas. Place Face can choose the box "
             "whose face is most like a person (box -1).",
             inputs=[
-                io.Image.Input("image", tooltip="The guide image. Only its faces' places are used, not its look."),
+                io.Image.Input(
+                    "image", tooltip="The guide image. Only its faces' places are used, not its appearance."
+                ),
                 sockets.FaceAnalysis.Input("face_analysis"),
                 canvas_side("width"),
                 canvas_side("height"),
@@ -85,8 +89,8 @@ class LayoutFromImage(io.ComfyNode):
         found = layout_from_faces(faces, guide_px, canvas_px, order, max_people, fitted, face_model)
         for remark in found.remarks:
             LOGGER.warning("%s", remark)
-        image = draw_layout(found.layout, fitted.image(guide, canvas_px))
-        return _layout_output(cls, found.layout, image, found.remarks)
+        preview = draw_layout(found.layout, fitted.image(guide, canvas_px))
+        return _layout_output(cls, found.layout, preview, found.remarks)
 
 
 class LayoutFromBoxes(io.ComfyNode):
@@ -141,7 +145,7 @@ class PreviewFaces(io.ComfyNode):
             ],
             outputs=[
                 io.Image.Output("preview", display_name="preview"),
-                io.String.Output("overlap", display_name="text", tooltip="The same in words."),
+                io.String.Output("overlap", display_name="text", tooltip="The same as text."),
             ],
             is_output_node=True,
         )
@@ -157,10 +161,10 @@ class PreviewFaces(io.ComfyNode):
         width, height = floor_to_tokens(width or known[0], height or known[1])
         check_canvas(width, height)
         grid = Grid(width // CELL_PX, height // CELL_PX, width, height)
-        preview, words = images([draw_faces(faces, grid, behind)]), ownership_in_words(faces, grid)
+        preview, text = images([draw_faces(faces, grid, behind)]), ownership_text(faces, grid)
         shown = ui.PreviewImage(preview, cls=cls).as_dict()
-        shown["text"] = (words,)
-        return io.NodeOutput(preview, words, ui=shown)
+        shown["text"] = (text,)
+        return io.NodeOutput(preview, text, ui=shown)
 
 
 def canvas_side(name: str, more: str = "", default: int = 1024) -> io.Int.Input:
@@ -184,9 +188,10 @@ def _layout_output(cls: type[io.ComfyNode], layout: Layout, image: Any, remarks:
 
 
 def first_image(batch: tuple[Any, ...], name: str) -> Any:
-    if len(batch) > 1:
+    first, *others = batch
+    if others:
         LOGGER.warning("%s: the first of %d images is used.", name, len(batch))
-    return batch[0]
+    return first
 
 
 NODES: tuple[type[io.ComfyNode], ...] = (LayoutFromImage, LayoutFromBoxes, PreviewFaces)

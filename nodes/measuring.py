@@ -10,10 +10,9 @@ import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
+from ..withanyone_core.faces.face_analysis import FaceAnalysis
 from ..withanyone_core.faces.photo import image_arrays
-from ..withanyone_core.faces.portrait import FaceAnalysis
 from ..withanyone_core.identity import Identity
-from ..withanyone_core.layout import PlacedFace
 from ..withanyone_core.meter.comparing import compare
 from ..withanyone_core.meter.diagnosing import diagnosis_text
 from ..withanyone_core.meter.images.comparison import draw_comparison
@@ -21,7 +20,8 @@ from ..withanyone_core.meter.images.plot import draw_plot
 from ..withanyone_core.meter.images.table import draw_table
 from ..withanyone_core.meter.measuring import Meter
 from ..withanyone_core.meter.numbers import comparison_numbers, numbers, pick_numbers
-from ..withanyone_core.meter.picking import PICK_BY, rank
+from ..withanyone_core.meter.picking import PICK_BY, PickBy, rank
+from ..withanyone_core.regions.layout import PlacedFace
 from . import sockets
 from .images import images as as_images
 
@@ -75,8 +75,8 @@ class IdentityMeter(io.ComfyNode):
         measured = meter.measure(photos)
         table = as_images([draw_table(measured, photos, _crops(faces, identities))])
         plot = as_images([draw_plot(measured)])
-        told = _json(numbers(measured)), diagnosis_text(measured.checked)
-        return io.NodeOutput(table, plot, *told, ui=_shown(cls, table, plot))
+        results = _json(numbers(measured)), diagnosis_text(measured.checked)
+        return io.NodeOutput(table, plot, *results, ui=_shown(cls, table, plot))
 
 
 class PickBest(io.ComfyNode):
@@ -120,7 +120,7 @@ class PickBest(io.ComfyNode):
         faces: tuple[PlacedFace, ...],
         face_analysis: FaceAnalysis,
         keep: int,
-        score: str,
+        score: PickBy,
         truth: Tensor | None = None,
         second_photos: Tensor | None = None,
     ) -> io.NodeOutput:
@@ -181,8 +181,8 @@ class Compare(io.ComfyNode):
         names = name_a.strip() or "A", name_b.strip() or "B"
         rows = compare(*batches, seed=bootstrap_seed)
         chart = as_images([draw_comparison(names, batches, rows)])
-        told = comparison_numbers(names, batches, rows, bootstrap_seed)
-        return io.NodeOutput(chart, _json(told), ui=_shown(cls, chart))
+        results = comparison_numbers(names, batches, rows, bootstrap_seed)
+        return io.NodeOutput(chart, _json(results), ui=_shown(cls, chart))
 
 
 def _who(placed: bool = True) -> list[io.Input]:
@@ -253,9 +253,9 @@ def _crops(faces: tuple[PlacedFace, ...], identities: Sequence[Identity] = ()) -
     return [(crop.detach().cpu() * 255.0).round().to(torch.uint8).numpy() for crop in crops]
 
 
-def _json(told: dict[str, Any]) -> str:
-    """Refuses NaN, which is no JSON."""
-    return json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False)
+def _json(values: dict[str, Any]) -> str:
+    """Refuses NaN, which JSON does not have."""
+    return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def _shown(cls: type[io.ComfyNode], *batches: Tensor) -> dict[str, Any]:

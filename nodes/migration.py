@@ -1,7 +1,7 @@
 """Workflows of the older WithAnyone port: which of its nodes has the same meaning here.
 
-Only the one that turns photos into face vectors does. Its others bundle what are several nodes here (a private pipeline
-with its own FLUX and sampler), and replacing them would silently drop a box, a prompt or a model.
+Only the one that turns photos into face embeddings does. Its others bundle several nodes of this pack (a private
+pipeline with its own FLUX and sampler), and replacing them would silently drop a box, a prompt or a model.
 """
 
 from comfy_api.latest import io

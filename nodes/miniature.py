@@ -9,8 +9,8 @@ from ..miniature.weights_folder import ADAPTER, CLIP, CLIP_WORDS, FACES, FLUX, S
 from ..miniature.world.person import person_of
 from ..miniature.world.renderer import render
 from ..miniature.world.scene import draw_portrait
-from ..withanyone_core.digest import files_stamp
 from ..withanyone_core.faces.analysis import load_face_analysis
+from ..withanyone_core.files.digest import files_stamp
 from ..withanyone_core.injection.comfyui.parts import ComfyAdapter
 from . import miniature_models, sockets
 from .siglip import siglip_tower
@@ -62,7 +62,7 @@ class MiniatureCLIP(io.ComfyNode):
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
-        return io.NodeOutput(miniature_models.caption_readers())
+        return io.NodeOutput(miniature_models.text_encoders())
 
 
 class MiniatureVAE(io.ComfyNode):
@@ -83,7 +83,7 @@ class MiniatureVAE(io.ComfyNode):
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
-        return io.NodeOutput(miniature_models.image_vae())
+        return io.NodeOutput(miniature_models.vae())
 
 
 class MiniatureAdapter(io.ComfyNode):
@@ -178,8 +178,8 @@ class MiniaturePhotos(io.ComfyNode):
 
     @classmethod
     def execute(cls, person: int, photos: int, series: int) -> io.NodeOutput:
-        looks = [np.random.default_rng([series, photo, person]) for photo in range(photos)]
-        portraits = [draw_portrait(look, person_of(person)) for look in looks]
+        generators = [np.random.default_rng([series, photo, person]) for photo in range(photos)]
+        portraits = [draw_portrait(generator, person_of(person)) for generator in generators]
         pixels = np.stack([render(portrait, PHOTO_PX, PHOTO_PX).pixels for portrait in portraits])
         images = torch.from_numpy(pixels).float() / 255
         return io.NodeOutput(images, ui=ui.PreviewImage(images, cls=cls))

@@ -55,7 +55,7 @@ def image_model() -> comfy.model_patcher.ModelPatcher:
     )
 
 
-def image_vae() -> comfy.sd.VAE:
+def vae() -> comfy.sd.VAE:
     """ComfyUI's VAE with the shipped weights."""
     weights = comfy.utils.load_torch_file(str(files.shipped(files.VAE_FILE)))
     identity = torch.eye(autoencoder.LATENT_CHANNELS)[:, :, None, None]
@@ -72,15 +72,15 @@ def image_vae() -> comfy.sd.VAE:
     return vae
 
 
-def caption_readers() -> comfy.sd.CLIP:
+def text_encoders() -> comfy.sd.CLIP:
     """ComfyUI's CLIP with the two shipped text encoders, as its loader makes it of FLUX.1's."""
-    target = comfy.supported_models_base.ClipTarget(CaptionTokenizer, CaptionReaders)
-    readers = comfy.sd.CLIP(target, parameters=0, model_options={"dtype": torch.float32})
+    target = comfy.supported_models_base.ClipTarget(CaptionTokenizer, CaptionEncoders)
+    encoders = comfy.sd.CLIP(target, parameters=0, model_options={"dtype": torch.float32})
     for name in (files.CLIP, files.T5):
-        missing, unexpected = readers.load_sd(comfy.utils.load_torch_file(str(files.shipped(name))))
+        missing, unexpected = encoders.load_sd(comfy.utils.load_torch_file(str(files.shipped(name))))
         if unexpected or set(missing) - {"text_projection.weight"}:  # used by no FLUX.1
             raise RuntimeError(f"{name} does not fit ComfyUI's class: lacks {missing}, has {unexpected}.")
-    return readers
+    return encoders
 
 
 class CaptionTokenizer(FluxTokenizer):
@@ -108,27 +108,27 @@ class CaptionTokenizer(FluxTokenizer):
         )
 
 
-class CaptionReaders(FluxClipModel):
+class CaptionEncoders(FluxClipModel):
     """ComfyUI's pair of text encoders at small size. What the base class does besides building larger ones is kept."""
 
     def __init__(
         self, device: str = "cpu", dtype: torch.dtype | None = None, model_options: dict | None = None
     ) -> None:
         torch.nn.Module.__init__(self)
-        words = len(PreTrainedTokenizerFast.from_pretrained(files.shipped(files.T5_WORDS)))
+        vocabulary = len(PreTrainedTokenizerFast.from_pretrained(files.shipped(files.T5_WORDS)))
         shared = {"device": device, "dtype": dtype, "return_projected_pooled": False}
         self.clip_l = sd1_clip.SDClipModel(
             max_length=text.CLIP_TOKENS,
-            textmodel_json_config=text.clip_configuration(words),
+            textmodel_json_config=text.clip_configuration(vocabulary),
             special_tokens={"start": text.START_ID, "end": text.END_ID, "pad": text.PAD_ID},
             model_options=model_options or {},
             **shared,
         )
-        # ComfyUI's class always makes CLIP's own number of words
-        embedding = self.clip_l.operations.Embedding(words, backbone.POOLED_WIDTH, dtype=dtype, device=device)
+        # ComfyUI's class always has CLIP's own vocabulary
+        embedding = self.clip_l.operations.Embedding(vocabulary, backbone.POOLED_WIDTH, dtype=dtype, device=device)
         self.clip_l.transformer.set_input_embeddings(embedding.requires_grad_(False))
         self.t5xxl = sd1_clip.SDClipModel(
-            textmodel_json_config=text.t5_configuration(words),
+            textmodel_json_config=text.t5_configuration(vocabulary),
             special_tokens={"end": text.END_ID, "pad": text.PAD_ID},
             model_class=T5,
             model_options=model_options or {},

@@ -1,4 +1,4 @@
-"""The released noise schedule for ComfyUI's samplers."""
+"""The released sigma schedule for ComfyUI's samplers."""
 
 from comfy_api.latest import io
 

@@ -13,11 +13,11 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..withanyone_core.faces.face_analysis import FaceAnalysis
 from ..withanyone_core.faces.photo import image_arrays
-from ..withanyone_core.faces.portrait import FaceAnalysis
 from ..withanyone_core.injection.comfyui.batch_search import Studio, kept_latent
 from ..withanyone_core.injection.comfyui.guided_sampling import SEEDS, Shown, cut_of
-from ..withanyone_core.layout import PlacedFace
+from ..withanyone_core.regions.layout import PlacedFace
 from ..withanyone_core.sampling_search.judging import SearchJudge
 from ..withanyone_core.sampling_search.rules import Rules
 from ..withanyone_core.sampling_search.search import Plan

@@ -16,7 +16,7 @@ from ..withanyone_core.faces import siglip
 from ..withanyone_core.file_kinds.header import read_safetensors
 from ..withanyone_core.file_kinds.naming import what_it_is
 from ..withanyone_core.file_kinds.towers import recognize_tower
-from ..withanyone_core.first_bytes import SAFETENSORS, no_safetensors
+from ..withanyone_core.files.first_bytes import SAFETENSORS, no_safetensors
 
 
 def load_siglip(path: Path) -> comfy.clip_vision.ClipVisionModel:

@@ -28,7 +28,7 @@ OLD_COMFYUI = (
 COMFYUI = ("numpy", "safetensors", "transformers", "Pillow", "einops", "scipy", "tqdm", "PyYAML")
 # insightface 0.7.3 is compiled where it is installed.
 BUILD = ("cython<3.1", "setuptools<81", "wheel")
-TESTS = ("tests/faces", "tests/metrics", "tests/test_project.py", "tests/test_guide.py")
+TESTS = ("tests/faces", "tests/metrics", "tests/test_project.py", "tests/regions/test_guide.py")
 # Need the whole test bed, and a scipy newer than the core does.
 LEFT_OUT = ("--ignore=tests/metrics/test_real_photos.py", "--ignore=tests/metrics/test_summary.py")
 # Need ComfyUI; and OpenCV 4 takes positions in steps of 1/32 pixel, where the 1e-5 pixel of insightface's own rounding

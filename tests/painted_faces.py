@@ -7,7 +7,7 @@ import torch
 
 from ..withanyone_core.faces.alignment import TEMPLATE_PX
 from ..withanyone_core.identity import Face, Identity
-from ..withanyone_core.layout import Box, PlacedFace
+from ..withanyone_core.regions.layout import Box, PlacedFace
 
 SIDE_PX = 64
 WIDTH = 512

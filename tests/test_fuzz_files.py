@@ -31,13 +31,13 @@ from withanyone_pack.withanyone_core.adapter.checkpoint import (
 )
 from withanyone_pack.withanyone_core.adapter.lora import read_lora
 from withanyone_pack.withanyone_core.adapter.shape import BranchShape
-from withanyone_pack.withanyone_core.identity import Identity, LearnedTokens
-from withanyone_pack.withanyone_core.identity_file import (
+from withanyone_pack.withanyone_core.identities.identity_file import (
     IdentityFileError,
     inspect_identity,
     load_identity,
     save_identity,
 )
+from withanyone_pack.withanyone_core.identity import Identity, LearnedTokens
 
 LONGEST_SECONDS = 20  # a mutation takes milliseconds; the rest is for a machine that is busy with something else
 LARGEST_GROWTH = 300 * 2**20  # bytes of memory over one test

@@ -4,8 +4,8 @@ import ast
 import re
 import subprocess
 import sys
+from pathlib import Path
 
-import pytest
 import tomllib
 from withanyone_pack.tests.pack import ROOT
 
@@ -78,12 +78,58 @@ def test_the_core_is_imported_without_any_of_its_hosts():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("path", CORE, ids=lambda path: str(path.relative_to(ROOT)))
-def test_nothing_in_the_core_points_at_nodes_or_training(path):
+def test_nothing_in_the_core_points_at_nodes_or_training():
+    offenders = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in CORE
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom)
+        and not node.level
+        and (node.module or "").split(".")[0] in ("nodes", "training", "withanyone_core")
+    ]
+    assert offenders == []
+
+
+def test_the_cores_arrows_form_no_circle():
+    """Neither between its modules nor between its rooms, imports inside functions included."""
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts): imported(path) for path in CORE}
+    assert circle(modules) == []
+    rooms: dict[str, set[str]] = {}
+    for name, targets in modules.items():
+        rooms.setdefault(room_of(name), set()).update(room_of(target) for target in targets)
+    assert circle({room: targets - {room} for room, targets in rooms.items()}) == []
+    assert rooms["withanyone_core"] <= {"withanyone_core"}, "the root holds values that every room may use"
+
+
+def imported(path):
+    """The core's modules that one of them imports, by dotted name."""
+    package = path.relative_to(ROOT).parts[:-1]
+    targets = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom):
-            assert node.module is None or node.module.split(".")[0] not in ("nodes", "training")
-            assert node.level or (node.module.split(".")[0] != "withanyone_core")
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = [*package[: len(package) - node.level + 1], *(node.module or "").split(".")]
+            names = (Path(*filter(None, [*base, alias.name])) for alias in node.names)
+            targets |= {".".join(filter(None, base)) if not is_module(name) else ".".join(name.parts) for name in names}
+    return targets
+
+
+def is_module(name):
+    return (ROOT / name).with_suffix(".py").is_file() or (ROOT / name / "__init__.py").is_file()
+
+
+def room_of(module):
+    """`withanyone_core.faces` of `withanyone_core.faces.crop`, `withanyone_core` of a module of its root."""
+    parts = module.split(".")
+    return ".".join(parts[:2]) if (ROOT / Path(*parts[:2])).is_dir() else parts[0]
+
+
+def circle(arrows):
+    """What is left of a graph when everything that points at nothing left is taken away, again and again."""
+    left = dict(arrows)
+    while free := [name for name, targets in left.items() if not targets & left.keys()]:
+        for name in free:
+            del left[name]
+    return sorted(left)
 
 
 def test_no_file_imports_the_pack_by_an_absolute_name():

@@ -71,6 +71,6 @@ def test_the_schedule_falls_from_one_to_zero():
         ((25, 512, 512, 1.0, "half"), "The token count 'half' is unknown; expected one of as released, true"),
     ],
 )
-def test_bad_schedules_are_refused_in_words(arguments, words):
+def test_bad_schedules_are_refused_with_a_message(arguments, words):
     with pytest.raises(ValueError, match=words):
         released_sigmas(*arguments)

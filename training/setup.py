@@ -71,7 +71,7 @@ def _run(options: argparse.Namespace) -> int:
 def _listed(found: "ModelsOnDisk") -> Iterator[str]:
     """A line for each thing that training needs: where it is, or where it comes from."""
     from training.configuration.models_on_disk import ROLES
-    from withanyone_core.published import FACE_PACK, FACE_PACK_LICENCE, FACE_PACK_WHAT
+    from withanyone_core.download.published import FACE_PACK, FACE_PACK_LICENCE, FACE_PACK_WHAT
 
     fetch = "python -m withanyone_core.download --only"
     for role in ROLES:

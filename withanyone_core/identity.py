@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from .canvas import BoxPx
+
 
 @dataclass(frozen=True, eq=False)
 class Face:
@@ -13,10 +15,10 @@ class Face:
     box_px        (x1, y1, x2, y2) in pixels of the photo, as the detector gave it (not clipped, not rounded)
     score         detection score, 0 to 1
     landmarks_px  float32 [5, 2]: left eye, right eye, nose, left and right mouth corner, as seen in the image
-    embedding     float32 [512], raw ArcFace output, not normalised
+    embedding     float32 [512], raw ArcFace output, not normalized
     """
 
-    box_px: tuple[float, float, float, float]
+    box_px: BoxPx
     score: float
     landmarks_px: np.ndarray
     embedding: np.ndarray
@@ -29,7 +31,7 @@ class LearnedTokens:
     adapter       fingerprint of the adapter they were trained with; with another one they mean nothing
     arc, sig      [tokens, hidden] of the branch in the type they are kept in, or None where nothing was trained for it
     adapter_name  that adapter's file, for messages
-    recognizer    SHA-256 of the recognizer whose vectors they were trained towards; empty where unknown
+    recognizer    SHA-256 of the recognizer whose embeddings they were trained towards; empty where unknown
     """
 
     adapter: str
@@ -45,12 +47,12 @@ class Identity:
 
     Compared by object, so that what an adapter made for a person can live exactly as long as the person does.
 
-    arcface     float32 [512], raw ArcFace vector, not normalised: its length matters to the projector
+    arcface     float32 [512], raw ArcFace embedding, not normalized: its length matters to the projector
     siglip      float32 [patches, width] post-norm SigLIP tokens of the crop (released adapter: 256 x 768), or None
     crop        float32 [512, 512, 3] in 0..1, the face crop SigLIP saw
-    face_model  the pack and recognizer that made the vectors; empty where unknown
-    made_from   the photos and choices it was made with, in words
-    embeddings  float32 [photos, 512], the raw ArcFace vector of every photo used, or None
+    face_model  the pack and recognizer that made the embeddings; empty where unknown
+    made_from   the photos and choices it was made with
+    embeddings  float32 [photos, 512], the raw ArcFace embedding of every photo used, or None
     learned     tokens trained for this person, or None
     """
 

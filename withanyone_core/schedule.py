@@ -1,11 +1,11 @@
-"""The noise levels the released program steps through, which are not ComfyUI's default for Flux."""
+"""The sigma schedule of the released program (timesteps of its sampler), which is not ComfyUI's default for Flux."""
 
 import math
 
 import torch
 from torch import Tensor
 
-from .layout import check_canvas
+from .canvas import check_canvas
 
 TOKEN_COUNTS = ("as released", "true")
 

@@ -28,8 +28,8 @@ from miniature.lab.folders import LAB, SCRATCH
 from miniature.lab.recipes.cards import machine
 from miniature.lab.steering import DETECTION_PX, shipped_steered_generator
 from miniature.weights_folder import ADAPTER, FACES, WEIGHTS
-from withanyone_core.digest import file_sha256
 from withanyone_core.faces.analysis import load_face_analysis
+from withanyone_core.files.digest import file_sha256
 from withanyone_core.metrics.judges import load_judge
 
 OUT = LAB / "TOKENS.md"

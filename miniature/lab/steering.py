@@ -17,12 +17,13 @@ from withanyone_core.adapter.network import AdapterNetwork
 from withanyone_core.adapter.shape import Branch
 from withanyone_core.adapter.strength import branch_weights
 from withanyone_core.faces.analysis import load_face_analysis
-from withanyone_core.faces.portrait import Choices, FaceAnalysis, identity_from_photos
+from withanyone_core.faces.face_analysis import FaceAnalysis
+from withanyone_core.faces.portrait import Choices, identity_from_photos
 from withanyone_core.faces.siglip import pixel_values
 from withanyone_core.identity import Identity
 from withanyone_core.injection.diffusers import AdapterSocket, PlacedPeople
 from withanyone_core.injection.placing import placed_identities
-from withanyone_core.layout import Region
+from withanyone_core.regions.layout import Region
 
 from ..generation import GUIDANCE, STEPS, ImageGenerator, noise, shipped_generator
 from ..weights_folder import ADAPTER, FACES, SIGLIP, WEIGHTS

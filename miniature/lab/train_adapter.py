@@ -31,7 +31,7 @@ from withanyone_core.adapter.branches import merge
 from withanyone_core.adapter.checkpoint import inspect_adapter
 from withanyone_core.adapter.places import places_header
 from withanyone_core.adapter.shape import Branch
-from withanyone_core.layout import Box
+from withanyone_core.regions.layout import Box
 
 PREPARING, TRAINING = TRAINING_RECIPES / "prepare_miniature.yaml", TRAINING_RECIPES / "miniature.yaml"
 PHOTOS = PhotoSet(first=200_000, identities=400, portraits=3, groups=900)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from safetensors.torch import save_file
 from withanyone_pack.tests.adapter.random_adapter import ARC, random_adapter, random_tensors
-from withanyone_pack.tests.test_identity_file import person
+from withanyone_pack.tests.identities.test_identity_file import person
 from withanyone_pack.withanyone_core.adapter.checkpoint import inspect_adapter
 from withanyone_pack.withanyone_core.adapter.face_model import RELEASED, check_face_model, face_model_of
 from withanyone_pack.withanyone_core.adapter.shape import Branch

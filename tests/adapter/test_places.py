@@ -6,10 +6,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from withanyone_pack.tests.adapter.random_adapter import random_adapter, random_tensors
-from withanyone_pack.tests.test_identity_file import person
+from withanyone_pack.tests.identities.test_identity_file import person
 from withanyone_pack.withanyone_core.adapter.checkpoint import AdapterFileError, inspect_adapter
 from withanyone_pack.withanyone_core.adapter.places import places_header, places_of, warn_of_unknown_places
-from withanyone_pack.withanyone_core.layout import Box, Mask, PlacedFace
+from withanyone_pack.withanyone_core.regions.layout import Box, Mask, PlacedFace
 
 LEFT, RIGHT = Box.from_px(0, 32, 80, 112, 176, 176), Box.from_px(96, 32, 176, 112, 176, 176)
 

@@ -14,8 +14,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from ...withanyone_core.identity_file import save_identity
-from ..test_identity_file import person
+from ...withanyone_core.identities.identity_file import save_identity
+from ..identities.test_identity_file import person
 from .browser import Page, frontend, require_chromium
 from .frontends import frontend_options
 from .server import ComfyServer

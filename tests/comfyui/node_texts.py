@@ -1,8 +1,8 @@
-"""The words of the nodes as a server tells them, in the form of locales/LANGUAGE/nodeDefs.json.
+"""The texts of the nodes as a server returns them, in the form of locales/LANGUAGE/nodeDefs.json.
 
     .testbed/venv/bin/python tests/comfyui/node_texts.py
 
-writes locales/en/nodeDefs.json anew from the nodes themselves. Other languages are written by hand.
+rebuilds locales/en/nodeDefs.json from the nodes themselves. Other languages are written by hand.
 """
 
 import json

@@ -12,7 +12,7 @@ from ...withanyone_core.identity import Identity
 from ...withanyone_core.injection.comfyui.injection import Settings
 from ...withanyone_core.injection.comfyui.parts import ComfyAdapter
 from ...withanyone_core.injection.comfyui.socket import apply_adapter
-from ...withanyone_core.layout import Box, PlacedFace
+from ...withanyone_core.regions.layout import Box, PlacedFace
 from ..adapter.random_adapter import ARC, SIG, random_adapter
 
 LEFT, RIGHT = Box(0.05, 0.2, 0.45, 0.8), Box(0.55, 0.2, 0.95, 0.8)

@@ -120,7 +120,7 @@ def test_after_a_broken_file_the_same_model_samples_as_before(adapters):
     assert torch.equal(sample(base), before)
 
 
-def test_a_person_of_another_face_model_is_refused_in_words(adapters):
+def test_a_person_of_another_face_model_is_refused_with_a_message(adapters):
     save_file(random_tensors(), adapters / "adapter.safetensors", metadata={"face_model": "pack_a/one.onnx"})
     faces = [replace(face, identity=replace(face.identity, face_model="pack_b/two.onnx")) for face in two_faces()]
     with pytest.raises(ValueError, match=r"by pack_b/two.onnx, but adapter.safetensors was trained with pack_a"):

@@ -10,7 +10,7 @@ import folder_paths
 from withanyone_pack.nodes.layout import WithAnyoneLayout, WithAnyonePlaceFace
 from withanyone_pack.tests.comfyui.sampling import applied, noise, person, sample, small_adapter
 from withanyone_pack.tests.comfyui.small_flux import small_flux
-from withanyone_pack.withanyone_core.layout import Layout
+from withanyone_pack.withanyone_core.regions.layout import Layout
 
 WIDE = {"height": 16, "width": 64}  # 32 x 8 cells
 CROWD = 30

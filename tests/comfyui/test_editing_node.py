@@ -40,7 +40,7 @@ def test_one_of_the_faces_may_be_chosen_and_small_ones_are_mentioned():
     assert done.ui["text"] == ("Left sharp, being smaller than 135 pixels: face 1",)
 
 
-def test_a_image_without_faces_and_a_batch_are_refused_in_words():
+def test_a_image_without_faces_and_a_batch_are_refused_with_a_message():
     with pytest.raises(ValueError, match="shows no face to edit"):
         PrepareFaceEdit.execute(torch.rand(1, 64, 64, 3), NoFaces(), "", 100)
     with pytest.raises(ValueError, match="image holds 2 images; a face edit takes one"):

@@ -16,11 +16,11 @@ from withanyone_pack.nodes import answers
 from withanyone_pack.nodes.face_layout import SMALLEST_CELLS, FaceLayout
 from withanyone_pack.nodes.identity_library import SaveIdentity
 from withanyone_pack.nodes.layout import WithAnyonePlaceFace
-from withanyone_pack.tests.test_identity_file import person
-from withanyone_pack.withanyone_core.drawn_boxes import boxes_from_json, boxes_to_json
+from withanyone_pack.tests.identities.test_identity_file import person
+from withanyone_pack.withanyone_core.canvas import CELL_PX
 from withanyone_pack.withanyone_core.faces.alignment import TEMPLATE_PX
-from withanyone_pack.withanyone_core.layout import CELL_PX
-from withanyone_pack.withanyone_core.presets import preset_layout, row_layout
+from withanyone_pack.withanyone_core.regions.drawn_boxes import boxes_from_json, boxes_to_json
+from withanyone_pack.withanyone_core.regions.presets import preset_layout, row_layout
 
 BOXES = "[[0.0, 0.0, 0.25, 0.5], [0.5, 0.1, 0.8, 0.7]]"
 
@@ -130,7 +130,7 @@ def test_preset_places_are_those_of_the_layout_node():
         ({"seed": "-1"}, "seed is '-1'"),
     ],
 )
-def test_questions_without_an_answer_are_refused_in_words(changes, words):
+def test_questions_without_an_answer_are_refused_with_a_message(changes, words):
     asked = {"kind": "preset", "people": "2", "seed": "0", "width": "512", "height": "512"} | changes
     with pytest.raises(ValueError, match=words):
         answers.places(asked)

@@ -20,8 +20,8 @@ from withanyone_pack.tests.comfyui.layout_page import (
     save_people,
 )
 from withanyone_pack.tests.comfyui.server import PromptError
-from withanyone_pack.withanyone_core.presets import preset_layout, row_layout
-from withanyone_pack.withanyone_core.preview import CANVAS, SHADE_ALPHA, colour_of
+from withanyone_pack.withanyone_core.regions.presets import preset_layout, row_layout
+from withanyone_pack.withanyone_core.regions.preview import CANVAS, SHADE_ALPHA, colour_of
 
 pytestmark = pytest.mark.browser
 

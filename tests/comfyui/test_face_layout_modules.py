@@ -9,11 +9,12 @@ import threading
 import pytest
 from withanyone_pack.tests.comfyui.browser import chromium, require_chromium
 from withanyone_pack.tests.pack import ROOT
-from withanyone_pack.withanyone_core.cells import box_cells
-from withanyone_pack.withanyone_core.drawn_boxes import boxes_from_json, boxes_to_json
-from withanyone_pack.withanyone_core.layout import CELL_PX, Box
-from withanyone_pack.withanyone_core.presets import known_places
-from withanyone_pack.withanyone_core.preview import colour_of
+from withanyone_pack.withanyone_core.canvas import CELL_PX
+from withanyone_pack.withanyone_core.regions.cells import box_cells
+from withanyone_pack.withanyone_core.regions.drawn_boxes import boxes_from_json, boxes_to_json
+from withanyone_pack.withanyone_core.regions.layout import Box
+from withanyone_pack.withanyone_core.regions.presets import known_places
+from withanyone_pack.withanyone_core.regions.preview import colour_of
 
 pytestmark = pytest.mark.browser
 

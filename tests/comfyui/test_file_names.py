@@ -46,7 +46,7 @@ def execute(node, name):
 
 @pytest.mark.parametrize("folder", FOLDERS)
 @pytest.mark.parametrize("name", LEAVING)
-def test_file_names_that_leave_their_folder_are_refused_in_words(models, folder, name):
+def test_file_names_that_leave_their_folder_are_refused_with_a_message(models, folder, name):
     name, node = name.format(models=models), FOLDERS[folder]
     (argument,) = node.validate_inputs.__func__.__annotations__.keys() - {"return"}
     answer = node.validate_inputs(**{argument: name})
@@ -66,7 +66,7 @@ def test_names_in_subfolders_are_good_and_odd_ones_are_just_not_there(models, fo
 @pytest.mark.parametrize(
     "name", ["../bait", "..\\bait", "/etc", "C:\\x", "C:", "a\\b", "a/b", "..", "", ".", "{models}"]
 )
-def test_face_packs_that_leave_their_folder_are_refused_in_words(models, name):
+def test_face_packs_that_leave_their_folder_are_refused_with_a_message(models, name):
     name = name.format(models=models)
     with pytest.raises(ValueError, match="is not the name of a folder under models/insightface/models"):
         LoadFaceAnalysis.execute(name, "CPU", 640, 0.5)

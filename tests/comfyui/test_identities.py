@@ -95,7 +95,7 @@ def test_grey_and_transparent_photos_go_through(analysis, channels):
         )
 
 
-def test_no_face_and_nan_are_said_in_words(analysis):
+def test_no_face_and_nan_are_refused_with_a_message(analysis):
     with pytest.raises(
         ValueError, match=r"No face was found in photo 1 \(160 x 160 pixels\); the best candidate scored"
     ):

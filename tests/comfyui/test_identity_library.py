@@ -8,7 +8,7 @@ add_comfyui()
 
 import folder_paths
 from withanyone_pack.nodes.identity_library import LoadIdentity, MergeIdentities, SaveIdentity
-from withanyone_pack.tests.test_identity_file import person
+from withanyone_pack.tests.identities.test_identity_file import person
 
 LEAVING = ["../ann.safetensors", "/etc/ann.safetensors", "a/../../ann.safetensors", "..\\ann.safetensors", "", "C:\\a"]
 
@@ -96,7 +96,7 @@ def test_people_of_very_long_names_are_saved(folders, name, begins, prefix):
 
 
 @pytest.mark.parametrize("prefix", ["a" * 300, "李" * 100, f"{'a' * 300}/ann", f"ann/{'b' * 300}/%name%"])
-def test_prefixes_too_long_for_a_file_are_refused_in_words(folders, prefix):
+def test_prefixes_too_long_for_a_file_are_refused_with_a_message(folders, prefix):
     with pytest.raises(ValueError, match=r"The filename_prefix has a part of (300|100) letters, '.* is too long for"):
         SaveIdentity.execute(person(), prefix)
     assert not list(folders.rglob("*"))
@@ -110,7 +110,7 @@ def test_prefixes_that_leave_the_folder_are_refused(folders, prefix):
 
 
 @pytest.mark.parametrize("name", LEAVING)
-def test_names_that_leave_the_folder_are_refused_in_words(folders, name):
+def test_names_that_leave_the_folder_are_refused_with_a_message(folders, name):
     outside = folders / "output"
     outside.mkdir()
     (outside / "ann.safetensors").write_bytes(b"")
@@ -120,7 +120,7 @@ def test_names_that_leave_the_folder_are_refused_in_words(folders, name):
     assert "identity file" in LoadIdentity.validate_inputs(f"{name} [output]")
 
 
-def test_a_name_without_its_folder_and_a_file_that_is_gone_are_said_in_words(folders):
+def test_a_name_without_its_folder_and_a_file_that_is_gone_are_refused_with_a_message(folders):
     with pytest.raises(
         ValueError, match=r"'ann.safetensors' is not the name of a saved identity; expected a file below"
     ):

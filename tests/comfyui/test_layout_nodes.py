@@ -10,8 +10,8 @@ from withanyone_pack.nodes import layout, sampling
 from withanyone_pack.nodes.layout import WithAnyoneLayout, WithAnyonePlaceFace
 from withanyone_pack.nodes.sampling import WithAnyoneScheduler
 from withanyone_pack.withanyone_core.identity import Identity
-from withanyone_pack.withanyone_core.layout import Mask
-from withanyone_pack.withanyone_core.presets import preset_layout
+from withanyone_pack.withanyone_core.regions.layout import Mask
+from withanyone_pack.withanyone_core.regions.presets import preset_layout
 from withanyone_pack.withanyone_core.schedule import released_sigmas
 from withanyone_pack.withanyone_core.timing import ALWAYS, Window
 
@@ -131,7 +131,7 @@ def test_a_canvas_off_the_cells_is_floored_for_all_three_outputs(temp_folder):
         ("600,0,700,64", "Box 1 is 600, 0, 700, 64 .* entirely outside"),
     ],
 )
-def test_bad_boxes_are_told_in_words(boxes, words):
+def test_bad_boxes_are_refused_with_a_message(boxes, words):
     with pytest.raises(ValueError, match=words):
         make_layout(boxes)
 

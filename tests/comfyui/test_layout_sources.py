@@ -150,7 +150,7 @@ def test_best_match_needs_a_layout_with_faces(temp):
         WithAnyonePlaceFace.execute(ann, 1.0, -1, layout=layout)
 
 
-def test_a_image_without_a_face_is_told_in_words(temp, analysis):
+def test_a_image_without_a_face_is_refused_with_a_message(temp, analysis):
     words = r"No face was found in the guide image \(160 x 160 pixels\); the best candidate scored .*det_threshold"
     with pytest.raises(ValueError, match=words):
         from_image(batch(photo_with({})), analysis)
@@ -181,7 +181,7 @@ def test_boxes_of_other_nodes_are_places(temp, boxes):
     assert shown(output, temp).shape == (1024, 1024, 3)
 
 
-def test_bad_boxes_are_told_in_words(temp):
+def test_bad_boxes_are_refused_with_a_message(temp):
     with pytest.raises(ValueError, match="No box came in"):
         LayoutFromBoxes.execute([[]], 128, 128, "x, y, width, height")
     with pytest.raises(ValueError, match=r"Box 1 is 64, 0, 32, 32 in pixels .* it is inverted"):

@@ -24,7 +24,7 @@ from withanyone_pack.withanyone_core.identity import LearnedTokens
 from withanyone_pack.withanyone_core.injection.comfyui.parts import ComfyAdapter
 from withanyone_pack.withanyone_core.injection.diffusers import AdapterSocket
 from withanyone_pack.withanyone_core.injection.placing import placed_identities
-from withanyone_pack.withanyone_core.layout import Mask, PlacedFace
+from withanyone_pack.withanyone_core.regions.layout import Mask, PlacedFace
 from withanyone_pack.withanyone_core.timing import Window
 
 from training.loop.step import velocity
@@ -86,7 +86,7 @@ def in_diffusers(base, file, faces):
 
 @pytest.mark.parametrize("branches", BRANCHES)
 def test_both_sockets_sample_the_same_people(base, adapter, branches):
-    """A person with learned tokens in a painted mask, an ordinary one overlapping it, and another one with tokens."""
+    """A person with learned tokens in a mask, an ordinary one overlapping it, and another one with tokens."""
     mask = torch.zeros(16, 20)
     mask[2:14, 2:9] = 1
     faces = (

@@ -17,10 +17,10 @@ from withanyone_pack.nodes.measuring import NODES, Compare, IdentityMeter, PickB
 from withanyone_pack.tests.comfyui.photos import GROUP, images
 from withanyone_pack.tests.comfyui.standins.standin_faces import StandinFaces
 from withanyone_pack.tests.painted_faces import LEFT, PaintedFaces, at_angle, batch, painted, person, placed
-from withanyone_pack.withanyone_core.layout import Box
 from withanyone_pack.withanyone_core.meter.numbers import TRAINED_WITH_WORDS
 from withanyone_pack.withanyone_core.metrics.case import CaseScores
 from withanyone_pack.withanyone_core.metrics.summary import summarize
+from withanyone_pack.withanyone_core.regions.layout import Box
 
 ANN, ANN_TRUE, BEN, BEN_TRUE = 40, 50, 80, 90
 TURNED = {ANN: (0.0, 0, 1), ANN_TRUE: (0.5, 0, 1), BEN: (0.0, 2, 3), BEN_TRUE: (0.5, 2, 3)}

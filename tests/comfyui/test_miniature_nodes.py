@@ -20,8 +20,8 @@ from withanyone_pack.tests.adapter.random_adapter import random_adapter, random_
 from withanyone_pack.tests.comfyui.sampling import person
 from withanyone_pack.withanyone_core.adapter.places import places_header
 from withanyone_pack.withanyone_core.adapter.shape import Branch, BranchShape
-from withanyone_pack.withanyone_core.layout import Box, Layout, parse_boxes, place_in_box
-from withanyone_pack.withanyone_core.presets import preset_layout
+from withanyone_pack.withanyone_core.regions.layout import Box, Layout, parse_boxes, place_in_box
+from withanyone_pack.withanyone_core.regions.presets import preset_layout
 
 LAYERS = backbone.DOUBLE_BLOCKS + backbone.SINGLE_BLOCKS
 REAL = {

@@ -22,7 +22,7 @@ from withanyone_pack.tests.comfyui.sampling import applied, difference, prompt, 
 from withanyone_pack.tests.comfyui.small_flux import small_flux
 from withanyone_pack.withanyone_core.faces.alignment import TEMPLATE_PX
 from withanyone_pack.withanyone_core.identity import Face
-from withanyone_pack.withanyone_core.layout import PlacedFace
+from withanyone_pack.withanyone_core.regions.layout import PlacedFace
 from withanyone_pack.withanyone_core.sampling_search.judging import SearchJudge
 
 SIDE_PX = 64

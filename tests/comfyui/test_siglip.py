@@ -68,7 +68,7 @@ def test_file_of_the_whole_model_in_half_precision(golden, tmp_path):
     assert {parameter.dtype for parameter in tower.model.parameters()} == {torch.float32}
 
 
-def test_incomplete_tower_is_refused_in_words(golden):
+def test_incomplete_tower_is_refused_with_a_message(golden):
     state = weights_of(golden)
     del state["vision_model.post_layernorm.weight"]
     with pytest.raises(
@@ -78,7 +78,7 @@ def test_incomplete_tower_is_refused_in_words(golden):
 
 
 @pytest.mark.parametrize("size", [5000, 200000])
-def test_truncated_and_foreign_files_are_refused_in_words(golden, tmp_path, size):
+def test_truncated_and_foreign_files_are_refused_with_a_message(golden, tmp_path, size):
     path = tmp_path / "model.safetensors"
     save_file(weights_of(golden), path)
     path.write_bytes(path.read_bytes()[:size])
@@ -90,7 +90,7 @@ def test_truncated_and_foreign_files_are_refused_in_words(golden, tmp_path, size
         load_siglip(tmp_path / "model.bin")
 
 
-def test_clip_vision_of_another_kind_is_refused_in_words(tmp_path):
+def test_clip_vision_of_another_kind_is_refused_with_a_message(tmp_path):
     config = tmp_path / "clip.json"
     sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 32}
     image = {"patch_size": 14, "image_size": 28, "num_channels": 3}

@@ -15,8 +15,8 @@ from withanyone_pack.nodes.identity_library import LoadIdentity
 from withanyone_pack.nodes.loading import AddAdapterLora, LoadAdapter, LoadFaceAnalysis, LoadSigLIP
 from withanyone_pack.tests.adapter.random_adapter import random_adapter
 from withanyone_pack.tests.faces.small_pack import DETECTOR, write_pack
-from withanyone_pack.tests.test_identity_file import person
-from withanyone_pack.withanyone_core.identity_file import save_identity
+from withanyone_pack.tests.identities.test_identity_file import person
+from withanyone_pack.withanyone_core.identities.identity_file import save_identity
 from withanyone_pack.withanyone_core.injection.comfyui.parts import ComfyAdapter
 
 NAME = "given.safetensors"

@@ -29,7 +29,7 @@ def test_crop_is_that_of_the_released_program():
 
 
 @pytest.mark.parametrize("box", [(10.0, 10.0, 10.9, 40.0), (70.0, 5.0, 90.0, 25.0), (-30.0, 5.0, -10.0, 25.0)])
-def test_a_box_without_pixels_is_refused_in_words(box):
+def test_a_box_without_pixels_is_refused_with_a_message(box):
     assert crop_rectangle(box, 64, 48) is None
     with pytest.raises(
         ValueError, match=r"The face box \(.*\) covers no pixel of the photo \(64 x 48\) or is under one"

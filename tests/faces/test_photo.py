@@ -49,7 +49,7 @@ def test_overshoot_is_clipped():
         ([1, 2], r"portrait: expected an IMAGE batch, got list"),
     ],
 )
-def test_what_is_no_batch_of_photos_is_refused_in_words(photos, words):
+def test_what_is_no_batch_of_photos_is_refused_with_a_message(photos, words):
     with pytest.raises(ValueError, match=words):
         image_arrays(photos, "portrait")
 

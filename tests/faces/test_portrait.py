@@ -58,12 +58,12 @@ def test_which_face(choices, x1, number):
     assert np.array_equal(identity.arcface.numpy(), used.face.embedding)
     assert identity.name == "Ann"
     assert identity.siglip is None
-    assert f"face {number} of 3 from the left, score {used.face.score:.2f}" in used.in_words()
+    assert f"face {number} of 3 from the left, score {used.face.score:.2f}" in used.description()
 
 
 def test_exactly_one_accepts_one_and_refuses_more():
     _, (used,) = identity_from_photos(photos(1), Scripted([face(5, 20, 0.9)]), "Ann", Choices("exactly one"))
-    assert "the only face" in used.in_words()
+    assert "the only face" in used.description()
     words = r"Photo 1 \(200 x 60 pixels\) shows 3 faces \(score 0.90, 0.80, 0.70\), and which_face asks for exactly one"
     with pytest.raises(ValueError, match=words):
         identity_from_photos(photos(1), Scripted(THREE), "Ann", Choices("exactly one"))
@@ -179,9 +179,9 @@ def test_a_small_face_is_used_with_a_warning(caplog):
     analysis = Scripted([face(5, 31, 0.9)], [face(5, 32, 0.9)])
     _, (small, large) = identity_from_photos(photos(2), analysis, "Ann", Choices(combine="mean"))
     words = "photo 1: the only face, score 0.90, 31 x 31 pixels, too small for a good likeness (under 32)"
-    assert small.in_words() == words
+    assert small.description() == words
     assert [record.getMessage() for record in caplog.records] == [f"Ann: {words}"]
-    assert large.in_words().endswith("32 x 32 pixels")
+    assert large.description().endswith("32 x 32 pixels")
 
 
 @pytest.mark.parametrize("value", [np.nan, 0.0])
@@ -249,7 +249,9 @@ def test_looking_for_somebody_needs_somebody_of_the_same_recognizer():
         identity_from_photos(photos(1), Scripted(THREE), "Ann", Choices("like this identity"))
     analysis = Scripted(THREE)
     analysis.model_name = "antelopev2/glintr100.onnx"
-    words = "of Ann was made by buffalo_l/w600k_r50.onnx, that of the photos by antelopev2/glintr100.onnx; such vectors"
+    words = (
+        "of Ann was made by buffalo_l/w600k_r50.onnx, that of the photos by antelopev2/glintr100.onnx; such embeddings"
+    )
     like = known(2, face_model="buffalo_l/w600k_r50.onnx")
     with pytest.raises(ValueError, match=words):
         identity_from_photos(photos(1), analysis, "Ann", Choices("like this identity", like=like))

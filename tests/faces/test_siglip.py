@@ -80,6 +80,6 @@ def test_only_the_vision_tower_is_kept(prefix):
         ({}, r"x.safetensors is not a SigLIP vision tower: it lacks .*with the node Load SigLIP"),
     ],
 )
-def test_other_towers_are_refused_in_words(weights, words):
+def test_other_towers_are_refused_with_a_message(weights, words):
     with pytest.raises(ValueError, match=words):
         tower_shape(weights, "x.safetensors")

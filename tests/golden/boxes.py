@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...withanyone_core.cells import box_cells
+from ...withanyone_core.canvas import CELL_PX
 from ...withanyone_core.faces.crop import crop_rectangle
-from ...withanyone_core.layout import CELL_PX
-from ...withanyone_core.presets import PRESETS, letterbox
+from ...withanyone_core.regions.cells import box_cells
+from ...withanyone_core.regions.presets import PRESETS, letterbox
 from .report import Outcome, exact, not_applicable
 from .stored import tensors
 

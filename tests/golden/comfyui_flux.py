@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...withanyone_core.adapter.shape import Branch
 from ...withanyone_core.identity import Identity
-from ...withanyone_core.layout import Box, PlacedFace
+from ...withanyone_core.regions.layout import Box, PlacedFace
 from ..pack import add_comfyui
 from .report import Outcome, within
 from .stored import header, tensors, under

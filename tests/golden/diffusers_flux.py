@@ -80,7 +80,7 @@ class _Replay:
 
     def _people(self, settings: dict | None, tokens: int) -> object | None:
         from withanyone_core.injection.diffusers import PlacedPeople, members
-        from withanyone_core.layout import Box
+        from withanyone_core.regions.layout import Box
 
         if settings is None:
             return None

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ...withanyone_core.editing import blur_boxes
 from ...withanyone_core.faces.crop import face_crop
 from ...withanyone_core.faces.siglip import pixel_values
+from ...withanyone_core.regions.editing import blur_boxes
 from ..pack import add_comfyui
 from .network import MODULES
 from .report import Outcome, within

@@ -151,8 +151,9 @@ def gt_aligned(path: Path) -> Iterator[Outcome]:
 
 
 def masks(path: Path) -> Iterator[Outcome]:
-    from ...withanyone_core.cells import Grid, region_cells
-    from ...withanyone_core.layout import CELL_PX, Box
+    from ...withanyone_core.canvas import CELL_PX
+    from ...withanyone_core.regions.cells import Grid, region_cells
+    from ...withanyone_core.regions.layout import Box
 
     stored = tensors(path.with_suffix(".safetensors"))
     for name, case in json.loads(path.read_text()).items():

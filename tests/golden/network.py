@@ -12,8 +12,8 @@ from ...withanyone_core.adapter.encoder import KeyValueLayer
 from ...withanyone_core.adapter.projectors import ArcProjector, SigProjector
 from ...withanyone_core.adapter.shape import Branch, BranchShape
 from ...withanyone_core.adapter.stacked import StackedAttentionLayer, fold_layer
-from ...withanyone_core.cells import Grid, cell_groups
-from ...withanyone_core.layout import Box
+from ...withanyone_core.regions.cells import Grid, cell_groups
+from ...withanyone_core.regions.layout import Box
 from .report import Outcome, exact, within
 from .stored import header, tensors, under
 

@@ -16,7 +16,6 @@ from withanyone_pack.tests.painted_faces import (
     person,
     placed,
 )
-from withanyone_pack.withanyone_core.layout import Layout, Mask, place_in_box, place_in_mask
 from withanyone_pack.withanyone_core.meter.comparing import compare
 from withanyone_pack.withanyone_core.meter.images.comparison import draw_comparison
 from withanyone_pack.withanyone_core.meter.images.plot import draw_plot
@@ -28,6 +27,7 @@ from withanyone_pack.withanyone_core.meter.numbers import comparison_numbers, nu
 from withanyone_pack.withanyone_core.meter.picking import rank
 from withanyone_pack.withanyone_core.metrics.case import CaseScores
 from withanyone_pack.withanyone_core.metrics.summary import summarize
+from withanyone_pack.withanyone_core.regions.layout import Layout, Mask, place_in_box, place_in_mask
 
 # Ann's reference is axis 0, her other look (the truth) lies 0.5 away; Ben's are axes 2 and 3.
 ANN, ANN_TRUE, BEN, BEN_TRUE, MIX, STRANGER = 40, 50, 80, 90, 120, 160

@@ -29,8 +29,8 @@ from miniature.models.classifiers import load_classifiers
 from miniature.weights_folder import ADAPTER, WEIGHTS
 from withanyone_core.adapter.network import AdapterNetwork, file_tensors
 from withanyone_core.adapter.shape import Branch
-from withanyone_core.layout import Box
 from withanyone_core.metrics.judges import load_judge
+from withanyone_core.regions.layout import Box
 
 LEFT, RIGHT = Box(0.05, 0.2, 0.45, 0.7), Box(0.55, 0.2, 0.95, 0.7)
 DATASET = Dataset()

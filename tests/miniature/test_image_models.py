@@ -13,7 +13,7 @@ from withanyone_pack.miniature import weights_folder as files
 from withanyone_pack.miniature.models import autoencoder, backbone, text
 from withanyone_pack.miniature.world.scene import CELLS, SIDE_PX
 from withanyone_pack.nodes import miniature_models
-from withanyone_pack.withanyone_core.flux_keys import to_diffusers
+from withanyone_pack.training.base.flux_keys import to_diffusers
 
 CAPTION = "two people, park, sunset: left happy right, right calm ahead"
 CHANNELS, SIDE = 8, 2 * CELLS
@@ -25,7 +25,7 @@ def weights(name):
 
 @pytest.fixture(scope="module")
 def readers():
-    return miniature_models.caption_readers()
+    return miniature_models.text_encoders()
 
 
 def word_ids(folder, length):
@@ -61,7 +61,7 @@ def test_a_word_the_world_lacks_does_not_stop_the_reading(readers):
 
 @torch.no_grad()
 def test_both_encode_and_decode_an_image_alike():
-    theirs, ours = autoencoder.diffusers_autoencoder().eval(), miniature_models.image_vae()
+    theirs, ours = autoencoder.diffusers_autoencoder().eval(), miniature_models.vae()
     theirs.load_state_dict(weights(files.VAE_FILE))
     image = torch.rand(1, SIDE_PX, SIDE_PX, 3, generator=torch.Generator().manual_seed(3))
 

@@ -14,10 +14,10 @@ from withanyone_pack.tests.comfyui.small_flux import small_flux
 
 from training.base.base import base_fingerprint, load_base
 from training.base.flux import load_flux
+from training.base.flux_keys import to_diffusers
 from training.base.quantize import FP8, QuantizedLinear
 from training.base.vae import load_vae
 from training.base.vae_keys import vae_to_comfyui, vae_to_diffusers
-from withanyone_core.flux_keys import to_diffusers
 
 MATRIX = "double_blocks.0.img_attn.qkv.weight"
 

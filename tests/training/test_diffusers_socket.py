@@ -11,13 +11,13 @@ add_training()
 from diffusers import FluxTransformer2DModel
 from withanyone_pack.tests.comfyui.small_flux import SMALL, small_flux
 
+from training.base.flux_keys import to_diffusers
 from training.losses.flow import image_positions
 from withanyone_core.adapter.checkpoint import inspect_adapter
 from withanyone_core.adapter.network import AdapterNetwork, file_tensors
 from withanyone_core.adapter.shape import Branch
-from withanyone_core.flux_keys import to_diffusers
 from withanyone_core.injection.diffusers import AdapterSocket, PlacedPeople, members
-from withanyone_core.layout import Box
+from withanyone_core.regions.layout import Box
 
 ROWS, COLUMNS = 8, 10
 LEFT, RIGHT, MIDDLE = Box(0.0, 0.1, 0.4, 0.8), Box(0.5, 0.2, 0.9, 0.9), Box(0.3, 0.3, 0.7, 0.7)

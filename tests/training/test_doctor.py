@@ -27,7 +27,7 @@ from training.memory.checks import run_checks
 from training.memory.dummy_models import largest_batch_shape
 from training.memory.peak import GIB, memory
 from training.memory.preflight import preflight
-from withanyone_core.digest import file_sha256
+from withanyone_core.files.digest import file_sha256
 
 FLUX = {**SMALL, "context_in_dim": T5_WIDTH, "vec_in_dim": POOLED_WIDTH}
 ARC = BranchShape(hidden=64, heads=1, layers=5, arc_tokens=4, embedding=512)

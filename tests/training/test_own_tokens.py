@@ -20,9 +20,9 @@ from withanyone_core.adapter.checkpoint import fingerprint, inspect_adapter
 from withanyone_core.adapter.network import AdapterNetwork
 from withanyone_core.adapter.shape import Branch, BranchShape
 from withanyone_core.faces.portrait import mean_embedding
-from withanyone_core.identity_file import load_identity
+from withanyone_core.identities.identity_file import load_identity
 from withanyone_core.injection.placing import placed_identities
-from withanyone_core.layout import Box
+from withanyone_core.regions.layout import Box
 
 ARC = BranchShape(hidden=HIDDEN, heads=2, layers=LAYERS, arc_tokens=4, embedding=512)
 SIG = BranchShape(hidden=HIDDEN, heads=2, layers=LAYERS, arc_tokens=4, embedding=512, siglip_width=SIGLIP_WIDTH)
@@ -205,8 +205,8 @@ def test_a_file_for_flux_has_at_most_4_mb(tmp_path):
     from safetensors.torch import save
 
     from training.loop.own_tokens import Person, with_tokens
+    from withanyone_core.identities.identity_file import file_content
     from withanyone_core.identity import Identity
-    from withanyone_core.identity_file import file_content
 
     file = inspect_adapter(random_adapter(tmp_path / "small.safetensors", shapes=(ARC, SIG)))
     known = Identity("Ann", torch.ones(512), torch.zeros(256, 768), torch.zeros(512, 512, 3))

@@ -16,7 +16,7 @@ from withanyone_pack.tests.pack import ROOT
 from withanyone_pack.tests.training.rooms import add_training
 from withanyone_pack.withanyone_core.adapter.checkpoint import inspect_adapter
 from withanyone_pack.withanyone_core.adapter.lora import read_lora
-from withanyone_pack.withanyone_core.published import FACE_PACK
+from withanyone_pack.withanyone_core.download.published import FACE_PACK
 
 add_training()
 from training import finetune, prepare

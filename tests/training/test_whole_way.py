@@ -28,7 +28,7 @@ from withanyone_pack.withanyone_core.adapter.lora import read_lora
 from withanyone_pack.withanyone_core.adapter.shape import Branch, BranchShape
 from withanyone_pack.withanyone_core.identity import Identity
 from withanyone_pack.withanyone_core.injection.comfyui.parts import ComfyAdapter
-from withanyone_pack.withanyone_core.layout import PlacedFace
+from withanyone_pack.withanyone_core.regions.layout import PlacedFace
 
 from training import export as exporting
 from training import finetune, prepare

@@ -8,8 +8,8 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from withanyone_core.digest import file_sha256
-from withanyone_core.first_bytes import no_safetensors
+from withanyone_core.files.digest import file_sha256
+from withanyone_core.files.first_bytes import no_safetensors
 
 ENDINGS = (".safetensors", ".sft")
 _PIECES, _PIECE_BYTES = 64, 2**16  # of a sampled fingerprint

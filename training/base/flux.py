@@ -9,7 +9,7 @@ import torch
 from diffusers import FluxTransformer2DModel
 from torch import Tensor, nn
 
-from withanyone_core.flux_keys import to_diffusers
+from training.base.flux_keys import to_diffusers
 
 from .block_swap import choose_swapped_blocks, swap_blocks
 from .files import Tensors, model_folder, open_tensors

@@ -7,13 +7,13 @@ from pathlib import Path
 from withanyone_core.check.adapters import recognize_adapter
 from withanyone_core.check.faces import is_pack, recognize_pack
 from withanyone_core.download.folders import ModelFolders
+from withanyone_core.download.published import FACE_PACK, HUB_FILES, HubFile
 from withanyone_core.faces.analysis import RECOGNIZER_FILE, onnx_folder
 from withanyone_core.faces.dlib_analysis import DLIB, is_dlib_installed
 from withanyone_core.file_kinds.header import read_safetensors
 from withanyone_core.file_kinds.kinds import Kind
 from withanyone_core.file_kinds.naming import recognize
 from withanyone_core.metrics.judges import read_card, shipped_cards
-from withanyone_core.published import FACE_PACK, HUB_FILES, HubFile
 
 _UNTRAINABLE = ("Nunchaku", "bitsandbytes", "NVFP4")  # training reads plain, fp8 and scaled fp8 matrices
 # What ComfyUI ships beside its own code; the same files as those of black-forest-labs/FLUX.1-dev.

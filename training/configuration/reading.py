@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
 
-from withanyone_core.unicode import as_on_disk
+from withanyone_core.files.unicode import as_on_disk
 
 from .texts import QUOTES, sections_of, typed, with_texts
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from withanyone_core.faces.face_analysis import FaceAnalysis
 from withanyone_core.metrics.building import (
     CaseImages,
     DetectedImage,
@@ -16,7 +17,6 @@ from withanyone_core.metrics.building import (
     scale_boxes,
 )
 from withanyone_core.metrics.cache import Embedder as Judge
-from withanyone_core.metrics.cache import FaceAnalysis
 from withanyone_core.metrics.matching import Matching, match
 from withanyone_core.metrics.scoring import score_case
 

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from withanyone_core.digest import file_sha256
 from withanyone_core.faces.analysis import CPU, PROVIDERS, load_face_analysis, onnx_folder
+from withanyone_core.files.digest import file_sha256
 from withanyone_core.metrics.cache import ArrayStore, CachedAnalysis, CachedJudge
 from withanyone_core.metrics.judges import load_judge, shipped_cards
 

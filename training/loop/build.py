@@ -7,7 +7,7 @@ import torch
 from accelerate import Accelerator
 
 from withanyone_core.adapter.checkpoint import fingerprint as adapter_fingerprint
-from withanyone_core.digest import file_sha256
+from withanyone_core.files.digest import file_sha256
 from withanyone_core.metrics.judges import card_of, is_dlib, read_card
 
 from ..base.base import load_base

@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from withanyone_core.tensor_files import save_tensors
+from withanyone_core.files.tensors import save_tensors
 
 LOGGER = logging.getLogger("withanyone")
 PREFIX, PARTIAL, DIVERGED = "ckpt-", ".partial", ".diverged"

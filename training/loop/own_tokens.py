@@ -14,8 +14,8 @@ from withanyone_core.adapter.network import AdapterNetwork
 from withanyone_core.adapter.shape import Branch
 from withanyone_core.faces.crop import face_crop
 from withanyone_core.faces.portrait import mean_embedding
+from withanyone_core.files.unicode import one_form
 from withanyone_core.identity import Identity, LearnedTokens
-from withanyone_core.unicode import one_form
 
 from ..cache.cache import Cache
 from ..preparing.photos import UnreadablePhoto, decode_photo

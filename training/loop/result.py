@@ -15,8 +15,8 @@ from withanyone_core.adapter.branches import merge, split
 from withanyone_core.adapter.checkpoint import AdapterFile, Change, inspect_adapter
 from withanyone_core.adapter.face_model import METADATA_KEY
 from withanyone_core.adapter.lora import read_lora
-from withanyone_core.identity_file import KIND, load_identity
-from withanyone_core.tensor_files import save_tensors
+from withanyone_core.files.tensors import save_tensors
+from withanyone_core.identities.identity_file import KIND, load_identity
 from withanyone_core.version import VERSION
 
 from .checkpoints import ADAPTER, NUMBERS, count_of, not_finite

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from withanyone_core.adapter.checkpoint import AdapterFile, inspect_adapter
 from withanyone_core.adapter.network import AdapterNetwork, check_branches, parameter_key
 from withanyone_core.adapter.shape import HEAD_DIM, Branch, BranchShape
-from withanyone_core.identity_file import file_content
+from withanyone_core.identities.identity_file import file_content
 
 from ..configuration.finetune import AdapterSettings, TrainSettings
 from .draws import Draws

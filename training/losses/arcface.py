@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from withanyone_core.first_bytes import no_onnx
+from withanyone_core.files.first_bytes import no_onnx
 
 Values = dict[str, Tensor]
 Operator = Callable[[Sequence[Tensor | None], Mapping[str, Any]], Tensor]

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 import torch
 
 from withanyone_core.adapter.shape import Branch
-from withanyone_core.cells import box_cells
-from withanyone_core.layout import Box
+from withanyone_core.regions.cells import box_cells
+from withanyone_core.regions.layout import Box
 
 from ..base.flux import read_configuration
 from ..base.vae import load_vae

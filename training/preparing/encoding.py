@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from withanyone_core.faces.crop import BoxPx, face_crop
+from withanyone_core.canvas import BoxPx
+from withanyone_core.faces.crop import face_crop
 
 from ..cache.shards import Shards, ShardWriter, key_of
 from .crops import Crop

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from PIL import features
 
-from withanyone_core.unicode import one_form
+from withanyone_core.files.unicode import one_form
 
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 SUFFIXES += (".avif",) if features.check("avif") else ()

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from withanyone_core.digest import file_sha256
 from withanyone_core.faces.analysis import CPU, PROVIDERS, InsightFaceAnalysis, load_face_analysis, onnx_folder
+from withanyone_core.files.digest import file_sha256
 from withanyone_core.metrics.dlib_judge import DlibJudge
 from withanyone_core.metrics.judges import Judge, load_judge
 

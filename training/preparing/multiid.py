@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from withanyone_core.unicode import one_form
+from withanyone_core.files.unicode import one_form
 
 from .folder import SUFFIXES
 from .sources import Kind, Location, Source

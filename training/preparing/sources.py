@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import yaml
 
-from withanyone_core.unicode import one_form
+from withanyone_core.files.unicode import one_form
 
 from ..configuration.texts import QUOTES
 from .folder import CAPTION_SUFFIXES, CAPTIONS, GROUPS, IDENTITIES, NAMES_SUFFIXES, NEGATIVES, Files, files_in

@@ -16,12 +16,12 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from ..digest import file_stamp
 from ..file_kinds.flux import is_flux_key
 from ..file_kinds.header import Header, named, read_safetensors
 from ..file_kinds.naming import what_it_is
-from ..finite import is_finite
-from ..first_bytes import SAFETENSORS, no_safetensors
+from ..files.digest import file_stamp
+from ..files.first_bytes import SAFETENSORS, no_safetensors
+from ..files.tensors import is_finite
 from .keys import Layout, Part, branch_suffix, expected_keys, file_key, part_shapes
 from .shape import HEAD_DIM, Branch, BranchShape
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from ..file_kinds.header import TensorInfo, named
 from ..file_kinds.kinds import ADAPTER_LORA
 from ..file_kinds.naming import what_it_is
-from ..finite import is_finite
-from ..first_bytes import SAFETENSORS
+from ..files.first_bytes import SAFETENSORS
+from ..files.tensors import is_finite
 from .checkpoint import DTYPES, AdapterFile, AdapterFileError, read_header
 from .keys import expected_keys
 

@@ -12,9 +12,10 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from ..cells import Grid, region_cells
-from ..drawn_boxes import boxes_from_json, boxes_to_json
-from ..layout import CELL_PX, Box, PlacedFace, Region
+from ..canvas import CELL_PX
+from ..regions.cells import Grid, region_cells
+from ..regions.drawn_boxes import boxes_from_json, boxes_to_json
+from ..regions.layout import Box, PlacedFace, Region
 from .checkpoint import AdapterFile, AdapterFileError
 
 METADATA_KEY, CANVAS_KEY = "withanyone.places", "withanyone.places_canvas"  # of the safetensors header

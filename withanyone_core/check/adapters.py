@@ -8,7 +8,7 @@ from ..adapter.shape import Branch, BranchShape
 from ..file_kinds.header import Header, named
 from ..file_kinds.kinds import Json, Kind
 from ..file_kinds.naming import is_adapter, is_identity
-from ..identity_file import IdentityFileError, inspect_identity, load_identity
+from ..identities.identity_file import IdentityFileError, inspect_identity, load_identity
 
 FLUX_BLOCKS, FLUX_WIDTH = 57, 3072
 
@@ -58,7 +58,7 @@ def _sizes(shape: BranchShape) -> str:
     siglip = f", SigLIP tokens of {shape.siglip_width}" if shape.siglip_width else ""
     return (
         f"{shape.layers} layers, width {shape.hidden}, {shape.heads} heads, "
-        f"{shape.arc_tokens} tokens from a vector of {shape.embedding}{siglip}"
+        f"{shape.arc_tokens} tokens from an embedding of {shape.embedding}{siglip}"
     )
 
 
@@ -73,7 +73,7 @@ def _fits(file: AdapterFile) -> str:
         one = "" if len(file.shapes) == 2 else f" It has the {next(iter(file.shapes)).value} branch only."
         return (
             "FLUX.1-dev, text to image. A K adapter (FLUX.1-Kontext-dev, text to image) has the same keys: only the "
-            f"file's name or hash tells the two apart.{one}"
+            f"file's name or hash distinguishes the two.{one}"
         )
     if Branch.SIG in file.shapes:
         return "FLUX.1-dev: a sig branch as the training program writes it, not yet merged with an arc branch"

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from onnx import ValueInfoProto
 
 _FITS = "Load Face Analysis (a pack's folder under models/insightface/models)"
-_NO_ONNX = "ONNX file, not looked into: the Python package onnx is not installed (insightface brings it)"
+_NO_ONNX = "ONNX file, not examined: the Python package onnx is not installed (insightface brings it)"
 
 
 def is_pack(folder: Path) -> bool:
-    """Whether ONNX files lie in the folder, or one level deeper, where insightface's zip leaves them."""
+    """Whether ONNX files lie in the folder, or one folder deeper, where insightface's zip leaves them."""
     return any(next(place.glob("*.onnx"), None) for place in (folder, folder / folder.name))
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from ..digest import file_sha256
+from ..download.published import published_name
 from ..file_kinds.gguf import read_gguf
 from ..file_kinds.header import Header, named, read_safetensors
 from ..file_kinds.kinds import Json, Kind, recognize_lora
 from ..file_kinds.naming import recognize_model
-from ..finite import is_finite
-from ..first_bytes import GGUF_MAGIC, PICKLE, PICKLES, SAFETENSORS, no_model, read_start
-from ..published import published_name
+from ..files.digest import file_sha256
+from ..files.first_bytes import GGUF_MAGIC, PICKLE, PICKLES, SAFETENSORS, no_model, read_start
+from ..files.tensors import is_finite
 from .adapters import recognize_adapter, recognize_identity
 from .faces import is_pack, recognize_onnx, recognize_pack
 

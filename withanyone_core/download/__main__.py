@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from ..published import FACE_PACK, FACE_PACK_LICENCE, FACE_PACK_SIZE, FACE_PACK_WHAT, HUB_FILES, HubFile
 from .face_pack import fetch_pack, pack_fault, pack_folders
 from .folders import EXTRA_PATHS, ModelFolders, find_comfyui, read_extra_folders
 from .hub import DownloadError, describe, fetch, is_same, partial_file
+from .published import FACE_PACK, FACE_PACK_LICENCE, FACE_PACK_SIZE, FACE_PACK_WHAT, HUB_FILES, HubFile
 
 SETS = ("base", "kontext", "judge")
 ADAPTER_SETS = SETS[:2]
@@ -104,7 +104,7 @@ def _folders(choices: argparse.Namespace, parser: argparse.ArgumentParser) -> Mo
 
 
 def _revisions(given: Sequence[str], files: Sequence[HubFile], parser: argparse.ArgumentParser) -> dict[str, str]:
-    pairs = dict(text.partition("=")[::2] for text in given)
+    pairs = {name: revision for name, _, revision in (text.partition("=") for text in given)}
     names = [file.name for file in files]
     for name, revision in pairs.items():
         if name not in names or not revision:

@@ -4,11 +4,11 @@ import shutil
 from pathlib import Path
 from zipfile import BadZipFile
 
-from ..digest import file_sha256
 from ..faces.analysis import onnx_folder
 from ..faces.installation import how_to_install
-from ..published import FACE_PACK, FACE_PACK_SHA256
+from ..files.digest import file_sha256
 from .hub import DownloadError
+from .published import FACE_PACK, FACE_PACK_SHA256
 
 
 def pack_folders(roots: list[Path]) -> list[Path]:

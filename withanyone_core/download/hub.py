@@ -6,7 +6,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import requests
 from huggingface_hub import HfApi, constants, get_hf_file_metadata, hf_hub_url
@@ -21,15 +23,15 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import build_hf_headers
 from tqdm import tqdm
 
-from ..digest import file_sha256
-from ..published import HubFile
+from ..files.digest import file_sha256
+from .published import HubFile
 
 ATTEMPTS = 5
 PAUSE_S = 1.0
 TIMEOUT_S = 30
 CHUNK = 2**18
 # The errors of the client that huggingface_hub talks through: httpx in newer releases, requests in older ones.
-_ClientError = HfHubHTTPError.__bases__[0]
+_ClientError: Any = HfHubHTTPError.__bases__[0]
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -121,9 +123,10 @@ def _receive(remote: RemoteFile, part: Path) -> None:
         try:
             _stream(remote, part)
         except requests.HTTPError as error:
-            if error.response.status_code == requests.codes.requested_range_not_satisfiable:
+            status = _status_code(error)
+            if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 return  # the server's file ends before the size that the hub names
-            if error.response.status_code < requests.codes.internal_server_error:
+            if status < HTTPStatus.INTERNAL_SERVER_ERROR:
                 raise _refused(remote, error) from error
             failure = error
         except requests.RequestException as error:
@@ -155,11 +158,11 @@ def _stream(remote: RemoteFile, part: Path) -> None:
     with requests.get(remote.url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
         response.raise_for_status()
         # A server that does not know ranges answers 200 and sends everything again.
-        goes_on = response.status_code == requests.codes.partial_content
+        resumes = response.status_code == requests.codes.partial_content
         with (
-            part.open("ab" if goes_on else "wb") as stream,
+            part.open("ab" if resumes else "wb") as stream,
             tqdm(
-                total=remote.size, initial=done if goes_on else 0, unit="B", unit_scale=True, desc=remote.target
+                total=remote.size, initial=done if resumes else 0, unit="B", unit_scale=True, desc=remote.target
             ) as bar,
         ):
             for chunk in response.iter_content(CHUNK):
@@ -192,7 +195,7 @@ def _check_space(remote: RemoteFile, part: Path) -> None:
 
 def _matching(file: HubFile, revision: str | None, endpoint: str | None) -> str:
     names = HfApi(endpoint=endpoint).list_repo_files(file.repo, revision=revision)
-    found = [name for name in names if file.path.fullmatch(name)]
+    found = [name for name in names if re.fullmatch(file.path, name)]
     if len(found) != 1:
         weights = ", ".join(name for name in names if name.endswith(".safetensors")) or "no .safetensors file"
         raise DownloadError(
@@ -225,15 +228,20 @@ def _hub_errors(file: HubFile, revision: str | None, endpoint: str | None) -> It
     except OfflineModeIsEnabled as error:
         raise DownloadError("HF_HUB_OFFLINE is set, so nothing can be fetched. Unset it and run this again.") from error
     except HfHubHTTPError as error:
-        raise DownloadError(_status(file, error.response.status_code, page, login)) from error
+        raise DownloadError(_status(file, _status_code(error), page, login)) from error
     except (_ClientError, OSError) as error:
         raise DownloadError(f"{page} cannot be reached ({error}). Check the connection and run this again.") from error
 
 
+def _status_code(error: requests.HTTPError | HfHubHTTPError) -> int:
+    """What the server answered, 0 where it did not."""
+    return 0 if error.response is None else error.response.status_code
+
+
 def _refused(remote: RemoteFile, error: requests.HTTPError) -> DownloadError:
     return DownloadError(
-        f"The server refused {remote.path} of {remote.file.repo} with status {error.response.status_code}. "
-        "Run this again to go on from what has arrived."
+        f"The server refused {remote.path} of {remote.file.repo} with status {_status_code(error)}. "
+        "Run this again to resume from what has arrived."
     )
 
 

@@ -1,1 +1,1 @@
-"""From photos to people: images, detection, alignment, crops, ArcFace vectors and what SigLIP needs."""
+"""From photos to people: images, detection, alignment, crops, ArcFace embeddings and what SigLIP needs."""

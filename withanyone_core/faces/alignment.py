@@ -1,4 +1,4 @@
-"""Turning a face upright: the photo warped so that five landmarks meet a template, ArcFace's unless told otherwise."""
+"""Turning a face upright: the photo warped so that five landmarks meet a template, ArcFace's by default."""
 
 from dataclasses import dataclass
 

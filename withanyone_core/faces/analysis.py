@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..first_bytes import no_onnx
+from ..files.first_bytes import no_onnx
 from ..identity import Face
 from .alignment import aligned_face, are_spread
 from .dlib_analysis import DLIB, DlibAnalysis, load_dlib
@@ -48,7 +48,7 @@ class InsightFaceAnalysis:
     ) -> None:
         """`detector` is insightface's SCRFD with landmarks, `recognizer` its ArcFaceONNX.
 
-        `model_name` says whose vectors these are, `files` what they were loaded from.
+        `model_name` says whose embeddings these are, `files` what they were loaded from.
         """
         self.model_name = model_name
         self.files = files
@@ -60,7 +60,7 @@ class InsightFaceAnalysis:
         detector.prepare(0, input_size=(det_size, det_size), nms_thresh=NMS_THRESHOLD, det_thresh=det_threshold)
 
     def faces(self, photo: np.ndarray) -> tuple[Face, ...]:
-        """The faces of an RGB photo [H, W, 3] uint8 by descending detection score, each with its raw ArcFace vector."""
+        """The faces of an RGB photo [H, W, 3] uint8 by descending detection score, with raw ArcFace embeddings."""
         photo_bgr = _bgr(photo)
         boxes_px, landmarks_px = self._detector.detect(photo_bgr)
         return tuple(
@@ -85,8 +85,9 @@ class InsightFaceAnalysis:
                 f"The recognizer {Path(self._recognizer.model_file).name} gives {embedding.size} numbers per face; "
                 f"WithAnyone needs the {EMBEDDING_SIZE} of antelopev2's {RECOGNIZER_FILE}."
             )
+        x1, y1, x2, y2 = (float(value) for value in box_px[:4])
         return Face(
-            box_px=tuple(float(value) for value in box_px[:4]),
+            box_px=(x1, y1, x2, y2),
             score=float(box_px[4]),
             landmarks_px=np.asarray(landmarks_px, dtype=np.float32),
             embedding=np.asarray(embedding, dtype=np.float32),
@@ -120,7 +121,7 @@ def load_face_analysis(
     if recognizer_file.name != RECOGNIZER_FILE:
         logger.warning(
             "Faces are recognized by %s. The released WithAnyone adapter was trained with antelopev2's %s; "
-            "vectors of another recognizer make other people.",
+            "embeddings of another recognizer make other people.",
             recognizer_file.name,
             RECOGNIZER_FILE,
         )
@@ -140,7 +141,7 @@ def load_face_analysis(
 def onnx_folder(pack_dir: Path) -> Path:
     """The folder that really holds a pack's .onnx files: `pack_dir`, or the folder of the same name inside it.
 
-    The archive of antelopev2 unpacks one level too deep; such a folder is read as it lies and never moved.
+    The archive of antelopev2 unpacks one folder too deep; such a folder is read as it lies and never moved.
     Raises FileNotFoundError where neither holds any.
     """
     for folder in (pack_dir, pack_dir / pack_dir.name):
@@ -194,12 +195,12 @@ def _provider(provider: str) -> str:
 
 def _repair(provider: str) -> str:
     """The one line that helps where two builds of onnxruntime overwrite each other, or nothing where only one lies."""
-    wanted = PROVIDERS[provider][1]
-    if wanted == "onnxruntime" or not _is_installed(wanted) or not _is_installed("onnxruntime"):
+    distribution = PROVIDERS[provider][1]
+    if distribution == "onnxruntime" or not _is_installed(distribution) or not _is_installed("onnxruntime"):
         return ""
     return (
-        f" Both onnxruntime and {wanted} are installed and overwrite each other; repair: "
-        f"`python -m pip uninstall -y onnxruntime {wanted} && python -m pip install {wanted}`."
+        f" Both onnxruntime and {distribution} are installed and overwrite each other; repair: "
+        f"`python -m pip uninstall -y onnxruntime {distribution} && python -m pip install {distribution}`."
     )
 
 
@@ -212,9 +213,9 @@ def _is_installed(distribution: str) -> bool:
 
 
 def _model_files(folder: Path) -> tuple[Path, Path]:
-    """The files of the detector and of the recognizer, told apart by their graphs as insightface does.
+    """The files of the detector and of the recognizer, distinguished by their graphs as insightface does.
 
-    The usual names are looked at first: the rest of antelopev2 is large and not needed.
+    The usual names are tried first: the rest of antelopev2 is large and not needed.
     """
     found: dict[str, Path] = {}
     usual = (DETECTOR_FILE, RECOGNIZER_FILE)
@@ -227,9 +228,9 @@ def _model_files(folder: Path) -> tuple[Path, Path]:
 
 
 def graph_task(file: Path) -> str:
-    """ "detector" for a graph with landmarks, "recognizer" for one vector from a 112-pixel crop, else "other".
+    """ "detector" for a graph with landmarks, "recognizer" for one embedding from a 112-pixel crop, else "other".
 
-    Raises ValueError for a file that is no complete ONNX graph.
+    Raises ValueError for a file that is not a complete ONNX graph.
     """
     import onnx
     from google.protobuf.message import DecodeError
@@ -247,7 +248,8 @@ def graph_task(file: Path) -> str:
 
 
 def _loaded(model_zoo: ModuleType, file: Path, providers: list[str]) -> Any:
-    from onnxruntime.capi import onnxruntime_pybind11_state as failures
+    # Compiled, without stubs.
+    from onnxruntime.capi import onnxruntime_pybind11_state as failures  # pyright: ignore[reportAttributeAccessIssue]
 
     try:
         return model_zoo.get_model(str(file), providers=providers)

@@ -1,17 +1,16 @@
-"""The square face crop that SigLIP looks at, as the released program cuts it."""
+"""The square face crop that SigLIP encodes, as the released program cuts it."""
 
 import numpy as np
 from PIL import Image
 
+from ..canvas import BoxPx, WholeBoxPx
 from ..tolerance import PLACES_PX, SLACK_PX
 
 SIDE_PX = 512
 SMALLEST_FACE_PX = 1.0
 
-BoxPx = tuple[float, float, float, float]
 
-
-def crop_rectangle(box_px: BoxPx, width_px: int, height_px: int) -> tuple[int, int, int, int] | None:
+def crop_rectangle(box_px: BoxPx, width_px: int, height_px: int) -> WholeBoxPx | None:
     """The whole-pixel rectangle (x1, y1, x2, y2) that is cut for a detector's box, or None where nothing can be cut.
 
     Coordinates are truncated, the shorter side grows by the difference (the smaller half first), and the result is
@@ -32,7 +31,7 @@ def crop_rectangle(box_px: BoxPx, width_px: int, height_px: int) -> tuple[int, i
     return (x1, y1, x2, y2) if x1 < x2 and y1 < y2 else None
 
 
-def whole_pixels(box_px: BoxPx) -> tuple[int, int, int, int]:
+def whole_pixels(box_px: BoxPx) -> WholeBoxPx:
     """A box truncated to whole pixels (released program); 100 computed as 99.99998 is 100 on every machine."""
     x1, y1, x2, y2 = (int(round(float(value), PLACES_PX)) for value in box_px)
     return x1, y1, x2, y2

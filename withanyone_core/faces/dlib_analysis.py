@@ -1,4 +1,4 @@
-"""Finding and telling apart faces with dlib: two packages of pip, free for any use, and no file to fetch.
+"""Detecting and recognizing faces with dlib: two packages of pip, free for any use, and no file to fetch.
 
 Its embeddings condition no adapter; they judge, and find places.
 """
@@ -55,26 +55,27 @@ class DlibAnalysis:
     def _face(self, photo: np.ndarray, box: Any, score: float, scale: float) -> Face:
         shape = self._landmarks(photo, box)
         embedding = np.array(self._recognizer.compute_face_descriptor(photo, shape), np.float32)
-        edges = (box.left(), box.top(), box.right() + 1, box.bottom() + 1)
+        left, top, right, bottom = box.left(), box.top(), box.right() + 1, box.bottom() + 1
         points = np.array([(point.x, point.y) for point in shape.parts()], np.float64)
         return Face(
-            box_px=tuple(float(edge) / scale for edge in edges),
+            box_px=(float(left) / scale, float(top) / scale, float(right) / scale, float(bottom) / scale),
             score=score,
             landmarks_px=_five_points(points / scale),
-            embedding=embedding - np.float32(CENTRE),
+            embedding=embedding - np.array(CENTRE, np.float32),
         )
 
 
 def load_dlib(det_threshold: float) -> DlibAnalysis:
-    """The models that pip's face_recognition_models holds. Raises RuntimeError, readable, where a package is absent."""
+    """The models that pip's face_recognition_models holds. Raises RuntimeError where a package is absent."""
     landmarks, recognizer = load_models()
     import dlib
 
-    return DlibAnalysis(dlib.get_frontal_face_detector(), landmarks, recognizer, det_threshold)
+    library: Any = dlib  # compiled, without stubs
+    return DlibAnalysis(library.get_frontal_face_detector(), landmarks, recognizer, det_threshold)
 
 
 def load_models() -> tuple[Any, Any]:
-    """dlib's landmarks and its recognizer. Raises RuntimeError, readable, where a package is absent."""
+    """dlib's landmarks and its recognizer. Raises RuntimeError where a package is absent."""
     try:
         import dlib
     except ImportError as error:
@@ -84,7 +85,8 @@ def load_models() -> tuple[Any, Any]:
     if find_spec("cv2") is None:
         raise RuntimeError("dlib's judge needs OpenCV too. Run `python -m pip install opencv-python-headless`.")
     landmarks, recognizer = model_files()
-    return dlib.shape_predictor(str(landmarks)), dlib.face_recognition_model_v1(str(recognizer))
+    library: Any = dlib  # compiled, without stubs
+    return library.shape_predictor(str(landmarks)), library.face_recognition_model_v1(str(recognizer))
 
 
 def is_dlib_installed() -> bool:
@@ -109,7 +111,8 @@ def _reduced(photo: np.ndarray) -> tuple[np.ndarray, float]:
     scale = min(1.0, LONGEST_PX / max(photo.shape[:2]))
     if scale == 1.0:
         return photo, 1.0
-    size = tuple(max(1, round(side * scale)) for side in photo.shape[1::-1])
+    height, width = photo.shape[:2]
+    size = max(1, round(width * scale)), max(1, round(height * scale))
     return cv2.resize(photo, size, interpolation=cv2.INTER_AREA), scale
 
 

@@ -1,4 +1,4 @@
-"""Faces found by OpenCV's YuNet and told apart by SFace or by AuraFace.
+"""Faces found by OpenCV's YuNet and recognized by SFace or by AuraFace.
 
 The files are the user's: face_detection_yunet_*.onnx with face_recognition_sface_*.onnx or auraface_*.onnx. All three
 are free for any use; their embeddings condition no released adapter.
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..canvas import BoxPx
 from ..identity import Face
 from .alignment import SIDE_PX, aligned_face, are_spread
 
@@ -132,9 +133,11 @@ def _sface(recognizer: Any) -> Embed:
 
 
 def _arcface(folder: Path, detector_file: Path, providers: Sequence[str]) -> tuple[Path, Embed]:
-    """A recognizer that takes crops as ArcFace does, levels from -1 to 1 in RGB: AuraFace is one."""
+    """A recognizer that takes crops as ArcFace does, pixel values from -1 to 1, RGB: AuraFace is one."""
     import onnxruntime
-    from onnxruntime.capi import onnxruntime_pybind11_state as failures
+
+    # Compiled, without stubs.
+    from onnxruntime.capi import onnxruntime_pybind11_state as failures  # pyright: ignore[reportAttributeAccessIssue]
 
     others = sorted(file for file in folder.glob("*.onnx") if not file.match(YUNET))
     if not others:
@@ -160,13 +163,14 @@ def _arcface(folder: Path, detector_file: Path, providers: Sequence[str]) -> tup
     def embed(photo: np.ndarray, landmarks_px: Sequence[np.ndarray]) -> np.ndarray:
         crops = [(aligned_face(photo, points).astype(np.float32) - 127.5) / 127.5 for points in landmarks_px]
         found = [
-            session.run([given.name], {taken.name: crop.transpose(2, 0, 1)[None]})[0].reshape(-1) for crop in crops
+            np.asarray(session.run([given.name], {taken.name: crop.transpose(2, 0, 1)[None]})[0]).reshape(-1)
+            for crop in crops
         ]
         return np.stack(found) if found else np.zeros((0, EMBEDDING_SIZE), np.float32)
 
     return file, embed
 
 
-def _edges(row: np.ndarray) -> tuple[float, float, float, float]:
+def _edges(row: np.ndarray) -> BoxPx:
     x, y, width, height = row[:4].tolist()
     return x, y, x + width, y + height

@@ -30,7 +30,7 @@ def image_arrays(photos: Tensor, input_name: str = "photos") -> tuple[np.ndarray
     return tuple(_image(photo, f"{input_name}: photo {number}") for number, photo in enumerate(photos, start=1))
 
 
-def size_in_words(photo: np.ndarray) -> str:
+def size_text(photo: np.ndarray) -> str:
     """Width and height of an image [H, W, 3], for messages."""
     return f"{photo.shape[1]} x {photo.shape[0]} pixels"
 

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,7 +10,8 @@ from torch import Tensor
 
 from ..identity import Face, Identity
 from .crop import crop_rectangle, face_crop
-from .photo import size_in_words
+from .face_analysis import FaceAnalysis
+from .photo import size_text
 from .selection import LIKE, RULES, NoFace, chosen_face, left_to_right
 from .turning import turning_hint
 
@@ -23,24 +23,13 @@ SMALL_FACE_PX = 32  # ArcFace reads 112 pixels; enlarged from less than a third 
 LEAST_AGREEMENT = 1e-3  # length of the mean direction; photos of one person come to 0.6 and more
 
 
-class FaceAnalysis(Protocol):
-    """Whatever finds faces.
-
-    It may also have `best_score(photo) -> float`, which error messages then quote, and `model_name`, which says whose
-    vectors these are: vectors of different recognizers cannot be compared.
-    """
-
-    def faces(self, photo: np.ndarray) -> tuple[Face, ...]:
-        """The faces of an RGB photo [H, W, 3] uint8 by descending detection score, each with its ArcFace vector."""
-
-
 @dataclass(frozen=True)
 class Choices:
     """How photos become one identity.
 
     which_face   rule of `selection.chosen_face`
     face_number  from 1, counted from the left; read by "left to right" only
-    combine      "first" uses the first photo with a face; "mean" averages the ArcFace vectors of all photos
+    combine      "first" uses the first photo with a face; "mean" averages the ArcFace embeddings of all photos
     no_face      what a photo without a face (or, by "like this identity", without that person) does: "error" stops,
                  "skip" passes on to the next
     like         the person to look for; read by "like this identity" only
@@ -72,7 +61,8 @@ class UsedFace:
     face_count: int
     crop: np.ndarray
 
-    def in_words(self) -> str:
+    def description(self) -> str:
+        """Which face of which photo, its score and size, for messages and the node."""
         of = f"face {self.face_number} of {self.face_count} from the left" if self.face_count > 1 else "the only face"
         wide, high = self.size_px
         small = f", too small for a good likeness (under {SMALL_FACE_PX})" if self.is_small else ""
@@ -100,7 +90,7 @@ def identity_from_photos(
     `siglip` maps a crop [512, 512, 3] uint8 to patch tokens [patches, width]; without it the identity has none. Tokens
     and crop come from the first used photo also under "mean": patches of different photos do not line up.
 
-    A face under SMALL_FACE_PX is used with a warning. Raises ValueError in words where a photo has no face (unless
+    A face under SMALL_FACE_PX is used with a warning. Raises ValueError where a photo has no face (unless
     skipped), or not the face asked for.
     """
     face_model = getattr(analysis, "model_name", "")
@@ -109,7 +99,7 @@ def identity_from_photos(
     used = _used_faces(photos, analysis, choices)
     for item in used:
         if item.is_small:
-            logger.warning("%s: %s", name, item.in_words())
+            logger.warning("%s: %s", name, item.description())
     embeddings = [item.face.embedding for item in used]
     identity = Identity(
         name=name,
@@ -124,10 +114,10 @@ def identity_from_photos(
 
 
 def mean_embedding(embeddings: Sequence[np.ndarray], weights: Sequence[float] | None = None) -> np.ndarray:
-    """The mean direction of raw ArcFace vectors [512] at their mean length; one vector is returned as it is.
+    """The mean direction of raw ArcFace embeddings [512] at their mean length; one embedding is returned as it is.
 
-    `weights` are the shares of the vectors in both means and sum to 1; without them all count alike.
-    The plain mean of vectors that point apart is shorter than they are, and the projector reads the length.
+    `weights` are the weights of the embeddings in both means and sum to 1; without them all count alike.
+    The plain mean of embeddings that point apart is shorter than they are, and the projector reads the length.
     Raises ValueError where the directions cancel out.
     """
     if len(embeddings) == 1:
@@ -147,8 +137,8 @@ def check_same_model(first: str, first_model: str, second: str, second_model: st
     """ValueError where two known face models differ; an unknown one (empty) passes."""
     if first_model and second_model and first_model != second_model:
         raise ValueError(
-            f"The face vector of {first} was made by {first_model}, that of {second} by {second_model}; such vectors "
-            "cannot be compared or mixed. Make both with the same pack in Load Face Analysis."
+            f"The face embedding of {first} was made by {first_model}, that of {second} by {second_model}; such "
+            "embeddings cannot be compared or mixed. Make both with the same pack in Load Face Analysis."
         )
 
 
@@ -178,7 +168,7 @@ def _used_faces(photos: Sequence[np.ndarray], analysis: FaceAnalysis, choices: C
 def _used_face(photo: np.ndarray, photo_number: int, analysis: FaceAnalysis, choices: Choices) -> UsedFace:
     """The chosen face of one photo; NoFace where there is none."""
     faces = croppable_faces(photo, f"photo {photo_number}", analysis)
-    label = f"photo {photo_number} ({size_in_words(photo)})"
+    label = f"photo {photo_number} ({size_text(photo)})"
     index = chosen_face(faces, choices.which_face, choices.face_number, label, choices.like)
     face = faces[index]
     if not np.isfinite(face.embedding).all() or not face.embedding.any():
@@ -208,9 +198,7 @@ def croppable_faces(photo: np.ndarray, label: str, analysis: FaceAnalysis) -> li
     if faces:
         return faces
     if found:
-        raise NoFace(
-            f"No face in {label} ({size_in_words(photo)}) is large enough: all are under one pixel or outside."
-        )
+        raise NoFace(f"No face in {label} ({size_text(photo)}) is large enough: all are under one pixel or outside.")
     best_score = getattr(analysis, "best_score", None)
     best = "" if best_score is None else f"; the best candidate scored {best_score(photo):.2f}"
-    raise NoFace(f"No face was found in {label} ({size_in_words(photo)}){best}.{turning_hint(photo, analysis)}")
+    raise NoFace(f"No face was found in {label} ({size_text(photo)}){best}.{turning_hint(photo, analysis)}")

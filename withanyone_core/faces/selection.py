@@ -8,8 +8,8 @@ from ..identity import Face, Identity
 
 LIKE = "like this identity"
 RULES = ("best score", "largest", "left to right", "exactly one", LIKE)
-# Vectors of two strangers have a cosine of 0 give or take 0.1, photos of one person 0.4 and more and rarely under 0.25,
-# across decades or in profile. A face below this is somebody else far more often than a hard photo.
+# Two strangers have a cosine of 0 give or take 0.1, photos of one person 0.4 and more and rarely under 0.25, across
+# decades or in profile. A face below this is somebody else far more often than a hard photo.
 LEAST_LIKENESS = 0.2
 
 
@@ -58,12 +58,12 @@ def faces_by_number(faces: Sequence[Face], numbers: str) -> list[Face]:
     return [known[word] for word in words]
 
 
-def cosines(embeddings: Sequence[np.ndarray], vector: np.ndarray) -> np.ndarray:
-    """Cosine of each ArcFace vector [512] with `vector` [512], float64 [faces]; -1 where one has no direction."""
+def cosines(embeddings: Sequence[np.ndarray], embedding: np.ndarray) -> np.ndarray:
+    """Cosine of each ArcFace embedding [512] with `embedding` [512], float64 [faces]; -1 where one has no direction."""
     stacked = np.stack(embeddings).astype(np.float64)
-    lengths = np.linalg.norm(stacked, axis=1) * np.linalg.norm(vector.astype(np.float64))
+    lengths = np.linalg.norm(stacked, axis=1) * np.linalg.norm(embedding.astype(np.float64))
     usable = np.isfinite(lengths) & (lengths > 0)
-    products = np.where(usable[:, None], stacked, 0.0) @ vector
+    products = np.where(usable[:, None], stacked, 0.0) @ embedding
     return np.where(usable, products / np.where(usable, lengths, 1.0), -1.0)
 
 
@@ -71,7 +71,7 @@ def chosen_face(faces: Sequence[Face], rule: str, number: int, label: str, like:
     """Index of the face that `rule` chooses among at least one face, given by descending score.
 
     "best score" takes the first, as the released program does; "left to right" the `number`-th from the left (from 1);
-    "like this identity" the one whose ArcFace vector has the highest cosine with that of `like`.
+    "like this identity" the one whose ArcFace embedding has the highest cosine with that of `like`.
     Raises ValueError, naming the photo by `label`, where the photo does not fit the rule, and NobodyAlike where no
     face reaches a cosine of LEAST_LIKENESS.
     """

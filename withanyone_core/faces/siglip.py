@@ -11,7 +11,7 @@ from torch import Tensor
 
 LAYER_NORM_EPS = 1e-6
 MEAN = STD = 0.5
-HEAD_WIDTH = 64  # of SigLIP base; a state dict does not tell its number of heads
+HEAD_WIDTH = 64  # of SigLIP base; a state dict does not hold its number of heads
 MODEL_NAME = "google/siglip-base-patch16-256-i18n"
 
 VISION = "vision_model."
@@ -51,8 +51,8 @@ def vision_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def tower_shape(weights: Mapping[str, Tensor], source: str, heads: int | None = None) -> TowerShape:
     """Dimensions of the tower whose tensors `vision_weights` left. `heads` defaults to one per 64 channels, as in base.
 
-    Raises ValueError, naming `source`, where this is no SigLIP tower, or one at least as wide as base that is not base:
-    its tokens would mean nothing to the released adapter. Narrower towers pass; the adapter checks widths once more.
+    Raises ValueError, naming `source`, where this is not a SigLIP tower, or one at least as wide as base that is not
+    base: its tokens would mean nothing to the released adapter. Narrower towers pass; the adapter checks widths again.
     """
     if CLASS_TOKEN in weights:
         width = weights[CLASS_TOKEN].shape[-1]
@@ -83,11 +83,11 @@ def tower_shape(weights: Mapping[str, Tensor], source: str, heads: int | None = 
 def pixel_values(crop: np.ndarray, image_size_px: int) -> Tensor:
     """What the tower reads, float32 [1, 3, size, size] in -1..1, from an RGB crop [H, W, 3] uint8.
 
-    Resized by PIL's bicubic on 8 bits, as the released program does; torch's differs by one level on every sixth pixel.
+    Resized by PIL's bicubic on 8 bits, as the released program does; torch's differs by 1 of 255 on every sixth pixel.
     """
     size = (image_size_px, image_size_px)
-    levels_HWC = np.asarray(Image.fromarray(crop).resize(size, Image.Resampling.BICUBIC))
-    unit_HWC = torch.from_numpy(levels_HWC.copy()).to(torch.float32) / 255.0
+    pixels_HWC = np.asarray(Image.fromarray(crop).resize(size, Image.Resampling.BICUBIC))
+    unit_HWC = torch.from_numpy(pixels_HWC.copy()).to(torch.float32) / 255.0
     return ((unit_HWC - MEAN) / STD).movedim(-1, 0).unsqueeze(0).contiguous()
 
 

@@ -1,18 +1,13 @@
 """Photos that lie on their side: detectors find upright faces only."""
 
-from typing import Protocol
-
 import numpy as np
+
+from .face_analysis import FaceAnalysis
 
 CLOCKWISE_DEGREES = (90, 270, 180)  # on their side first: that is how cameras lie
 
 
-class Finder(Protocol):
-    def faces(self, photo: np.ndarray) -> tuple[object, ...]:
-        """The faces of an RGB photo [H, W, 3] uint8."""
-
-
-def turning_hint(photo: np.ndarray, analysis: Finder) -> str:
+def turning_hint(photo: np.ndarray, analysis: FaceAnalysis) -> str:
     """A sentence, with a space before it, where a photo without a face shows one when it is turned; else nothing."""
     for degrees in CLOCKWISE_DEGREES:
         if analysis.faces(np.ascontiguousarray(np.rot90(photo, -degrees // 90))):

@@ -1,1 +1,1 @@
-"""What a model file is, told from its first bytes and its header, and the words for it."""
+"""What a model file is, recognized by its first bytes and its header."""

@@ -1,11 +1,11 @@
-"""Flux transformers: which of the family, in whose names, and how packed."""
+"""Flux transformers: which of the family, under which key names, and how quantized."""
 
 import re
 from dataclasses import dataclass
 from math import prod
 
 from .header import Header, numbers, uneven
-from .kinds import NOT_NEEDED, Kind, missing
+from .kinds import NOT_NEEDED, Json, Kind, missing
 
 PREFIXES = ("model.diffusion_model.", "diffusion_model.", "transformer.", "")
 _KEYS = re.compile(
@@ -19,7 +19,7 @@ _FITS = "the released adapters (models/diffusion_models)"
 
 @dataclass(frozen=True)
 class Names:
-    """What a family of names calls the parts that tell the models apart."""
+    """What a family of names calls the parts that distinguish the models."""
 
     label: str
     doubles: str
@@ -44,7 +44,7 @@ def recognize_flux(header: Header) -> Kind | None:
     for prefix in PREFIXES:
         model = header.under(prefix)
         for names in (_NATIVE, _DIFFUSERS):
-            doubles, singles = (len(numbers(model.tensors, room)) for room in (names.doubles, names.singles))
+            doubles, singles = (len(numbers(model.tensors, prefix)) for prefix in (names.doubles, names.singles))
             image_in = [key for key in model.tensors if key.startswith(f"{names.image_in}.")]
             if doubles and singles and image_in and not model.shape(f"{names.image_in}.proj.weight"):
                 return _named(header, model, names, (doubles, singles, _width(model, names)))
@@ -53,22 +53,25 @@ def recognize_flux(header: Header) -> Kind | None:
 
 def _named(header: Header, model: Header, names: Names, size: tuple[int, int, int]) -> Kind:
     guidance = any(key.startswith(names.guidance) for key in model.tensors)
-    packing = _packing(model)
-    facts = {
+    quantization = _quantization(model)
+    channels = _image_channels(model, names, size[2])
+    facts: dict[str, Json] = {
         "double blocks": size[0],
         "single blocks": size[1],
         "width": size[2],
-        "image channels in": _image_channels(model, names, size[2]),
+        "image channels in": channels,
         "guidance": guidance,
         "names": names.label,
-        "stored as": packing,
-        "also holds": _others(header),
+        "stored as": quantization,
+        "also holds": list(_others(header)),
     }
     gaps = (
-        [] if "Nunchaku" in packing else [*uneven(model.tensors, names.doubles), *uneven(model.tensors, names.singles)]
+        []
+        if "Nunchaku" in quantization
+        else [*uneven(model.tensors, names.doubles), *uneven(model.tensors, names.singles)]
     )
-    name, fits = _model(model, size, facts["image channels in"], guidance)
-    if "Nunchaku" in packing:
+    name, fits = _model(model, size, channels, guidance)
+    if "Nunchaku" in quantization:
         fits = "not WithAnyone: Nunchaku models run blocks of their own, which call no patches"
     return Kind(name, fits, facts, missing(gaps, "The model"))
 
@@ -81,8 +84,8 @@ def _model(model: Header, size: tuple[int, int, int], channels: int, guidance: b
         return "FLUX.2", "not the released adapters, which are made for FLUX.1"
     if size != FLUX_1:
         double, single, width = FLUX_1
-        wanted = f"{double} double and {single} single blocks of width {width}"
-        return "Flux of another size", f"an adapter trained with this size; the released ones need {wanted}"
+        expected = f"{double} double and {single} single blocks of width {width}"
+        return "Flux of another size", f"an adapter trained with this size; the released ones need {expected}"
     if not guidance:
         return (
             "FLUX.1-schnell",
@@ -93,13 +96,13 @@ def _model(model: Header, size: tuple[int, int, int], channels: int, guidance: b
     if channels == 128:
         return "FLUX.1-Depth-dev or FLUX.1-Canny-dev (same keys)", "the sockets fit, but untested with the adapters"
     return (
-        "FLUX.1-dev, FLUX.1-Kontext-dev or a fine-tune of theirs (same keys; only name or hash tells them apart)",
+        "FLUX.1-dev, FLUX.1-Kontext-dev or a fine-tune of theirs (same keys; only name or hash distinguishes them)",
         f"{_FITS}: withanyone.safetensors on dev, K and Ke on Kontext",
     )
 
 
 def _width(model: Header, names: Names) -> int:
-    """Of the image stream; from the bias, which no packing changes."""
+    """Of the image stream; from the bias, which no quantization changes."""
     bias = model.shape(f"{names.image_in}.bias")
     return (bias or model.shape(f"{names.image_in}.weight") or (0,))[0]
 
@@ -112,7 +115,7 @@ def _image_channels(model: Header, names: Names, width: int) -> int:
     return prod(weight.shape) * (2 if weight.dtype == "U8" else 1) // width
 
 
-def _packing(model: Header) -> str:
+def _quantization(model: Header) -> str:
     keys, dtypes = model.tensors, model.dtypes
     eights = [dtype for dtype in dtypes if dtype.startswith("F8_E") and dtype != "F8_E8M0"]
     if any(key.endswith((".wscales", ".qweight", ".proj_down")) for key in keys):
@@ -129,8 +132,8 @@ def _packing(model: Header) -> str:
 
 
 def _others(header: Header) -> list[str]:
-    rooms = {
+    prefixes = {
         "VAE": ("vae.", "first_stage_model."),
         "text encoders": ("text_encoders.", "conditioner.", "cond_stage_model."),
     }
-    return [name for name, starts in rooms.items() if any(key.startswith(starts) for key in header.tensors)]
+    return [name for name, starts in prefixes.items() if any(key.startswith(starts) for key in header.tensors)]

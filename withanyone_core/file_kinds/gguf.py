@@ -5,7 +5,7 @@ from math import prod
 from pathlib import Path
 from typing import BinaryIO
 
-from ..first_bytes import GGUF_MAGIC
+from ..files.first_bytes import GGUF_MAGIC
 from .header import Header, TensorInfo
 
 MOST_ENTRIES = 100_000
@@ -39,19 +39,24 @@ def _header(stream: BinaryIO) -> Header:
     metadata = {}
     for _ in range(entries):
         key = _text(stream)
-        metadata[key] = str(_value(stream, _number(stream, "I")))
+        metadata[key] = str(_value(stream, _count(stream, "I")))
     table = {}
     for _ in range(tensors):
-        name, dimensions = _text(stream), _number(stream, "I")
+        name, dimensions = _text(stream), _count(stream, "I")
         if dimensions > MOST_DIMENSIONS:
             raise ValueError(f"the GGUF tensor {name} has {dimensions} dimensions, so the header is damaged")
-        shape = tuple(_number(stream, "Q") for _ in range(dimensions))
+        shape = tuple(_count(stream, "Q") for _ in range(dimensions))
         if prod(shape) > MOST_NUMBERS:
             raise ValueError(f"the GGUF tensor {name} is said to have {prod(shape)} numbers, so the header is damaged")
-        kind = _number(stream, "I")
-        _number(stream, "Q")  # where its data begins
+        kind = _count(stream, "I")
+        _count(stream, "Q")  # where its data begins
         table[name] = TensorInfo(_TYPES.get(kind, f"type {kind}"), shape[::-1])
     return Header(table, metadata)
+
+
+def _count(stream: BinaryIO, code: str) -> int:
+    """An unsigned number of 32 bits ("I") or 64 ("Q")."""
+    return int(_number(stream, code))
 
 
 def _number(stream: BinaryIO, code: str) -> int | float | bool:
@@ -60,7 +65,7 @@ def _number(stream: BinaryIO, code: str) -> int | float | bool:
 
 
 def _text(stream: BinaryIO) -> str:
-    length = _number(stream, "Q")
+    length = _count(stream, "Q")
     if length > LONGEST_TEXT:
         raise ValueError(f"a GGUF header with a text of {length} bytes is damaged")
     return stream.read(length).decode("utf-8")
@@ -70,7 +75,7 @@ def _value(stream: BinaryIO, kind: int) -> object:
     if kind == _TEXT:
         return _text(stream)
     if kind == _ARRAY:
-        inner, length = _number(stream, "I"), _number(stream, "Q")
+        inner, length = _count(stream, "I"), _count(stream, "Q")
         if inner not in (_TEXT, *_SCALARS) or length > MOST_TEXTS:
             raise ValueError("a GGUF header with nested or endless lists is damaged")
         for _ in range(length):

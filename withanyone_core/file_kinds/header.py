@@ -22,14 +22,14 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class Header:
-    """Names, types and shapes of a file's tensors, and the words its maker put beside them."""
+    """Names, types and shapes of a file's tensors, and its metadata."""
 
     tensors: Mapping[str, TensorInfo]
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def parameters(self) -> int:
-        """Numbers stored; a packed format counts what it packs into one byte once."""
+        """Numbers stored; a quantized format counts what it packs into one byte once."""
         return sum(prod(info.shape) for info in self.tensors.values())
 
     @property
@@ -48,7 +48,7 @@ class Header:
 
 
 def read_safetensors(path: Path) -> Header:
-    """The header of a safetensors file. Raises ValueError, in words that follow "is", where the file is not whole."""
+    """The header of a safetensors file. Raises ValueError, its message to follow "is", where the file is not whole."""
     try:
         with safe_open(path, framework="pt") as reader:
             slices = {key: reader.get_slice(key) for key in reader.keys()}  # noqa: SIM118 - not a mapping
@@ -67,28 +67,28 @@ def named(keys: Iterable[str]) -> str:
     return ", ".join(keys[:_NAMED_AT_MOST]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def numbers(keys: Iterable[str], room: str) -> set[int]:
-    """The N of all keys `room.N.rest`."""
-    return {number for number, _ in _blocks(keys, room)}
+def numbers(keys: Iterable[str], prefix: str) -> set[int]:
+    """The N of all keys `prefix.N.rest`."""
+    return {number for number, _ in _blocks(keys, prefix)}
 
 
-def uneven(keys: Iterable[str], room: str) -> list[str]:
-    """Weights and biases that some blocks `room.N` have and others lack, though all blocks should be alike."""
+def uneven(keys: Iterable[str], prefix: str) -> list[str]:
+    """Weights and biases that some blocks `prefix.N` have and others lack, though all blocks should be alike."""
     blocks: dict[int, set[str]] = {}
-    for number, rest in _blocks(keys, room):
+    for number, rest in _blocks(keys, prefix):
         if rest.endswith((".weight", ".bias", "_norm.scale")):
             blocks.setdefault(number, set()).add(rest)
     everything = set().union(*blocks.values())
     return [
-        f"{room}.{number}.{rest}"
+        f"{prefix}.{number}.{rest}"
         for number in range(max(blocks, default=-1) + 1)
         for rest in sorted(everything - blocks.get(number, set()))
     ]
 
 
-def _blocks(keys: Iterable[str], room: str) -> Iterator[tuple[int, str]]:
+def _blocks(keys: Iterable[str], prefix: str) -> Iterator[tuple[int, str]]:
     # Four digits are more blocks than any model has; a damaged name with more must not be counted up to.
-    pattern = re.compile(rf"{re.escape(room)}\.([0-9]{{1,4}})\.(.+)")
+    pattern = re.compile(rf"{re.escape(prefix)}\.([0-9]{{1,4}})\.(.+)")
     for key in keys:
         if match := pattern.fullmatch(key):
             yield int(match[1]), match[2]

@@ -1,12 +1,12 @@
 """From keys and shapes to a name: LoRAs, text encoders and VAEs; the other kinds have modules of their own."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .header import Header, named, numbers, uneven
 
-Json = str | int | float | bool | None | list["Json"] | Mapping[str, "Json"]
+Json = str | int | float | bool | None | Sequence["Json"] | Mapping[str, "Json"]
 
 NOT_NEEDED = "nothing WithAnyone uses"
 ADAPTER_LORA = "WithAnyone adapter LoRA"
@@ -63,18 +63,18 @@ def recognize_lora(header: Header) -> Kind | None:
 
 def recognize_t5(header: Header) -> Kind | None:
     if "encoder.block.0.layer.0.SelfAttention.q.weight" in header.tensors:
-        room, embedding = "encoder.block", "shared.weight"
+        prefix, embedding = "encoder.block", "shared.weight"
         embedding = embedding if embedding in header.tensors else "encoder.embed_tokens.weight"
     elif "enc.blk.0.attn_q.weight" in header.tensors:  # as llama.cpp names it
-        room, embedding = "enc.blk", "token_embd.weight"
+        prefix, embedding = "enc.blk", "token_embd.weight"
     else:
         return None
-    layers = len(numbers(header.tensors, room))
+    layers = len(numbers(header.tensors, prefix))
     vocabulary, width = (*header.shape(embedding), 0, 0)[:2]
     faults = missing([] if vocabulary else [embedding], "The text encoder")
     # Only the first block owns the table of relative positions.
     faults += missing(
-        [key for key in uneven(header.tensors, room) if "relative" not in key and "rel_b" not in key], "It"
+        [key for key in uneven(header.tensors, prefix) if "relative" not in key and "rel_b" not in key], "It"
     )
     facts = {"layers": layers, "width": width, "vocabulary": vocabulary}
     if (layers, width, vocabulary) == (24, 4096, 32128):
@@ -112,7 +112,7 @@ def recognize_vae(header: Header) -> Kind | None:
     faults = missing([] if header.shape(f"{prefix}encoder.conv_in.weight") else ["encoder.conv_in.weight"], "The VAE")
     facts = {"latent channels": entering[1], "names": "diffusers" if _is_diffusers_vae(header) else "original"}
     if entering[1] == 16 and not header.shape(f"{prefix}quant_conv.weight"):
-        fits = "FLUX.1 (models/vae). SD3's VAE has the same keys; only its hash tells it apart"
+        fits = "FLUX.1 (models/vae). SD3's VAE has the same keys; only its hash distinguishes it"
         return Kind("VAE with 16 channels, as FLUX.1's", fits, facts, faults)
     others = {4: "VAE of SD or SDXL", 32: "VAE of FLUX.2"}
     return Kind(others.get(entering[1], "VAE of another model"), f"not FLUX.1; {NOT_NEEDED}", facts, faults)

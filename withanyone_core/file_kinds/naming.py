@@ -29,7 +29,7 @@ def recognize_model(header: Header) -> Kind | None:
 
 
 def recognize(header: Header) -> Kind | None:
-    """Any known kind; WithAnyone's own ones are not looked into any further."""
+    """Any known kind; WithAnyone's own ones are not examined further."""
     if is_identity(header):
         return Kind("WithAnyone identity", "Load Identity (input/identities)")
     # LoRAs name the parts they change, so they come before what they change.

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ..metrics.cache import ArrayStore, FaceAnalysis
+from ..faces.face_analysis import FaceAnalysis
+from ..metrics.cache import ArrayStore
 from ..metrics.case import FaceEmbeddings
 from .appearance import appearances
 from .values import SeenImage

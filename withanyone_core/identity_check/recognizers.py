@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from ..digest import file_sha256
 from ..faces.analysis import load_face_analysis
 from ..faces.dlib_analysis import DLIB, DLIB_JUDGE, is_dlib_installed
+from ..faces.face_analysis import FaceAnalysis
 from ..faces.licences import parts_of
-from ..faces.portrait import FaceAnalysis
+from ..files.digest import file_sha256
 from ..metrics.judges import judge_of
 from .calibration import Levels
 from .values import Recognizer

@@ -7,7 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from ..metrics.case import BoxPx, FaceEmbeddings
+from ..canvas import BoxPx
+from ..metrics.case import FaceEmbeddings
 
 Name = Literal["kept", "drifted", "swapped", "dominated", "blended", "pasted", "lost", "extra person", "unclear"]
 NAMES: tuple[Name, ...] = (

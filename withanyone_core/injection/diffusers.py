@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from ..adapter.network import AdapterNetwork
 from ..adapter.shape import Branch
-from ..cells import Grid, region_cells
-from ..layout import CELL_PX, Region
+from ..canvas import CELL_PX
+from ..regions.cells import Grid, region_cells
+from ..regions.layout import Region
 
 _ENTRY = "withanyone"  # and the socket's own number, so that two in one transformer do not take each other's people
 _ATTENTION_OPTIONS = "joint_attention_kwargs"

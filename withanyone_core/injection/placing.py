@@ -10,7 +10,7 @@ from ..adapter.face_model import check_face_model
 from ..adapter.learned import check_learned, learned_tokens
 from ..adapter.shape import Branch
 from ..identity import Identity
-from ..layout import Region
+from ..regions.layout import Region
 from .diffusers import LearnedRows, PlacedPeople, members
 
 Images = Sequence[Sequence[Identity]]

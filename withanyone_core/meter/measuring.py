@@ -6,15 +6,16 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from ..canvas import BoxPx
+from ..faces.face_analysis import FaceAnalysis
 from ..faces.licences import parts_of
-from ..faces.portrait import FaceAnalysis
 from ..identity import Face, Identity
 from ..identity_check.values import Checked
-from ..layout import Box, Mask, PlacedFace, stretching
 from ..metrics.cache import photo_key
-from ..metrics.case import BoxPx, Case, CaseScores, FaceEmbeddings, JudgeInfo
+from ..metrics.case import Case, CaseScores, FaceEmbeddings, JudgeInfo
 from ..metrics.judges import judge_of
 from ..metrics.scoring import score_case
+from ..regions.layout import Box, Mask, PlacedFace, stretching
 from ..tolerance import SLACK
 from .diagnosing import Diagnoser
 

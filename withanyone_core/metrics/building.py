@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..canvas import BoxPx
+from ..faces.face_analysis import FaceAnalysis
 from ..identity import Face
-from .cache import FaceAnalysis
-from .case import BoxPx, Case, FaceEmbeddings
+from .case import Case, FaceEmbeddings
 
 # A judge's embeddings [faces, d] of the faces of an RGB image [H, W, 3] uint8.
 Embed = Callable[[np.ndarray, Sequence[Face]], np.ndarray]

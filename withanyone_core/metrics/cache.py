@@ -13,6 +13,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from ..faces.face_analysis import FaceAnalysis
 from ..identity import Face
 from .case import JudgeInfo
 
@@ -20,12 +21,6 @@ LOGGER = logging.getLogger("withanyone")
 
 WAIT_S = 30.0  # for another process that writes
 TABLE = "create table if not exists kept (image text, maker text, arrays blob, primary key (image, maker))"
-
-
-class FaceAnalysis(Protocol):
-    """Finds faces in an RGB photo [H, W, 3] uint8, by descending score."""
-
-    def faces(self, photo: np.ndarray) -> tuple[Face, ...]: ...
 
 
 class Embedder(Protocol):

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..canvas import BoxPx
 from ..identity import Face
 
-BoxPx = tuple[float, float, float, float]
 Rows = tuple[tuple[float | None, ...], ...]
 Method = Literal["boxes", "truth", "references", "independent"]
 METRICS = ("sim_gt", "sim_ref", "copy_paste", "leakage", "blending")

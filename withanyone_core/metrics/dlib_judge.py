@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..digest import file_sha256
 from ..faces.alignment import similarity
 from ..faces.dlib_analysis import DLIB_JUDGE, RECOGNIZER_FILE, load_models, model_files
 from ..faces.dlib_centre import CENTRE
+from ..files.digest import file_sha256
 from ..identity import Face
 from .case import JudgeInfo
 

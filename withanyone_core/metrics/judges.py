@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ..digest import file_sha256
 from ..faces.alignment import ARCFACE, Template, aligned_face, are_spread
 from ..faces.dlib_analysis import DLIB
-from ..first_bytes import no_onnx
+from ..files.digest import file_sha256
+from ..files.first_bytes import no_onnx
 from ..identity import Face
 from .case import JudgeInfo
 from .dlib_judge import DlibJudge

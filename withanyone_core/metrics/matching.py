@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..canvas import BoxPx
 from ..tolerance import SLACK, SLACK_PX
-from .case import BoxPx, Case, FaceEmbeddings, Method
+from .case import Case, FaceEmbeddings, Method
 from .similarity import cosine_matrix, unit
 
 # A face belongs to a box if its middle lies inside, or if they overlap at least this much (intersection over union).

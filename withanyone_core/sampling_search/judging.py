@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..faces.portrait import FaceAnalysis
-from ..layout import PlacedFace
+from ..faces.face_analysis import FaceAnalysis
 from ..meter.measuring import Meter
+from ..regions.layout import PlacedFace
 from .rules import People, people_of
 
 LOGGER = logging.getLogger("withanyone")

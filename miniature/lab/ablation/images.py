@@ -7,11 +7,12 @@ from hashlib import sha256
 import numpy as np
 
 from withanyone_core.adapter.shape import Branch
+from withanyone_core.canvas import BoxPx
 from withanyone_core.faces.portrait import Choices, identity_from_photos
-from withanyone_core.layout import Box
-from withanyone_core.metrics.case import BoxPx, Case, FaceEmbeddings
+from withanyone_core.metrics.case import Case, FaceEmbeddings
 from withanyone_core.metrics.judges import Judge
 from withanyone_core.metrics.scoring import score_case
+from withanyone_core.regions.layout import Box
 
 from ...models.classifiers import Classifiers
 from ...world.captions import NOTHING_OMITTED, Omitted, caption

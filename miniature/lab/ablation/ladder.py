@@ -13,7 +13,7 @@ import torch
 from training.evaluation.records import Line, Lines
 from withanyone_core.adapter.checkpoint import inspect_adapter
 from withanyone_core.adapter.network import AdapterNetwork
-from withanyone_core.digest import file_sha256
+from withanyone_core.files.digest import file_sha256
 
 from ...generation import ImageGenerator
 from ..recipes.cards import machine

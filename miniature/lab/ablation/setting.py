@@ -6,7 +6,7 @@ from pathlib import Path
 
 from training.cache.cache import Cache
 from withanyone_core.adapter.checkpoint import inspect_adapter
-from withanyone_core.digest import file_sha256
+from withanyone_core.files.digest import file_sha256
 from withanyone_core.metrics.judges import load_judge
 
 from ...generation import shipped_generator

@@ -8,7 +8,7 @@ from safetensors import safe_open
 
 from withanyone_core.adapter.branches import merge
 from withanyone_core.adapter.checkpoint import inspect_adapter
-from withanyone_core.digest import file_sha256
+from withanyone_core.files.digest import file_sha256
 
 from ..recipes.tensor_files import write_tensors
 from .commands import digest, settings_of, trained

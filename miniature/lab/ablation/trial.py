@@ -14,7 +14,7 @@ import numpy as np
 from training.evaluation.records import Line, Lines
 from training.preparing.report import NUMBERS
 from withanyone_core.adapter.checkpoint import inspect_adapter
-from withanyone_core.digest import file_sha256
+from withanyone_core.files.digest import file_sha256
 
 from ...world.renderer import render
 from ...world.scene import SIDE_PX

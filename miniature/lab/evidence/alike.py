@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from withanyone_core.faces.portrait import FaceAnalysis
+from withanyone_core.faces.face_analysis import FaceAnalysis
 from withanyone_core.identity import Face
 from withanyone_core.metrics.judges import Judge
 from withanyone_core.sampling_search.judging import SearchJudge

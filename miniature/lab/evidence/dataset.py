@@ -6,9 +6,9 @@ from functools import cached_property
 
 import numpy as np
 
-from withanyone_core.faces.portrait import FaceAnalysis
+from withanyone_core.faces.face_analysis import FaceAnalysis
 from withanyone_core.identity import Face, Identity
-from withanyone_core.layout import Box, Layout, PlacedFace
+from withanyone_core.regions.layout import Box, Layout, PlacedFace
 
 from ...world.captions import caption
 from ...world.person import person_of

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from withanyone_core.faces.portrait import FaceAnalysis
+from withanyone_core.faces.face_analysis import FaceAnalysis
 from withanyone_core.identity import Face
 from withanyone_core.metrics.cache import photo_key
 from withanyone_core.metrics.case import Case, FaceEmbeddings

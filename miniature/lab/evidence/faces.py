@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from withanyone_core.faces.analysis import load_face_analysis
-from withanyone_core.faces.portrait import FaceAnalysis
+from withanyone_core.faces.face_analysis import FaceAnalysis
 from withanyone_core.identity import Face
 from withanyone_core.metrics.judges import Judge, load_judge
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from withanyone_core.faces.analysis import load_face_analysis
 from withanyone_core.faces.crop import face_crop
-from withanyone_core.faces.portrait import FaceAnalysis
+from withanyone_core.faces.face_analysis import FaceAnalysis
 from withanyone_core.metrics.judges import load_judge
 
 from ...generation import pixels_of, shipped_generator

@@ -15,9 +15,9 @@ from training.cache.cache import Cache
 from training.finetune import main as finetune
 from training.loop.own_tokens import cached_person
 from withanyone_core.adapter.shape import Branch
-from withanyone_core.faces.portrait import FaceAnalysis
+from withanyone_core.faces.face_analysis import FaceAnalysis
+from withanyone_core.identities.identity_file import load_identity
 from withanyone_core.identity import Identity
-from withanyone_core.identity_file import load_identity
 from withanyone_core.metrics.case import Case, FaceEmbeddings
 from withanyone_core.metrics.judges import Judge
 from withanyone_core.metrics.scoring import score_case

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from training.evaluation.records import Lines
-from withanyone_core.digest import file_sha256
+from withanyone_core.files.digest import file_sha256
 
 NOT_MODELS = ("cards",)
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
+from training.base.flux_keys import to_comfyui
 from withanyone_core.adapter.network import AdapterNetwork, file_tensors
 from withanyone_core.adapter.shape import Branch, BranchShape
-from withanyone_core.flux_keys import to_comfyui
 from withanyone_core.injection.diffusers import AdapterSocket, PlacedPeople
 
 from ...diffusers_models import CaptionedFlux

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from withanyone_core.tensor_files import save_tensors
+from withanyone_core.files.tensors import save_tensors
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str] | None = None) -> None:

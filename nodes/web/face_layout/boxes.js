@@ -4,7 +4,7 @@
  */
 
 /**
- * The boxes of a widget's text, or in words why it holds none. Where a box may lie is for the server to judge: here
+ * The boxes of a widget's text, or why it holds none. Where a box may lie is for the server to judge: here
  * every four finite numbers are shown, so that a box gone astray can be seen and deleted.
  * @param {string} text
  * @returns {{boxes: Box[], problem: string}} no boxes with a problem, no problem (an empty string) with boxes

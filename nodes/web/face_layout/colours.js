@@ -1,4 +1,4 @@
-/** The colours of boxes, the same as in the server's previews (withanyone_core/preview.py). */
+/** The colours of boxes, the same as in the server's previews (withanyone_core/regions/preview.py). */
 
 const GOLDEN_ANGLE = 0.618034;
 const [SATURATION, VALUE] = [0.65, 1];

@@ -1,5 +1,5 @@
 /**
- * Places of a canvas whose model knows no others (see PLACES in withanyone_core/presets.py): there a box goes from one
+ * Places of a canvas whose model knows no others (see PLACES in withanyone_core/regions/presets.py): there a box goes from one
  * to another and stands nowhere between. Pure functions; a canvas without such places leaves every box as it is.
  * @typedef {import("./boxes.js").Box} Box
  * @typedef {import("./geometry.js").Canvas & {places?: Box[]}} Canvas

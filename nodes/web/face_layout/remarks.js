@@ -1,4 +1,4 @@
-/** What is wrong with boxes, in words. */
+/** What is wrong with boxes, as text. */
 
 import { boxCells, sharedCells, toPx } from "./geometry.js";
 import { isKnown } from "./places.js";

@@ -7,9 +7,9 @@ import { cellCounts } from "./remarks.js";
  * @param {import("./drawing.js").Scene} scene
  * @param {string} problem  why the boxes cannot be read; empty if they can
  */
-export function statusInWords(scene, problem) {
+export function statusText(scene, problem) {
   if (problem) {
-    return `⚠ ${problem} Draw, or choose Preset or Row, to begin anew.`;
+    return `⚠ ${problem} Draw, or choose Preset or Row, to start over.`;
   }
   return scene.boxes[scene.selected] ? boxInWords(scene) : allInWords(scene);
 }
@@ -29,5 +29,5 @@ function allInWords({ boxes, canvas, remarks }) {
   }
   const marked = remarks.flatMap((found, index) => (found.length ? [index + 1] : []));
   const count = boxes.length === 1 ? "1 box" : `${boxes.length} boxes`;
-  return `${size} · ${count}${marked.length ? `\n⚠ look at ${marked.join(", ")}` : ""}`;
+  return `${size} · ${count}${marked.length ? `\n⚠ check ${marked.join(", ")}` : ""}`;
 }

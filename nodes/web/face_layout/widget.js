@@ -8,7 +8,7 @@ import { Images } from "./images.js";
 import { listenToPointer } from "./pointer.js";
 import { remarks } from "./remarks.js";
 import { Stage } from "./stage.js";
-import { statusInWords } from "./status.js";
+import { statusText } from "./status.js";
 import { toolbar } from "./toolbar.js";
 
 const [LEAST_WIDTH, LEAST_HEIGHT] = [320, 340];
@@ -17,7 +17,7 @@ const shown = new Set();
 /** The size of a new node, with room for a square canvas. A saved one brings its own. */
 export const FIRST_SIZE = [420, 600];
 
-/** Draws all layouts anew: a run has told more of people and images. */
+/** Redraws all layouts: a run has returned more about people and images. */
 export function refreshLayouts() {
   shown.forEach((layout) => layout.refresh());
 }
@@ -132,7 +132,7 @@ class FaceLayout {
     };
     this.stage.draw(scene);
     this.toolbar.update();
-    const words = statusInWords(scene, this.#problem);
+    const words = statusText(scene, this.#problem);
     if (this.status.textContent !== words) {
       this.status.textContent = words;
     }

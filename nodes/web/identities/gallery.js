@@ -1,4 +1,4 @@
-/** Saved people in Load Identity: a face each, chosen with a click, and listed anew without a restart. */
+/** Saved people in Load Identity: a face each, chosen with a click, and listed again without a restart. */
 
 const INPUT = "identity_file";
 const LEAST_HEIGHT = 120;

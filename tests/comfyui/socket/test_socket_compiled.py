@@ -28,7 +28,7 @@ from withanyone_pack.tests.comfyui.sampling import (
 )
 from withanyone_pack.tests.comfyui.small_flux import SMALL, small_flux
 from withanyone_pack.withanyone_core.adapter.shape import Branch
-from withanyone_pack.withanyone_core.layout import Box, PlacedFace
+from withanyone_pack.withanyone_core.regions.layout import Box, PlacedFace
 from withanyone_pack.withanyone_core.timing import Curve, Window
 
 STEPS = (1.0, 0.4, 0.0)

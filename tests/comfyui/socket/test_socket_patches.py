@@ -16,7 +16,7 @@ from withanyone_pack.tests.comfyui.sampling import (
     two_faces,
 )
 from withanyone_pack.withanyone_core.injection.comfyui.injection import KEY
-from withanyone_pack.withanyone_core.layout import Box, PlacedFace
+from withanyone_pack.withanyone_core.regions.layout import Box, PlacedFace
 
 
 def test_clones_after_apply_sample_the_same_and_share_the_weights(base, adapter):

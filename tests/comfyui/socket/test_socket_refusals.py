@@ -23,7 +23,7 @@ from withanyone_pack.tests.comfyui.sampling import (
 from withanyone_pack.tests.comfyui.small_flux import SMALL, small_flux
 from withanyone_pack.withanyone_core.adapter.shape import Branch
 from withanyone_pack.withanyone_core.identity import Identity
-from withanyone_pack.withanyone_core.layout import PlacedFace
+from withanyone_pack.withanyone_core.regions.layout import PlacedFace
 
 
 def test_a_model_of_another_size_is_refused_in_words(adapter):

@@ -23,7 +23,7 @@ from withanyone_pack.tests.comfyui.sampling import (
 )
 from withanyone_pack.withanyone_core.adapter.shape import Branch
 from withanyone_pack.withanyone_core.injection.comfyui.injection import UNKNOWN_PART
-from withanyone_pack.withanyone_core.layout import Box, Layout, Mask, PlacedFace, place_in_box
+from withanyone_pack.withanyone_core.regions.layout import Box, Layout, Mask, PlacedFace, place_in_box
 
 
 def test_swapped_boxes_swap_the_people(base, adapter):

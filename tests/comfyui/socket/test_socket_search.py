@@ -10,7 +10,7 @@ import comfy.sample
 import comfy.samplers
 from withanyone_pack.tests.comfyui.sampling import applied, difference, noise, prompt, two_faces
 from withanyone_pack.withanyone_core.injection.comfyui.guided_sampling import GuidedSampling, cut_of
-from withanyone_pack.withanyone_core.layout import PlacedFace
+from withanyone_pack.withanyone_core.regions.layout import PlacedFace
 
 SIGMAS = torch.tensor([1.0, 0.85, 0.7, 0.4, 0.2, 0.0])
 PARTLY = torch.tensor([0.8, 0.6, 0.35, 0.15, 0.0])

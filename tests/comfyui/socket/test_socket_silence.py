@@ -15,7 +15,7 @@ import comfy.samplers
 from comfy.patcher_extension import WrappersMP
 from withanyone_pack.tests.comfyui.sampling import applied, noise, prompt, sample, two_faces
 from withanyone_pack.withanyone_core.identity import Identity
-from withanyone_pack.withanyone_core.layout import PlacedFace
+from withanyone_pack.withanyone_core.regions.layout import PlacedFace
 from withanyone_pack.withanyone_core.timing import Window
 
 REFINE = (0.6, 0.3, 0.0)  # image to image

@@ -17,11 +17,11 @@ from withanyone_pack.tests.host_reads import HostReads
 from withanyone_pack.withanyone_core.adapter.attention import IdentityAttention
 from withanyone_pack.withanyone_core.adapter.checkpoint import read_part
 from withanyone_pack.withanyone_core.adapter.shape import Branch
-from withanyone_pack.withanyone_core.cells import Grid, cell_groups
 from withanyone_pack.withanyone_core.injection.comfyui.coverage import cover
 from withanyone_pack.withanyone_core.injection.comfyui.forward import Forward, Pass
 from withanyone_pack.withanyone_core.injection.comfyui.keys_values import DeviceKeysValues
-from withanyone_pack.withanyone_core.layout import Box
+from withanyone_pack.withanyone_core.regions.cells import Grid, cell_groups
+from withanyone_pack.withanyone_core.regions.layout import Box
 
 COLUMNS, ROWS, TEXT = 20, 16, 7
 GRID = Grid(COLUMNS, ROWS, 16 * COLUMNS, 16 * ROWS)

@@ -11,7 +11,7 @@ from withanyone_pack.tests.comfyui.sampling import EVEN, LEFT, RIGHT, applied, d
 from withanyone_pack.withanyone_core.adapter.shape import Branch
 from withanyone_pack.withanyone_core.injection.comfyui import parts
 from withanyone_pack.withanyone_core.injection.comfyui.injection import KEY
-from withanyone_pack.withanyone_core.layout import PlacedFace
+from withanyone_pack.withanyone_core.regions.layout import PlacedFace
 
 
 @pytest.mark.parametrize("weights", [{Branch.ARC: 0.0, Branch.SIG: 0.0}])

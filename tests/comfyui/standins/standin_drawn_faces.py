@@ -1,4 +1,4 @@
-"""A face analysis for drawn people: it knows their colours, and makes up a vector for each time it sees one."""
+"""A face analysis for drawn people: it knows their colours, and makes up an embedding for each time it sees one."""
 
 import numpy as np
 from comfy_api.latest import io

@@ -1,6 +1,6 @@
 """A face detector and recognizer from packages, in the place of antelopev2 (which may not be passed on).
 
-MTCNN finds faces, MobileFaceNet tells them apart: real models on real photographs, only weaker than antelopev2.
+MTCNN finds faces, MobileFaceNet recognizes them: real models on real photographs, only weaker than antelopev2.
 """
 
 import os
@@ -13,7 +13,7 @@ import numpy as np
 from comfy_api.latest import io
 
 SCORE = 0.9  # MTCNN's false hits on insightface's group photo stay below 0.88
-NORM = 20.0  # the adapter takes ArcFace vectors as they come, and antelopev2's are about this long
+NORM = 20.0  # the adapter takes ArcFace embeddings as they come, and antelopev2's are about this long
 ARCFACE_WIDTH = 512
 CROP_PX = 112
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ....withanyone_core.drawn_boxes import boxes_to_json
-from ....withanyone_core.layout import Box
+from ....withanyone_core.regions.drawn_boxes import boxes_to_json
+from ....withanyone_core.regions.layout import Box
 from . import parts
 from .draft import Draft, Folds, Heading, Node
 from .notes import NOTES, PROMPTS
@@ -59,7 +59,7 @@ def a_pair(
 ) -> Draft:
     """What follows the loaders of models and photos: the same for FLUX.1 and for the miniature."""
     layout, faces = parts.preset_places(draft, persons, sizes.side_px, sizes.side_px)
-    what = parts.told(draft, loaded, faces, prompt, tokens=sizes.tokens)
+    what = parts.condition(draft, loaded, faces, prompt, tokens=sizes.tokens)
     latent = parts.sampled(draft, what, Canvas(layout[1], layout[2]), images=sizes.images)
     image = parts.result(draft, latent, loaded.vae)
     parts.measured(draft, image, faces, face_models.analysis)
@@ -86,7 +86,7 @@ def portrait() -> Draft:
     loaded = parts.models(draft)
     persons = parts.people(draft, parts.face_models(draft), 1)
     layout, faces = parts.preset_places(draft, persons, 832, 1216)
-    what = parts.told(draft, loaded, faces, PROMPTS["portrait"])
+    what = parts.condition(draft, loaded, faces, PROMPTS["portrait"])
     parts.result(draft, parts.sampled(draft, what, Canvas(layout[1], layout[2])), loaded.vae)
     return draft
 
@@ -112,7 +112,7 @@ def four_people() -> Draft:
     faces = parts.placed(draft, persons, [{"layout": layout[0]}] * 4)
     draft.column()
     draft.add("WithAnyonePreviewFaces", "Who stands where", faces=faces[0], image=guide[0])
-    what = parts.told(draft, loaded, faces, PROMPTS["four_people"])
+    what = parts.condition(draft, loaded, faces, PROMPTS["four_people"])
     parts.result(draft, parts.sampled(draft, what, Canvas(layout[1], layout[2])), loaded.vae)
     return draft
 
@@ -136,7 +136,7 @@ def face_layout() -> Draft:
     faces = parts.placed(draft, persons, [{"layout": layout[0]}] * 3)
     draft.column()
     draft.add("WithAnyonePreviewFaces", "Who stands where", faces=faces[0])
-    what = parts.told(draft, loaded, faces, PROMPTS["face_layout"])
+    what = parts.condition(draft, loaded, faces, PROMPTS["face_layout"])
     parts.result(draft, parts.sampled(draft, what, Canvas(layout[1], layout[2])), loaded.vae)
     return draft
 
@@ -154,7 +154,7 @@ def style_lora() -> Draft:
     )
     persons = parts.people(draft, face_models, 2)
     layout, faces = parts.preset_places(draft, persons, 1024, 1024)
-    what = parts.told(draft, loaded, faces, PROMPTS["style_lora"], flux=styled)
+    what = parts.condition(draft, loaded, faces, PROMPTS["style_lora"], flux=styled)
     parts.result(draft, parts.sampled(draft, what, Canvas(layout[1], layout[2])), loaded.vae)
     return draft
 
@@ -164,7 +164,7 @@ def refine() -> Draft:
     loaded = parts.models(draft)
     persons = parts.people(draft, parts.face_models(draft), 2)
     layout, faces = parts.preset_places(draft, persons, 768, 768)
-    what = parts.told(draft, loaded, faces, PROMPTS["two_people"])
+    what = parts.condition(draft, loaded, faces, PROMPTS["two_people"])
     small = parts.sampled(draft, what, Canvas(layout[1], layout[2]), "First pass, 768 x 768")
     draft.group("Second pass, 1152 x 1152", parts.YELLOW)
     larger = draft.add("LatentUpscaleBy", "Larger", samples=small[0], upscale_method="bicubic", scale_by=1.5)
@@ -195,7 +195,7 @@ def kontext_edit() -> Draft:
     draft.group("Places", parts.GREEN)
     faces = parts.placed(draft, persons, [{"layout": edit[1]}] * 2)
     draft.add("WithAnyonePreviewFaces", "Who stands where", faces=faces[0], image=edit[0])
-    what = parts.told(draft, loaded, faces, PROMPTS["kontext_edit"], reference=reference[0])
+    what = parts.condition(draft, loaded, faces, PROMPTS["kontext_edit"], reference=reference[0])
     parts.result(draft, parts.sampled(draft, what, Canvas(edit[2], edit[3])), loaded.vae)
     return draft
 
@@ -208,7 +208,7 @@ def saved_identities() -> Draft:
         draft.add("WithAnyoneLoadIdentity", f"Person {number}", identity_file=saved_name(number)) for number in (1, 2)
     ]
     layout, faces = parts.preset_places(draft, persons, 1024, 1024)
-    what = parts.told(draft, loaded, faces, PROMPTS["two_people"])
+    what = parts.condition(draft, loaded, faces, PROMPTS["two_people"])
     parts.result(draft, parts.sampled(draft, what, Canvas(layout[1], layout[2])), loaded.vae)
     draft.group("Make them once (muted; see the note)", parts.YELLOW, row=1, muted=True)
     face_models = parts.face_models(draft)
@@ -237,12 +237,12 @@ def masks() -> Draft:
     draft.group("Places", parts.GREEN)
     width = draft.add("PrimitiveInt", "Width", value=1024)
     height = draft.add("PrimitiveInt", "Height", value=1024)
-    nothing = draft.add("SolidMask", "Nothing painted", value=0.0, width=width[0], height=height[0])
+    nothing = draft.add("SolidMask", "Empty mask", value=0.0, width=width[0], height=height[0])
     painted = [painted_head(draft, number, nothing, x, y) for number, (x, y) in enumerate(HEADS, 1)]
     draft.column()
     faces = parts.placed(draft, persons, [{"mask": mask[0]} for mask in painted])
     draft.add("WithAnyonePreviewFaces", "Who stands where", faces=faces[0], width=width[0], height=height[0])
-    what = parts.told(draft, loaded, faces, PROMPTS["two_people"])
+    what = parts.condition(draft, loaded, faces, PROMPTS["two_people"])
     parts.result(draft, parts.sampled(draft, what, Canvas(width[0], height[0])), loaded.vae)
     return draft
 

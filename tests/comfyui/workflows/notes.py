@@ -5,8 +5,8 @@ FILES = (
     "that opens with this workflow; the face models (antelopev2) have to be fetched by hand."
 )
 RESEMBLANCE = (
-    "**resemblance** 0 keeps who a person is and leaves the look to the prompt, 1 follows the photo and copies more "
-    "of it."
+    "**resemblance** 0 keeps who a person is and leaves the appearance to the prompt, 1 follows the photo and copies "
+    "more of it."
 )
 
 NOTES = {
@@ -56,7 +56,7 @@ your own.
 3. The LoRA may also come **after** *Apply WithAnyone*: it changes FLUX.1, never the adapter, so the image is the \
 same.
 
-Strong photographic or painted styles leave less likeness. Lower the LoRA first, then raise **resemblance**.
+Strong photographic or illustrated styles leave less likeness. Lower the LoRA first, then raise **resemblance**.
 """,
     "refine": f"""## Two passes
 
@@ -89,13 +89,13 @@ the group to *Never* again, press **R** to refresh, and queue.
 
 A file can be shared or moved to `input/identities`. It holds a person's face: treat it like their photo.
 """,
-    "masks": f"""## Painted places
+    "masks": f"""## Masks
 
 1. {FILES}
-2. Here each mask is a rectangle, so that nothing has to be painted first.
-3. **Paint your own:** *Load Image* with any image of the canvas' proportions, right-click, *Open in Mask Editor*, \
-paint over where the head goes, save, and connect its `MASK` to *Place Face*.
-4. *Who stands where* shows the 16-pixel cells each person owns: those at least half painted.
+2. Here each mask is a rectangle, so that nothing has to be drawn first.
+3. **Draw your own:** *Load Image* with any image of the canvas' proportions, right-click, *Open in Mask Editor*, \
+draw over where the head goes, save, and connect its `MASK` to *Place Face*.
+4. *Who stands where* shows the 16-pixel cells each person owns: those at least half covered.
 """,
     "resemblance_sweep": f"""## How far to turn resemblance
 

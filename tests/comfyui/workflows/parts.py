@@ -163,12 +163,12 @@ def preset_places(draft: Draft, persons: Sequence[Node], width: int, height: int
 
 
 @dataclass(frozen=True)
-class Told:
+class Conditioned:
     model: Node
     conditioning: Node
 
 
-def told(
+def condition(
     draft: Draft,
     loaded: Models,
     faces: Node,
@@ -176,7 +176,7 @@ def told(
     flux: Node | None = None,
     reference: Link | None = None,
     tokens: int = T5_TOKENS,
-) -> Told:
+) -> Conditioned:
     """Opens the group of the prompt and the adapter. `flux` is the model in the place of the loaded one."""
     conditioning = prompted(draft, loaded, prompt, reference, tokens)
     model = draft.add(
@@ -186,12 +186,12 @@ def told(
         adapter=loaded.adapter[0],
         faces=faces[0],
     )
-    return Told(model, conditioning)
+    return Conditioned(model, conditioning)
 
 
 def prompted(draft: Draft, loaded: Models, prompt: str, reference: Link | None = None, tokens: int = T5_TOKENS) -> Node:
     """Opens the group of the prompt; the conditioning."""
-    draft.group("What the model is told", PURPLE)
+    draft.group("Conditioning", PURPLE)
     clip = draft.add("T5TokenizerOptions", f"T5 sees {tokens} tokens", clip=loaded.clip[0], min_length=tokens)
     conditioning = draft.add("CLIPTextEncode", "Prompt", text=prompt, clip=clip[0])
     if reference is not None:
@@ -207,7 +207,7 @@ class Canvas:
     height: int | Link
 
 
-def guider(draft: Draft, what: Told) -> tuple[Node, Node]:
+def guider(draft: Draft, what: Conditioned) -> tuple[Node, Node]:
     """The guider, and Euler."""
     made = draft.add("BasicGuider", "Guider", model=what.model[0], conditioning=what.conditioning[0])
     return made, draft.add("KSamplerSelect", "Sampler", sampler_name="euler")
@@ -243,7 +243,7 @@ def run(
     )
 
 
-def sampled(draft: Draft, what: Told, canvas: Canvas, title: str = "Sampling", images: int = 1) -> Node:
+def sampled(draft: Draft, what: Conditioned, canvas: Canvas, title: str = "Sampling", images: int = 1) -> Node:
     """Opens the group of sampling; from empty canvases to latents."""
     draft.group(title, GREY)
     guiding = guider(draft, what)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...faces.photo import image_arrays
-from ...layout import PlacedFace
+from ...regions.layout import PlacedFace
 from ...sampling_search.judging import SearchJudge
 from ...sampling_search.rules import People, Rules
 from ...sampling_search.search import INTERRUPTED, Plan, Sampling, SearchResult, search

@@ -12,8 +12,8 @@ from uuid import UUID
 
 import torch
 
-from ...cells import Grid
-from ...layout import CELL_PX
+from ...canvas import CELL_PX
+from ...regions.cells import Grid
 
 OPTION = "withanyone_canvas"
 

@@ -11,7 +11,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ...cells import CellGroup
+from ...regions.cells import CellGroup
 
 People = tuple[int, ...]
 

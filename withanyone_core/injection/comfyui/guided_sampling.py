@@ -16,7 +16,7 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ...layout import PlacedFace
+from ...regions.layout import PlacedFace
 from ...sampling_search.search import Draw, Weights
 from .injection import WEIGHTS, PersonWeights
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ...adapter.shape import Branch
-from ...cells import Grid, cell_groups
-from ...layout import PlacedFace, stretching
+from ...regions.cells import Grid, cell_groups
+from ...regions.layout import PlacedFace, stretching
 from ...timing import ALWAYS, CONSTANT, Curve, Window
 from .canvas import bind, chunks
 from .compiling import compiler_mark

@@ -19,7 +19,7 @@ from ...adapter.learned import check_learned, learned_tokens
 from ...adapter.lora import AdapterLora
 from ...adapter.shape import Branch, BranchShape
 from ...adapter.stacked import StackedAttention, by_layers, fold, norms_of
-from ...finite import is_finite
+from ...files.tensors import is_finite
 from ...identity import Identity
 from .fp8 import Operations, quantized, set_scales
 from .lean import LeanOperations

@@ -13,7 +13,7 @@ import torch
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 
 from ...adapter.shape import Branch, BranchShape
-from ...layout import PlacedFace
+from ...regions.layout import PlacedFace
 from .canvas import announce_canvas
 from .injection import KEY, Injection, Settings
 from .memory import KeysValuesMemory

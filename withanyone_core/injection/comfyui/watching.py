@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from ...layout import PlacedFace
+from ...regions.layout import PlacedFace
 from ...timing import Window
 from .forward import Forward
 from .moment import Moment

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import ImageDraw
 
 from ...metrics.summary import Statistic
-from ...preview import colour_of
+from ...regions.preview import colour_of
 from ..comparing import Comparison
 from ..measuring import Measured
 from .sheet import (

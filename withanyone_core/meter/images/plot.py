@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import ImageDraw
 
-from ...preview import colour_of
+from ...regions.preview import colour_of
 from ..likeness import mean_likeness
 from ..measuring import Measured
 from .sheet import (

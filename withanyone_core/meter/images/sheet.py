@@ -5,7 +5,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ...identity_check.values import Checked
 from ...metrics.case import JudgeInfo
-from ...preview import CANVAS
+from ...regions.preview import CANVAS
 from ..measuring import Measured
 from ..numbers import TRAINED_WITH_WORDS
 

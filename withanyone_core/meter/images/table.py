@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ...canvas import BoxPx
 from ...identity_check.values import Finding
-from ...metrics.case import BoxPx, CaseScores, IdentityScore
-from ...preview import GRID, colour_of
+from ...metrics.case import CaseScores, IdentityScore
+from ...regions.preview import GRID, colour_of
 from ..measuring import Measured
 from .sheet import (
     COUNT_PX,

@@ -1,0 +1,1 @@
+"""Identities on disk, and one identity merged from two."""
