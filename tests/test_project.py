@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 
-import pytest
 import tomllib
 from withanyone_pack.tests.pack import ROOT
 
@@ -78,15 +77,32 @@ def test_the_core_is_imported_without_any_of_its_hosts():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("path", CORE, ids=lambda path: str(path.relative_to(ROOT)))
-def test_nothing_in_the_core_points_at_nodes_or_training(path):
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom):
-            assert node.module is None or node.module.split(".")[0] not in ("nodes", "training")
-            assert node.level or (node.module.split(".")[0] != "withanyone_core")
+def test_nothing_in_the_core_points_at_nodes_or_training():
+    def upward(node):
+        first = node.module.split(".")[0] if node.module else ""
+        return first in ("nodes", "training") or (not node.level and first == "withanyone_core")
+
+    assert offenders(CORE, lambda node: isinstance(node, ast.ImportFrom) and upward(node)) == []
+
+
+def offenders(paths, is_wrong):
+    """file:line of every node of these files' syntax trees that is wrong."""
+    return [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in paths
+        for node in ast.walk(ast.parse(path.read_text()))
+        if is_wrong(node)
+    ]
 
 
 def test_no_file_imports_the_pack_by_an_absolute_name():
-    for path in [*CORE, *(ROOT / "nodes").glob("*.py")]:
-        assert "import withanyone_core" not in path.read_text()
-        assert "from withanyone_core" not in path.read_text()
+    absolute = re.compile(r"(import|from) withanyone_core")
+    paths = [*CORE, *(ROOT / "nodes").glob("*.py")]
+    assert [str(path.relative_to(ROOT)) for path in paths if absolute.search(path.read_text())] == []
+
+
+def test_installed_packages_say_that_they_are_typed():
+    data = PROJECT["tool"]["setuptools"]["package-data"]
+    for package in ("withanyone_core", "training"):
+        assert (ROOT / package / "py.typed").is_file()
+        assert "py.typed" in data[package]
