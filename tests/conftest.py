@@ -11,8 +11,10 @@ from pack import COMFYUI, ROOT, load_pack
 load_pack()
 
 TESTS = ROOT / "tests"
-# Makes ComfyUI's modules importable for the whole file, or drives its server.
-NEEDS_COMFYUI = re.compile(r"^add_comfyui\(\)|mark\.server\b", re.MULTILINE)
+# Makes ComfyUI's modules importable for the whole file, drives its server, or finds faces with the test bed's stand-in.
+NEEDS_COMFYUI = re.compile(
+    r"^add_comfyui\(\)|mark\.server\b|tests\.training\.people import .*\banalysis\b", re.MULTILINE
+)
 OF_THE_TESTS = re.compile(r"^from withanyone_pack\.tests\.([\w.]+) import", re.MULTILINE)
 ROOMS = {"comfyui": "comfyui", "training": "training", "miniature": "training"}  # folder of tests: mark
 SLOW = ("server", "browser")
@@ -53,6 +55,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for mark in sorted(marks_of(item)):
             item.add_marker(mark)
+        if item.get_closest_marker("comfyui") and not COMFYUI.is_dir():
+            item.add_marker(pytest.mark.skip(reason=f"needs a ComfyUI, and there is none in {COMFYUI}"))
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and torch finds none here"))
 
