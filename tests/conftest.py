@@ -11,9 +11,9 @@ from pack import COMFYUI, ROOT, load_pack
 load_pack()
 
 TESTS = ROOT / "tests"
-# Makes ComfyUI's modules importable for the whole file, drives its server, or finds faces with the test bed's stand-in.
+# Imports ComfyUI's modules for the whole file, drives its server, or finds faces with the test bed's stand-in.
 NEEDS_COMFYUI = re.compile(
-    r"^add_comfyui\(\)|mark\.server\b|tests\.training\.people import .*\banalysis\b", re.MULTILINE
+    r"^add_comfyui\(\)|^(import|from) comfy|mark\.server\b|training\.people import .*\banalysis\b", re.MULTILINE
 )
 OF_THE_TESTS = re.compile(r"^from withanyone_pack\.tests\.([\w.]+) import", re.MULTILINE)
 ROOMS = {"comfyui": "comfyui", "training": "training", "miniature": "training"}  # folder of tests: mark
@@ -23,17 +23,18 @@ SLOW = ("server", "browser")
 @cache
 def needs_comfyui(path: Path) -> bool:
     """Whether a file or folder of tests cannot even be imported, or does nothing, without a ComfyUI."""
-    if path.is_relative_to(TESTS / "comfyui"):
-        return True
     if path.is_dir():
-        return (path / "conftest.py").is_file() and path != TESTS and needs_comfyui(path / "conftest.py")
+        setup = path / "conftest.py"
+        return path == TESTS / "comfyui" or (path != TESTS and setup.is_file() and imports_comfyui(setup))
+    return imports_comfyui(path) or any(needs_comfyui(folder) for folder in path.parents if TESTS in folder.parents)
+
+
+@cache
+def imports_comfyui(path: Path) -> bool:
+    """Whether a file of tests, or one that it imports, is of no use without a ComfyUI."""
     text = path.read_text(encoding="utf-8")
     imported = (TESTS.joinpath(*name.split(".")).with_suffix(".py") for name in OF_THE_TESTS.findall(text))
-    return (
-        NEEDS_COMFYUI.search(text) is not None
-        or (path.parent != TESTS and needs_comfyui(path.parent))
-        or any(file.is_file() and needs_comfyui(file) for file in imported)
-    )
+    return NEEDS_COMFYUI.search(text) is not None or any(file.is_file() and imports_comfyui(file) for file in imported)
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:

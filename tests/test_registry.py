@@ -246,8 +246,8 @@ def test_the_archive_loads_by_itself(tmp_path):
     script = f"""
 import asyncio, importlib.util, json, sys
 sys.path.insert(0, {str(ROOT / "tests")!r})
-from pack import add_comfyui
-add_comfyui()
+import pack as bed
+bed.add_comfyui()
 spec = importlib.util.spec_from_file_location("any_name", {str(tmp_path / "pack/__init__.py")!r})
 pack = sys.modules["any_name"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(pack)
