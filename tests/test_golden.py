@@ -18,6 +18,7 @@ def replay(folder):
     )
 
 
+@pytest.mark.comfyui
 def test_every_shipped_golden_number_is_reproduced():
     done = replay(GOLDEN)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -43,6 +44,7 @@ def test_a_changed_number_fails_the_replay(tmp_path):
     assert done.stdout.splitlines()[-1] == "5 passed, 1 failed, 0 skipped"
 
 
+@pytest.mark.comfyui
 def test_a_model_whose_rotary_axes_no_tensor_tells_is_not_applicable_to_a_reader_of_files(tmp_path):
     for name in ("d_full_tiny_S.safetensors", "id_inputs.safetensors"):
         shutil.copy(GOLDEN / name, tmp_path / name)

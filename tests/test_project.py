@@ -79,15 +79,21 @@ def test_the_core_is_imported_without_any_of_its_hosts():
 
 
 def test_nothing_in_the_core_points_at_nodes_or_training():
-    offenders = [
+    def upward(node):
+        first = node.module.split(".")[0] if node.module else ""
+        return first in ("nodes", "training") or (not node.level and first == "withanyone_core")
+
+    assert offenders(CORE, lambda node: isinstance(node, ast.ImportFrom) and upward(node)) == []
+
+
+def offenders(paths, is_wrong):
+    """file:line of every node of these files' syntax trees that is wrong."""
+    return [
         f"{path.relative_to(ROOT)}:{node.lineno}"
-        for path in CORE
+        for path in paths
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.ImportFrom)
-        and not node.level
-        and (node.module or "").split(".")[0] in ("nodes", "training", "withanyone_core")
+        if is_wrong(node)
     ]
-    assert offenders == []
 
 
 def test_the_cores_arrows_form_no_circle():
@@ -133,6 +139,13 @@ def circle(arrows):
 
 
 def test_no_file_imports_the_pack_by_an_absolute_name():
-    for path in [*CORE, *(ROOT / "nodes").glob("*.py")]:
-        assert "import withanyone_core" not in path.read_text()
-        assert "from withanyone_core" not in path.read_text()
+    absolute = re.compile(r"(import|from) withanyone_core")
+    paths = [*CORE, *(ROOT / "nodes").glob("*.py")]
+    assert [str(path.relative_to(ROOT)) for path in paths if absolute.search(path.read_text())] == []
+
+
+def test_installed_packages_say_that_they_are_typed():
+    data = PROJECT["tool"]["setuptools"]["package-data"]
+    for package in ("withanyone_core", "training"):
+        assert (ROOT / package / "py.typed").is_file()
+        assert "py.typed" in data[package]

@@ -1,0 +1,191 @@
+"""One word for one thing, and the word that the field uses: retired words, with the places where each stays allowed."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from withanyone_pack.tests.pack import ROOT
+
+# Product code, configuration, node texts, error messages, documents; and what workflows are written from.
+ROOMS = (
+    "nodes",
+    "withanyone_core",
+    "training",
+    "miniature",
+    "benchmarks",
+    "locales",
+    "docs",
+    "tests/comfyui/workflows",
+)
+KINDS = (".py", ".yaml", ".json", ".js", ".md", ".html")
+PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
+NEITHER = ("miniature/weights/*", "nodes/web/docs/images/*", "*/judge_cards/*")
+CODE = ("*.py", "*.yaml", "*.json", "*.js")
+EVERYWHERE = ("*",)
+DRAWING = ("miniature/world/*",)  # which paints backdrops
+LEARNING = ("training/*", "miniature/*", "benchmarks/*", "docs/training.md", "docs/scale.md", "docs/miniature.md")
+
+
+@dataclass(frozen=True)
+class Retired:
+    """A word that gave way to another.
+
+    word     a regular expression; a word ends where letters end, so that it is found in snake_case too
+    instead  what to write
+    where    the files in which it is retired
+    unless   lines in which it means something else
+    but      files in which it means something else
+    """
+
+    word: str
+    instead: str
+    where: tuple[str, ...] = EVERYWHERE
+    unless: str = r"(?!)"
+    but: tuple[str, ...] = ()
+    exact_case: bool = False
+
+    @property
+    def pattern(self) -> re.Pattern[str]:
+        return re.compile(rf"(?<![A-Za-z])(?:{self.word})(?![A-Za-z])", 0 if self.exact_case else re.IGNORECASE)
+
+    def concerns(self, name: str) -> bool:
+        return any(fnmatch(name, each) for each in self.where) and not any(fnmatch(name, each) for each in self.but)
+
+
+RETIRED = (
+    Retired(r"pictures?", "image", CODE),
+    Retired(r"picture[ _]?(coders?|models?)|painters?|coders?", "VAE, base model", but=DRAWING),
+    Retired(r"noise[ _-]?levels?|levels?_[A-Z]+", "sigma"),
+    Retired(
+        r"levels?",
+        "sigma",
+        ("training/*.py", "withanyone_core/schedule.py", "nodes/sampling.py"),
+        unless=r"(?i)log[a-z]*[._ ]?level|set_?level|level=|\.level\b|level\(|top level",
+    ),
+    Retired(
+        r"(a|each|every|last|first|best|two|next|both|these) looks?|_looks?",
+        "validation, validate",
+        ("training/*",),
+        unless=r"how \w+ looks|what \w+ looks",
+    ),
+    Retired(r"Look", "Validation", ("training/*",), exact_case=True),
+    Retired(r"looking", "validation", ("training/*",), unless=r"looking (at|for|up|like|alike|left|right|away)"),
+    Retired(r"instruments?", "models, frozen models", LEARNING),
+    Retired(r"paint(s|ed|ing)?", "generate, sample", unless=r"(?i)mask|painted_faces|box", but=DRAWING),
+    Retired(r"face[ _-]?vectors?", "face embedding"),
+    Retired(r"FaceVectors?|Vectors?", "Embedding", exact_case=True),
+    Retired(
+        r"vectors?",
+        "embedding",
+        unless=r"vec_in|vector_in|(singular|unit|direction|state|word|row|column|modulation|basis|null)['s]* ?vectors?",
+    ),
+    Retired(r"narrow(s|ed|er|ing)?", "quantize, quantized", LEARNING, unless=r"\.narrow\(|too narrow", but=DRAWING),
+    Retired(r"widen(s|ed|ing)?", "dequantize, dequantized"),
+    Retired(
+        r"packed",
+        "quantized",
+        ("training/base/*", "training/memory/*", "training/planning/*"),
+        unless=r"(?i)latent|channel|flow|\b[A-Z]\b|2 ?x ?2|unpacked\(",
+    ),
+    Retired(r"stream_blocks|streaming|streamed|streams? (the )?blocks?", "block swap, blocks_to_swap"),
+    Retired(r"hollow", "fake tensors, dummy models"),
+    Retired(r"Cast|casting\.py", "dummy models", ("training/*", "miniature/*"), exact_case=True),
+    Retired(r"planning", "memory, cache_plan"),
+    Retired(
+        r"Ahead|Turn|ahead\.py|(made|drawn|prepared) ahead",
+        "Prefetcher, (step, micro_batch), prefetched",
+        ("training/*", "docs/*", "README.md", "CHANGELOG.md"),
+        exact_case=True,
+    ),
+    Retired(
+        r"divided?|divides",
+        "shard, sharded",
+        ("training/*", "docs/training.md", "README.md"),
+        unless=r"(?i)divid\w+ (by|into)|divided_by",
+    ),
+    Retired(
+        r"(a|its|their|the|this|that|own|any|what|which|same|whose|no) share|shares? (of|in)|\w+_share|share_of\w*",
+        "fraction, ratio or weight",
+        unless=r"(?i)\b(they|that|who|which|images|faces|photos|cells) share\b",
+    ),
+    Retired(r"Share", "Fraction", CODE, unless=r"\"Share|Shares? ", exact_case=True),
+    Retired(
+        r"share", "fraction, ratio or weight", ("*.yaml", "*.json"), unless=r"(?i)\bto share\b|share (a|an|one|the)\b"
+    ),
+    Retired(r"moods?", "expression"),
+    Retired(r"(made|wanted|shown)_(embeddings?|vectors?|faces?)", "generated, target, reference", ("*.py",)),
+    Retired(r"(made|wanted|shown)_[A-Z]+", "generated, target, reference", ("*.py",), exact_case=True),
+    Retired(
+        r"ledgers?|claims?|chapters?|examin(e|es|ed|ing|ation)|proofs?|casting",
+        "results, metric, section, evaluate, evaluation, dataset",
+        ("miniature/*",),
+    ),
+    Retired(
+        r"class (Reading|Whole|Passed|Frozen|Load|Answers)",
+        "ConditioningSpec, GlobalBatchStats, LossOutput, FrozenModels, BatchShape",
+        ("*.py",),
+        exact_case=True,
+    ),
+    Retired(r"loss_in_words|is_loss", "worker_lost"),
+    Retired(r"in words|_?in_words", "readable, a readable message"),
+    Retired(r"told", "logged, passed, known, reported", unless=r"(?i)told (\w+ )?(apart|from)"),
+    Retired(
+        r"(goes|go|went|going) on", "resumes, continues", unless=r"(?i)(goes|go|going) on (to|in) |while .* go(es)? on"
+    ),
+    Retired(r"anew", "again, rebuilt"),
+    Retired(r"(is|are|was|be|being) no number|stops being a number", "is NaN"),
+    Retired(r"to the last bit", "bitwise identical"),
+    Retired(r"rooms?", "prefix", ("withanyone_core/file_kinds/*", "withanyone_core/check/*", "training/base/*")),
+    Retired(
+        r"(recogn|optim|standard|normal|initial|quant|minim|maxim|general|serial|synchron|organ|summar|visual)"
+        r"is(e|es|ed|er|ers|ing|ation|ations)",
+        "American spelling: -ize",
+    ),
+    Retired(
+        r"optim\.(wd|clip|warmup|batch|accum)",
+        "weight_decay, max_grad_norm, warmup_steps, batch_size, gradient_accumulation_steps",
+    ),
+    Retired(r"(wd|accum)(?=:)", "weight_decay, gradient_accumulation_steps", ("training/*",)),
+    Retired(r"checkpoint_blocks", "gradient_checkpointing"),
+    Retired(
+        r"eval\.(every|prompts|steps|guidance|noise_levels|face_pack|judges|provider|stop|rise|gain|patience)",
+        "validation, early_stopping",
+    ),
+)
+
+
+def files() -> Iterator[Path]:
+    for room in ROOMS:
+        for path in sorted((ROOT / room).rglob("*")):
+            if path.suffix in KINDS and not any(fnmatch(str(path.relative_to(ROOT)), each) for each in NEITHER):
+                yield path
+    yield from (ROOT / page for page in PAGES)
+
+
+def offences(path: Path) -> Iterator[str]:
+    """file:line, the retired word and what to write instead."""
+    name, text = str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    for retired in RETIRED:
+        if retired.concerns(name):
+            for found in retired.pattern.finditer(text):
+                number = text.count("\n", 0, found.start()) + 1
+                if not re.search(retired.unless, lines[number - 1]):
+                    yield f"{name}:{number}: {found[0]!r}, instead: {retired.instead}"
+
+
+def test_no_retired_word_is_written():
+    found = [offence for path in files() for offence in offences(path)]
+    assert not found, f"{len(found)} retired words:\n" + "\n".join(found)
+
+
+def test_a_retired_word_is_found_in_every_spelling():
+    """In snake_case, in capitals and in a plural; not inside another word, and not where the line means otherwise."""
+    (image,) = (each for each in RETIRED if each.instead == "image")
+    assert image.pattern.search("a_picture_of")
+    assert image.pattern.search("Pictures")
+    assert not image.pattern.search("picturesque")
+    assert image.concerns("training/loop/step.py")
+    assert not image.concerns("docs/training.md")
