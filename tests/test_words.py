@@ -144,7 +144,7 @@ RETIRED = (
         "American spelling: -ize",
     ),
     Retired(
-        r"optim\.(wd|clip|warmup|batch|accum)",
+        r"optim\.(wd|clip|warmup|batch|accum)(?!_)",
         "weight_decay, max_grad_norm, warmup_steps, batch_size, gradient_accumulation_steps",
     ),
     Retired(r"(wd|accum)(?=:)", "weight_decay, gradient_accumulation_steps", ("training/*",)),
