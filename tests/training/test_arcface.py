@@ -18,9 +18,9 @@ def crops(faces=3):
 
 
 def by_onnxruntime(path, images):
-    trainer = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     values = (images.numpy() - 127.5) / 127.5
-    return torch.from_numpy(trainer.state.run(None, {trainer.get_inputs()[0].name: values})[0])
+    return torch.from_numpy(session.run(None, {session.get_inputs()[0].name: values})[0])
 
 
 @pytest.mark.parametrize("folded", [True, False])

@@ -110,7 +110,7 @@ def test_a_file_is_read_with_blocks_left_on_the_cpu(tmp_path):
     model = load_flux(tmp_path / "flux.safetensors", torch.float32, blocks_to_swap=3)
     expected, found = gradients(small_flux()), gradients(model)
     assert all(torch.equal(found[name], value) for name, value in expected.items())
-    with pytest.raises(ValueError, match=r"stream_blocks is 6, and the base model has 5 blocks. Set it to 5 at most"):
+    with pytest.raises(ValueError, match=r"blocks_to_swap is 6, and the base model has 5 blocks. Set it to 5 at most"):
         load_flux(tmp_path / "flux.safetensors", torch.float32, blocks_to_swap=6)
 
 

@@ -112,7 +112,7 @@ def test_a_cache_of_another_vae_is_a_fault(place, tmp_path):
 def test_too_small_a_card_comes_with_what_would_fit(place):
     wasteful = settings_of(place, "memory.vae_gradient_checkpointing=false", "optim.gradient_accumulation_steps=1")
     found = run_checks(wasteful)
-    needed = memory(found.cast, largest_batch_shape(wasteful, found.sources), wasteful).needed
+    needed = memory(found.models, largest_batch_shape(wasteful, found.sources), wasteful).needed
     is_well, text = visited(wasteful, card=(needed - 1) / GIB)
     assert not is_well
     assert "does not fit" in text
@@ -123,7 +123,7 @@ def test_what_other_programs_hold_of_the_card_is_not_there(place, monkeypatch):
     """A card that is large enough and half taken by a screen, a browser and ComfyUI."""
     settings = settings_of(place, "device=auto")
     found = run_checks(settings_of(place))
-    needed = memory(found.cast, largest_batch_shape(settings, found.sources), settings).needed
+    needed = memory(found.models, largest_batch_shape(settings, found.sources), settings).needed
     free = [needed - 1]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "A card")

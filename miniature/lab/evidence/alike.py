@@ -223,7 +223,7 @@ def _cost(found: Sequence[tuple[int, SearchResult]]) -> np.ndarray:
 
 def _measured(studio: Studio, block: Sequence[Sample]) -> list[AlikeRow]:
     wanted = [
-        studio.references.wanted(each, other_seed=number * ANOTHER_SEED) for each in block for number in range(DRAWS)
+        studio.references.request(each, other_seed=number * ANOTHER_SEED) for each in block for number in range(DRAWS)
     ]
     finals, estimates = _generated(studio, wanted)
     return [

@@ -372,7 +372,7 @@ def until_alike() -> Draft:
     face_models = parts.face_models(draft)
     persons = parts.people(draft, face_models, 2)
     layout, faces = parts.preset_places(draft, persons, 768, 768)
-    what = parts.told(draft, loaded, faces, PROMPTS["until_alike"])
+    what = parts.condition(draft, loaded, faces, PROMPTS["until_alike"])
     draft.group("Judged by", parts.ORANGE)
     judge = draft.add("WithAnyoneLoadFaceAnalysis", "Judge", pack="buffalo_l")
     first = draft.add("LoadImage", "Another photo of person 1", image="another_photo.jpg")
