@@ -22,6 +22,8 @@ from miniature.generation import GUIDANCE, STEPS
 from miniature.lab.evidence.alike import (
     CUT,
     DRAWS,
+    EARLY_CUT,
+    EARLY_FINISH,
     FINISH,
     MOST_FORWARDS,
     WINDOW,
@@ -97,6 +99,9 @@ def report(rows: Sequence[AlikeRow], figures: Sequence[Figure], options: argpars
             "Nobody reaches the window here, so the search keeps the draw whose least similar person is most similar,",
             f"as the best of {DRAWS} does of whole draws.\n",
             table(figures),
+            f"## The same stopped earlier, stop_at {EARLY_CUT / STEPS:g} and finish {EARLY_FINISH}\n",
+            "For as many forwards: shorter looks at all draws, and one more of them finished.\n",
+            table(alike_figures(rows, EARLY_CUT, EARLY_FINISH)),
             "## Which fraction decides how well\n",
             f"As many draws are sampled to the end as {MOST_FORWARDS:g} % of the forwards of {DRAWS} whole draws "
             "allow.\n",
