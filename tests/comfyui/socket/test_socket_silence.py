@@ -1,5 +1,6 @@
 """People were given and nobody was followed: one warning a run that names the cause; good runs stay quiet."""
 
+import importlib.util
 import logging
 import types
 from dataclasses import replace
@@ -34,8 +35,11 @@ def warnings(caplog):
 def replace_forward(base, folder):
     """As packs do it that were written for one version of ComfyUI."""
     file = folder / "custom_nodes" / "Some-Flux-Pack" / "patch.py"
-    module = types.ModuleType("Some-Flux-Pack.patch")
-    exec(compile(FOREIGN, str(file), "exec"), vars(module))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(FOREIGN)
+    spec = importlib.util.spec_from_file_location("Some-Flux-Pack.patch", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
     base.model.diffusion_model.forward_orig = types.MethodType(module.forward_orig, base.model.diffusion_model)
 
 
