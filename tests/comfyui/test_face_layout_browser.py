@@ -275,7 +275,7 @@ def test_what_is_no_list_of_boxes_is_kept_and_refused_until_something_is_drawn(l
 def test_boxes_outside_are_marked_and_can_be_brought_back_or_deleted(layout, served):
     server, _ = served
     layout.open("[[1.2, 0.1, 1.5, 0.4], [-0.1, 0.5, 0.25, 0.75]]")
-    assert layout.status() == "1024 x 1024 pixels · 2 boxes\n⚠ look at 1, 2"
+    assert layout.status() == "1024 x 1024 pixels · 2 boxes\n⚠ check 1, 2"
     with pytest.raises(PromptError, match=r"Box 1 is .* it lies entirely outside the canvas"):
         server.queue(layout.page.api_graph())
     layout.click((900, 900))
@@ -293,7 +293,7 @@ def test_small_and_overlapping_boxes_are_marked(layout):
     layout.open(BOXES)
     assert layout.amount(WARNING, BOXES[0]) == 0
     layout.open([BOXES[0], [240, 320, 480, 480], [704, 704, 752, 800]])
-    assert layout.status().endswith("⚠ look at 1, 2, 3")
+    assert layout.status().endswith("⚠ check 1, 2, 3")
     assert layout.amount(WARNING, BOXES[0]) > 0.001
     layout.click((400, 440))
     assert layout.status().splitlines()[1:] == ["⚠ shares 20 cells with box 1"]
