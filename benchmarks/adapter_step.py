@@ -2,7 +2,7 @@
 
 Timed in one run: the adapter as the released program runs it (dense and masked), ours, and ComfyUI's FLUX.1 step
 without and with ours. On a CUDA device the model has its 19 + 38 blocks in bfloat16; on a CPU one double and one single
-block of full width in float32, with --small both are narrow too. Weights are random and made on the device: time does
+block of full width in float32, with --small both are small too. Weights are random and made on the device: time does
 not depend on them. Each --side with each number of --faces gives one table for FIGURES.md. Needs the test bed that
 `bash test.sh` makes:
 
@@ -149,7 +149,7 @@ def main() -> None:
         choices=["blocks", "model"],
         help="FLUX.1's blocks and the adapter's layers compiled, each alone; or the whole model as TorchCompileModel",
     )
-    parser.add_argument("--small", action="store_true", help="narrow models: the numbers then say only that it runs")
+    parser.add_argument("--small", action="store_true", help="small models: the numbers then say only that it runs")
     parser.add_argument("--json", type=Path, help="a file for the figures of all tables")
     arguments = parser.parse_args()
     logging.getLogger().setLevel(logging.WARNING)

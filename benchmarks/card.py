@@ -103,7 +103,7 @@ def _driver() -> str:
     """As nvidia-smi tells it; torch knows CUDA's version only."""
     try:
         asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-        told = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=20).stdout
+        said = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=20).stdout
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return told.splitlines()[0].strip() if told.strip() else "unknown"
+    return said.splitlines()[0].strip() if said.strip() else "unknown"

@@ -1,6 +1,6 @@
 """The adapter as the released program runs it, written out plainly to be measured against.
 
-Every image token is normalised, projected and attended under a boolean mask for every head, in both branches whatever
+Every image token is normalized, projected and attended under a boolean mask for every head, in both branches whatever
 their weight, and every person's keys and values are projected again at each step.
 """
 

@@ -90,10 +90,10 @@ def _made(cases: int, images: int) -> Iterator[Case]:
             yield Case(f"{number:03d}/{image}", _faces(seen), truth, references, group=f"{number:03d}")
 
 
-def _faces(vectors: np.ndarray) -> FaceEmbeddings:
-    corners = BOX_PX * np.arange(len(vectors))[:, None]
+def _faces(embeddings: np.ndarray) -> FaceEmbeddings:
+    corners = BOX_PX * np.arange(len(embeddings))[:, None]
     boxes = np.concatenate([corners, corners, corners + BOX_PX, corners + BOX_PX], axis=1)
-    return FaceEmbeddings(boxes.astype(np.float32), np.ones(len(vectors), np.float32), vectors.astype(np.float32))
+    return FaceEmbeddings(boxes.astype(np.float32), np.ones(len(embeddings), np.float32), embeddings.astype(np.float32))
 
 
 def _images(case: Case) -> dict[str, FaceEmbeddings]:

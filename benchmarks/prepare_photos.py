@@ -36,7 +36,7 @@ GOAL = 10.0
 
 
 class TintedFaces:
-    """One face in the middle of every photo, whose it is told by the photo's tint."""
+    """One face in the middle of every photo, whose it is says the photo's tint."""
 
     def faces(self, photo: np.ndarray) -> tuple[Face, ...]:
         height, width = photo.shape[:2]
@@ -44,8 +44,10 @@ class TintedFaces:
         x, y = (width - side) / 2, (height - side) / 2
         small = cv2.resize(photo, (8, 8), interpolation=cv2.INTER_AREA)
         red, _, blue = small.reshape(-1, 3).mean(axis=0)
-        vector = coded.vector_of(1 if red > blue else 2, int(small.sum()) % 200 + 1)
-        return (Face((x, y, x + side, y + side), 0.9, (TEMPLATE_PX * side / 112 + (x, y)).astype(np.float32), vector),)
+        embedding = coded.vector_of(1 if red > blue else 2, int(small.sum()) % 200 + 1)
+        return (
+            Face((x, y, x + side, y + side), 0.9, (TEMPLATE_PX * side / 112 + (x, y)).astype(np.float32), embedding),
+        )
 
 
 class FullTexts:

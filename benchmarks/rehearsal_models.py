@@ -29,7 +29,7 @@ def models(
 
 
 def shapes(is_small: bool) -> dict[Branch, BranchShape]:
-    """With SigLIP tokens as narrow as those of tests' people."""
+    """With SigLIP tokens of the width of those of tests' people."""
     if is_small:
         return {Branch.ARC: ARC, Branch.SIG: SIG}
     sizes = {"hidden": FULL["hidden_size"], "heads": FULL["num_heads"], "arc_tokens": 8}

@@ -172,7 +172,7 @@ def apply_bytes(sizes: dict, dtype: torch.dtype) -> int:
 
 
 def timed(run: Callable[[], object], device: torch.device) -> tuple[object, str]:
-    """What a call gives, and its seconds and memory in words."""
+    """What a call gives, and its seconds and memory as text."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     started = now(device)

@@ -1,6 +1,6 @@
 """FLUX.1 with people on a card of which only a part may be used, as smaller cards have it.
 
-ComfyUI is told to leave the rest of the card alone, and torch refuses whatever goes beyond. FLUX.1 of full size, the
+ComfyUI is set to leave the rest of the card alone, and torch refuses whatever goes beyond. FLUX.1 of full size, the
 adapter from a file, two people, 1024 x 1024, two steps of ComfyUI's sampler; on a CPU all of it is small.
 
     .testbed/venv/bin/python benchmarks/small_card.py --gib 12

@@ -202,7 +202,7 @@ def random_base(size: Size, settings: Finetune, device: torch.device, dtype: tor
 def _batch(size: Size, side_px: int, batch: int, people: int, sig: bool, bank: Bank) -> Batch:
     boxes = [Box(0.04 + 0.24 * place, 0.1, 0.24 + 0.24 * place, 0.45) for place in range(people)]
     faces = batch * people
-    vectors: Tensor = torch.randn(faces, EMBEDDING)
+    embeddings: Tensor = torch.randn(faces, EMBEDDING)
     # Every face fills its box.
     landmarks = torch.tensor([box.as_tuple() for box in boxes * batch], dtype=torch.float64)
     corners, sides = landmarks[:, None, :2], landmarks[:, None, 2:] - landmarks[:, None, :2]
@@ -219,8 +219,8 @@ def _batch(size: Size, side_px: int, batch: int, people: int, sig: bool, bank: B
             torch.randn(batch, people, PATCHES, SIGLIP_WIDTH) if sig else None,
         ),
         faces=TargetFaces(torch.arange(batch).repeat_interleave(people), points.numpy()),
-        target_FE=vectors,
-        reference_FE=vectors,
+        target_FE=embeddings,
+        reference_FE=embeddings,
         identities_F=torch.arange(faces),
         rows_FK=draw_rows(bank, range(faces), generator=torch.Generator().manual_seed(0)),
     )

@@ -82,7 +82,7 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Preset:
-    """What a preset's step needs, in words, and by which fraction its measured peak misses the computed one."""
+    """What a preset's step needs, as text, and by which fraction its measured peak misses the computed one."""
 
     words: str
     error: float = 0.0

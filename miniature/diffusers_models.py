@@ -25,7 +25,7 @@ class TextEncoders(nn.Module):
         self.t5, self.clip = t5_encoder(entries), clip_encoder(entries)
 
     def forward(self, t5_ids: Tensor, clip_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Vectors of words [B, T5_TOKENS, TEXT_WIDTH] and of captions [B, POOLED_WIDTH]."""
+        """States of words [B, T5_TOKENS, TEXT_WIDTH] and of captions [B, POOLED_WIDTH]."""
         return self.t5(input_ids=t5_ids).last_hidden_state, self.clip(input_ids=clip_ids).pooler_output
 
 

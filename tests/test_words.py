@@ -55,14 +55,15 @@ class Retired:
 
 
 RETIRED = (
-    Retired(r"pictures?", "image", CODE),
+    Retired(r"pictures?", "image", CODE, but=("miniature/models/classifiers.py",)),  # a key of shipped weights
     Retired(r"picture[ _]?(coders?|models?)|painters?|coders?", "VAE, base model", but=DRAWING),
     Retired(r"noise[ _-]?levels?|levels?_[A-Z]+", "sigma"),
     Retired(
         r"levels?",
         "sigma",
         ("training/*.py", "withanyone_core/schedule.py", "nodes/sampling.py"),
-        unless=r"(?i)log[a-z]*[._ ]?level|set_?level|level=|\.level\b|level\(|top level",
+        unless=r"(?i)log[a-z]*[._ ]?level|set_?level|level=|\.level\b|level\(|top level|risk_level|\"level\"",
+        but=("training/base/vae_keys.py",),
     ),
     Retired(
         r"(a|each|every|last|first|best|two|next|both|these) looks?|_looks?",
@@ -73,16 +74,28 @@ RETIRED = (
     Retired(r"Look", "Validation", ("training/*",), exact_case=True),
     Retired(r"looking", "validation", ("training/*",), unless=r"looking (at|for|up|like|alike|left|right|away)"),
     Retired(r"instruments?", "models, frozen models", LEARNING),
-    Retired(r"paint(s|ed|ing)?", "generate, sample", unless=r"(?i)mask|painted_faces|box", but=DRAWING),
+    Retired(
+        r"paint(s|ed|ing)?", "generate, sample", unless=r"(?i)mask|painted_faces|painted_head|box|gouache", but=DRAWING
+    ),
     Retired(r"face[ _-]?vectors?", "face embedding"),
     Retired(r"FaceVectors?|Vectors?", "Embedding", exact_case=True),
     Retired(
         r"vectors?",
         "embedding",
-        unless=r"vec_in|vector_in|(singular|unit|direction|state|word|row|column|modulation|basis|null)['s]* ?vectors?",
+        # terms of ComfyUI's classes; layers of shipped weights; keys of cards, caches and banks; ordinary mathematics
+        unless=r"vec_in|vector_in|vector_norm|self\.vector\b|\"[\w.{}]*vectors?\"|`vectors?`|negatives\.vectors|vector_of"
+        r"|(singular|unit|direction|state|word|row|column|modulation|basis|null)['s]* ?vectors?",
+        but=("withanyone_core/metrics/judges.py",),  # `vector` is a key of users' cards
     ),
-    Retired(r"narrow(s|ed|er|ing)?", "quantize, quantized", LEARNING, unless=r"\.narrow\(|too narrow", but=DRAWING),
-    Retired(r"widen(s|ed|ing)?", "dequantize, dequantized"),
+    # convolutions that narrow and widen are in the miniature's models
+    Retired(
+        r"narrow(s|ed|er|ing)?",
+        "quantize, quantized",
+        LEARNING,
+        unless=r"\.narrow\(|too narrow|narrow for",
+        but=(*DRAWING, "miniature/models/*"),
+    ),
+    Retired(r"widen(s|ed|ing)?", "dequantize, dequantized", LEARNING, but=("miniature/models/*",)),
     Retired(
         r"packed",
         "quantized",
@@ -91,8 +104,8 @@ RETIRED = (
     ),
     Retired(r"stream_blocks|streaming|streamed|streams? (the )?blocks?", "block swap, blocks_to_swap"),
     Retired(r"hollow", "fake tensors, dummy models"),
-    Retired(r"Cast|casting\.py", "dummy models", ("training/*", "miniature/*"), exact_case=True),
-    Retired(r"planning", "memory, cache_plan"),
+    Retired(r"Cast|casting\.py", "dummy models", ("training/*", "miniature/*"), unless=r"\"Cast", exact_case=True),
+    Retired(r"planning", "memory, cache_plan", unless=r"Memory planning"),
     Retired(
         r"Ahead|Turn|ahead\.py|(made|drawn|prepared) ahead",
         "Prefetcher, (step, micro_batch), prefetched",
@@ -129,8 +142,8 @@ RETIRED = (
         exact_case=True,
     ),
     Retired(r"loss_in_words|is_loss", "worker_lost"),
-    Retired(r"in words|_?in_words", "readable, a readable message"),
-    Retired(r"told", "logged, passed, known, reported", unless=r"(?i)told (\w+ )?(apart|from)"),
+    Retired(r"in words|_?in_words", "readable, a readable message", unless=r"for \w+ in words"),
+    Retired(r"told", "logged, passed, known, reported", unless=r"(?i)told (\w+ )?(apart|from)|can_be_told|are told \""),
     Retired(
         r"(goes|go|went|going) on", "resumes, continues", unless=r"(?i)(goes|go|going) on (to|in) |while .* go(es)? on"
     ),

@@ -183,7 +183,7 @@ def _command(options: argparse.Namespace) -> str:
 
 
 def _strength(options: argparse.Namespace) -> str:
-    """The adapter's settings in words."""
+    """The adapter's settings as a sentence."""
     words = [f"resemblance {options.resemblance:g}"]
     words += [
         f"{name} {value:g}"

@@ -75,7 +75,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def verdict(figures: Sequence[Figure]) -> str:
-    """What the two changes say, in words: a change whose interval holds 0 was not seen."""
+    """What the two changes say: a change whose interval holds 0 was not seen."""
     words = []
     for figure in figures:
         if figure.name.startswith(CHANGE):

@@ -32,7 +32,7 @@ class Unit(nn.Module):
 
 
 class IResNet(nn.Module):
-    """Vectors [B, 512] of upright RGB faces [B, 3, 112, 112] in -1..1.
+    """Embeddings [B, 512] of upright RGB faces [B, 3, 112, 112] in -1..1.
 
     The stem goes at once to a quarter of the side, where insightface's leaves it whole and its first stages halve it:
     faces of 60 pixels, enlarged to 112, hold little more, and three quarters of the work are saved.

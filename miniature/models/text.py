@@ -1,4 +1,4 @@
-"""The two text encoders: a T5 encoder (one vector a word) and a CLIP text model (one vector a caption).
+"""The two text encoders: a T5 encoder (one state a word) and a CLIP text model (one state a caption).
 
 Both read words of the world's own vocabulary, one token each.
 """

@@ -22,6 +22,6 @@ def same(first, second):
         second / files.read_header(second).index
     ).read_bytes()
     assert torch.equal(one.arcface, other.arcface)
-    assert torch.equal(one.negatives.vectors, other.negatives.vectors)
+    assert torch.equal(one.negatives.embeddings, other.negatives.embeddings)
     assert list(tensors) == list(others)
     assert all(torch.equal(tensors[name], others[name]) for name in tensors)

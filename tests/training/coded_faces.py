@@ -104,7 +104,7 @@ class SecondVectors:
         return np.stack([face.embedding[:24] for face in faces])
 
 
-def instruments(**changes) -> PreparationModels:
+def evaluation_models(**changes) -> PreparationModels:
     """All stand-ins; `changes` replace some of them, or their `fingerprints`."""
     kinds = ("faces", "image", "text", "siglip", "second")
     models = {

@@ -6,5 +6,5 @@ from training.preparing.preparing import prepare
 
 
 def prepared(tmp_path, models=None, **changes):
-    models = models or coded.instruments()
+    models = models or coded.models()
     return prepare(coded.settings(tmp_path / "data", tmp_path / "cache", **changes), lambda: models)

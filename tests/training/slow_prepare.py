@@ -22,4 +22,4 @@ class SlowImages(coded.SmallImages):
 
 
 settings = coded.settings(Path(sys.argv[1]), Path(sys.argv[2]), shard_mb=0.01)
-prepare(settings, lambda: coded.instruments(image=SlowImages()))
+prepare(settings, lambda: coded.models(image=SlowImages()))

@@ -107,7 +107,7 @@ def settings_of(folder, *changes: str) -> Finetune:
 
 
 def small_trainer(
-    folder, *changes: str, photos=None, frozen=None, instruments=None, dtype=torch.float32, device=CPU
+    folder, *changes: str, photos=None, frozen=None, evaluation_models=None, dtype=torch.float32, device=CPU
 ) -> Trainer:
     """A trainer that has resumed from what its folder holds. It unplugs the one before: they share their models.
 
@@ -130,7 +130,7 @@ def small_trainer(
         trained,
         Sources(device, {settings.data.cache: photos}),
         make_optimizer(settings.optim, trained.parameters),
-        instruments,
+        evaluation_models,
         {"adapter": "fresh", "data": photos.data, "person": person.identity.name if person else ""},
     )
     trainer = Trainer(state)

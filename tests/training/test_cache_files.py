@@ -79,7 +79,7 @@ def test_what_is_written_is_read(tmp_path):
     assert not read.images[0].held_out
     for name in ("arcface", "second"):
         assert torch.equal(getattr(cache, name), getattr(read, name))
-    assert torch.equal(cache.negatives.vectors, read.negatives.vectors)
+    assert torch.equal(cache.negatives.embeddings, read.negatives.embeddings)
     assert torch.equal(cache.negatives.identities, read.negatives.identities)
     assert (read.fingerprints, read.data) == ({"vae": "abc"}, "d1")
 

@@ -32,8 +32,8 @@ def both_judges():
 
 
 def evaluated(photos, store, out, judges=None, seed=0, **choices):
-    instruments = make_evaluation_models(analysis(), "MTCNN", judges or both_judges(), store, **choices)
-    return evaluate(read_cases(photos), instruments, out, seed, "ours")
+    evaluation_models = make_evaluation_models(analysis(), "MTCNN", judges or both_judges(), store, **choices)
+    return evaluate(read_cases(photos), evaluation_models, out, seed, "ours")
 
 
 @pytest.fixture(scope="module")

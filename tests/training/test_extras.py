@@ -106,8 +106,8 @@ def test_extras_are_in_lines_and_summary(clip_folder, siglip_folder, tmp_path):
     write_case(tmp_path / "cases" / "b", person(3), None, [person(3)], "a b")
     aesthetic = Aesthetic(siglip_folder, head(tmp_path, WIDTH, 1)[0])
     extras = [Clip(clip_folder).scores, lambda generated, truth, prompt: {"aesthetic": aesthetic.score(generated)}]
-    instruments = make_evaluation_models(analysis(), "MTCNN", [OwnVectors()], tmp_path, extras)
-    report = evaluate(read_cases(tmp_path / "cases"), instruments, tmp_path, 0, "ours")
+    evaluation_models = make_evaluation_models(analysis(), "MTCNN", [OwnVectors()], tmp_path, extras)
+    report = evaluate(read_cases(tmp_path / "cases"), evaluation_models, tmp_path, 0, "ours")
     a, b = (line["extras"] for line in report["cases"])
     assert a["clip_i"] == pytest.approx(1, abs=1e-5)
     assert b["clip_i"] is None

@@ -199,7 +199,7 @@ def test_the_largest_pass_of_a_cache(tmp_path):
     settings = recipe("24gb", "optim.batch_size=3", "nce.negatives=16")
     load = batch_shape(settings, photos)
     assert (load.width_px, load.height_px, load.batch, load.people) == (64, 64, 3, 2)
-    assert load.negatives == (len(photos.negatives.vectors), 16)
+    assert load.negatives == (len(photos.negatives.embeddings), 16)
     crops = [crop for image in photos.images if not image.held_out for crop in image.crops]
     assert load.covered == max(map(covered, crops)) <= load.tokens
 

@@ -35,7 +35,7 @@ def test_crops_show_every_face_where_the_detector_saw_it(tmp_path):
     coded.two_people(tmp_path / "data")
     prepared(tmp_path, crops=6)
     cache = Cache.open(tmp_path / "cache")
-    models = coded.instruments()
+    models = coded.models()
     assert any(len(image.crops) > 2 for image in cache.images)
     for image in cache.images:
         levels = np.asarray(Image.open(image.source))
@@ -98,7 +98,7 @@ def test_a_second_run_computes_nothing_and_writes_the_same(tmp_path):
     coded.two_people(tmp_path / "data")
     prepared(tmp_path)
     before = {path.name: path.read_bytes() for path in (tmp_path / "cache").rglob("*") if path.is_file()}
-    models = coded.instruments()
+    models = coded.models()
     prepared(tmp_path, models)
     assert (models.faces.asked, models.image.asked, models.siglip.asked, models.second.asked) == (0, 0, 0, 0)
     assert models.text.asked == []
@@ -118,8 +118,8 @@ def test_a_second_run_computes_nothing_and_writes_the_same(tmp_path):
 def test_a_changed_model_rebuilds_only_what_depends_on_it(tmp_path, caplog, kind, asked):
     coded.two_people(tmp_path / "data")
     prepared(tmp_path)
-    models = coded.instruments()
-    models = coded.instruments(fingerprints={**models.fingerprints, kind: "another"})
+    models = coded.models()
+    models = coded.models(fingerprints={**models.fingerprints, kind: "another"})
     with caplog.at_level(logging.WARNING):
         prepared(tmp_path, models)
     counts = {name: getattr(models, name).asked for name in ("faces", "image", "text", "siglip", "second")}
@@ -135,7 +135,7 @@ def test_another_way_of_working_gives_the_same_cache(tmp_path):
     coded.two_people(tmp_path / "data")
     prepared(tmp_path)
     settings = coded.settings(tmp_path / "data", tmp_path / "other", workers=3, shard_mb=0.02)
-    prepare(settings, coded.instruments)
+    prepare(settings, coded.models)
     assert len(list((tmp_path / "other/shards").iterdir())) > 3
     same(tmp_path / "cache", tmp_path / "other")
 
@@ -159,8 +159,8 @@ def test_a_face_that_fills_the_photo_is_found_with_a_border(tmp_path):
             return tuple(face for face in super().faces(photo) if face.box_px[3] - face.box_px[1] < 0.5 * len(photo))
 
     coded.two_people(tmp_path / "data")
-    cache = prepared(tmp_path, coded.instruments(faces=NeedsRoom())).cache
-    direct = prepare(coded.settings(tmp_path / "data", tmp_path / "direct"), coded.instruments).cache
+    cache = prepared(tmp_path, coded.models(faces=NeedsRoom())).cache
+    direct = prepare(coded.settings(tmp_path / "data", tmp_path / "direct"), coded.models).cache
     assert [face.box for face in cache.faces] == [face.box for face in direct.faces]
     assert all(
         np.allclose(one.landmarks, other.landmarks) for one, other in zip(cache.faces, direct.faces, strict=True)
@@ -176,7 +176,7 @@ def test_small_photos_may_be_enlarged(tmp_path):
 
 def test_without_a_second_recognizer_and_siglip(tmp_path):
     coded.two_people(tmp_path / "data")
-    cache = prepared(tmp_path, coded.instruments(siglip=None, second=None)).cache
+    cache = prepared(tmp_path, coded.models(siglip=None, second=None)).cache
     assert cache.second is None
     assert cache.face(0).siglip is None
 
@@ -217,7 +217,7 @@ def test_captions_are_read_first_and_their_readers_leave_before_photos_are_encod
             return super().tokens(crop)
 
     coded.two_people(tmp_path / "data")
-    models = coded.instruments(text=text, image=Images(), siglip=Tokens())
+    models = coded.models(text=text, image=Images(), siglip=Tokens())
     prepared(tmp_path, models)
     assert models.image.asked
     assert models.siglip.asked

@@ -18,7 +18,7 @@ def test_no_photos(tmp_path):
     with pytest.raises(ValueError, match=r"No photos were found in .*Put 10 to 50 photos of each person into"):
         prepared(tmp_path)
     with pytest.raises(FileNotFoundError, match="There is no data folder"):
-        prepare(coded.settings(tmp_path / "nothing", tmp_path / "cache"), coded.instruments)
+        prepare(coded.settings(tmp_path / "nothing", tmp_path / "cache"), coded.models)
 
 
 def test_only_group_photos(tmp_path):
@@ -144,7 +144,7 @@ def test_a_folder_of_something_else(tmp_path):
     with pytest.raises(ValueError, match="is no cache header of this program"):
         prepared(tmp_path)
     with pytest.raises(ValueError, match="would lie among the photos"):
-        prepare(coded.settings(tmp_path / "data", tmp_path), coded.instruments)
+        prepare(coded.settings(tmp_path / "data", tmp_path), coded.models)
 
 
 def test_a_model_that_gives_no_numbers(tmp_path):
@@ -155,4 +155,4 @@ def test_a_model_that_gives_no_numbers(tmp_path):
 
     coded.two_people(tmp_path / "data")
     with pytest.raises(ValueError, match=r"not finite for identities/alice/1\.png"):
-        prepared(tmp_path, coded.instruments(image=Broken()))
+        prepared(tmp_path, coded.models(image=Broken()))

@@ -35,10 +35,10 @@ def test_a_killed_run_goes_on(tmp_path):
     data = coded.two_people(tmp_path / "data")
     kept = killed(data, tmp_path / "cache", latents=6)
     assert not (tmp_path / "cache/cache.json").exists()
-    models = coded.instruments()
+    models = coded.models()
     prepare(coded.settings(data, tmp_path / "cache"), lambda: models)
     assert models.faces.asked == 0
-    whole = coded.instruments()
+    whole = coded.models()
     prepare(coded.settings(data, tmp_path / "whole"), lambda: whole)
     done = sum(name.endswith(".logvar") for name in kept)
     assert 0 < models.image.asked <= whole.image.asked - done
@@ -47,7 +47,7 @@ def test_a_killed_run_goes_on(tmp_path):
 
 def test_a_run_killed_while_it_brings_a_cache_up_to_date_leaves_the_old_one(tmp_path):
     data = coded.two_people(tmp_path / "data")
-    prepare(coded.settings(data, tmp_path / "cache"), coded.instruments)
+    prepare(coded.settings(data, tmp_path / "cache"), coded.models)
     before = (tmp_path / "cache/cache.json").read_bytes()
     names = [image.name for image in Cache.open(tmp_path / "cache").images]
     for number in range(10, 16):
@@ -59,6 +59,6 @@ def test_a_run_killed_while_it_brings_a_cache_up_to_date_leaves_the_old_one(tmp_
     read = Cache.open(tmp_path / "cache")
     assert [image.name for image in read.images] == names
     assert read.latent(read.images[0], 0)[0].shape[0] == 16
-    prepare(coded.settings(data, tmp_path / "cache"), coded.instruments)
+    prepare(coded.settings(data, tmp_path / "cache"), coded.models)
     assert len(Cache.open(tmp_path / "cache").images) == len(names) + 6
     assert not list(tmp_path.rglob("*.partial"))

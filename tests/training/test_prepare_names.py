@@ -20,7 +20,7 @@ def test_captions(tmp_path, caplog):
     (data / "captions/alice").mkdir(parents=True)
     (data / "captions/alice/2.txt").write_text("at sea", encoding="utf-8")
     (data / "captions/both.txt").write_text("\ufeffthe two of them", encoding="utf-8")
-    models = coded.instruments()
+    models = coded.models()
     with caplog.at_level(logging.WARNING):
         cache = prepared(tmp_path, models).cache
     said = {image.name: image.caption for image in cache.images}
@@ -209,7 +209,7 @@ def test_whatever_is_not_used_is_named(tmp_path, caplog):
         (data / name).write_bytes(b"")
     (data / "cache").mkdir()
     with caplog.at_level(logging.WARNING):
-        done = prepare(coded.settings(data, data / "cache"), coded.instruments)
+        done = prepare(coded.settings(data, data / "cache"), coded.models)
     section = done.report.read_text().split("## Not used\n\n")[1].split("\n\n")[0].splitlines()
     assert [line.split(": ")[0].removeprefix("* ") for line in section] == sorted(LEFT)
     for name, reason in LEFT.items():
@@ -223,4 +223,4 @@ def test_a_folder_too_high_or_too_low_is_told_the_right_one(tmp_path):
     with pytest.raises(ValueError, match=rf"No photos were found .* Did you mean data={tmp_path}/data/photos\?"):
         prepared(tmp_path)
     with pytest.raises(ValueError, match=rf"Name the folder above it as data: {tmp_path}/data/photos\."):
-        prepare(coded.settings(tmp_path / "data/photos/identities", tmp_path / "cache"), coded.instruments)
+        prepare(coded.settings(tmp_path / "data/photos/identities", tmp_path / "cache"), coded.models)

@@ -33,7 +33,7 @@ def data(tmp_path_factory):
 
 
 def models():
-    return coded.instruments(faces=people.analysis(), second=None)
+    return coded.models(faces=people.analysis(), second=None)
 
 
 def test_people_are_told_apart_and_found_in_the_group(data, tmp_path):

@@ -294,7 +294,7 @@ def test_false_negatives_are_dropped():
     foreign = 20 * np.stack([at(0.41), at(0.39), at(0.5, person=2), coded.direction(9)]).astype(np.float32)
     found = bank(own, [0, 1], foreign, seed=0, least=0)
     assert (found.foreign, found.dropped, found.filled) == (2, 2, 0)
-    assert np.array_equal(found.negatives.vectors.numpy(), np.concatenate([own, foreign[[1, 3]]]))
+    assert np.array_equal(found.negatives.embeddings.numpy(), np.concatenate([own, foreign[[1, 3]]]))
     assert found.negatives.identities.tolist() == [0, 1, FOREIGN, FOREIGN]
 
 
@@ -306,20 +306,20 @@ def test_a_small_bank_is_filled_with_vectors_of_the_same_kind():
     own = np.stack([coded.vector_of(1, 1), coded.vector_of(2, 1)])
     found = bank(own, [0, 1], foreign, seed=3, least=4000)
     marks = found.negatives.identities.numpy()
-    filled = found.negatives.vectors.numpy()[marks == FILLED]
+    filled = found.negatives.embeddings.numpy()[marks == FILLED]
     assert (marks[:2].tolist(), found.foreign, found.filled) == ([0, 1], 300, 3700)
     assert filled.mean(axis=0) == pytest.approx(foreign.mean(axis=0), abs=0.3)
     assert filled.std(axis=0)[:40] == pytest.approx(foreign.std(axis=0)[:40], rel=0.1)
     assert filled.std(axis=0)[40:].max() < 1e-5
     assert "3700 random embeddings fill up the rest" in found.summary()
     again = bank(own, [0, 1], foreign, seed=3, least=4000)
-    assert np.array_equal(again.negatives.vectors, found.negatives.vectors)
+    assert np.array_equal(again.negatives.embeddings, found.negatives.embeddings)
 
 
 def test_without_foreign_faces_random_directions_fill_up():
     own = np.stack([coded.vector_of(1, 1), coded.vector_of(2, 1)])
     found = bank(own, [0, 1], np.zeros((0, 512), np.float32), seed=0)
-    filled = found.negatives.vectors.numpy()[2:]
+    filled = found.negatives.embeddings.numpy()[2:]
     assert len(filled) == found.filled == 512
     lengths = np.linalg.norm(filled, axis=1)
     assert lengths.mean() == pytest.approx(20, rel=0.02)

@@ -85,10 +85,10 @@ def flux_configuration(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, objec
     How positions are spread over a head is in no tensor: FLUX.1's 16/56/56 for heads of 128 channels, a quarter and
     twice three eighths for others (the miniature).
     """
-    width, packed = shapes["x_embedder.weight"]
+    width, channels = shapes["x_embedder.weight"]
     head = shapes["transformer_blocks.0.attn.norm_q.weight"][0]
     return {
-        "in_channels": packed,
+        "in_channels": channels,
         "out_channels": shapes["proj_out.weight"][0],
         "num_layers": _count("transformer_blocks", shapes),
         "num_single_layers": _count("single_transformer_blocks", shapes),

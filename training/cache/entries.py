@@ -124,12 +124,12 @@ class TextEntry:
 class Negatives:
     """Faces to be unlike.
 
-    vectors     float32 [N, 512], raw
+    embeddings  float32 [N, 512], raw
     identities  int32 [N]: index into `Cache.identities` for the user's own people, -1 for foreign faces, -2 for random
                 embeddings that fill the bank
     """
 
-    vectors: Tensor
+    embeddings: Tensor
     identities: Tensor
 
 

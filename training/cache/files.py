@@ -102,7 +102,7 @@ def write_cache(folder: Path, cache: Cache) -> None:
     index = "".join(json.dumps(line, default=_plain) + "\n" for line in lines).encode()
     arrays = {
         "arcface": cache.arcface,
-        "negatives.vectors": cache.negatives.vectors,
+        "negatives.vectors": cache.negatives.embeddings,
         "negatives.identities": cache.negatives.identities,
     }
     if cache.second is not None:

@@ -60,7 +60,7 @@ class NegativeSettings(Section):
     """Faces of other people, besides data/negatives.
 
     bank   safetensors with `vectors` [N, 512] of the same recognizer, or the bank of another cache
-    least  where fewer foreign vectors are there, random ones fill up
+    least  where fewer embeddings of other people are there, random ones fill up
     """
 
     bank: UserPath | None = None

@@ -118,7 +118,7 @@ def checked(model: type[Settings], tree: Mapping[str, Any], source: str, folder:
     try:
         return model.model_validate(tree, context={"folder": folder})
     except ValidationError as error:
-        lines = [_in_words(model, mistake) for mistake in error.errors()]
+        lines = [_readable(model, mistake) for mistake in error.errors()]
     raise ValueError(f"{source}: " + ("\n  " if len(lines) > 1 else "") + "\n  ".join(lines))
 
 
@@ -144,7 +144,7 @@ def nearest_key(model: type[BaseModel], key: str) -> str | None:
     return next((name for name in known if names and name.rpartition(".")[2] == names[0]), None)
 
 
-def _in_words(model: type[BaseModel], mistake: Mapping[str, Any]) -> str:
+def _readable(model: type[BaseModel], mistake: Mapping[str, Any]) -> str:
     key = ".".join(map(str, mistake["loc"]))
     if mistake["type"] == "extra_forbidden":
         nearest = nearest_key(model, key)

@@ -50,7 +50,7 @@ def build_trainer(settings: Finetune) -> Trainer:
     sources = Sources(accelerator.device)
     cache = sources.at(settings).cache
     check_models(settings, sources)
-    instruments = named_instruments(settings) if accelerator.is_main_process else None
+    evaluation_models = load_judges(settings) if accelerator.is_main_process else None
     frozen = _frozen(settings, accelerator)
     check_widths(cache, frozen)
     dtype = frozen.transformer.x_embedder.weight.dtype
@@ -68,7 +68,7 @@ def build_trainer(settings: Finetune) -> Trainer:
         {"person": person.identity.name} if person else {}
     )
     settings.out.mkdir(parents=True, exist_ok=True)
-    state = TrainingState(settings, accelerator, frozen, adapter, sources, optimizer, instruments, origin)
+    state = TrainingState(settings, accelerator, frozen, adapter, sources, optimizer, evaluation_models, origin)
     trainer = Trainer(state)
     trainer.resume()
     _warn(trainer)
@@ -89,7 +89,7 @@ def _warn(trainer: Trainer) -> None:
     state = trainer.state
     if not trainer.validator.scenes and state.settings.validation.num_images:
         LOGGER.warning("The cache holds no held-out photos, so nothing is validated while training.")
-    elif state.instruments is None:
+    elif state.evaluation_models is None:
         LOGGER.warning(NO_JUDGE)
 
 
@@ -138,7 +138,7 @@ def _digest(path: Path) -> str:
     return file_sha256(path)
 
 
-def named_instruments(settings: Finetune) -> EvaluationModels | None:
+def load_judges(settings: Finetune) -> EvaluationModels | None:
     """What scores previews; None where no judge is named."""
     validation = settings.validation
     if not validation.judges:

@@ -66,9 +66,9 @@ def cached_person(cache: Cache, name: str, recognizer: Path | None, image: Calla
     faces = cache.faces_of(cache.identities.index(name))
     if not faces:
         raise ValueError(f"The cache holds no photo of {name} to learn from: all are held out. Prepare more of them.")
-    vectors = cache.arcface[list(faces)].numpy()
-    mean = mean_embedding(list(vectors))
-    nearest = faces[int(np.argmax(vectors @ mean / np.linalg.norm(vectors, axis=1)))]
+    embeddings = cache.arcface[list(faces)].numpy()
+    mean = mean_embedding(list(embeddings))
+    nearest = faces[int(np.argmax(embeddings @ mean / np.linalg.norm(embeddings, axis=1)))]
     identity = Identity(
         name,
         torch.from_numpy(mean),
@@ -76,7 +76,7 @@ def cached_person(cache: Cache, name: str, recognizer: Path | None, image: Calla
         torch.from_numpy(_crop(cache, nearest, image).copy()).float() / 255,
         face_model(recognizer) if recognizer else "",
         f"{len(faces)} photo{'s' if len(faces) > 1 else ''}, combined by mean",
-        torch.from_numpy(vectors.copy()),
+        torch.from_numpy(embeddings.copy()),
     )
     return Person(identity, cache.files.get(recognizer.name, "") if recognizer else "")
 

@@ -109,7 +109,7 @@ def _number(value: Mapping[str, Any] | None) -> str:
 
 def _remarks(trainer: Trainer, first: Mapping[str, Any], chosen: Mapping[str, Any], step: int) -> list[str]:
     remarks = []
-    if trainer.state.instruments is None:
+    if trainer.state.evaluation_models is None:
         remarks.append("No judge was named (validation.judges), so likeness and copying were not measured.")
     elif first.get("sim_gt") and chosen.get("sim_gt"):
         gained = chosen["sim_gt"]["mean"] - first["sim_gt"]["mean"]

@@ -18,7 +18,7 @@ from ..losses.contrast import Bank
 from .draws import Draws
 from .own_tokens import chosen_person
 
-# Of two photos of a person: below, one of them is of somebody else; above, unless told otherwise, the same shot.
+# Of two photos of a person: below, one of them is of somebody else; above, unless configured otherwise, the same shot.
 MIN_SIMILARITY, SAME_SHOT_SIMILARITY = 0.2, 0.95
 Place = tuple[int, int]  # image, crop
 Bucket = tuple[int, int]  # width and height in pixels
@@ -96,10 +96,10 @@ class Sampler:
         """Samples `first` .. `first + count - 1` of a step; all have one size, that of the first.
 
         Of several processes each takes its part, `count / parts` samples in a row: together they are the same samples
-        as one process would draw. ValueError where they cannot be divided evenly.
+        as one process would draw. ValueError where they cannot be shared evenly.
         """
         if count % parts:
-            raise ValueError(f"{count} samples cannot be divided among {parts} processes; each needs as many.")
+            raise ValueError(f"{count} samples cannot be spread evenly over {parts} processes; each needs as many.")
         own = range(first + part * count // parts, first + (part + 1) * count // parts)
         leading = self._place(Draws(seed, step, first), self._places)
         same = self._in_bucket[self._bucket(leading)]
@@ -174,12 +174,12 @@ class Source:
         bank = None
         if settings.nce.weight > 0 and settings.nce.negatives > 0:
             negatives = cache.negatives
-            if len(negatives.vectors) == 0:
+            if len(negatives.embeddings) == 0:
                 raise ValueError(
                     "The cache has no negatives: nobody the people could be told apart from. Prepare it again with "
                     "photos of other people, or set nce.negatives=0 (then only the people of a batch count)."
                 )
-            bank = Bank.of(negatives.vectors, negatives.identities)
+            bank = Bank.of(negatives.embeddings, negatives.identities)
         # Only the one person's images can teach that person's tokens.
         person = chosen_person(cache, settings.train.identity) if settings.train.mode == "tokens" else ""
         sampler = Sampler(cache, settings.data.max_people, person, settings.data.same_shot_cos)
@@ -232,5 +232,5 @@ def _places(cache: Cache, max_people: int) -> dict[int, list[Place]]:
     return dict(places)
 
 
-def _units(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+def _units(embeddings: np.ndarray) -> np.ndarray:
+    return embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)

@@ -63,7 +63,7 @@ class TrainingState:
     adapter: TrainableAdapter
     sources: Sources
     optimizer: torch.optim.Optimizer
-    instruments: EvaluationModels | None
+    evaluation_models: EvaluationModels | None
     origin: Mapping[str, str]
     progress: Progress = field(default_factory=Progress)
     ema: ExponentialMovingAverage = field(init=False)

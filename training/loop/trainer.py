@@ -61,7 +61,7 @@ class Trainer:
             source.cache, source.sampler, settings.seed, settings.validation.num_images, conditioning.person
         )
         self.validator = Validator(
-            settings, source.cache, chosen, state.frozen, self.socket, conditioning, state.instruments
+            settings, source.cache, chosen, state.frozen, self.socket, conditioning, state.evaluation_models
         )
         self._prefetcher = Prefetcher(self.batch, self._micro_batch_after)
         self._wait_s = 0.0
@@ -128,7 +128,7 @@ class Trainer:
         if found and state.settings.resume == "never":
             raise ValueError(
                 f"{run} holds checkpoints up to step {step_of(found[-1])}, and resume is never. Name another folder "
-                "(out=...), or set resume=auto to go on."
+                "(out=...), or set resume=auto to resume."
             )
         if found:
             lines = changed(read_tree(found[-1] / CONFIG), state.settings.model_dump(mode="json"), step_of(found[-1]))

@@ -61,7 +61,7 @@ class Validator:
     frozen: FrozenModels
     socket: AdapterSocket
     conditioning: ConditioningSpec
-    instruments: EvaluationModels | None
+    evaluation_models: EvaluationModels | None
     _truths: list[Truth] = field(default_factory=list)
 
     @property
@@ -91,9 +91,9 @@ class Validator:
         for scene, image in zip(self.scenes, images, strict=True):
             (folder / f"{scene.name}.png").write_bytes(encode_png(image))
         numbers: dict[str, Any] = dict.fromkeys(MEASURES)
-        if self.instruments is not None:
-            lines = score_images(images, truths, self.scenes, self.instruments)
-            numbers = headline(lines, self.instruments, self.settings.seed)
+        if self.evaluation_models is not None:
+            lines = score_images(images, truths, self.scenes, self.evaluation_models)
+            numbers = headline(lines, self.evaluation_models, self.settings.seed)
         return {"validation": losses, **numbers}
 
     def row(self, found: Mapping[str, Any]) -> dict[str, float | None]:
@@ -134,19 +134,22 @@ def truth_of(cache: Cache, scene: Scene, frozen: FrozenModels) -> Truth:
 
 
 def score_images(
-    previews: Sequence[np.ndarray], truths: Sequence[Truth], chosen: Sequence[Scene], instruments: EvaluationModels
+    previews: Sequence[np.ndarray],
+    truths: Sequence[Truth],
+    chosen: Sequence[Scene],
+    evaluation_models: EvaluationModels,
 ) -> list[Line]:
     """A line of scores for each preview [H, W, 3]."""
     lines = []
     for image, truth, scene in zip(previews, truths, chosen, strict=True):
-        case = case_images(scene.name, image, truth.photo, truth.references, truth.boxes, instruments)
-        lines.append(measure_images(case, instruments))
+        case = case_images(scene.name, image, truth.photo, truth.references, truth.boxes, evaluation_models)
+        lines.append(measure_images(case, evaluation_models))
     return lines
 
 
-def headline(lines: Sequence[Line], instruments: EvaluationModels, seed: int) -> dict[str, Any]:
+def headline(lines: Sequence[Line], evaluation_models: EvaluationModels, seed: int) -> dict[str, Any]:
     """By metric the mean over previews and the judges training has not used, with its 95 % interval; None without."""
-    names = [judge.info.name for judge in instruments.judges if not judge.info.trained_with]
+    names = [judge.info.name for judge in evaluation_models.judges if not judge.info.trained_with]
     scores = scores_of([line for line in lines if line["scores"]], names) if names else []
     if not scores:
         return dict.fromkeys(METRICS)

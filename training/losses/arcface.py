@@ -18,7 +18,7 @@ from withanyone_core.files.first_bytes import no_onnx
 
 Values = dict[str, Tensor]
 Operator = Callable[[Sequence[Tensor | None], Mapping[str, Any]], Tensor]
-_NORMALISING = (
+_NORMALIZING = (
     8  # insightface takes a recognizer for one that scales its pixels itself if these nodes subtract and multiply
 )
 
@@ -44,7 +44,7 @@ class Recognizer(nn.Module):
         self._slots = {key: f"weight_{place}" for place, key in enumerate(weights)}
         for key, value in weights.items():
             self.register_buffer(self._slots[key], value)
-        first = {node.operator for node in nodes[:_NORMALISING]}
+        first = {node.operator for node in nodes[:_NORMALIZING]}
         self._mean, self._spread = (0.0, 1.0) if {"Sub", "Mul"} <= first else (127.5, 127.5)
 
     @classmethod

@@ -15,7 +15,7 @@ from withanyone_core.injection.diffusers import AdapterSocket
 from ..base.flux import read_configuration
 from ..base.vae import load_vae
 from ..configuration.finetune import Finetune
-from ..loop.build import check_models, check_widths, device_name, named_instruments
+from ..loop.build import check_models, check_widths, device_name, load_judges
 from ..loop.checkpoints import checkpoints, step_of
 from ..loop.optimizer import optimizer_class
 from ..loop.sampling import Sources
@@ -125,7 +125,7 @@ def _photos(settings: Finetune, sources: Sources) -> str:
     held_out = sum(image.held_out for image in cache.images)
     return (
         f"{settings.data.cache}: {len(cache.images)} photos of {len(cache.identities)} people, {held_out} held out, "
-        f"{len(cache.negatives.vectors)} negatives"
+        f"{len(cache.negatives.embeddings)} negatives"
     )
 
 
@@ -136,7 +136,7 @@ def _same_models(settings: Finetune, sources: Sources) -> str:
 
 def _judges(settings: Finetune) -> str:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        named_instruments(settings.model_copy(update={"out": Path(folder)}))
+        load_judges(settings.model_copy(update={"out": Path(folder)}))
     return ", ".join(path.name for path in settings.validation.judges)
 
 

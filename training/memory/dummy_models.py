@@ -70,7 +70,7 @@ def batch_shape(settings: Finetune, cache: Cache) -> BatchShape:
         (*text.t5.shape, text.pooled.shape[-1]),
         cache.arcface.shape[1],
         tuple(tokens.shape) if reads_siglip and tokens is not None else None,
-        (len(cache.negatives.vectors), settings.nce.negatives) if with_bank else (0, 0),
+        (len(cache.negatives.embeddings), settings.nce.negatives) if with_bank else (0, 0),
         cache.latent(cache.images[0], 0)[0].shape[0],
     )
 

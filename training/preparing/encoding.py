@@ -103,6 +103,6 @@ def _finite(tensor: Tensor, what: str) -> Tensor:
     if not torch.isfinite(tensor).all():
         raise ValueError(
             f"A model gave numbers that are not finite for {what}. Its file is damaged, or its number format is too "
-            "narrow for it: try float32."
+            "too narrow for it: try float32."
         )
     return tensor

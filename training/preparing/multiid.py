@@ -72,8 +72,8 @@ def centres_of(data: Path, sources: Sequence[Source]) -> Mapping[str, np.ndarray
     for member, read in _members(path):
         name = PurePosixPath(member.name)
         if name.suffix == ".npy" and one_form(name.stem) in wanted:
-            vector = np.asarray(read_npy(read(), f"{path.name}/{name}"), np.float64).reshape(-1)
-            found[one_form(name.stem)] = (vector / max(float(np.linalg.norm(vector)), 1e-12)).astype(np.float32)
+            embedding = np.asarray(read_npy(read(), f"{path.name}/{name}"), np.float64).reshape(-1)
+            found[one_form(name.stem)] = (embedding / max(float(np.linalg.norm(embedding)), 1e-12)).astype(np.float32)
     return found
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-LARGEST_BYTES = 64 * 2**20  # of one file: a photo's boxes and vectors are some kilobytes
+LARGEST_BYTES = 64 * 2**20  # of one file: a photo's boxes and embeddings are some kilobytes
 LONGEST_HEADER = 10_000  # characters; NumPy's own limit
 _BROKEN = (
     ValueError,

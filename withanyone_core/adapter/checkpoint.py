@@ -177,7 +177,7 @@ def _refuse_changed(file: AdapterFile) -> None:
     if not file.path.is_file() or file_stamp(file.path) != file.stamp:
         raise AdapterFileError(
             f"{file.path.name} was changed or removed after it had been opened, and the rest of it would not fit what "
-            "was read before. Put the file in place and run again: it is then opened anew."
+            "was read before. Put the file in place and run again: it is then opened again."
         )
 
 
@@ -226,7 +226,7 @@ def _branches(keys: Iterable[str], layout: Layout) -> list[Branch]:
 
 
 def _is_unused(key: str, shape: tuple[int, ...], found: Shapes) -> bool:
-    """A projector made for pooled SigLIP vectors: four times the width, never called by an arc branch."""
+    """A projector made for pooled SigLIP embeddings: four times the width, never called by an arc branch."""
     if key.startswith("siglip_in."):
         return found.get("siglip_in.0.weight", ())[:1] != found.get("ipa.0.to_out.weight", ())[:1]
     return bool(_UNUSED_KEYS.match(key))

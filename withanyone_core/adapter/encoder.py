@@ -15,7 +15,7 @@ from .shape import BranchShape
 
 
 class KeyValueLayer(nn.Module):
-    """The part of one layer's attention that reads the people: normalisation and projection to keys and values."""
+    """The part of one layer's attention that reads the people: normalization and projection to keys and values."""
 
     def __init__(
         self,

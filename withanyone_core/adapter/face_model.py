@@ -1,4 +1,4 @@
-"""Whose face vectors an adapter was trained with: those of another recognizer mean nothing to it."""
+"""Whose face embeddings an adapter was trained with: those of another recognizer mean nothing to it."""
 
 from ..identity import Identity
 from .checkpoint import AdapterFile, opened
@@ -17,7 +17,7 @@ def face_model_of(file: AdapterFile) -> str:
 
 
 def check_face_model(identity: Identity, file: AdapterFile) -> None:
-    """ValueError where the person's face vector is of another recognizer than the adapter was trained with.
+    """ValueError where the person's face embedding is of another recognizer than the adapter was trained with.
 
     Recognizers are told apart by their file's name, for a pack's folder may be called anything. An unknown one passes.
     """
@@ -25,8 +25,8 @@ def check_face_model(identity: Identity, file: AdapterFile) -> None:
     known = expected and identity.face_model
     if known and _recognizer(identity.face_model) != _recognizer(expected):
         raise ValueError(
-            f"The face vector of {identity.name} was made by {identity.face_model}, but {file.path.name} was trained "
-            f"with {expected}; to it such a vector is a stranger's. Make the identity with the pack "
+            f"The face embedding of {identity.name} was made by {identity.face_model}, but {file.path.name} was "
+            f"trained with {expected}; to it such an embedding is a stranger's. Make the identity with the pack "
             f"{expected.split('/')[0]} in Load Face Analysis, or use an adapter trained with the other."
         )
 

@@ -25,7 +25,7 @@ def check_learned(identity: Identity, file: AdapterFile, branch: Branch) -> None
         raise ValueError(
             f"The tokens of “{identity.name}” were learned with {trained_with} (fingerprint "
             f"{learned.adapter or 'none'}) and mean nothing to {file.path.name} (fingerprint {own}). Load the adapter "
-            "they were learned with, learn them anew for this one, or make the identity from photos."
+            "they were learned with, learn them again for this one, or make the identity from photos."
         )
     shape = file.shapes[branch]
     least, most = shape.arc_tokens, shape.arc_tokens if branch is Branch.ARC else None
@@ -33,5 +33,5 @@ def check_learned(identity: Identity, file: AdapterFile, branch: Branch) -> None
         count = str(least) if most else f"{least} or more"
         raise ValueError(
             f"“{identity.name}” carries learned tokens of shape {list(tokens.shape)} for the {branch.value} branch; "
-            f"expected [{count}, {shape.hidden}]. Learn them anew with {file.path.name}."
+            f"expected [{count}, {shape.hidden}]. Learn them again with {file.path.name}."
         )

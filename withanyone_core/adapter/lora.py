@@ -64,7 +64,7 @@ def read_lora(path: Path, file: AdapterFile, strength: float = 1.0) -> AdapterLo
     """A LoRA for this adapter.
 
     Raises AdapterFileError where the file is broken, holds anything else, or does not fit this adapter, and ValueError
-    for a strength that is no number.
+    for a strength that is NaN or infinite.
     """
     path = Path(path)
     if not math.isfinite(strength):

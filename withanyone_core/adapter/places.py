@@ -1,6 +1,6 @@
 """Where on the canvas an adapter was trained to put people. Most know every place; one trained on a few knows no other.
 
-The file's header names those few, so that whoever puts somebody elsewhere can be told.
+The file's header names those few, so that whoever puts somebody elsewhere can be warned.
 """
 
 import logging

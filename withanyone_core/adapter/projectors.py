@@ -1,4 +1,4 @@
-"""Face vectors and photo patches to tokens of the image stream's width.
+"""Face embeddings and photo patches to tokens of the image stream's width.
 
 Letters in tensor names: N people, T tokens of one person, D the stream's width (FLUX.1: 3072).
 """
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class ArcProjector(nn.Sequential):
-    """One raw ArcFace vector to a handful of tokens (8 in the released checkpoint)."""
+    """One raw ArcFace embedding to a handful of tokens (8 in the released checkpoint)."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class ArcProjector(nn.Sequential):
         self.tokens = tokens
 
     def forward(self, embedding_ND: Tensor) -> Tensor:
-        """[N, 512] to [N, tokens, D]. Feed raw vectors: the first activation makes their length matter."""
+        """[N, 512] to [N, tokens, D]. Feed raw embeddings: the first activation makes their length matter."""
         return rearrange(super().forward(embedding_ND), "n (t d) -> n t d", t=self.tokens)
 
 

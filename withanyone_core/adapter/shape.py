@@ -20,8 +20,8 @@ class BranchShape:
     hidden        width of the image stream (3072 for FLUX.1)
     heads         attention heads of 64 channels each (24)
     layers        one attention for every block of the base model, double blocks first (57)
-    arc_tokens    tokens made from an ArcFace vector (8)
-    embedding     length of the ArcFace vector (512)
+    arc_tokens    tokens made from an ArcFace embedding (8)
+    embedding     length of the ArcFace embedding (512)
     siglip_width  width of the SigLIP tokens (768), None in an arc branch
     """
 

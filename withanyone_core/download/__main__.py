@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None, files: Sequence[HubFile] = HUB_
         if _is_chosen(choices.only, FACE_PACK, ADAPTER_SETS):
             faults += _attempt(FACE_PACK, partial(_face_pack, folders, choices.dry_run))
     except KeyboardInterrupt:
-        _write("\nStopped. What has arrived is kept; run the same command again to go on from there.")
+        _write("\nStopped. What has arrived is kept; run the same command again to resume from there.")
         return INTERRUPTED
     _write(f"\n{len(faults)} could not be fetched: {', '.join(faults)}." if faults else "\nEverything is in its place.")
     return 1 if faults else 0
@@ -41,7 +41,7 @@ def _parser(files: Sequence[HubFile]) -> argparse.ArgumentParser:
         prog="python -m withanyone_core.download",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Fetches the files WithAnyone needs into ComfyUI's model folders and compares size and SHA-256\n"
-        "with the hub. An interrupted download goes on where it stopped. A file that is there is never overwritten.\n"
+        "with the hub. An interrupted download resumes where it stopped. A file that is there is never overwritten.\n"
         "Nothing else in this pack downloads anything.",
         epilog="files:\n" + "\n".join(_listed(files)) + f"\nsets: {', '.join(SETS)}; without --only, everything",
     )
@@ -136,7 +136,7 @@ def _hub_file(file: HubFile, folders: ModelFolders, revisions: Mapping[str, str]
             )
         _write("  is there already, with the hub's size and SHA-256")
     elif choices.dry_run:
-        begun = " (and go on with what has arrived)" if partial_file(remote, target).exists() else ""
+        begun = " (and resume with what has arrived)" if partial_file(remote, target).exists() else ""
         _write(f"  would be fetched{begun}")
     else:
         fetch(remote, target)

@@ -88,7 +88,7 @@ def is_same(path: Path, remote: RemoteFile) -> bool:
 
 
 def fetch(remote: RemoteFile, target: Path) -> None:
-    """Downloads to a name of its own beside `target`, goes on where an earlier run stopped, compares and renames.
+    """Downloads to a name of its own beside `target`, resumes where an earlier run stopped, compares and renames.
 
     huggingface_hub's own download is not used: that of release 2.4 begins again after every interruption, takes a
     different file in the same place away first, leaves a folder of notes among the models, and compares sizes only.
@@ -144,7 +144,7 @@ def _pause_or_give_up(remote: RemoteFile, part: Path, failures: int, failure: re
     if failures == ATTEMPTS:
         raise DownloadError(
             f"The connection to {remote.url} broke after {_length(part):,} of {remote.size:,} bytes ({failure}). "
-            "What has arrived is kept; run this again to go on from there."
+            "What has arrived is kept; run this again to resume from there."
         ) from failure
     time.sleep(PAUSE_S * failures)
 

@@ -55,7 +55,7 @@ def read_people(
     people = [_without_strays(name, photos, other + STRAY * (same - other), notes) for name, photos in found.items()]
     alike = _alike(people, other + ONE_PERSON * (same - other))
     notes += [
-        f"{first} and {second} look like one person in two folders; who of them it is cannot be told. "
+        f"{first} and {second} look like one person in two folders; who of them it is cannot be known. "
         "Put the photos into one folder."
         for first, second in alike
     ]

@@ -70,7 +70,7 @@ class Person:
 class People:
     """Everybody who can be expected.
 
-    alike  pairs of names that seem to be one person; who of them it is cannot be told
+    alike  pairs of names that seem to be one person; who of them it is cannot be known
     notes  about photos and folders that could not be used as they are
     """
 
@@ -154,7 +154,7 @@ class Checked:
 
 @dataclass(frozen=True)
 class Recognizer:
-    """Who told the faces apart, and under which licence.
+    """Which judge compared the faces, and under which licence.
 
     name     for people, such as "dlib ResNet (2017)"
     parts    each model that took part and its licence

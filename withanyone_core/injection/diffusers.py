@@ -51,7 +51,7 @@ class LearnedRows:
 class PlacedPeople:
     """The people of a batch and the image tokens they are seen by.
 
-    arcface_BPE  raw ArcFace vectors, float [B, P, 512]; rows of samples with fewer people are padding
+    arcface_BPE  raw ArcFace embeddings, float [B, P, 512]; rows of samples with fewer people are padding
     members_BPN  bool [B, P, N]: whose tokens an image token attends to; a person without any (padding, or dropped on
                  purpose) is nowhere
     siglip_BPTW  SigLIP tokens, float [B, P, patches, width]; None where no branch reads them

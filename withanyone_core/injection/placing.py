@@ -29,7 +29,7 @@ def placed_identities(
     file      the adapter that shows them
     branches  of it that work, all where none are named
 
-    Raises ValueError where a person's vector or learned tokens belong to another recognizer or adapter, or a person
+    Raises ValueError where a person's embedding or learned tokens belong to another recognizer or adapter, or a person
     lacks the SigLIP tokens that a branch reads.
     """
     branches = file.shapes if branches is None else branches

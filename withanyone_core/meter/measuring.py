@@ -64,7 +64,7 @@ class Meter:
         truth          one ground-truth image for all, or one for each image that will be measured
         second_photos  another photo of each person, in the order of the people, in place of a ground truth
         looked         called after each image that was looked at
-        identities     people who may be anywhere, after those who are placed; with them everybody is told by likeness
+        identities     people who may be anywhere, after those who are placed; with them similarity says who is who
 
         Raises ValueError where nobody is expected, or the photos are not as many as they should be.
         """

@@ -24,7 +24,7 @@ class FaceEmbeddings:
 
     boxes_px  float32 [n, 4], (x1, y1, x2, y2) in pixels of the image
     scores    float32 [n], detection scores 0 to 1
-    embeddings   float32 [n, d], raw, not normalised
+    embeddings   float32 [n, d], raw, not normalized
 
     Raises ValueError where the three do not fit together. Unusable numbers are refused later, with the case's name.
     """

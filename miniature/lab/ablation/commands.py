@@ -45,7 +45,7 @@ def model_changes(weights: Path, cache: Path) -> tuple[str, ...]:
 
 
 def settings_of(recipe: Path, changes: Sequence[str], out: Path) -> dict[str, Any]:
-    """A run's settings without what only this machine knows. Raises ValueError in words for wrong ones."""
+    """A run's settings without what only this machine knows. Raises a readable ValueError for wrong ones."""
     settings = read_settings(Finetune, recipe, [*changes, f"out={out}"])
     return settings.model_dump(mode="json", exclude=_OF_THE_MACHINE)
 

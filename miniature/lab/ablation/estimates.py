@@ -25,7 +25,7 @@ class Estimate:
 
 
 def estimate(runs: Runs) -> Estimate | None:
-    """The mean over all runs and images; None where there is no number at all.
+    """The mean over all runs and images; None where nothing was measured.
 
     Images and runs are both resampled: one image is alike in all runs, and the images of one run are alike.
     """
@@ -69,7 +69,7 @@ def correlations(risks: Sequence[float], copying: Sequence[float]) -> dict[str, 
 
 
 def _table(runs: Runs, seeds: Sequence[int]) -> np.ndarray:
-    """float64 [seeds, images], NaN where there is no number."""
+    """float64 [seeds, images], NaN where nothing was measured."""
     return np.array([[np.nan if value is None else value for value in runs[seed]] for seed in seeds], dtype=np.float64)
 
 

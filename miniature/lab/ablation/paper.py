@@ -26,7 +26,7 @@ WITH_63_NEGATIVES = Row(0.368, 0.455, 0.074)
 
 
 @dataclass(frozen=True)
-class Claim:
+class Expectation:
     """A part of the recipe: the variants without and with it, and the paper's row without it.
 
     caveat  in which way the two comparisons are not the same
@@ -43,22 +43,22 @@ class Claim:
         return round(getattr(FULL, metric) - getattr(self.paper, metric), 3)
 
 
-CLAIMS = (
-    Claim(
+EXPECTATIONS = (
+    Expectation(
         "pairs",
         SELF,
         PAIRS,
         WITHOUT_PAIRS,
         "the paper's rows have both identity losses, ours have neither",
     ),
-    Claim(
+    Expectation(
         "GT-aligned identity loss",
         PAIRS,
         ALIGNED,
         WITHOUT_ALIGNMENT,
         "the paper's row without it has the loss at the prediction's own landmarks, ours has none at all",
     ),
-    Claim(
+    Expectation(
         "4096 negatives instead of 63",
         FEW,
         MANY,

@@ -1,10 +1,10 @@
-"""ABLATION.md: the table, what the slider does, and the paper's claims one by one."""
+"""ABLATION.md: the table, what the slider does, and the paper's expectations one by one."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .estimates import Estimate
-from .paper import CITATION, CLAIMS, LEAST, METRICS, Claim, verdict
+from .paper import CITATION, EXPECTATIONS, LEAST, METRICS, Expectation, verdict
 from .results import Results
 from .variants import PAIRS, SEEDS, SELF, START, TITLES, VARIANTS
 
@@ -28,7 +28,7 @@ def markdown(results: Results, image: str, remarks: str = NOTHING_BY_HAND) -> st
         "## Pairs, losses, negatives\n\n" + "\n".join(_table(results)),
         "\n".join(_seeds(results)),
         f"## The slider\n\n![Sim(GT) against copy-paste]({image})\n\n" + "\n".join(_sliders(results)),
-        f"## Against the paper's Table 3\n\n{_INTRODUCTION}\n\n" + "\n".join(_claims(results)),
+        f"## Against the paper's Table 3\n\n{_INTRODUCTION}\n\n" + "\n".join(_expectations(results)),
         "\n".join(_sentences(results)),
         f"## What is copied\n\n{_COPYING}\n\n" + "\n".join(_copied(results)),
         f"## Remarks\n\n{BY_HAND}\n{remarks}\n{END_BY_HAND}",
@@ -116,13 +116,18 @@ def _sliders(results: Results) -> Iterator[str]:
         yield f"| {TITLES[name] if name == START else name} | {' | '.join(cells)} |"
 
 
-def _claims(results: Results) -> Iterator[str]:
+def _expectations(results: Results) -> Iterator[str]:
     yield "| part | | ours | paper | |"
     yield "|---|---|---:|---:|---|"
-    for claim in CLAIMS:
+    for expectation in EXPECTATIONS:
         for metric in METRICS:
-            ours, published = results.change(claim.without, claim.with_it, metric), claim.published(metric)
-            words = f"{claim.part} ({claim.without} to {claim.with_it})" if metric == METRICS[0] else ""
+            ours, published = (
+                results.change(expectation.without, expectation.with_it, metric),
+                expectation.published(metric),
+            )
+            words = (
+                f"{expectation.part} ({expectation.without} to {expectation.with_it})" if metric == METRICS[0] else ""
+            )
             yield f"| {words} | {TITLE_OF[metric]} | {_change(ours)} | {published:+.3f} | {verdict(ours, published)} |"
 
 
@@ -137,18 +142,18 @@ def _copied(results: Results) -> Iterator[str]:
 
 
 def _sentences(results: Results) -> Iterator[str]:
-    for claim in CLAIMS:
-        yield f"* {_sentence(results, claim)}"
+    for expectation in EXPECTATIONS:
+        yield f"* {_sentence(results, expectation)}"
 
 
-def _sentence(results: Results, claim: Claim) -> str:
-    """One part in words made of its verdicts."""
+def _sentence(results: Results, expectation: Expectation) -> str:
+    """One sentence made of its verdicts."""
     said: dict[str, list[str]] = {}
     for metric in METRICS:
-        ours = results.change(claim.without, claim.with_it, metric)
-        said.setdefault(verdict(ours, claim.published(metric)).partition(":")[0], []).append(TITLE_OF[metric])
+        ours = results.change(expectation.without, expectation.with_it, metric)
+        said.setdefault(verdict(ours, expectation.published(metric)).partition(":")[0], []).append(TITLE_OF[metric])
     if set(said) == {"not measured"}:
-        return f"{claim.part[0].upper()}{claim.part[1:]}: not measured yet."
+        return f"{expectation.part[0].upper()}{expectation.part[1:]}: not measured yet."
     order = ("agrees", "differs", "indistinguishable from no change", "not measured")
     words = {
         "agrees": "agrees with the paper in",
@@ -157,9 +162,8 @@ def _sentence(results: Results, claim: Claim) -> str:
         "not measured": "was not measured in",
     }
     parts = [f"{words[key]} {_listed(said[key])}" for key in order if key in said]
-    return (
-        f"{claim.part[0].upper()}{claim.part[1:]}: {'; '.join(parts)}. ({claim.caveat[0].upper()}{claim.caveat[1:]}.)"
-    )
+    part, caveat = (text[0].upper() + text[1:] for text in (expectation.part, expectation.caveat))
+    return f"{part}: {'; '.join(parts)}. ({caveat}.)"
 
 
 def _listed(names: Sequence[str]) -> str:

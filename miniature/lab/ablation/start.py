@@ -33,7 +33,7 @@ def made_start(recipe: Path, changes: tuple[str, ...], steps: int, folder: Path,
 
 
 def joined_start(files: Sequence[Path], folder: Path) -> Path:
-    """The file itself, or one of two files' branches. Raises errors in words for what is no adapter or does not fit."""
+    """The file itself, or one of two files' branches. Raises readable errors for what is no adapter or does not fit."""
     found = [inspect_adapter(path) for path in files]
     if len(found) == 1:
         return found[0].path

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 SELF, PAIRS, ALIGNED, FEW, MANY = "a", "b", "c", "d63", "d4096"
 START = "start"
 SEEDS = (0, 1, 2)
-# What every variant has unless it takes it away: the paper's weights and share of pairs, and no phases.
+# What every variant has unless it takes it away: the paper's weights and ratio of pairs, and no phases.
 COMMON = ("phases=[]", "data.paired_ratio=0.5", "id_loss.weight=0.1", "nce.weight=0.1", "nce.negatives=4096")
 # Short runs from an adapter that has learned the first half, of both branches, so that there is a slider between them.
 SHORT = (

@@ -28,8 +28,8 @@ SECTION, SERIES = "alike", 4
 DRAWS = 8
 CUTS = (1, 2, 3, 4, 5, 6, 8, 10)  # steps after which draws are judged, of STEPS
 CUT, FINISH = 5, 2  # the node's defaults: 0.25 of the steps, two draws sampled to the end
-# Of the settings that MOST_FORWARDS allows, the best on seed 0. Not the defaults: after a tenth of the steps a large base
-# has only planned its image, while this small one shows its faces.
+# Of the settings that MOST_FORWARDS allows, the best on seed 0. Not the defaults: after a tenth of the steps a large
+# base has only planned its image, while this small one shows its faces.
 EARLY_CUT, EARLY_FINISH = 2, 3
 MOST_FORWARDS, GAIN, SELDOM = 45.0, 1.5, 60.0
 BEST = Rules(0.98, 1.0, 1.0)  # a window that nobody reaches: the most similar draw

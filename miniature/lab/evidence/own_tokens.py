@@ -106,7 +106,7 @@ class Eyes:
     analysis: FaceAnalysis
     judge: Judge
 
-    def vectors(self, pixels: np.ndarray) -> FaceEmbeddings:
+    def embeddings(self, pixels: np.ndarray) -> FaceEmbeddings:
         faces = self.analysis.faces(pixels)
         return FaceEmbeddings.of(faces, self.judge.embed(pixels, faces))
 
@@ -165,7 +165,7 @@ def _measured(trial: Trial, eyes: Eyes, cache: Cache, folder: Path, number: int)
     own = load_identity(path)
     plain, other = (_from_photos(trial, cache, each) for each in (name, cache.identities[number + 1]))
     shots = [_pixels(cache, face) for face in cache.faces_of(number)]
-    seen = [faces for faces in map(eyes.vectors, shots) if faces.count]
+    seen = [faces for faces in map(eyes.embeddings, shots) if faces.count]
     wishes, scenes = zip(*(_wish(number, place, plain, other) for place in range(trial.images)), strict=True)
     images = [*wishes, *(replace(wish, people=(own, *wish.people[1:])) for wish in wishes)]
     weights = dict.fromkeys((branch for branch in Branch if getattr(own.learned, branch.value) is not None), 1.0)
@@ -229,7 +229,7 @@ def _scores(
 ) -> list[float | None]:
     """MEASURES of the first of an image's people, means over the photos they were learned from as references."""
     boxes_px = tuple(box.to_px(SIDE_PX, SIDE_PX) for box in wish.regions)
-    generated, truth = eyes.vectors(pixels), eyes.vectors(drawn)
+    generated, truth = eyes.embeddings(pixels), eyes.embeddings(drawn)
     found = []
     for photo in photos:
         # Boxes say who is whom; the photo stands for the others too, of whom nothing is asked.

@@ -89,7 +89,7 @@ def predict(model: CaptionedFlux, adapter: AdapterNetwork, batch: LatentBatch, g
 
 
 def export(module: InTraining, folder: Path) -> tuple[Path, ...]:
-    """Writes the transformer as ComfyUI's users have it; beside it, not to be shipped, the adapter to go on from."""
+    """Writes the transformer as ComfyUI's users have it; beside it, not to be shipped, the adapter to continue from."""
     flux, adapter = module.model.flux.state_dict(), with_sig_branch(module.adapter).state_dict()
     states = {FLUX: to_comfyui(flux), JOINT_ADAPTER: file_tensors(adapter)}
     for name, state in states.items():

@@ -86,7 +86,7 @@ def digest_of(file: Path) -> FileDigest:
 
 
 def machine() -> str:
-    """Processor, cores and device in words."""
+    """Processor, cores and device as text."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     return f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {device}"
 

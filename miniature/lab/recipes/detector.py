@@ -29,8 +29,8 @@ CORE, RIM = 0.16, 0.28  # of a face's size: cells nearer its middle must find it
 OWN, NEAR = 1.45, 1.7  # between a face's size and its anchor's, a factor: within OWN must find it, within NEAR may.
 # What may is not corrected, so NEAR must be near: far off, it finds boxes inside of large faces.
 FOCUS, POSITIVES = 2.0, 0.75  # focal loss's gamma and alpha
-BOX_SHARE, POINTS_SHARE = 3.0, 12.0
-BLANK_SHARE = 0.06  # of images whose faces are covered, so that places alone are no faces
+BOX_WEIGHT, POINTS_WEIGHT = 3.0, 12.0
+BLANK_FRACTION = 0.06  # of images whose faces are covered, so that places alone are no faces
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ def _placed(
 ) -> tuple[np.ndarray, np.ndarray]:
     """A worn image turned, scaled, mirrored and moved on a square canvas, and its faces as lines of 14 numbers."""
     image = worn(image, rng)
-    if rng.random() < BLANK_SHARE:
+    if rng.random() < BLANK_FRACTION:
         image, records = _without_faces(image, records, rng), records[:0]
     matrix = _movement(image.shape[0], side, rng)
     filling = tuple(int(level) for level in rng.integers(0, 256, 3)) if rng.random() < 0.5 else (0, 0, 0)
@@ -112,13 +112,13 @@ def detector_loss(module: nn.Module, batch: Batch) -> Tensor:
     images, faces = batch
     found = module(images.to(memory_format=torch.channels_last))
     levels = [
-        _level_loss(level, faces, stride, sides) for level, stride, sides in zip(found, STRIDES, FACES_PX, strict=True)
+        _stride_loss(level, faces, stride, sides) for level, stride, sides in zip(found, STRIDES, FACES_PX, strict=True)
     ]
     score, box, points, positives = (torch.stack(parts).sum() for parts in zip(*levels, strict=True))
-    return (score + BOX_SHARE * box + POINTS_SHARE * points) / positives.clamp(min=1.0)
+    return (score + BOX_WEIGHT * box + POINTS_WEIGHT * points) / positives.clamp(min=1.0)
 
 
-def _level_loss(
+def _stride_loss(
     found: Found, faces_BFN: Tensor, stride: int, sides: tuple[float, ...]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Sums over one grid: the scores' focal loss, the boxes' and the landmarks' error, and the number of positives."""

@@ -57,8 +57,8 @@ class JudgeBatches:
 def judge_loss(module: nn.Module, batch: Batch) -> Tensor:
     """CosFace (Wang et al. 2018, equation 4): the margin is taken from the cosine, not added to the angle."""
     crops, traits_PT, margin = batch
-    vectors = module.net(crops.to(memory_format=torch.channels_last)).float()
-    cosines = linear(normalize(vectors), normalize(module.direction(traits_PT).float())).float()
+    embeddings = module.net(crops.to(memory_format=torch.channels_last)).float()
+    cosines = linear(normalize(embeddings), normalize(module.direction(traits_PT).float())).float()
     people_B = torch.arange(len(crops), device=crops.device)
     return cross_entropy(SCALE * (cosines - margin * one_hot(people_B, len(traits_PT))), people_B)
 

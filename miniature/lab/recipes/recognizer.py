@@ -27,18 +27,18 @@ SCENES_END = 8_000  # of the scenes; the judge learns from those that follow
 PORTRAITS = Portraits(seed=102, first=300_000, images=1_500, size_px=256)  # sharper than scenes, as photos are
 BATCH = 64
 OTHERS = 1_024  # people of no image who are to be told from those in the batch
-SCALE, MARGIN = 32.0, 0.35  # ArcFace's s and m; smaller than its paper's, which told 85,000 people apart at once
+SCALE, MARGIN = 32.0, 0.35  # ArcFace's s and m; smaller than its paper's, which separated 85,000 people at once
 EASY_STEPS = 200  # over which the margin grows: from the start it would keep a small net from learning anything
 TRAITS_WEIGHT = 4.0
 
 
 class Direction(nn.Module):
-    """The direction of each person, [people, vector], by their traits [people, T]."""
+    """The direction of each person, [people, width], by their traits [people, T]."""
 
-    def __init__(self, vector: int) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.straight = nn.Linear(len(TRAITS), vector)
-        self.bent = nn.Sequential(nn.Linear(len(TRAITS), 256), nn.GELU(), nn.Linear(256, vector))
+        self.straight = nn.Linear(len(TRAITS), width)
+        self.bent = nn.Sequential(nn.Linear(len(TRAITS), 256), nn.GELU(), nn.Linear(256, width))
 
     def forward(self, traits_PT: Tensor) -> Tensor:
         return self.straight(traits_PT) + self.bent(traits_PT)
@@ -54,9 +54,9 @@ class InTraining(nn.Module):
         self.traits = nn.Linear(EMBEDDING, len(TRAITS))
 
 
-def angular_margin(vectors_BD: Tensor, directions_PD: Tensor, margin: Tensor) -> Tensor:
+def angular_margin(embeddings_BD: Tensor, directions_PD: Tensor, margin: Tensor) -> Tensor:
     """ArcFace's loss (Deng et al. 2019, equation 3) with `margin` in radians; the first B of the P people are B's."""
-    cosines = linear(normalize(vectors_BD), normalize(directions_PD)).float().clamp(-1 + 1e-6, 1 - 1e-6)
+    cosines = linear(normalize(embeddings_BD), normalize(directions_PD)).float().clamp(-1 + 1e-6, 1 - 1e-6)
     people_B1 = torch.arange(len(cosines), device=cosines.device)[:, None]
     # Past pi the cosine would rise again; no face is that far from its own person for long.
     further = torch.cos((cosines.gather(1, people_B1).acos() + margin).clamp(max=torch.pi))
@@ -96,9 +96,9 @@ def open_pools(scratch: Path) -> tuple[Pool, ...]:
 
 def recognizer_loss(module: nn.Module, batch: Batch) -> Tensor:
     crops, traits_PT, margin = batch
-    vectors = module.net(crops.to(memory_format=torch.channels_last)).float()
-    told_apart = angular_margin(vectors, module.direction(traits_PT).float(), margin)
-    return told_apart + TRAITS_WEIGHT * mse_loss(module.traits(vectors).float(), traits_PT[: len(crops)])
+    embeddings = module.net(crops.to(memory_format=torch.channels_last)).float()
+    identified = angular_margin(embeddings, module.direction(traits_PT).float(), margin)
+    return identified + TRAITS_WEIGHT * mse_loss(module.traits(embeddings).float(), traits_PT[: len(crops)])
 
 
 def _batches(scratch: Path, seed: int) -> RecognizerBatches:

@@ -36,7 +36,7 @@ OF_CAPTIONS = {"count": len(LAYOUTS), "place": len(PLACES), "light": len(LIGHTS)
 
 
 class InTraining(nn.Module):
-    """The encoders and the linear readers of their vectors, which are thrown away."""
+    """The encoders and the linear readers of their states, which are thrown away."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -106,13 +106,13 @@ def _caption_answers(scene: Scene, omitted: Omitted) -> list[int]:
 def reading_loss(module: InTraining, batch: tuple[Tensor, ...]) -> Tensor:
     """Misreadings of each word's vector and of each caption's."""
     t5_ids, clip_ids, of_words, of_captions = batch
-    vectors, pooled = module.encoders(t5_ids, clip_ids)
+    states, pooled = module.encoders(t5_ids, clip_ids)
     losses = [
-        cross_entropy(reader(vectors).flatten(0, 1), of_words[..., place].flatten(), ignore_index=UNSAID)
+        cross_entropy(reader(states).flatten(0, 1), of_words[..., place].flatten(), ignore_index=UNSAID)
         for place, reader in enumerate(module.words.values())
     ]
     losses += [
-        cross_entropy(reader(vectors).flatten(0, 1), of_captions[:, place].repeat_interleave(vectors.shape[1]))
+        cross_entropy(reader(states).flatten(0, 1), of_captions[:, place].repeat_interleave(states.shape[1]))
         for place, reader in enumerate(module.shown.values())
     ]
     losses += [

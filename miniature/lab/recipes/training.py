@@ -93,7 +93,7 @@ class Run:
 
 
 def new_run(recipe: Recipe, seed: int = 0, steps: int | None = None, device: str | None = None) -> Run:
-    """A run at step 0, on CUDA where there is a device unless told otherwise."""
+    """A run at step 0, on CUDA where there is a device unless said otherwise."""
     torch.manual_seed(seed)
     module = recipe.build().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     average = deepcopy(module).eval().requires_grad_(False)

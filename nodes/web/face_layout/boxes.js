@@ -23,7 +23,7 @@ export function parseBoxes(text) {
   return fault < 0 ? { boxes: given, problem: "" } : refused(`Box ${fault + 1} is not four numbers`);
 }
 
-/** The text that `parseBoxes`, here and on the server, gives the same boxes back for, to the last bit. */
+/** The text that `parseBoxes`, here and on the server, gives bitwise identical boxes back for. */
 export function writeBoxes(boxes) {
   return JSON.stringify(boxes);
 }

@@ -47,7 +47,7 @@ export function resizedBox(box, edges, dx, dy, canvas, step) {
   return fromPx([left, top, right, bottom], canvas);
 }
 
-/** The box between two points in pixels, widened to multiples of `step` and to a cell at least, within the canvas. */
+/** The box between two points in pixels, grown to multiples of `step` and to a cell at least, within the canvas. */
 export function drawnBox(from, to, canvas, step) {
   const [x1, x2] = span(from.x, to.x, canvas.width, canvas.cell, step);
   const [y1, y2] = span(from.y, to.y, canvas.height, canvas.cell, step);

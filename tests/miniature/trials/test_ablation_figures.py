@@ -9,7 +9,7 @@ add_comfyui()
 add_training()
 
 from miniature.lab.ablation.estimates import Estimate, correlations, difference, estimate
-from miniature.lab.ablation.paper import CLAIMS, verdict
+from miniature.lab.ablation.paper import EXPECTATIONS, verdict
 from miniature.lab.ablation.plot import draw_plot
 from miniature.lab.ablation.report import BY_HAND, END_BY_HAND, markdown, remarks_of
 from miniature.lab.ablation.results import results_of
@@ -123,7 +123,7 @@ def test_verdicts(bounds, published, words):
 
 
 def test_the_papers_changes():
-    pairs, aligned, negatives = CLAIMS
+    pairs, aligned, negatives = EXPECTATIONS
     assert [pairs.published(metric) for metric in ("sim_gt", "sim_ref", "copy_paste")] == [-0.001, -0.074, -0.078]
     assert [aligned.published(metric) for metric in ("sim_gt", "sim_ref", "copy_paste")] == [0.02, 0.002, -0.014]
     assert [negatives.published(metric) for metric in ("sim_gt", "sim_ref", "copy_paste")] == [0.037, 0.096, 0.087]

@@ -1,4 +1,4 @@
-"""What part of the image a model call works on, told by the guider to the calls below it.
+"""What part of the image a model call works on, passed by the guider to the calls below it.
 
 A model call only sees a tensor. Whether that tensor is the whole latent, an area of it or a stranger's tile is known
 one level up, so a wrapper there writes it into `transformer_options`, which travels down to every call.

@@ -1,9 +1,9 @@
 """One forward pass of the base model with people in it: what is added after each block.
 
 torch.compile must not bake in what changes with a slider: recent ComfyUI drops the compiler's guards on
-`transformer_options`, where the block replacements live, and earlier versions compile anew for every new function found
-there. So the replacements are always the same functions, which the compiler leaves alone, and what they do in a call is
-looked up in that call's context. The blocks they call stay compiled.
+`transformer_options`, where the block replacements live, and earlier versions compile again for every new function
+found there. So the replacements are always the same functions, which the compiler leaves alone, and what they do in a
+call is looked up in that call's context. The blocks they call stay compiled.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

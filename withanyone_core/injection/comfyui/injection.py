@@ -1,4 +1,4 @@
-"""One Apply node's share in a sampling run: who is active, where, how strongly, with which keys and values."""
+"""What one Apply node does in a sampling run: who is active, where, how strongly, with which keys and values."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence

@@ -33,7 +33,7 @@ class Moment:
         """0 where the window begins to 1 where it ends, by the part of the denoising that is done.
 
         From sigma alone, not from the steps of the run: the parts of a run that is cut in two, and a second pass, then
-        go on where the one before ended.
+        continue where the one before ended.
         """
         if window.end <= window.start:
             return 0.0

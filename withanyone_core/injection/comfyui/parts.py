@@ -60,7 +60,7 @@ class ComfyAdapter:
         return changed
 
     def encoder(self, branch: Branch, device: torch.device | None = None) -> comfy.model_patcher.ModelPatcher:
-        """The encoder of a branch, read anew, for a device, ComfyUI's own where none is given."""
+        """The encoder of a branch, read again, for a device, ComfyUI's own where none is given."""
         if self._is_shared((branch,), "encoder"):
             return self._without_last_lora.encoder(branch, device)
         if not self.loras:
@@ -159,8 +159,8 @@ class ComfyAdapter:
         shape = self.file.shapes[branch]
         if identity.arcface.shape != (shape.embedding,):
             raise ValueError(
-                f"“{identity.name}” carries a face vector of shape {list(identity.arcface.shape)}; "
-                f"{self.file.path.name} was trained on vectors of {shape.embedding} numbers. "
+                f"“{identity.name}” carries a face embedding of shape {list(identity.arcface.shape)}; "
+                f"{self.file.path.name} was trained on embeddings of {shape.embedding} numbers. "
                 "Make the identity with the antelopev2 face pack."
             )
         check_face_model(identity, self.file)

@@ -24,7 +24,7 @@ def add_lora(patcher: comfy.model_patcher.ModelPatcher, lora: AdapterLora, keys:
 def add_attention_lora(
     patcher: comfy.model_patcher.ModelPatcher, lora: AdapterLora, file: AdapterFile, branches: Sequence[Branch]
 ) -> None:
-    """Adds the updates of a LoRA to each branch's share of a stacked attention."""
+    """Adds the updates of a LoRA to each branch's part of a stacked attention."""
     patches, first = {}, 0
     for number, branch in enumerate(branches):
         inner = file.shapes[branch].inner

@@ -19,7 +19,7 @@ from .moment import Moment
 
 _SAME_SIGMA = 1e-3  # two parts of one schedule meet up to rounding
 _FORWARDS = ("forward", "_forward", "forward_orig")
-WIDEN = "Widen start_percent and end_percent."
+LONGER = "Widen start_percent and end_percent."
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Part:
 
 @dataclass
 class Watch:
-    """What the model calls of a run told.
+    """What the model calls of a run reported.
 
     opened    whether a call fell into the Apply's window
     active    people into whose windows a call fell, the Apply's included
@@ -63,7 +63,7 @@ class Watch:
 
 
 class Watcher:
-    """Follows the runs of one Apply; `watch` is of the run that is going on."""
+    """Follows the runs of one Apply; `watch` is of the current run."""
 
     def __init__(self, faces: Sequence[PlacedFace], window: Window) -> None:
         self.faces = faces
@@ -125,8 +125,8 @@ class Watcher:
         if not late:
             return None  # they cover no cell, or their part of the image is unknown: said when that was seen
         if not self.watch.opened:
-            return f"Nobody was placed: Apply WithAnyone {_outside(self.window, part)} {WIDEN}"
-        return f"Not placed: {'; '.join(self._late(person, part) for person in late)} {WIDEN}"
+            return f"Nobody was placed: Apply WithAnyone {_outside(self.window, part)} {LONGER}"
+        return f"Not placed: {'; '.join(self._late(person, part) for person in late)} {LONGER}"
 
     def _late(self, person: int, part: Part) -> str:
         face = self.faces[person]
@@ -143,12 +143,12 @@ def _skipped(watch: Watch, who: str) -> str:
     if watch.blocks:
         return (
             f"{who}: a step cache skipped FLUX's blocks at every step in which WithAnyone adds people. Let it begin "
-            f"later or skip less. {WIDEN}"
+            f"later or skip less. {LONGER}"
         )
     culprit = watch.culprit or "another node"
     return (
         f"{who}: {culprit} replaces the forward of the model, and its replacement does not run the blocks where "
-        "WithAnyone adds the people. Remove that node, or load the model anew and apply WithAnyone without it."
+        "WithAnyone adds the people. Remove that node, or load the model again and apply WithAnyone without it."
     )
 
 
