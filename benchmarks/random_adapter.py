@@ -16,9 +16,9 @@ from withanyone_pack.withanyone_core.adapter.keys import expected_keys
 from withanyone_pack.withanyone_core.adapter.shape import Branch, BranchShape
 from withanyone_pack.withanyone_core.adapter.stacked import StackedAttention, fold
 from withanyone_pack.withanyone_core.identity import Identity
-from withanyone_pack.withanyone_core.injection.comfyui.coverage import Coverage, cover
-from withanyone_pack.withanyone_core.injection.comfyui.forward import Forward, Pass
+from withanyone_pack.withanyone_core.injection.comfyui.forward import Forward
 from withanyone_pack.withanyone_core.injection.comfyui.injection import Injection, Settings
+from withanyone_pack.withanyone_core.injection.comfyui.region_tokens import RegionTokens, group_tokens
 from withanyone_pack.withanyone_core.regions.cells import Grid, cell_groups, region_cells
 from withanyone_pack.withanyone_core.regions.layout import Box, PlacedFace
 
@@ -126,16 +126,15 @@ class RandomAdapter:
         )
 
     @cached_property
-    def coverage(self) -> Coverage:
+    def region_tokens(self) -> RegionTokens:
         """As a sampling run keeps it."""
         groups = cell_groups(list(self.scene.boxes), self.scene.grid)
         tokens = tuple(of_people.shape[1] for of_people in self.tokens.values())
-        return cover(groups, [tokens] * len(self.scene.boxes), self.device)
+        return group_tokens(groups, [tokens] * len(self.scene.boxes), self.device)
 
     def sparse(self, injection: Injection, stream: Tensor) -> Tensor:
         """Every layer's update of the joint stream, in place."""
-        step = Pass(slice(0, 1), self.coverage)
-        forward = Forward([step], 1.0, self.stacked, injection.device_keys_values)
+        forward = Forward([self.region_tokens], 1.0, self.stacked, injection.device_keys_values)
         for layer in range(self.layers):
             forward.add_people(stream, layer, self.scene.text_tokens)
         return stream

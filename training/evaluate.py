@@ -14,7 +14,6 @@ if not __package__:
 
 from tqdm import tqdm
 
-from training.command import RESUMES, run_command
 from training.evaluation.cases import CaseFiles, read_cases
 from training.evaluation.comparison import KEY, Key, write_comparison
 from training.evaluation.measuring import EvaluationModels, case_key, measure
@@ -22,6 +21,7 @@ from training.evaluation.models import load_evaluation_models
 from training.evaluation.preference import preference_markdown, preference_report, read_choices, read_report
 from training.evaluation.records import Line, Lines, write_json, write_text
 from training.evaluation.report import PLOT, Json, markdown, plot, report_of
+from withanyone_core.command import RESUMES, positive, run_command
 
 LINES, REPORT, READABLE = "cases.jsonl", "report.json", "report.md"
 
@@ -127,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, metavar="DIR", help="folder for report.json, report.md and what is kept between runs")
     add("--name", help="what the images are called in the report (default: the folder's name)")
     add("--seed", type=int, default=0, help="of the intervals and of the comparison page (default: %(default)s)")
-    add("--limit", type=_count, metavar="N", help="only the first N cases")
+    add("--limit", type=positive, metavar="N", help="only the first N cases")
     add("--legacy", action="store_true", help="the released evaluator's arithmetic, for published tables")
     add("--no-boxes", action="store_true", help="tell faces apart by likeness even where a case has boxes")
     add("--clip", type=Path, metavar="DIR", help="also CLIP-I and CLIP-T, with a CLIP model in transformers' form")
@@ -150,13 +150,6 @@ def _parser() -> argparse.ArgumentParser:
         help="with --ab-results: report.json of CASES and of the other folder, to see whether the metrics agree",
     )
     return parser
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} cases; expected 1 or more")
-    return number
 
 
 if __name__ == "__main__":

@@ -17,7 +17,9 @@ from pathlib import Path
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from training.disk_errors import readable
+from withanyone_core.command import packages_needed, run_command
+
+RESUMES = "The same command resumes from the latest checkpoint."
 
 
 class Terminated(KeyboardInterrupt):
@@ -26,28 +28,10 @@ class Terminated(KeyboardInterrupt):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 for a finished run, 2 for anything given or gone wrong, 130 where it was interrupted, 143 where terminated."""
-    logging.basicConfig(level=logging.WARNING, format="finetune: %(message)s")
-    logging.getLogger("withanyone").setLevel(logging.INFO)
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if options.config is None:
-        parser.print_help()
-        return 0
-    try:
-        with _terminable():
-            return _run(options)
-    except (ValueError, RuntimeError, OSError) as error:
-        sys.stderr.write(f"finetune: {readable(error)}\n")
-        return _ended(2)
-    except Terminated:
-        sys.stderr.write(
-            "finetune: ended from outside (SIGTERM), as a launcher does where another process of the run has died. The "
-            "same command resumes from the latest checkpoint.\n"
-        )
-        return _ended(143)
-    except KeyboardInterrupt:
-        sys.stderr.write("\nfinetune: interrupted. The same command resumes from the latest checkpoint.\n")
-        return _ended(130)
+    status = run_command(
+        "finetune", _parser(), _run_until_terminated, arguments, lambda options: options.config is None, RESUMES
+    )
+    return _ended(status) if status else status
 
 
 def _ended(status: int) -> int:
@@ -60,8 +44,21 @@ def _ended(status: int) -> int:
     return status
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run_until_terminated(options: argparse.Namespace) -> int:
+    logging.getLogger("withanyone").setLevel(logging.INFO)
     try:
+        with _terminable():
+            return _run(options)
+    except Terminated:
+        sys.stderr.write(
+            "finetune: ended from outside (SIGTERM), as a launcher does where another process of the run has died. The "
+            "same command resumes from the latest checkpoint.\n"
+        )
+        return 143
+
+
+def _run(options: argparse.Namespace) -> int:
+    with packages_needed("Training"):
         from training.configuration.finetune import Finetune
         from training.configuration.reading import read_settings
 
@@ -76,11 +73,6 @@ def _run(options: argparse.Namespace) -> int:
         from training.loop.report import finish
         from training.loop.run_folder import claimed
         from training.loop.train import train
-    except ImportError as error:
-        raise RuntimeError(
-            f"{error}. Training needs packages that the nodes do not: run `python -m pip install '.[faces,training]'` "
-            "in this folder."
-        ) from error
     is_main = os.environ.get("RANK", "0") == "0"  # as launchers say it, before anything is started
     with claimed(settings) if is_main else nullcontext():
         with out_of_memory_advice(settings):

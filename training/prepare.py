@@ -13,7 +13,7 @@ from pathlib import Path
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from training.command import RESUMES, packages_needed, run_command
+from withanyone_core.command import RESUMES, packages_needed, run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

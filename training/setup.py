@@ -5,7 +5,6 @@ commented. Says of everything that is missing where it comes from and under whic
 """
 
 import argparse
-import logging
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING
 
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from withanyone_core.command import packages_needed, run_command
 
 if TYPE_CHECKING:
     from training.configuration.models_on_disk import ModelsOnDisk
@@ -22,31 +23,16 @@ RECIPES = Path(__file__).resolve().parent / "recipes"
 CARDS_GIB = {"12gb": 12, "16gb": 16, "24gb": 24, "80gb": 80}  # recipes by the memory of the card they are for
 DEFAULT_CARD = "24gb"
 PREPARE, FINETUNE = "prepare.yaml", "finetune.yaml"
-FACES_EXTRA = "python -m pip install '.[faces,training]'"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 where both files are written, 1 where a model is missing, 2 for anything given wrongly."""
-    logging.basicConfig(level=logging.WARNING, format="setup: %(message)s")
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if options.comfyui is None:
-        parser.print_help()
-        return 0
-    try:
-        return _run(options)
-    except (ValueError, RuntimeError, OSError) as error:
-        sys.stderr.write(f"setup: {error}\n")
-        return 2
+    return run_command("setup", _parser(), _run, arguments, lambda options: options.comfyui is None)
 
 
 def _run(options: argparse.Namespace) -> int:
-    try:
+    with packages_needed("Training"):
         from training.configuration.models_on_disk import find_models
-    except ImportError as error:
-        raise RuntimeError(
-            f"{error}. Training needs packages that the nodes do not: run `{FACES_EXTRA}` in this folder."
-        ) from error
     from withanyone_core.download.folders import EXTRA_PATHS, ModelFolders, read_extra_folders
 
     comfyui = options.comfyui.expanduser().absolute()

@@ -16,6 +16,7 @@ if not __package__:
 
 from miniature.lab.folders import LAB, SCRATCH, TRAINING_RECIPES
 from miniature.weights_folder import WEIGHTS
+from withanyone_core.command import RESUMES, positive, run_command
 
 RESULTS, PAGE, PLOT = LAB / "ablation/results.jsonl", LAB / "ABLATION.md", LAB / "ablation.png"
 RECIPE = TRAINING_RECIPES / "miniature.yaml"
@@ -27,23 +28,18 @@ IDENTITIES = 240
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 where all runs asked for are made, 3 where --minutes ended before, 2 for anything given wrongly."""
-    logging.basicConfig(level=logging.WARNING, format="ablate: %(message)s")
+    return run_command("ablate", _parser(), _run, arguments, interrupted=RESUMES)
+
+
+def _run(options: argparse.Namespace) -> int:
     logging.getLogger("withanyone").setLevel(logging.INFO)
-    options = _parser().parse_args(arguments)
-    try:
-        left = 0 if options.report else _run(options)
-        _report(options)
-    except (ValueError, RuntimeError, OSError) as error:
-        sys.stderr.write(f"ablate: {error}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("\nablate: interrupted. The same command resumes.\n")
-        return 130
+    left = 0 if options.report else _climb(options)
+    _report(options)
     sys.stdout.write(f"{options.page}: {f'{left} runs are left' if left else 'all runs are made'}\n")
     return 3 if left else 0
 
 
-def _run(options: argparse.Namespace) -> int:
+def _climb(options: argparse.Namespace) -> int:
     """The number of runs that --minutes left."""
     import torch
 
@@ -92,13 +88,13 @@ def _parser() -> argparse.ArgumentParser:
     add("changes", nargs="*", metavar="key=value", help="first: settings of finetune.py for all variants")
     add("--only", nargs="+", default=[], metavar="NAME", help="of the variants a, b, c, d63, d4096 (d: both)")
     add("--seeds", nargs="+", type=int, default=list(SEEDS), metavar="N", help="(default: 0 1 2)")
-    add("--steps", type=_positive, default=STEPS, metavar="N", help="of each run (default: %(default)s)")
+    add("--steps", type=positive, default=STEPS, metavar="N", help="of each run (default: %(default)s)")
     add("--start", type=Path, nargs="+", default=[], metavar="FILE", help=_START)
-    add("--start-steps", type=_positive, default=START_STEPS, metavar="N", help="of that one (default: %(default)s)")
+    add("--start-steps", type=positive, default=START_STEPS, metavar="N", help="of that one (default: %(default)s)")
     add("--cache", type=Path, metavar="DIR", help="made by prepare.py (default: photos are rendered and prepared)")
-    add("--identities", type=_positive, default=IDENTITIES, metavar="N", help="people of those photos")
-    add("--images", type=_positive, default=IMAGES, metavar="N", help="generated for each value of the slider")
-    add("--sampler-steps", type=_positive, default=SAMPLER_STEPS, metavar="N", help="of each (default: %(default)s)")
+    add("--identities", type=positive, default=IDENTITIES, metavar="N", help="people of those photos")
+    add("--images", type=positive, default=IMAGES, metavar="N", help="generated for each value of the slider")
+    add("--sampler-steps", type=positive, default=SAMPLER_STEPS, metavar="N", help="of each (default: %(default)s)")
     add("--minutes", type=float, default=float("inf"), metavar="M", help="begin no run after so long")
     add("--recipe", type=Path, default=RECIPE, metavar="FILE", help="of finetune.py (default: %(default)s)")
     add("--weights", type=Path, default=WEIGHTS, metavar="DIR", help="folder of the small world's models")
@@ -107,16 +103,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--page", type=Path, default=PAGE, metavar="FILE", help="the report (default: %(default)s)")
     add("--plot", type=Path, default=PLOT, metavar="FILE", help="its image (default: %(default)s)")
     add("--report", action="store_true", help="only write report and plot from the kept results")
-    add("--workers", type=_positive, metavar="N", help="processes that render photos (default: one a core)")
-    add("--threads", type=_positive, metavar="N", help="of torch while generating")
+    add("--workers", type=positive, metavar="N", help="processes that render photos (default: one a core)")
+    add("--threads", type=positive, metavar="N", help="of torch while generating")
     return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}; expected 1 or more")
-    return number
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import numpy as np
 
 from miniature.weights_folder import WEIGHTS
 from miniature.world import SIDE_PX, draw_portrait, draw_scene, person_of, render
+from withanyone_core.command import run_command
 
 _FIRST = 1_000_000
 _GENERATED, _A_ROW, _SHEET_SERIES = 40, 10, 5
@@ -83,21 +84,11 @@ def _joined(row: list[np.ndarray]) -> np.ndarray:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Writes the sheet; 0 if it could be written."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, help="image to write, .jpg or .png")
-    parser.add_argument("--seed", type=int, default=5, help="which people and scenes")
-    parser.add_argument("--people", type=int, default=4, help="rows of portraits")
-    parser.add_argument("--looks", type=int, default=7, help="images in a row")
-    parser.add_argument("--size", type=int, default=SIDE_PX, help="pixels of an image's side")
-    parser.add_argument("--generated", action="store_true", help="by the shipped models instead of the renderer")
-    parser.add_argument("--beside", action="store_true", help="generated images of two beside the people's photos")
-    parser.add_argument("--first-person", type=int, default=_FIRST, help="of those generated")
-    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the shipped models")
-    options = parser.parse_args(arguments)
-    if options.out is None:
-        parser.print_help()
-        return 0
+    """0 if the sheet could be written, 1 if not, 2 for anything given wrongly."""
+    return run_command("contact_sheet", _parser(), _run, arguments, lambda options: options.out is None)
+
+
+def _run(options: argparse.Namespace) -> int:
     if options.beside:
         image = beside_sheet(options.seed, options.first_person, options.weights)
     elif options.generated:
@@ -110,5 +101,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, help="image to write, .jpg or .png")
+    parser.add_argument("--seed", type=int, default=5, help="which people and scenes")
+    parser.add_argument("--people", type=int, default=4, help="rows of portraits")
+    parser.add_argument("--looks", type=int, default=7, help="images in a row")
+    parser.add_argument("--size", type=int, default=SIDE_PX, help="pixels of an image's side")
+    parser.add_argument("--generated", action="store_true", help="by the shipped models instead of the renderer")
+    parser.add_argument("--beside", action="store_true", help="generated images of two beside the people's photos")
+    parser.add_argument("--first-person", type=int, default=_FIRST, help="of those generated")
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the shipped models")
+    return parser
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

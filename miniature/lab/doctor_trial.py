@@ -17,6 +17,7 @@ if not __package__:
 
 from miniature.lab.folders import LAB, SCRATCH, TRAINING_RECIPES
 from miniature.weights_folder import WEIGHTS
+from withanyone_core.command import RESUMES, positive, run_command
 
 RESULTS = LAB / "ablation/doctor.jsonl"
 RECIPE = TRAINING_RECIPES / "miniature.yaml"
@@ -25,20 +26,11 @@ PEOPLE, STEPS, TARGETS, SAMPLER_STEPS = 4, 150, 12, 12
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 where all sets asked for are tried, 3 where --minutes ended before, 2 for anything given wrongly."""
-    logging.basicConfig(level=logging.WARNING, format="doctor_trial: %(message)s")
-    logging.getLogger("withanyone").setLevel(logging.INFO)
-    options = _parser().parse_args(arguments)
-    try:
-        return _run(options)
-    except (ValueError, RuntimeError, OSError) as error:
-        sys.stderr.write(f"doctor_trial: {error}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("\ndoctor_trial: interrupted. The same command resumes.\n")
-        return 130
+    return run_command("doctor_trial", _parser(), _run, arguments, interrupted=RESUMES)
 
 
 def _run(options: argparse.Namespace) -> int:
+    logging.getLogger("withanyone").setLevel(logging.INFO)
     import torch
 
     from miniature.lab.ablation.photo_sets import HABITS
@@ -81,24 +73,17 @@ def _parser() -> argparse.ArgumentParser:
     add("changes", nargs="*", metavar="key=value", help="first: settings of finetune.py for all sets")
     add("--only", nargs="+", default=[], metavar="SET", help="of the sets, by name")
     add("--adapter", type=Path, metavar="FILE", help="that is trained further (default: the shipped one)")
-    add("--steps", type=_positive, default=STEPS, metavar="N", help="of each training (default: %(default)s)")
-    add("--people", type=_positive, default=PEOPLE, metavar="N", help="of each set (default: %(default)s)")
-    add("--targets", type=_positive, default=TARGETS, metavar="N", help="generated of each (default: %(default)s)")
-    add("--sampler-steps", type=_positive, default=SAMPLER_STEPS, metavar="N", help="(default: %(default)s)")
+    add("--steps", type=positive, default=STEPS, metavar="N", help="of each training (default: %(default)s)")
+    add("--people", type=positive, default=PEOPLE, metavar="N", help="of each set (default: %(default)s)")
+    add("--targets", type=positive, default=TARGETS, metavar="N", help="generated of each (default: %(default)s)")
+    add("--sampler-steps", type=positive, default=SAMPLER_STEPS, metavar="N", help="(default: %(default)s)")
     add("--minutes", type=float, default=float("inf"), metavar="M", help="begin no set after so long")
     add("--recipe", type=Path, default=RECIPE, metavar="FILE", help="of finetune.py (default: %(default)s)")
     add("--weights", type=Path, default=WEIGHTS, metavar="DIR", help="folder of the small world's models")
     add("--scratch", type=Path, default=SCRATCH / "doctor", metavar="DIR", help="for photos, caches and runs")
     add("--results", type=Path, default=RESULTS, metavar="FILE", help="a line a set (default: %(default)s)")
-    add("--threads", type=_positive, metavar="N", help="of torch while generating")
+    add("--threads", type=positive, metavar="N", help="of torch while generating")
     return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}; expected 1 or more")
-    return number
 
 
 if __name__ == "__main__":

@@ -44,11 +44,13 @@ from miniature.lab.steering import RESEMBLANCE, PhotoReader, shipped_photo_reade
 from miniature.weights_folder import WEIGHTS
 from training.evaluation.records import Lines, write_text
 from withanyone_core.adapter.strength import FROM_SLIDER, branch_weights
+from withanyone_core.command import positive, run_command
 
 OUT = LAB / "EVALUATION.md"
 DOCTOR_RESULTS = LAB / "ablation" / "doctor.jsonl"
 IMAGES = 100
 RESULTS_FORMAT = 3
+RESUMES = "The same command resumes from the last images that were measured."
 
 
 @dataclass(frozen=True)
@@ -119,21 +121,12 @@ PARTS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 where every target was reached, 1 where one was missed, 2 for anything given wrongly."""
-    logging.basicConfig(level=logging.ERROR, format="evaluate: %(message)s")
-    options = _parser().parse_args(arguments)
-    warnings.filterwarnings("ignore", "Mismatch dtype")  # T5's norms in bfloat16 are slow, but too small to matter
-    torch.set_num_threads(options.threads or torch.get_num_threads())
-    try:
-        return _run(options)
-    except (ValueError, RuntimeError, OSError) as error:
-        sys.stderr.write(f"evaluate: {error}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("\nevaluate: interrupted. The same command resumes from the last images that were measured.\n")
-        return 130
+    return run_command("evaluate", _parser(), _run, arguments, interrupted=RESUMES, level=logging.ERROR)
 
 
 def _run(options: argparse.Namespace) -> int:
+    warnings.filterwarnings("ignore", "Mismatch dtype")  # T5's norms in bfloat16 are slow, but too small to matter
+    torch.set_num_threads(options.threads or torch.get_num_threads())
     dataset = Dataset(options.seed, options.first_person, options.people)
     settings = {name: getattr(options, name) for name in ("resemblance", "id_weight", "siglip_weight", "bf16")}
     settings |= asdict(dataset) | {"steps": STEPS, "format": RESULTS_FORMAT}
@@ -210,10 +203,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--only", type=_parts, metavar="PART,...", help=f"of {', '.join(PARTS)} (default: all)")
-    add("--images", type=_positive, default=IMAGES, metavar="N", help="for each number of people (default: 100)")
+    add("--images", type=positive, default=IMAGES, metavar="N", help="for each number of people (default: 100)")
     add("--seed", type=int, default=0, metavar="N", help="of scenes and noise (default: %(default)s)")
     add("--first-person", type=int, default=TRAINING_PEOPLE, metavar="N", help="(default: %(default)s)")
-    add("--people", type=_positive, default=PEOPLE, metavar="N", help="the judge tells apart (default: %(default)s)")
+    add("--people", type=positive, default=PEOPLE, metavar="N", help="the judge tells apart (default: %(default)s)")
     add("--weights", type=Path, default=WEIGHTS, metavar="DIR", help="folder of weights")
     add("--out", type=Path, default=OUT, metavar="FILE", help="the report (default: %(default)s)")
     add(
@@ -227,7 +220,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--id-weight", type=float, default=FROM_SLIDER, metavar="W", help="of the arc branch, in place of the slider")
     add("--siglip-weight", type=float, default=FROM_SLIDER, metavar="W", help="of the sig branch")
     add("--bf16", action="store_true", help="generate in half the time where the processor knows bfloat16")
-    add("--threads", type=_positive, metavar="N", help="of torch")
+    add("--threads", type=positive, metavar="N", help="of torch")
     return parser
 
 
@@ -236,13 +229,6 @@ def _parts(text: str) -> list[str]:
     if unknown:
         raise argparse.ArgumentTypeError(f"{unknown[0]!r}; expected some of {', '.join(PARTS)}, separated by commas")
     return [name for name in PARTS if name in text.split(",")]
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}; expected 1 or more")
-    return number
 
 
 if __name__ == "__main__":

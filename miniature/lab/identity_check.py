@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from miniature.weights_folder import FACES, shipped
 from miniature.world import Person, Scene, draw_look, draw_portrait, draw_scene, person_of, render
+from withanyone_core.command import WRONG, run_command
 from withanyone_core.identity_check.__main__ import JSON
 from withanyone_core.identity_check.__main__ import main as check
 from withanyone_core.identity_check.summary import wilson
@@ -73,25 +74,24 @@ class Planted:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 if both goals are met, 1 if not, 2 for anything given wrongly."""
-    options = _parser().parse_args(arguments)
+    return run_command("identity_check", _parser(), _run, arguments)
+
+
+def _run(options: argparse.Namespace) -> int:
     trial = Trial(options.first_person, options.people, options.photos, options.images, options.seed)
-    try:
-        planted = draw(trial, options.out)
-        status = check(
-            [
-                str(options.out / "images"),
-                *("--people", str(options.out / "people"), "--layout", str(options.out / "layout.json")),
-                *("--out", str(options.out / "report"), "--recognizer", str(options.recognizer or shipped(FACES))),
-                *("--det-size", str(DETECTION_PX)),
-            ]
-        )
-        figures = compare(planted, json.loads((options.out / "report" / JSON).read_text(encoding="utf-8")))
-    except (ValueError, RuntimeError, OSError) as error:
-        sys.stderr.write(f"identity_check: {error}\n")
-        return 2
+    planted = draw(trial, options.out)
+    status = check(
+        [
+            str(options.out / "images"),
+            *("--people", str(options.out / "people"), "--layout", str(options.out / "layout.json")),
+            *("--out", str(options.out / "report"), "--recognizer", str(options.recognizer or shipped(FACES))),
+            *("--det-size", str(DETECTION_PX)),
+        ]
+    )
+    figures = compare(planted, json.loads((options.out / "report" / JSON).read_text(encoding="utf-8")))
     (options.out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     sys.stdout.write("\n".join(_lines(figures, trial)) + "\n")
-    return 0 if figures["right name"][1] >= GOALS["right name"] and _is_quiet(figures) and status != 2 else 1
+    return 0 if figures["right name"][1] >= GOALS["right name"] and _is_quiet(figures) and status != WRONG else 1
 
 
 def draw(trial: Trial, out: Path) -> dict[str, Planted]:

@@ -1,7 +1,6 @@
 """`python miniature/lab/measure.py` measures the miniature's models on people and scenes no model was trained on."""
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from datetime import date
@@ -22,6 +21,7 @@ from miniature.lab.recipes.cards import machine
 from miniature.lab.recipes.scenes import TRAINING_PEOPLE
 from miniature.weights_folder import WEIGHTS
 from training.evaluation.records import write_text
+from withanyone_core.command import run_command
 
 OUT = LAB / "EVIDENCE.md"
 SCENES = 100
@@ -29,16 +29,14 @@ SCENES = 100
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 where every target was reached, 1 where one was missed, 2 for anything given wrongly."""
-    logging.basicConfig(level=logging.WARNING, format="measure: %(message)s")
-    options = _parser().parse_args(arguments)
+    return run_command("measure", _parser(), _run, arguments)
+
+
+def _run(options: argparse.Namespace) -> int:
     torch.set_num_threads(options.threads or torch.get_num_threads())
-    try:
-        dataset = Dataset(options.seed, options.first_person)
-        faces = faces_evidence(options.weights, dataset, Sizes(scenes=options.scenes))
-        images = images_evidence(options.weights, dataset, options.scenes)
-    except (ValueError, RuntimeError, OSError) as error:
-        sys.stderr.write(f"measure: {error}\n")
-        return 2
+    dataset = Dataset(options.seed, options.first_person)
+    faces = faces_evidence(options.weights, dataset, Sizes(scenes=options.scenes))
+    images = images_evidence(options.weights, dataset, options.scenes)
     write_text(options.out, report(faces, images, options))
     missed = [figure.name for figure in (*faces, *images) if not figure.reached]
     sys.stdout.write(f"{options.out}: {len(missed)} targets missed{': ' if missed else ''}{', '.join(missed)}\n")

@@ -5,7 +5,6 @@ adapter, generates each before and after, and lets the judge compare. A run that
 """
 
 import argparse
-import logging
 import os
 import sys
 import warnings
@@ -28,31 +27,24 @@ from miniature.lab.folders import LAB, SCRATCH
 from miniature.lab.recipes.cards import machine
 from miniature.lab.steering import DETECTION_PX, shipped_steered_generator
 from miniature.weights_folder import ADAPTER, FACES, WEIGHTS
+from withanyone_core.command import run_command
 from withanyone_core.faces.analysis import load_face_analysis
 from withanyone_core.files.digest import file_sha256
 from withanyone_core.metrics.judges import load_judge
 
 OUT = LAB / "TOKENS.md"
 PEOPLE, PHOTOS, IMAGES, STEPS = 24, 8, 8, 150
+RESUMES = "The same command resumes with the next person."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 where own tokens help, 1 where they do not or copy more, 2 for anything given wrongly, 130 if interrupted."""
-    logging.basicConfig(level=logging.WARNING, format="own_tokens: %(message)s")
-    warnings.filterwarnings("ignore", "Mismatch dtype")  # T5's norms in bfloat16 are slow, but too small to matter
-    options = _parser().parse_args(arguments)
-    torch.set_num_threads(options.threads or torch.get_num_threads())
-    try:
-        return _run(options)
-    except (ValueError, RuntimeError, OSError) as error:
-        sys.stderr.write(f"own_tokens: {error}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("\nown_tokens: interrupted. The same command resumes with the next person.\n")
-        return 130
+    return run_command("own_tokens", _parser(), _run, arguments, interrupted=RESUMES)
 
 
 def _run(options: argparse.Namespace) -> int:
+    warnings.filterwarnings("ignore", "Mismatch dtype")  # T5's norms in bfloat16 are slow, but too small to matter
+    torch.set_num_threads(options.threads or torch.get_num_threads())
     adapter = options.adapter or options.weights / ADAPTER
     generator = shipped_steered_generator(options.weights, adapter)
     asked = {name: getattr(options, name) for name in ("photos", "images", "steps", "bf16")}

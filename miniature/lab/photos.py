@@ -10,23 +10,17 @@ if not __package__:
 
 from miniature.lab.recipes.photos import PhotoSet, write_photos
 from miniature.world.scene import SIDE_PX
+from withanyone_core.command import run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 for a whole folder, 2 for anything given wrongly."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if options.out is None:
-        parser.print_help()
-        return 0
-    try:
-        photos = PhotoSet(
-            options.first, options.identities, options.portraits, options.groups, options.size, options.seed
-        )
-        count = write_photos(photos, options.out, options.workers)
-    except (ValueError, RuntimeError, OSError) as error:
-        sys.stderr.write(f"photos: {error}\n")
-        return 2
+    return run_command("photos", _parser(), _run, arguments, lambda options: options.out is None)
+
+
+def _run(options: argparse.Namespace) -> int:
+    photos = PhotoSet(options.first, options.identities, options.portraits, options.groups, options.size, options.seed)
+    count = write_photos(photos, options.out, options.workers)
     sys.stdout.write(f"{options.out}: {count} photos of {photos.identities} people\n")
     return 0
 

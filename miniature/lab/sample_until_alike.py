@@ -46,30 +46,23 @@ from miniature.lab.steering import RESEMBLANCE, PhotoReader, shipped_photo_reade
 from miniature.weights_folder import WEIGHTS
 from training.evaluation.records import write_text
 from withanyone_core.adapter.strength import branch_weights
+from withanyone_core.command import positive, run_command
 
 OUT = LAB / "SAMPLE_UNTIL_ALIKE.md"
 
 IMAGES = 25
 RESULTS_FORMAT = 1
+RESUMES = "The same command resumes from the last images."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 where every target was reached, 1 where one was missed, 2 for anything given wrongly."""
-    logging.basicConfig(level=logging.ERROR, format="sample_until_alike: %(message)s")
-    options = _parser().parse_args(arguments)
-    warnings.filterwarnings("ignore", "Mismatch dtype")  # T5's norms in bfloat16 are slow, but too small to matter
-    torch.set_num_threads(options.threads or torch.get_num_threads())
-    try:
-        return _run(options)
-    except (ValueError, RuntimeError, OSError) as error:
-        sys.stderr.write(f"sample_until_alike: {error}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("\nsample_until_alike: interrupted. The same command resumes from the last images.\n")
-        return 130
+    return run_command("sample_until_alike", _parser(), _run, arguments, interrupted=RESUMES, level=logging.ERROR)
 
 
 def _run(options: argparse.Namespace) -> int:
+    warnings.filterwarnings("ignore", "Mismatch dtype")  # T5's norms in bfloat16 are slow, but too small to matter
+    torch.set_num_threads(options.threads or torch.get_num_threads())
     dataset = Dataset(options.seed, options.first_person, options.people)
     settings = asdict(dataset) | {"steps": STEPS, "draws": DRAWS, "format": RESULTS_FORMAT}
     results = Results(options.scratch, key_of(options.weights, settings))
@@ -139,10 +132,10 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--images", type=_positive, default=IMAGES, metavar="N", help="for each number of people (default: 25)")
+    add("--images", type=positive, default=IMAGES, metavar="N", help="for each number of people (default: 25)")
     add("--seed", type=int, default=0, metavar="N", help="of scenes and noise (default: %(default)s)")
     add("--first-person", type=int, default=TRAINING_PEOPLE, metavar="N", help="(default: %(default)s)")
-    add("--people", type=_positive, default=PEOPLE, metavar="N", help="the judge tells apart (default: %(default)s)")
+    add("--people", type=positive, default=PEOPLE, metavar="N", help="the judge tells apart (default: %(default)s)")
     add("--weights", type=Path, default=WEIGHTS, metavar="DIR", help="folder of weights")
     add("--out", type=Path, default=OUT, metavar="FILE", help="the report (default: %(default)s)")
     add(
@@ -152,15 +145,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="what was measured (default: %(default)s)",
     )
-    add("--threads", type=_positive, metavar="N", help="of torch")
+    add("--threads", type=positive, metavar="N", help="of torch")
     return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}; expected 1 or more")
-    return number
 
 
 if __name__ == "__main__":

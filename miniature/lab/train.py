@@ -20,9 +20,11 @@ from miniature.lab.folders import SCRATCH
 from miniature.lab.recipes.cards import make_card, write_card
 from miniature.lab.recipes.training import Recipe, Run, load_state, new_run, train
 from miniature.weights_folder import WEIGHTS
+from withanyone_core.command import positive, run_command
 
 UNFINISHED = 3  # the exit status where --minutes were up
 ALL = "all"
+RESUMES = "The same command with --resume continues from the last saved state."
 # In the order in which they need each other. Each module holds a RECIPE; named and not imported, for what one recipe
 # needs, another does not.
 RECIPES = {
@@ -40,20 +42,13 @@ RECIPES = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 for a whole run, 3 where --minutes ended it before its last step, 2 for anything given wrongly."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if options.name is None:
-        parser.print_help()
-        return 0
-    try:
-        return _make_all(options) if options.name == ALL else _make(options, options.name, options.minutes)
-    except (ValueError, RuntimeError, OSError) as error:
-        sys.stderr.write(f"train: {error}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("\ntrain: interrupted. The same command with --resume continues from the last saved state.\n")
-        return 130
+    return run_command(
+        "train", _parser(), _run, arguments, lambda options: options.name is None, RESUMES, level=logging.INFO
+    )
+
+
+def _run(options: argparse.Namespace) -> int:
+    return _make_all(options) if options.name == ALL else _make(options, options.name, options.minutes)
 
 
 def recipe_of(name: str) -> Recipe:
@@ -111,19 +106,12 @@ def _parser() -> argparse.ArgumentParser:
     add("name", nargs="?", choices=[ALL, *RECIPES], metavar="NAME", help=", ".join([ALL, *RECIPES]))
     add("--out", type=Path, default=WEIGHTS, metavar="DIR", help="folder for weights and card")
     add("--scratch", type=Path, default=SCRATCH, metavar="DIR", help="folder for rendered images and states")
-    add("--steps", type=_positive, metavar="N", help="steps in all (default: the recipe's)")
+    add("--steps", type=positive, metavar="N", help="steps in all (default: the recipe's)")
     add("--minutes", type=float, metavar="M", help="stop after so long; --resume continues from there")
     add("--resume", action="store_true", help="continue from the last saved state")
     add("--seed", type=int, default=0, help="of weights and batches (default: %(default)s)")
-    add("--threads", type=_positive, metavar="N", help="of torch (default: as many as there are cores)")
+    add("--threads", type=positive, metavar="N", help="of torch (default: as many as there are cores)")
     return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}; expected 1 or more")
-    return number
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from withanyone_core.adapter.branches import merge
 from withanyone_core.adapter.checkpoint import inspect_adapter
 from withanyone_core.adapter.places import places_header
 from withanyone_core.adapter.shape import Branch
+from withanyone_core.command import RESUMES, run_command
 from withanyone_core.regions.layout import Box
 
 PREPARING, TRAINING = TRAINING_RECIPES / "prepare_miniature.yaml", TRAINING_RECIPES / "miniature.yaml"
@@ -122,15 +123,14 @@ def _metrics(path: Path) -> RunMetrics:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 for a finished adapter, 2 for anything that went wrong."""
-    options = _parser().parse_args(arguments)
-    try:
-        if options.threads:
-            torch.set_num_threads(options.threads)
-        photos = PhotoSet(PHOTOS.first, options.identities, options.portraits, options.groups)
-        sys.stdout.write(f"{make(options.scratch, options.out, options.start, options.changes, photos)}\n")
-    except (ValueError, RuntimeError, OSError) as error:
-        sys.stderr.write(f"train_adapter: {error}\n")
-        return 2
+    return run_command("train_adapter", _parser(), _run, arguments, interrupted=RESUMES)
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    photos = PhotoSet(PHOTOS.first, options.identities, options.portraits, options.groups)
+    sys.stdout.write(f"{make(options.scratch, options.out, options.start, options.changes, photos)}\n")
     return 0
 
 

@@ -52,11 +52,17 @@ def test_every_widget_has_a_tooltip_and_every_socket_a_name(schema):
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "example_workflows").glob("*.json")), ids=lambda path: path.stem)
-def test_workflows_use_nodes_that_are_there(path):
+def test_workflows_use_nodes_that_are_there():
+    known = {schema.node_id for schema in SCHEMAS}
+    used = {path.name: ours_in(path) for path in (ROOT / "example_workflows").glob("*.json")}
+    assert used
+    assert [name for name, ours in used.items() if not ours] == []
+    assert {name: ours - known for name, ours in used.items() if ours - known} == {}
+
+
+def ours_in(path):
+    """The types of this pack's nodes in a workflow, subgraphs included."""
     workflow = json.loads(path.read_text(encoding="utf-8"))
     subgraphs = workflow.get("definitions", {}).get("subgraphs", ())
     used = {node["type"] for graph in (workflow, *subgraphs) for node in graph["nodes"]}
-    ours = {node_id for node_id in used if node_id.startswith("WithAnyone")}
-    assert ours
-    assert ours <= {schema.node_id for schema in SCHEMAS}
+    return {node_id for node_id in used if node_id.startswith("WithAnyone")}

@@ -25,7 +25,7 @@ POOL = "negatives are rows of a bank chosen by index; no pool is copied a face"
 
 def timesteps(path: Path) -> Iterator[Outcome]:
     add_training()
-    from training.losses.flow import draw_sigmas, sigma_table
+    from training.losses.flow import SIGMAS, sigma_table
 
     stored, about = tensors(path.with_suffix(".safetensors")), json.loads(path.read_text())
     for name, case in about.items():
@@ -33,7 +33,7 @@ def timesteps(path: Path) -> Iterator[Outcome]:
         yield near(f"{name} table", table, stored[f"{name}.table"], TABLE)
         yield near(f"{name} levels", table[stored[f"{name}.first64_indices"]], stored[f"{name}.first64_t"], TABLE)
         seeded = torch.Generator().manual_seed(case.get("torch_manual_seed", 0))
-        drawn = draw_sigmas(case["image_tokens"], case.get("n", 0), seeded)
+        drawn = table[torch.randint(0, SIGMAS, (case.get("n", 0),), generator=seeded)]
         for key, value in _statistics(drawn, table).items():
             if key in case:
                 yield near(f"{name} {key}", torch.tensor(value), torch.tensor(case[key]), TABLE)

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from withanyone_pack.tests.faces.small_pack import write_pack
 from withanyone_pack.tests.identity_check.textured import SIDE, image, person, save, shot, write_people
-from withanyone_pack.withanyone_core.identity_check.__main__ import INTERRUPTED, JSON, main
+from withanyone_pack.withanyone_core.command import INTERRUPTED
+from withanyone_pack.withanyone_core.identity_check.__main__ import JSON, main
 from withanyone_pack.withanyone_core.identity_check.appearance import SIDE_PX
 from withanyone_pack.withanyone_core.identity_check.calibration import Levels, calibrate
 from withanyone_pack.withanyone_core.identity_check.checking import check_images

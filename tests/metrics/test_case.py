@@ -10,7 +10,6 @@ from withanyone_pack.withanyone_core.metrics.case import (
     CaseScores,
     FaceEmbeddings,
     JudgeInfo,
-    distinct_names,
     headline_judges,
 )
 from withanyone_pack.withanyone_core.metrics.scoring import score_case
@@ -73,15 +72,6 @@ def test_a_judge_used_in_training_is_marked_and_never_the_headline():
     assert headline_judges([trained, fair]) == (fair,)
     assert headline_judges([trained]) == ()
     assert (fair.label, trained.label) == ("AdaFace", "ArcFace (used in training)")
-
-
-def test_duplicate_names_of_cases_are_told_apart_and_noted():
-    names, notes = distinct_names(["a", "b", "a", "a (2)", "a"])
-    assert len(set(names)) == 5
-    assert names[:2] == ("a", "b")
-    assert names[3] == "a (2)"
-    assert len(notes) == 2
-    assert all("Two cases are called a" in note for note in notes)
 
 
 def test_people_of_one_name_are_told_apart_by_number():

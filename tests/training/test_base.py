@@ -12,12 +12,13 @@ add_comfyui()
 add_training()
 from withanyone_pack.tests.comfyui.small_flux import small_flux
 
-from training.base.base import base_fingerprint, load_base
+from training.base.base import load_base
+from training.base.files import fingerprint
 from training.base.flux import load_flux
 from training.base.flux_keys import to_diffusers
 from training.base.quantize import FP8, QuantizedLinear
 from training.base.vae import load_vae
-from training.base.vae_keys import vae_to_comfyui, vae_to_diffusers
+from training.base.vae_keys import vae_to_diffusers
 
 MATRIX = "double_blocks.0.img_attn.qkv.weight"
 
@@ -47,6 +48,26 @@ def small_vae(groups=32):
         use_quant_conv=False,
         use_post_quant_conv=False,
     ).eval()
+
+
+def comfyui_vae():
+    """ComfyUI's own module of the same sizes, which knows the names that ae.safetensors has."""
+    from comfy.ldm.models.autoencoder import AutoencodingEngine
+
+    sizes = {"double_z": True, "z_channels": 16, "resolution": 64, "in_channels": 3, "out_ch": 3, "ch": 32}
+    sizes |= {"ch_mult": [1, 1, 2, 2], "num_res_blocks": 1, "attn_resolutions": [], "dropout": 0.0}
+    return AutoencodingEngine(
+        regularizer_config={"target": "comfy.ldm.models.autoencoder.DiagonalGaussianRegularizer"},
+        encoder_config={"target": "comfy.ldm.modules.diffusionmodules.model.Encoder", "params": sizes},
+        decoder_config={"target": "comfy.ldm.modules.diffusionmodules.model.Decoder", "params": sizes},
+    )
+
+
+def vae_to_comfyui(vae):
+    """The weights of diffusers' small VAE under the names, and in the shapes, that ComfyUI has for them."""
+    theirs, ours = comfyui_vae().state_dict(), vae.state_dict()
+    renamed = zip(theirs, vae_to_diffusers(theirs), strict=True)
+    return {key: ours[name].reshape(theirs[key].shape) for key, name in renamed}
 
 
 def inputs(dtype=torch.float32):
@@ -195,19 +216,10 @@ def test_a_shard_that_is_missing_is_named(tmp_path):
 
 
 def test_the_vae_as_comfyui_and_as_diffusers_has_it(tmp_path):
-    from comfy.ldm.models.autoencoder import AutoencodingEngine
-
-    vae = small_vae()
-    renamed = vae_to_comfyui(vae.state_dict())
+    vae, twin = small_vae(), comfyui_vae()
+    renamed = vae_to_comfyui(vae)
     assert vae_to_diffusers(renamed).keys() == vae.state_dict().keys()
     assert all(torch.equal(value, vae.state_dict()[key]) for key, value in vae_to_diffusers(renamed).items())
-    sizes = {"double_z": True, "z_channels": 16, "resolution": 64, "in_channels": 3, "out_ch": 3, "ch": 32}
-    sizes |= {"ch_mult": [1, 1, 2, 2], "num_res_blocks": 1, "attn_resolutions": [], "dropout": 0.0}
-    twin = AutoencodingEngine(
-        regularizer_config={"target": "comfy.ldm.models.autoencoder.DiagonalGaussianRegularizer"},
-        encoder_config={"target": "comfy.ldm.modules.diffusionmodules.model.Encoder", "params": sizes},
-        decoder_config={"target": "comfy.ldm.modules.diffusionmodules.model.Decoder", "params": sizes},
-    )
     twin.load_state_dict(renamed)
     latent = torch.randn(1, 16, 4, 6, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -230,7 +242,7 @@ def test_a_vae_file_beside_its_configuration_is_read_with_it(tmp_path):
 
 
 def test_a_file_that_is_no_vae_is_refused(tmp_path):
-    renamed = vae_to_comfyui(small_vae().state_dict())
+    renamed = vae_to_comfyui(small_vae())
     with pytest.raises(ValueError, match=r"flux\.safetensors holds no VAE"):
         load_vae(written(tmp_path / "flux.safetensors", weights()))
     del renamed["decoder.up.0.block.1.conv2.bias"]
@@ -240,7 +252,7 @@ def test_a_file_that_is_no_vae_is_refused(tmp_path):
 
 def test_both_together_and_what_does_not_belong_together(tmp_path):
     flux = written(tmp_path / "flux.safetensors", weights())
-    vae = written(tmp_path / "ae.safetensors", vae_to_comfyui(small_vae().state_dict()))
+    vae = written(tmp_path / "ae.safetensors", vae_to_comfyui(small_vae()))
     base = load_base(flux, vae, "bf16", "cpu")
     assert base.transformer.x_embedder.weight.dtype == base.vae.dtype == torch.bfloat16
     assert base.scale.scale == 0.3611
@@ -255,4 +267,4 @@ def test_fingerprints_know_contents_and_not_places(tmp_path):
     flux = written(tmp_path / "flux.safetensors", weights())
     moved = written(tmp_path / "other.safetensors", load_file(flux))
     changed = written(tmp_path / "changed.safetensors", load_file(flux) | {"img_in.bias": torch.zeros(64)})
-    assert base_fingerprint(flux) == base_fingerprint(moved) != base_fingerprint(changed)
+    assert fingerprint(flux) == fingerprint(moved) != fingerprint(changed)

@@ -175,13 +175,17 @@ def test_phases_that_cannot_be_are_refused(phases, words):
         finetune(f"phases={phases}")
 
 
-RECIPES = sorted((ROOT / "training" / "recipes").glob("*.yaml"))
-
-
-@pytest.mark.parametrize("path", [path for path in RECIPES if "prepare" not in path.name], ids=lambda path: path.stem)
-def test_shipped_recipes_are_sound(path):
+def test_shipped_recipes_are_sound():
     needed = ["out=run", "base.path=flux", "data.cache=cache", "adapter.init=none", "id_loss.recognizer=face.onnx"]
-    assert read_settings(Finetune, path, needed).optim.steps > 0
+    recipes = [path for path in (ROOT / "training" / "recipes").glob("*.yaml") if "prepare" not in path.name]
+    faults = []
+    for path in sorted(recipes):
+        try:
+            read_settings(Finetune, path, needed)
+        except ValueError as error:
+            faults.append(f"{path.name}: {error}")
+    assert recipes
+    assert faults == []
 
 
 def test_the_papers_recipe_has_its_four_phases_at_any_length():

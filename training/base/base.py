@@ -9,7 +9,6 @@ import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
 
 from ..losses.flow import LatentScale
-from .files import fingerprint, model_folder
 from .flux import load_flux
 from .quantize import Quantization
 from .vae import load_vae
@@ -52,8 +51,3 @@ def load_base(
             "(ae.safetensors)."
         )
     return Base(transformer, vae_model, scale)
-
-
-def base_fingerprint(path: Path) -> str:
-    """SHA-256 over the transformer's files."""
-    return fingerprint(model_folder(path, "transformer"))

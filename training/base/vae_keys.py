@@ -1,6 +1,6 @@
 """Names of the VAE's tensors: as Black Forest Labs and ComfyUI write them (ae.safetensors), and as diffusers does.
 
-Pure functions on state dicts, exact both ways; the attention's 1 x 1 convolutions are diffusers' linear layers.
+Pure functions on state dicts; the attention's 1 x 1 convolutions are diffusers' linear layers.
 """
 
 import re
@@ -23,15 +23,6 @@ def vae_to_diffusers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return converted
 
 
-def vae_to_comfyui(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The other way."""
-    levels = 1 + max(_level(key) for key in state)
-    converted = {}
-    for name, tensor in state.items():
-        converted[_renamed_back(name, levels)] = tensor[:, :, None, None] if _is_matrix(name) else tensor
-    return converted
-
-
 def _renamed(key: str, levels: int) -> str:
     """`decoder.up.3.block.0.conv1.weight` is `decoder.up_blocks.0.resnets.0.conv1.weight`; up levels are reversed."""
     match = re.match(r"^(\w+)\.(down|up)\.(\d+)\.(block\.\d+|downsample|upsample)\.(.+)$", key)
@@ -46,30 +37,13 @@ def _renamed(key: str, levels: int) -> str:
     return ".".join(_ENDS.get(part, part) for part in key.split("."))
 
 
-def _renamed_back(name: str, levels: int) -> str:
-    match = re.match(r"^(\w+)\.(down|up)_blocks\.(\d+)\.(resnets\.\d+|downsamplers\.0|upsamplers\.0)\.(.+)$", name)
-    if match:
-        prefix, way, level, part, rest = match.groups()
-        part = part.replace("resnets", "block") if "resnets" in part else part.removesuffix("rs.0")
-        name = f"{prefix}.{way}.{_numbered(way, int(level), levels)}.{part}.{rest}"
-    middle = re.match(r"^(\w+)\.mid_block\.(resnets\.0|attentions\.0|resnets\.1)\.(.+)\.(weight|bias)$", name)
-    if middle:
-        part = _turned(_ATTENTION)[middle[3]] if middle[2].startswith("attentions") else middle[3]
-        name = f"{middle[1]}.mid.{_turned(_MIDDLE)[middle[2]]}.{part}.{middle[4]}"
-    return ".".join(_turned(_ENDS).get(part, part) for part in name.split("."))
-
-
 def _numbered(way: str, level: int, levels: int) -> int:
     """Black Forest Labs number the decoder's levels from the image, diffusers from the latent."""
     return level if way == "down" else levels - 1 - level
 
 
-def _turned(names: Mapping[str, str]) -> dict[str, str]:
-    return {new: old for old, new in names.items()}
-
-
 def _level(key: str) -> int:
-    match = re.match(r"^(?:encoder\.down|decoder\.up)(?:_blocks)?\.(\d+)\.", key)
+    match = re.match(r"^(?:encoder\.down|decoder\.up)\.(\d+)\.", key)
     return int(match[1]) if match else -1
 
 

@@ -8,7 +8,6 @@ from withanyone_core.faces.analysis import PROVIDERS
 
 from .reading import Section, UserPath
 
-Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 

@@ -12,7 +12,6 @@ from einops import rearrange
 from torch import Tensor
 
 SIGMAS = 1000  # entries of the table that sigmas are drawn from
-GUIDANCE = 1.0  # fed to the guidance embedding while training
 _LOGVAR = (-30.0, 20.0)  # where diffusers bounds the posterior's log-variance
 
 
@@ -36,11 +35,6 @@ def sigma_table(tokens: int) -> Tensor:
     shift = math.exp(0.5 + 0.65 * (tokens - 256) / 3840)
     # In this order 0 gives 0 and not NaN, and the last bit is the released table's.
     return shift / (shift + (1 / grid - 1))
-
-
-def draw_sigmas(tokens: int, count: int, generator: torch.Generator | None = None) -> Tensor:
-    """Sigmas of `count` samples, float32 [B]: uniform draws from the table of this many image tokens."""
-    return sigma_table(tokens)[torch.randint(0, SIGMAS, (count,), generator=generator)]
 
 
 def sample_latent(mean: Tensor, logvar: Tensor, noise: Tensor, scale: LatentScale) -> Tensor:

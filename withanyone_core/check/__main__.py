@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from ..command import run_command
 from ..file_kinds.kinds import Json
 from .files import Finding, examine
 
@@ -14,11 +15,10 @@ _LONGEST = 200  # characters of a value in the text; --json has all of it
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 if every file is a sound known one, 1 otherwise."""
-    parser = _parser()
-    choices = parser.parse_args(arguments)
-    if not choices.paths:
-        parser.print_help()
-        return 0
+    return run_command("check", _parser(), _run, arguments, lambda choices: not choices.paths)
+
+
+def _run(choices: argparse.Namespace) -> int:
     findings = []
     for path in choices.paths:
         for finding in examine(path, hashes=not choices.no_hash, values=choices.values):

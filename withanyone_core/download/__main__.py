@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from ..command import INTERRUPTED, run_command
 from .face_pack import fetch_pack, pack_fault, pack_folders
 from .folders import EXTRA_PATHS, ModelFolders, find_comfyui, read_extra_folders
 from .hub import DownloadError, describe, fetch, is_same, partial_file
@@ -13,13 +14,15 @@ from .published import FACE_PACK, FACE_PACK_LICENCE, FACE_PACK_SIZE, FACE_PACK_W
 
 SETS = ("base", "kontext", "judge")
 ADAPTER_SETS = SETS[:2]
-INTERRUPTED = 130  # as shells report it
 
 
 def main(arguments: Sequence[str] | None = None, files: Sequence[HubFile] = HUB_FILES) -> int:
     """0 if every chosen file is in its place afterwards, 1 if one is not, 130 after Ctrl+C."""
     parser = _parser(files)
-    choices = parser.parse_args(arguments)
+    return run_command("download", parser, partial(_run, files, parser), arguments)
+
+
+def _run(files: Sequence[HubFile], parser: argparse.ArgumentParser, choices: argparse.Namespace) -> int:
     folders = _folders(choices, parser)
     revisions = _revisions(choices.revision, files, parser)
     faults = []

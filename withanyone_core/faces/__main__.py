@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from ..command import run_command
 from .analysis import face_library
 from .installation import install_command
 
@@ -15,7 +16,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Says whether faces can be analysed with this Python. If not, it writes the command that adds what "
         "is missing and replaces nothing that is installed.",
     )
-    parser.parse_args(arguments)
+    return run_command("faces", parser, _run, arguments)
+
+
+def _run(_: argparse.Namespace) -> int:
     try:
         face_library()
     except RuntimeError as error:
@@ -26,4 +30,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

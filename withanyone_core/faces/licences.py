@@ -29,8 +29,3 @@ def parts_of(analysis: Any) -> Mapping[str, str]:
     """
     files: tuple[Path, ...] = getattr(analysis, "files", ())
     return {**getattr(analysis, "built_in", {}), **{file.name: licence_of(file.name) for file in files}}
-
-
-def text_of(analysis: Any) -> str:
-    """The same in one line, for images; empty where the analysis does not say."""
-    return "; ".join(f"{name}: {licence}" for name, licence in parts_of(analysis).items())

@@ -5,10 +5,12 @@ import logging
 import sys
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
+from ..command import RESUMES, WRONG, run_command
 from ..faces.analysis import PROVIDERS
 from ..metrics.cache import ArrayStore
 from .calibration import calibrate
@@ -23,30 +25,28 @@ from .records import Report, read_baseline, report_json, write_json, write_text
 from .summary import TOLERATED, Baseline, summarize
 
 JSON, HTML, JUNIT, STORE = "report.json", "report.html", "junit.xml", "faces.sqlite"
-PASSED, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+PASSED, FAILED = 0, 1
 LOGGER = logging.getLogger("withanyone")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 if everybody passes, 1 if somebody does not, 2 if something given could not be used, 130 after Ctrl+C."""
-    logging.basicConfig(level=logging.WARNING, format="identity_check: %(message)s")
     parser = _parser()
-    options = parser.parse_args(arguments)
+    return run_command(
+        "identity_check",
+        parser,
+        partial(_run, parser),
+        arguments,
+        lambda options: options.images is None and options.people is None,
+        RESUMES,
+    )
+
+
+def _run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    """The check from files to files. Raises ValueError, RuntimeError or OSError where nothing can be checked."""
     if options.images is None or options.people is None:
         parser.print_help()
-        return PASSED if options.images is None and options.people is None else WRONG
-    try:
-        return run(options)
-    except (ValueError, RuntimeError, OSError) as error:
-        sys.stderr.write(f"identity_check: {error}\n")
         return WRONG
-    except KeyboardInterrupt:
-        sys.stderr.write("\nidentity_check: interrupted. The same command resumes where it stopped.\n")
-        return INTERRUPTED
-
-
-def run(options: argparse.Namespace) -> int:
-    """The check from files to files. Raises ValueError, RuntimeError or OSError where nothing can be checked."""
     images = find_images(options.images, leave_out=(options.out, options.people))
     layout = LayoutFile() if options.layout is None else read_layout(options.layout)
     recognizer = load_recognizer(options.recognizer, options.provider, options.det_size, options.det_threshold)

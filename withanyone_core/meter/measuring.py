@@ -11,6 +11,7 @@ from ..faces.face_analysis import FaceAnalysis
 from ..faces.licences import parts_of
 from ..identity import Face, Identity
 from ..identity_check.values import Checked
+from ..metrics.building import CaseImages, DetectedImage, build_case, detect, detect_reference
 from ..metrics.cache import photo_key
 from ..metrics.case import Case, CaseScores, FaceEmbeddings, JudgeInfo
 from ..metrics.judges import judge_of
@@ -20,7 +21,6 @@ from ..tolerance import SLACK
 from .diagnosing import Diagnoser
 
 Photo = np.ndarray
-CROP_MARGIN = 0.25  # of the crop's side, on each side: detectors miss a face that fills its image
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +73,7 @@ class Meter:
         self._is_placed = not identities
         self._analysis, self._looked = analysis, looked
         self._truth = tuple(truth)
-        self._seen: dict[str, FaceEmbeddings] = {}
+        self._seen: dict[str, tuple[Face, ...]] = {}
         self._check(second_photos)
         self.judge = judge_of(analysis)
         self.people = tuple(
@@ -116,31 +116,32 @@ class Meter:
                 f"truth holds {len(self._truth)} images and {input_name} {len(images)}; expected one truth for "
                 "all, or one for each image."
             )
-        scores = tuple(score_case(self._case(index, image)) for index, image in enumerate(images))
+        cases = [self._case(index, image) for index, image in enumerate(images)]
+        scores = tuple(score_case(case) for case in cases)
         against = "truth" if self._truth else "second photos" if self._second else ""
         notes = (*self._notes, *self._aspect_notes(images, input_name))
-        boxes_px = tuple(self._taken(score, image) for score, image in zip(scores, images, strict=True))
-        checked = [self._checked(index, image) for index, image in enumerate(images)]
+        boxes_px = tuple(_taken(score, case) for score, case in zip(scores, cases, strict=True))
+        checked = [self._checked(case, image) for case, image in zip(cases, images, strict=True)]
         known = tuple(each for each in checked if each is not None)
         return Measured(scores, self.people, self.judge, against, boxes_px, notes, known, parts_of(self._analysis))
 
-    def _checked(self, index: int, image: Photo) -> Checked | None:
-        size_px = image.shape[1], image.shape[0]
-        return self._diagnoser.check(f"image {index + 1}", self._faces(image), size_px)
+    def _checked(self, case: Case, image: Photo) -> Checked | None:
+        return self._diagnoser.check(case.name, case.generated, (image.shape[1], image.shape[0]))
 
     def _case(self, index: int, image: Photo) -> Case:
         truth, truth_boxes_px = (None, None) if self._second is None else self._second
         if self._truth:
-            truth = self._faces(self._truth[index if len(self._truth) > 1 else 0])
-        return Case(
+            truth = self._detected(self._truth[index if len(self._truth) > 1 else 0])
+        images = CaseImages(
             name=f"image {index + 1}",
-            generated=self._faces(image),
+            generated=self._detected(image),
             truth=truth,
             references=self._references,
             boxes_px=self._boxes_px(image),
             truth_boxes_px=truth_boxes_px,
             people=tuple(identity.name for identity in self._identities),
         )
+        return build_case(images, width=self._width)
 
     def _boxes_px(self, image: Photo) -> tuple[BoxPx, ...] | None:
         if not self._is_placed:
@@ -154,16 +155,12 @@ class Meter:
             return reference.embeddings
         return identity.embeddings.detach().cpu().float().numpy()
 
-    def _faces(self, photo: Photo) -> FaceEmbeddings:
+    def _detected(self, photo: Photo) -> DetectedImage:
         key = photo_key(photo)
         if key not in self._seen:
-            self._seen[key] = FaceEmbeddings.of(self._analysis.faces(photo), width=self._width)
+            self._seen[key] = detect(photo, self._analysis).faces
             self._looked()
-        return self._seen[key]
-
-    def _taken(self, score: CaseScores, image: Photo) -> tuple[BoxPx | None, ...]:
-        boxes_px = self._faces(image).boxes_px.tolist()
-        return tuple(None if item.face is None else tuple(boxes_px[item.face]) for item in score.identities)
+        return DetectedImage(photo, self._seen[key])
 
     @property
     def _width(self) -> int:
@@ -176,11 +173,12 @@ class Meter:
         if not own or not identity.face_model or own == identity.face_model:
             return FaceEmbeddings.single(identity.arcface.detach().cpu().float().numpy())
         crop = (identity.crop.detach().cpu() * 255.0).round().to(torch.uint8).numpy()
-        faces = self._analysis.faces(_with_margin(crop))
+        # A crop's face fills it, as a reference's may, and detectors miss such a face.
+        padded = detect_reference(crop, self._analysis)
         self._notes.append(
             f"{identity.name} was made with {identity.face_model}; compared with the face of the crop, seen by {own}."
         )
-        return FaceEmbeddings.of(_middlemost(faces, crop.shape[0] * (1 + 2 * CROP_MARGIN)), width=self._width)
+        return FaceEmbeddings.of(_middlemost(padded.faces, padded.image.shape[0]), width=self._width)
 
     def _one_image_of(self, photos: Sequence[Photo]) -> tuple[FaceEmbeddings, tuple[BoxPx, ...]] | None:
         """The faces of one photo a person side by side, as if one image showed them all, and whose box is whose."""
@@ -188,7 +186,7 @@ class Meter:
             return None
         found, boxes = [], []
         for index, (photo, identity) in enumerate(zip(photos, self._identities, strict=True)):
-            faces = self._faces(photo)
+            faces = FaceEmbeddings.of(self._detected(photo).faces, width=self._width)
             boxes.append((2.0 * index, 0.0, 2.0 * index + 1, 1.0))
             if faces.count != 1:
                 used = "the highest score counts" if faces.count else "nothing can be compared with it"
@@ -231,10 +229,9 @@ def _around(mask: Mask) -> Box:
     )
 
 
-def _with_margin(crop: Photo) -> Photo:
-    """The crop amid black, as the released evaluator pads references."""
-    margin = round(CROP_MARGIN * max(crop.shape[:2]))
-    return np.pad(crop, ((margin, margin), (margin, margin), (0, 0)))
+def _taken(score: CaseScores, case: Case) -> tuple[BoxPx | None, ...]:
+    boxes_px = case.generated.boxes_px.tolist()
+    return tuple(None if item.face is None else tuple(boxes_px[item.face]) for item in score.identities)
 
 
 def _middlemost(faces: Sequence[Face], side_px: float) -> tuple[Face, ...]:

@@ -65,16 +65,17 @@ def detect_reference(image: np.ndarray, analysis: FaceAnalysis) -> DetectedImage
     return detect(pad_to_square(image, REFERENCE_PADDING), analysis)
 
 
-def build_case(images: CaseImages, embed: Embed | None = None) -> Case:
+def build_case(images: CaseImages, embed: Embed | None = None, width: int = 512) -> Case:
     """The case as one judge sees it. Raises ValueError as `Case`, and as the judge.
 
     embed  of the judge; None takes the embeddings that the faces were detected with
+    width  length of an embedding where an image shows no face to tell it and there is no `embed`
     """
     return Case(
         name=images.name,
-        generated=_embedded(images.generated, embed),
-        truth=None if images.truth is None else _embedded(images.truth, embed),
-        references=tuple(_embedded(reference, embed) for reference in images.references),
+        generated=_embedded(images.generated, embed, width),
+        truth=None if images.truth is None else _embedded(images.truth, embed, width),
+        references=tuple(_embedded(reference, embed, width) for reference in images.references),
         boxes_px=images.boxes_px,
         truth_boxes_px=images.truth_boxes_px,
         people=images.people,
@@ -100,7 +101,7 @@ def pad_to_square(photo: np.ndarray, factor: float) -> np.ndarray:
     return square
 
 
-def _embedded(source: DetectedImage | FaceEmbeddings, embed: Embed | None) -> FaceEmbeddings:
+def _embedded(source: DetectedImage | FaceEmbeddings, embed: Embed | None, width: int) -> FaceEmbeddings:
     if isinstance(source, FaceEmbeddings):
         return source
-    return FaceEmbeddings.of(source.faces, None if embed is None else embed(source.image, source.faces))
+    return FaceEmbeddings.of(source.faces, None if embed is None else embed(source.image, source.faces), width)

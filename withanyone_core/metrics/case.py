@@ -255,21 +255,6 @@ def headline_judges(judges: Sequence[JudgeInfo]) -> tuple[JudgeInfo, ...]:
     return tuple(judge for judge in judges if not judge.trained_with)
 
 
-def distinct_names(names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names of cases with ` (2)`, ` (3)` ... behind repeated ones, and a note for each that was changed."""
-    taken, seen, distinct, notes = set(names), set(), [], []
-    for name in names:
-        chosen, number = name, 1
-        while chosen in seen or (number > 1 and chosen in taken):
-            number += 1
-            chosen = f"{name} ({number})"
-        if chosen != name:
-            notes.append(f"Two cases are called {name}; the later one is reported as {chosen}.")
-        seen.add(chosen)
-        distinct.append(chosen)
-    return tuple(distinct), tuple(notes)
-
-
 def _rows(rows: Sequence[Sequence[float | None]]) -> Rows:
     return tuple(tuple(row) for row in rows)
 

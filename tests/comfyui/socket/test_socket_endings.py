@@ -29,7 +29,7 @@ def test_nothing_of_a_run_stays_on_the_device(base, adapter):
     sample(patched)
     assert max(filled) == 1
     assert run.keys_values == {}
-    assert run.coverages == {}
+    assert run.region_tokens == {}
 
 
 def test_an_interrupted_run_leaves_nothing_and_the_next_one_is_the_same(base, adapter):

@@ -17,9 +17,9 @@ from withanyone_pack.tests.host_reads import HostReads
 from withanyone_pack.withanyone_core.adapter.attention import IdentityAttention
 from withanyone_pack.withanyone_core.adapter.checkpoint import read_part
 from withanyone_pack.withanyone_core.adapter.shape import Branch
-from withanyone_pack.withanyone_core.injection.comfyui.coverage import cover
-from withanyone_pack.withanyone_core.injection.comfyui.forward import Forward, Pass
+from withanyone_pack.withanyone_core.injection.comfyui.forward import Forward
 from withanyone_pack.withanyone_core.injection.comfyui.keys_values import DeviceKeysValues
+from withanyone_pack.withanyone_core.injection.comfyui.region_tokens import group_tokens
 from withanyone_pack.withanyone_core.regions.cells import Grid, cell_groups
 from withanyone_pack.withanyone_core.regions.layout import Box
 
@@ -67,7 +67,7 @@ class Both:
         self.made = {branch: [adapter.keys_values(branch, who) for who in identities] for branch in weights}
         self.groups = cell_groups(places, GRID)
         tokens = [tuple(made.shape[-2] for made in each) for each in zip(*self.made.values(), strict=True)]
-        self.coverage = cover(self.groups, tokens, CPU)
+        self.region_tokens = group_tokens(self.groups, tokens, CPU)
         self.attention = adapter.attention(tuple(weights)).model
         self.apart = {branch: IdentityAttention(file.shapes[branch], comfy.ops.manual_cast) for branch in weights}
         for branch, module in self.apart.items():
@@ -79,8 +79,7 @@ class Both:
 
     def stacked(self):
         """The stream after every layer, the first two of which have no text before the image."""
-        passes = [Pass(slice(0, len(self.stream)), self.coverage)]
-        forward = Forward(passes, 1.0, self.attention, lambda _: self.on_device)
+        forward = Forward([self.region_tokens], 1.0, self.attention, lambda _: self.on_device)
         stream = self.stream.clone()
         with torch.no_grad():
             for layer in range(len(self.attention)):
@@ -133,7 +132,7 @@ def test_a_branch_alone_equals_itself(adapter, branch):
 
 def test_people_of_different_weight_are_served_together(adapter):
     both = Both(adapter, PLACES["equal"], scales=[0.4, 1.3])
-    assert len(both.coverage.groups) == 1
+    assert len(both.region_tokens.groups) == 1
     assert distance(both.stacked(), both.branch_by_branch()) < 1e-6
 
 
@@ -169,21 +168,21 @@ def test_short_runs_do_not_make_others_wait(adapter):
     for places in PLACES.values():
         both = Both(adapter, places)
         wanted = sum(len(group.cells) for group in both.groups)
-        assert sum(group.size for group in both.coverage.groups) == len(both.coverage.cells) <= wanted * 4 / 3
+        assert sum(group.size for group in both.region_tokens.groups) == len(both.region_tokens.cells) <= wanted * 4 / 3
 
 
 def test_people_with_more_tokens_than_others_are_served_apart(base, adapter):
     groups = cell_groups(PLACES["equal"], GRID)
-    assert len(cover(groups, [(4, 20), (4, 20)], CPU).groups) == 1
-    assert len(cover(groups, [(4, 20), (4, 24)], CPU).groups) == 2
+    assert len(group_tokens(groups, [(4, 20), (4, 20)], CPU).groups) == 1
+    assert len(group_tokens(groups, [(4, 20), (4, 24)], CPU).groups) == 2
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_on_a_device_a_step_meets_nothing_of_the_cpu_and_waits_for_nothing(tmp_path, dtype):
     both = Both(small_adapter(tmp_path, dtype=dtype), PLACES["nearly equal"])
     move(both.attention)
-    coverage = both.coverage
-    both.coverage = replace(coverage, cells=OnDevice(coverage.cells), kept=OnDevice(coverage.kept))
+    tokens = both.region_tokens
+    both.region_tokens = replace(tokens, cells=OnDevice(tokens.cells), kept=OnDevice(tokens.kept))
     both.stream = OnDevice(both.stream)
     OnDevice.mixed.clear()
     with torch.no_grad():

@@ -15,10 +15,10 @@ from withanyone_pack.withanyone_core.adapter.attention import AttentionLayer
 from withanyone_pack.withanyone_core.adapter.checkpoint import read_part
 from withanyone_pack.withanyone_core.adapter.lora import read_lora
 from withanyone_pack.withanyone_core.adapter.shape import Branch
-from withanyone_pack.withanyone_core.injection.comfyui.coverage import Coverage, Group
-from withanyone_pack.withanyone_core.injection.comfyui.forward import Forward, Pass
+from withanyone_pack.withanyone_core.injection.comfyui.forward import Forward
 from withanyone_pack.withanyone_core.injection.comfyui.injection import KEY
 from withanyone_pack.withanyone_core.injection.comfyui.keys_values import DeviceKeysValues
+from withanyone_pack.withanyone_core.injection.comfyui.region_tokens import Group, RegionTokens
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -32,9 +32,9 @@ def test_a_float16_stream_near_its_limit_stays_finite(adapter):
     """FLUX's own stream reaches five digits; what the adapter adds may pass the largest float16."""
     known = person(1)
     keys_values = adapter.keys_values(Branch.ARC, known).half()
-    passes = [Pass(slice(0, 2), Coverage(torch.arange(2, 8), None, (Group(((0,),), 6),)))]
+    regions = [RegionTokens(torch.arange(2, 8), None, (Group(((0,),), 6),), slice(0, 2))]
     attention = adapter.attention((Branch.ARC,)).model
-    forward = Forward(passes, 1.0, attention, lambda like: DeviceKeysValues([[keys_values]], [[200.0]], like))
+    forward = Forward(regions, 1.0, attention, lambda like: DeviceKeysValues([[keys_values]], [[200.0]], like))
     signs = torch.randn(2, 12, 64, generator=torch.Generator().manual_seed(3)).sign()
     stream = (65504 * signs).half()
     before = stream.clone()

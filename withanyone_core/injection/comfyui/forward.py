@@ -9,7 +9,6 @@ call is looked up in that call's context. The blocks they call stay compiled.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -17,25 +16,17 @@ import torch
 from torch import Tensor
 
 from ...adapter.stacked import StackedAttention
-from .coverage import Coverage
 from .keys_values import DeviceKeysValues
+from .region_tokens import RegionTokens
 
 BlockKey = tuple[str, int]  # ("double_block" or "single_block", its index), as ComfyUI names replacements
 DOUBLE, SINGLE = "double_block", "single_block"
 
 
-@dataclass(frozen=True)
-class Pass:
-    """One gather, attend, put back: the batch rows, and the cells inside somebody's place on the stream's device."""
-
-    rows: slice
-    coverage: Coverage
-
-
 class Forward:
     """What follows each of the base model's blocks in one call, and the text length it learns on the way.
 
-    passes       which tokens are served together; none where nobody is active
+    regions      the tokens that are served, by batch rows; none where nobody is active
     strength     a factor on all that is added at this step
     attention    the layers of all branches
     keys_values  everybody's in the type and on the device of a tensor, the branches' weights in them
@@ -43,17 +34,17 @@ class Forward:
 
     def __init__(
         self,
-        passes: Sequence[Pass],
+        regions: Sequence[RegionTokens],
         strength: float,
         attention: StackedAttention,
         keys_values: Callable[[Tensor], DeviceKeysValues],
     ) -> None:
-        self.passes = passes
+        self.regions = regions
         self.strength = strength
         self.attention = attention
         self.keys_values = keys_values
         self.inner: Mapping[BlockKey, Callable] = {}
-        self._tokens: dict[tuple[Coverage, int], tuple[Tensor, Tensor]] = {}
+        self._tokens: dict[tuple[RegionTokens, int], tuple[Tensor, Tensor]] = {}
         self.text_tokens = 0
         self.blocks_run = 0
 
@@ -83,30 +74,30 @@ class Forward:
 
     def add_people(self, stream_BND: Tensor, layer: int, first: int) -> None:
         """Adds the residual in place to the image tokens, which begin at token `first` of the stream."""
-        for step in self.passes:
-            rows, coverage = stream_BND[step.rows], step.coverage
-            read, written = self._indices(coverage, first)
+        for served in self.regions:
+            rows = stream_BND[served.rows]
+            read, written = self._indices(served, first)
             tokens = rows.index_select(1, read)
             known = self.keys_values(stream_BND)
-            keys_values = [known.of(group.people, layer) for group in coverage.groups]
-            residual = self.attention[layer](tokens, coverage.sizes, keys_values)
+            keys_values = [known.of(group.people, layer) for group in served.groups]
+            residual = self.attention[layer](tokens, served.sizes, keys_values)
             updated = torch.add(tokens, residual, alpha=self.strength)
             if updated.dtype == torch.float16:  # FLUX outgrows float16; ComfyUI clips its own stream the same way
                 updated = torch.nan_to_num(updated, nan=0.0, posinf=65504, neginf=-65504)
-            if coverage.kept is not None:
-                updated = updated.index_select(1, coverage.kept)
+            if served.kept is not None:
+                updated = updated.index_select(1, served.kept)
             rows[:, written] = updated  # index_copy_ is missing, slow or wrong on Apple's GPUs
 
-    def _indices(self, coverage: Coverage, first: int) -> tuple[Tensor, Tensor]:
+    def _indices(self, served: RegionTokens, first: int) -> tuple[Tensor, Tensor]:
         """The tokens of the stream that are read and those that are written, made once a step and not for each block.
 
         Double blocks have the image alone, single blocks have it behind the text.
         """
-        known = self._tokens.get((coverage, first))
+        known = self._tokens.get((served, first))
         if known is None:
-            read = coverage.cells + first
-            known = read, read if coverage.kept is None else read[coverage.kept]
-            self._tokens[coverage, first] = known
+            read = served.cells + first
+            known = read, read if served.kept is None else read[served.kept]
+            self._tokens[served, first] = known
         return known
 
 

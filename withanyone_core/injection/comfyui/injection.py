@@ -14,10 +14,10 @@ from ...regions.layout import PlacedFace, stretching
 from ...timing import ALWAYS, CONSTANT, Curve, Window
 from .canvas import bind, chunks
 from .compiling import compiler_mark
-from .coverage import Coverage, People, cover
-from .forward import Forward, Pass
+from .forward import Forward
 from .keys_values import DeviceKeysValues
 from .moment import Moment
+from .region_tokens import People, RegionTokens, group_tokens
 from .watching import Watch, Watcher, one_run
 
 KEY = "withanyone"
@@ -82,7 +82,7 @@ class SamplingRun:
 
     weights: PersonWeights = field(default_factory=lambda: PersonWeights({}))
     keys_values: dict[tuple[torch.device, torch.dtype], DeviceKeysValues] = field(default_factory=dict)
-    coverages: dict[tuple[Grid, torch.device, People], Coverage] = field(default_factory=dict)
+    region_tokens: dict[tuple[Grid, torch.device, People], RegionTokens] = field(default_factory=dict)
     warned: set[str] = field(default_factory=set)
     latent_checked: bool = False
 
@@ -101,7 +101,7 @@ class SamplingRun:
     def end(self) -> None:
         self.weights = PersonWeights({})
         self.keys_values.clear()
-        self.coverages.clear()
+        self.region_tokens.clear()
         self.warned.clear()
         self.latent_checked = False
 
@@ -139,13 +139,14 @@ class Injection:
         moment = Moment(base.model_sampling, bound.arguments["t"], options.get("sample_sigmas"))
         people = self._people_at(moment)
         self.watcher.before_call(moment, people)
-        passes = self._passes(bound.arguments["x"], options, base.diffusion_model.patch_size, people) if people else []
-        if passes:
+        patch_size = base.diffusion_model.patch_size
+        regions = self._regions(bound.arguments["x"], options, patch_size, people) if people else []
+        if regions:
             self.run.check_latent(bound.arguments["x"])
             self._warn_of_suspicions(bool(bound.kwargs.get("ref_latents")))
         attention = base.current_patcher.get_additional_models_with_key(KEY)[self.slot].model
-        strength = self._strength_at(moment) if passes else 0.0
-        forward = Forward(passes, strength, attention, self.device_keys_values)
+        strength = self._strength_at(moment) if regions else 0.0
+        forward = Forward(regions, strength, attention, self.device_keys_values)
         with forward.after_blocks(options, base.diffusion_model) as bound.arguments["transformer_options"]:
             out = executor(*bound.args, **{**bound.kwargs, **compiler_mark(base.diffusion_model, options)})
         self.watcher.after_call(forward, base.diffusion_model)
@@ -192,32 +193,33 @@ class Injection:
             return 1.0
         return self.settings.curve.at(moment.position_in(self.settings.window))
 
-    def _passes(self, x: Tensor, options: Mapping[str, Any], patch_size: int, people: People) -> list[Pass]:
+    def _regions(self, x: Tensor, options: Mapping[str, Any], patch_size: int, people: People) -> list[RegionTokens]:
         """Consecutive conditionings that see the same part of the canvas are served together."""
-        passes: list[Pass] = []
+        regions: list[RegionTokens] = []
         previous: Grid | None = None
         for chunk in chunks(x, options, patch_size):
             grid = chunk.grid if chunk.conditional or self.settings.unconditional else None
             if chunk.grid is None:
                 self.run.warn(UNKNOWN_PART)
             if grid is not None and grid == previous:
-                passes[-1] = replace(passes[-1], rows=slice(passes[-1].rows.start, chunk.rows.stop))
+                regions[-1] = regions[-1].in_rows(slice(regions[-1].rows.start, chunk.rows.stop))
             elif grid is not None:
-                passes.append(Pass(chunk.rows, self._coverage(grid, x.device, people)))
+                regions.append(self._region_tokens(grid, x.device, people).in_rows(chunk.rows))
             previous = grid
-        return [step for step in passes if step.coverage.groups]
+        return [served for served in regions if served.groups]
 
-    def _coverage(self, grid: Grid, device: torch.device, people: People) -> Coverage:
+    def _region_tokens(self, grid: Grid, device: torch.device, people: People) -> RegionTokens:
+        """In all rows."""
         key = grid, device, people
-        if key not in self.run.coverages:
+        if key not in self.run.region_tokens:
             groups = cell_groups([self.faces[person].region for person in people], grid, self.truncates_boxes)
             runs = [replace(group, people=tuple(people[index] for index in group.people)) for group in groups]
-            coverage = cover(runs, self._tokens_of_people(), device)
+            found = group_tokens(runs, self._tokens_of_people(), device)
             if grid.is_whole:
-                self._warn_of_absent(coverage, people)
+                self._warn_of_absent(found, people)
                 self._warn_of_stretching(grid)
-            self.run.coverages[key] = coverage
-        return self.run.coverages[key]
+            self.run.region_tokens[key] = found
+        return self.run.region_tokens[key]
 
     def _tokens_of_people(self) -> list[tuple[int, ...]]:
         """Of each person, in every branch."""
@@ -230,9 +232,9 @@ class Injection:
                 f"The latent is {words} it, and faces with them. Give the latent the layout's width and height."
             )
 
-    def _warn_of_absent(self, coverage: Coverage, people: People) -> None:
+    def _warn_of_absent(self, found: RegionTokens, people: People) -> None:
         for person in people:
-            if person not in coverage.people:
+            if person not in found.people:
                 self.run.warn(
                     f"“{self.faces[person].identity.name}” covers no 16-pixel cell at this size and will not appear. "
                     "Paint a larger mask or draw a larger box."

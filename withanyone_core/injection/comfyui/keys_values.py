@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ...adapter.stacked import BranchKeysValues
-from .coverage import People
+from .region_tokens import People
 
 
 class DeviceKeysValues:

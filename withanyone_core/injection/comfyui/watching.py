@@ -77,7 +77,7 @@ class Watcher:
         self.watch.active.update(people)
 
     def after_call(self, forward: Forward, diffusion_model: nn.Module) -> None:
-        people = {person for step in forward.passes for person in step.coverage.people}
+        people = {person for served in forward.regions for person in served.people}
         self.watch.served |= people
         if forward.blocks_run:
             self.watch.blocks = True

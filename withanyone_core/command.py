@@ -9,8 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from .disk_errors import readable
-
+WRONG, INTERRUPTED = 2, 130  # as argparse ends, and as shells report Ctrl-C
 RESUMES = "The same command resumes where it stopped."
 
 
@@ -19,15 +18,17 @@ def run_command(
     parser: argparse.ArgumentParser,
     run: Callable[[argparse.Namespace], int],
     arguments: Sequence[str] | None,
-    is_bare: Callable[[argparse.Namespace], bool],
+    is_bare: Callable[[argparse.Namespace], bool] = lambda _: False,
     interrupted: str = "",
+    level: int = logging.WARNING,
 ) -> int:
     """The exit status of `run` with the parsed arguments; called bare, the command prints its help.
 
     is_bare      whether arguments leave nothing to do
     interrupted  what to say after Ctrl-C
+    level        of the messages of all libraries that are shown
     """
-    logging.basicConfig(level=logging.WARNING, format=f"{name}: %(message)s")
+    logging.basicConfig(level=level, format=f"{name}: %(message)s")
     options = parser.parse_args(arguments)
     if is_bare(options):
         parser.print_help()
@@ -36,10 +37,20 @@ def run_command(
         return run(options)
     except (ValueError, RuntimeError, OSError) as error:
         sys.stderr.write(f"{name}: {readable(error)}\n")
-        return 2
+        return WRONG
     except KeyboardInterrupt:
         sys.stderr.write(f"\n{name}: {f'interrupted. {interrupted}'.strip()}\n")
-        return 130
+        return INTERRUPTED
+
+
+def readable(error: Exception) -> str:
+    """The error's text; of an error that the system raised, which file it was and what to do."""
+    if not isinstance(error, OSError) or error.errno is None:
+        return str(error)
+    return (
+        f"{error.filename or 'A file'} could not be read or written: {error.strerror}. Make it accessible, or free "
+        "some space, and run the same command again."
+    )
 
 
 @contextmanager
@@ -52,3 +63,11 @@ def packages_needed(purpose: str) -> Iterator[None]:
             f"{error}. {purpose} needs packages that the nodes do not: run `python -m pip install '.[faces,training]'` "
             "in this folder."
         ) from error
+
+
+def positive(text: str) -> int:
+    """The whole number of an argument that has to be 1 or more."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}; expected 1 or more")
+    return number

@@ -3,10 +3,8 @@
 import argparse
 
 import pytest
-from withanyone_pack.tests.training.rooms import add_training
-
-add_training()
-from training.command import packages_needed, run_command
+from withanyone_pack.tests.pack import ROOT
+from withanyone_pack.withanyone_core.command import packages_needed, positive, run_command
 
 
 def run(effect, arguments=("x",), interrupted=""):
@@ -52,3 +50,19 @@ def test_a_missing_package_is_named_with_its_remedy(capsys):
 
     assert run(effect) == 2
     assert "No module named 'brush'. Drawing needs packages" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "many", "1.5"])
+def test_a_count_is_1_or_more(text):
+    assert positive("12") == 12
+    with pytest.raises((ValueError, argparse.ArgumentTypeError)):
+        positive(text)
+
+
+def test_every_command_has_this_scaffold():
+    rooms = [ROOT / room for room in ("withanyone_core", "training", "miniature/lab")]
+    texts = {path: path.read_text(encoding="utf-8") for room in rooms for path in sorted(room.rglob("*.py"))}
+    commands = {path: text for path, text in texts.items() if "ArgumentParser(" in text}
+    assert len(commands) >= 20
+    own = [path for path, text in commands.items() if "run_command(" not in text or "basicConfig" in text]
+    assert [str(path.relative_to(ROOT)) for path in own] == []

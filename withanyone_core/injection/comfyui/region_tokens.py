@@ -5,7 +5,7 @@ shorter ones are filled up with copies of a cell, whose results are dropped.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from ...regions.cells import CellGroup
 
 People = tuple[int, ...]
+ALL_ROWS = slice(None)
 
 
 @dataclass(frozen=True)
@@ -29,17 +30,19 @@ class Group:
 
 
 @dataclass(frozen=True, eq=False)
-class Coverage:
-    """The covered cells of one grid, by groups.
+class RegionTokens:
+    """The image tokens inside people's regions: gathered from the stream, attended, put back.
 
-    cells   int64 [S]: the tokens that are read, those filled up with included
+    cells   int64 [S]: the tokens that are read, those filled up with included, on the stream's device
     kept    int64: which of the S are written back; None where nothing was filled up
     groups  in the order of the cells
+    rows    of the batch that they are read from and written to: those that see the same part of the canvas
     """
 
     cells: Tensor
     kept: Tensor | None
     groups: tuple[Group, ...]
+    rows: slice
 
     @cached_property
     def sizes(self) -> list[int]:
@@ -49,9 +52,12 @@ class Coverage:
     def people(self) -> set[int]:
         return {person for group in self.groups for people in group.people for person in people}
 
+    def in_rows(self, rows: slice) -> "RegionTokens":
+        return replace(self, rows=rows)
 
-def cover(runs: Sequence[CellGroup], tokens: Sequence[tuple[int, ...]], device: torch.device) -> Coverage:
-    """Runs as they are served. `tokens` has each person's number of tokens in every branch."""
+
+def group_tokens(runs: Sequence[CellGroup], tokens: Sequence[tuple[int, ...]], device: torch.device) -> RegionTokens:
+    """Runs as they are served, in all rows. `tokens` has each person's number of tokens in every branch."""
     batches: list[list[CellGroup]] = []
     for run in sorted(runs, key=lambda run: (len(run.people), run.people)):
         if batches and _fits(batches[-1], run, tokens):
@@ -67,7 +73,7 @@ def cover(runs: Sequence[CellGroup], tokens: Sequence[tuple[int, ...]], device: 
         for batch, size in zip(batches, longest, strict=True)
     )
     kept = None if all(each.all() for each in real) else torch.cat(real).nonzero().flatten().to(device)
-    return Coverage(cells.to(device), kept, groups)
+    return RegionTokens(cells.to(device), kept, groups, ALL_ROWS)
 
 
 def _filled(cells: Tensor, size: int) -> tuple[Tensor, int]:
