@@ -20,6 +20,7 @@ from ..evaluation.measuring import EvaluationModels
 from ..evaluation.models import load_evaluation_models
 from ..losses.arcface import Recognizer
 from .compiling import check_compiler, compile_blocks
+from .judgement import LEAST_IMAGES
 from .optimizer import make_optimizer, optimizer_class
 from .own_tokens import Person, cached_person, chosen_person
 from .sampling import Sources
@@ -33,6 +34,11 @@ LOGGER = logging.getLogger("withanyone")
 NO_JUDGE = (
     "No judge is named (validation.judges). This run will have previews and the loss on held-out photos, but no "
     "likeness, no measure of copying, no early stopping and no best checkpoint: its result is the last step's."
+)
+
+FEW_IMAGES = (
+    "Each validation generates %d images, and fewer than %d cannot show a difference: this run will have scores, but "
+    "no early stopping and no best checkpoint. Raise validation.num_images, or prepare with more photos held out."
 )
 
 
@@ -91,6 +97,8 @@ def _warn(trainer: Trainer) -> None:
         LOGGER.warning("The cache holds no held-out photos, so nothing is validated while training.")
     elif state.instruments is None:
         LOGGER.warning(NO_JUDGE)
+    elif 0 < len(trainer.validator.scenes) < LEAST_IMAGES:
+        LOGGER.warning(FEW_IMAGES, len(trainer.validator.scenes), LEAST_IMAGES)
 
 
 def device_name(settings: Finetune) -> str:

@@ -1,7 +1,8 @@
 """The end of a run: its result, and a report (report.md) of scores, curves and images to judge by eye."""
 
+import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -10,21 +11,31 @@ from ..configuration.reading import read_tree
 from ..evaluation.records import write_text
 from .checkpoints import CONFIG, checkpoints, step_of
 from .curves import curves_svg, smoothed
+from .judgement import Judgement, judge
 from .log import STEP_METRICS, VALIDATION_METRICS, read_rows
+from .report_blocks import Block, Heading, Paragraph, Picture, Points, Table, markdown
 from .result import LORA_RESULT, RESULT, exported, header_of, is_lora, write_identity, write_result
 from .resume import describe_change, until
 from .step import BIN_NAMES
 from .trainer import Trainer
 from .validation import PREVIEWS
 
+LOGGER = logging.getLogger("withanyone")
 CURVES, REPORT = "curves.svg", "report.md"
 _NAMES = {"sim_gt": "Sim(GT)", "sim_ref": "Sim(Ref)", "copy_paste": "copy-paste", "leakage": "leakage"}
-_LEGEND = """* Sim(GT), Sim(Ref): cosine of a generated face with the held-out photo and with the reference photo.
-* copy-paste: +1 repeats the reference photo, -1 is the held-out photo, 0 is as far from one as from the other.
-* leakage: how much each person looks like the others' references.
-* validation: flow loss on held-out photos with the same noise every time.
-* cosines and identity loss of the curves are the training recognizer's, which training optimizes;
-  the table is the judges'."""
+_ADVICE = {
+    "same": "Training did not help: neither likeness nor copying has changed by more than chance does.",
+    "worse": "Training did harm: likeness has fallen.",
+    "copies": "Training has taught copying: more of the reference photo is repeated than likeness has gained.",
+}
+_LEGEND = (
+    "Sim(GT), Sim(Ref): cosine of a generated face with the held-out photo and with the reference photo.",
+    "copy-paste: +1 repeats the reference photo, -1 is the held-out photo, 0 is as far from one as from the other.",
+    "leakage: how much each person looks like the others' references.",
+    "validation: flow loss on held-out photos with the same noise every time.",
+    "cosines and identity loss of the curves are the training recognizer's, which training optimizes; the table is the "
+    "judges'.",
+)
 
 
 def finish(trainer: Trainer) -> Path:
@@ -65,39 +76,49 @@ def write_report(trainer: Trainer, result: Path, step: int, stopped: str) -> Pat
     """
     folder = trainer.state.run
     write_text(folder / CURVES, curves_svg(_panels(folder)))
-    measured = trainer.state.progress.measured
-    first = measured[0] if measured else {}
-    chosen = next((validation for validation in reversed(measured) if validation["step"] <= step), first)
-    what = (
-        "the adapter"
-        if trainer.state.adapter.person is None
-        else f"{trainer.state.adapter.person.identity.name} as an identity"
-    )
-    parts = [
-        f"# {folder.name}",
-        f"{result.name} is {what} after {step} of {trainer.state.settings.optim.steps} steps"
-        + (f". The run stopped at step {trainer.state.progress.step}: {stopped}." if stopped else "."),
-        *_table(first, chosen),
-        *_remarks(trainer, first, chosen, step),
-        f"## Curves\n\n![losses and likeness by step]({CURVES})",
-        *_images(trainer, step),
-        f"## Legend\n\n{_LEGEND}",
-    ]
     path = folder / REPORT
-    write_text(path, "\n\n".join(parts) + "\n")
+    write_text(path, markdown(report_blocks(trainer, result, step, stopped)))
     return path
 
 
-def _table(first: Mapping[str, Any], chosen: Mapping[str, Any]) -> list[str]:
+def report_blocks(trainer: Trainer, result: Path, step: int, stopped: str) -> list[Block]:
+    """What the report says, the judgement first."""
+    state = trainer.state
+    measured = state.progress.measured
+    first = measured[0] if measured else {}
+    chosen = next((validation for validation in reversed(measured) if validation["step"] <= step), first)
+    judgement = judge(first, chosen, state.settings)
+    LOGGER.info("The result is %s.", judgement.line)
+    person = state.adapter.person
+    what = "the adapter" if person is None else f"{person.identity.name} as an identity"
+    after = f"{result.name} is {what} after {step} of {state.settings.optim.steps} steps"
+    return [
+        Heading(f"{state.run.name}: {judgement.line}", level=1),
+        Paragraph(judgement.how),
+        Paragraph(after + (f". The run stopped at step {state.progress.step}: {stopped}." if stopped else ".")),
+        *_table(first, chosen),
+        Points(tuple(_remarks(trainer, judgement, step))),
+        Heading("Curves"),
+        Picture(CURVES, "losses and likeness by step"),
+        *_images(trainer, step),
+        Heading("Legend"),
+        Points(_LEGEND),
+    ]
+
+
+def _table(first: Mapping[str, Any], chosen: Mapping[str, Any]) -> Iterator[Block]:
     if not first:
-        return ["Nothing was measured: the cache holds no held-out photos."]
-    rows = [f"| | step {first['step']} | step {chosen['step']} |", "|---|---|---|"]
-    for name, title in _NAMES.items():
-        if first.get(name) or chosen.get(name):
-            rows.append(f"| {title} | {_number(first.get(name))} | {_number(chosen.get(name))} |")
-    means = [sum(validation["validation"]) / len(validation["validation"]) for validation in (first, chosen)]
-    rows.append(f"| validation | {means[0]:.4f} | {means[1]:.4f} |")
-    return ["\n".join(rows), "Means over the held-out photos with 95 % bootstrap intervals in brackets."]
+        yield Paragraph("Nothing was measured: the cache holds no held-out photos.")
+        return
+    rows = [
+        (title, _number(first.get(name)), _number(chosen.get(name)))
+        for name, title in _NAMES.items()
+        if first.get(name) or chosen.get(name)
+    ]
+    losses = [sum(validation["validation"]) / len(validation["validation"]) for validation in (first, chosen)]
+    rows.append(("validation", *(f"{loss:.4f}" for loss in losses)))
+    yield Table(("", f"step {first['step']}", f"step {chosen['step']}"), tuple(rows))
+    yield Paragraph("Means over the held-out photos with 95 % bootstrap intervals in brackets.")
 
 
 def _number(value: Mapping[str, Any] | None) -> str:
@@ -107,39 +128,40 @@ def _number(value: Mapping[str, Any] | None) -> str:
     return f"{value['mean']:.3f}{interval}"
 
 
-def _remarks(trainer: Trainer, first: Mapping[str, Any], chosen: Mapping[str, Any], step: int) -> list[str]:
-    remarks = []
-    if trainer.state.instruments is None:
-        remarks.append("No judge was named (validation.judges), so likeness and copying were not measured.")
-    elif first.get("sim_gt") and chosen.get("sim_gt"):
-        gained = chosen["sim_gt"]["mean"] - first["sim_gt"]["mean"]
-        if gained <= 0:
-            instead = (
-                "the adapter as it came" if trainer.state.adapter.person is None else "an identity made from photos"
-            )
-            remarks.append(f"Training did not help: Sim(GT) changed by {gained:+.3f}. Use {instead}.")
-    if trainer.state.progress.skipped:
-        remarks.append(f"{trainer.state.progress.skipped} steps were skipped because their loss was NaN or infinite.")
-    for change in until(trainer.state.progress.changes, step):
-        remarks.append(f"After step {change['step']} the run was resumed with {describe_change(change)}.")
-    return [f"* {remark}" for remark in remarks]
+def _remarks(trainer: Trainer, judgement: Judgement, step: int) -> Iterator[str]:
+    state = trainer.state
+    if judgement.word in ("same", "worse", "copies"):
+        instead = "the adapter as it came" if state.adapter.person is None else "an identity made from photos"
+        yield f"{_ADVICE[judgement.word]} Use {instead}."
+    later = [validation["step"] for validation in state.progress.measured if validation["step"] > step]
+    if state.verdict.best_step == step and later:
+        yield (
+            f"Step {step} is the best checkpoint: the paired intervals do not say that a later one is better. "
+            "export.py makes a result of any other that is kept."
+        )
+    if state.progress.skipped:
+        yield f"{state.progress.skipped} steps were skipped because their loss was NaN or infinite."
+    for change in until(state.progress.changes, step):
+        yield f"After step {change['step']} the run was resumed with {describe_change(change)}."
 
 
-def _images(trainer: Trainer, step: int) -> list[str]:
+def _images(trainer: Trainer, step: int) -> Iterator[Block]:
     validations = sorted(path.name for path in (trainer.state.run / PREVIEWS).glob("step-*"))
     at = [name for name in validations if int(name.removeprefix("step-")) <= step]
     if not at:
-        return []
+        return
     chosen = list(dict.fromkeys([at[0], at[-1]]))
-    rows = ["| held-out photo | reference | " + " | ".join(chosen) + " |", "|---" * (2 + len(chosen)) + "|"]
+    rows = []
     for scene in trainer.validator.scenes:
-        references = " ".join(
-            f"![reference]({PREVIEWS}/truth/{scene.name}_reference_{number}.png)"
+        references = tuple(
+            Picture(f"{PREVIEWS}/truth/{scene.name}_reference_{number}.png", "reference")
             for number in range(1, len(scene.sample.people) + 1)
         )
-        generated = " | ".join(f"![{name}]({PREVIEWS}/{name}/{scene.name}.png)" for name in chosen)
-        rows.append(f"| ![photo]({PREVIEWS}/truth/{scene.name}.png) | {references} | {generated} |")
-    return ["## Previews\n\n" + "\n".join(rows)]
+        photo = Picture(f"{PREVIEWS}/truth/{scene.name}.png", "photo")
+        generated = ((Picture(f"{PREVIEWS}/{name}/{scene.name}.png", name),) for name in chosen)
+        rows.append(((photo,), references, *generated))
+    yield Heading("Previews")
+    yield Table(("held-out photo", "reference", *chosen), tuple(rows))
 
 
 def _panels(folder: Path) -> dict[str, dict[str, Sequence[tuple[float, float]]]]:

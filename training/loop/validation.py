@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from withanyone_core.injection.diffusers import AdapterSocket
-from withanyone_core.metrics.case import METRICS
+from withanyone_core.metrics.case import METRICS, CaseScores
 from withanyone_core.metrics.summary import judges_mean, statistic
 from withanyone_core.schedule import released_sigmas
 
@@ -25,7 +25,6 @@ from ..evaluation.report import scores_of
 from ..losses.flow import add_noise, target_velocity
 from .batch import DEFAULT_CONDITIONING, ConditioningSpec, placed_people, text_of
 from .draws import Draws
-from .early_stopping import ValidationScores
 from .sampling import Person, Sample, Sampler
 from .step import FrozenModels, velocity
 
@@ -94,13 +93,19 @@ class Validator:
         if self.instruments is not None:
             lines = score_images(images, truths, self.scenes, self.instruments)
             numbers = headline(lines, self.instruments, self.settings.seed)
-        return {"validation": losses, **numbers}
+        return {"validation": losses, **numbers, "setup": self._setup()}
 
     def row(self, found: Mapping[str, Any]) -> dict[str, float | None]:
         """What `score` found, by column."""
         losses = found["validation"]
         values = [*(found[name] and found[name]["mean"] for name in MEASURES), sum(losses) / len(losses), *losses]
         return dict(zip(self.columns, values, strict=True))
+
+    def _setup(self) -> str:
+        """What images are drawn and judged with; those of another setup cannot be compared with them."""
+        validation = self.settings.validation
+        judged = "" if self.instruments is None else self.instruments.fingerprint
+        return f"{self.settings.seed} {validation.sampling_steps} {validation.guidance:g} {judged}"
 
     def _cached_truths(self) -> list[Truth]:
         if not self._truths:
@@ -145,22 +150,33 @@ def score_images(
 
 
 def headline(lines: Sequence[Line], instruments: EvaluationModels, seed: int) -> dict[str, Any]:
-    """By metric the mean over previews and the judges training has not used, with its 95 % interval; None without."""
+    """By metric the mean over previews and the judges training has not used, with its 95 % interval; None without.
+
+    Under "images" each preview's own values, the mean over these judges; "photos" is that of two photos of the person.
+    """
     names = [judge.info.name for judge in instruments.judges if not judge.info.trained_with]
     scores = scores_of([line for line in lines if line["scores"]], names) if names else []
     if not scores:
         return dict.fromkeys(METRICS)
-    found = {metric: statistic(*judges_mean(scores, metric), seed=seed) for metric in METRICS}
-    return {
+    judged = {metric: judges_mean(scores, metric) for metric in METRICS}
+    found = {metric: statistic(*values, seed=seed) for metric, values in judged.items()}
+    names = sorted(each.name for each in scores[0])
+    images = {
+        name: {**{metric: judged[metric][0][index] for metric in MEASURES}, "photos": _between_photos(scores, name)}
+        for index, name in enumerate(names)
+    }
+    means = {
         metric: None if value is None else {"mean": value.mean, "low": value.low, "high": value.high, "n": value.n}
         for metric, value in found.items()
     }
+    return {**means, "images": images}
 
 
-def scores_at(step: int, numbers: dict[str, Any]) -> ValidationScores:
-    """What early stopping reads of the numbers of a validation."""
-    means = {name: numbers[name] and numbers[name]["mean"] for name in ("sim_gt", "sim_ref", "copy_paste")}
-    return ValidationScores(step, **means)
+def _between_photos(judged: Sequence[Sequence[CaseScores]], name: str) -> float | None:
+    """The cosine of a held-out photo's faces with their references, the mean over people and judges."""
+    people = (person for scores in judged for each in scores if each.name == name for person in each.identities)
+    known = [person.sim_tr for person in people if person.sim_tr is not None]
+    return float(np.mean(known)) if known else None
 
 
 def encode_png(image: np.ndarray) -> bytes:
