@@ -67,7 +67,7 @@ def html(blocks: Sequence[Block], folder: Path) -> Iterator[str]:
                 lines += ["".join(f"<td>{_html_cell(cell, folder)}</td>" for cell in row) for row in rows]
                 yield "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
             case Picture():
-                yield _html_picture(block, folder)
+                yield f"<figure>{_html_picture(block, folder)}</figure>"
 
 
 def _markdown(block: Block) -> str:
