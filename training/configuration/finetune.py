@@ -260,6 +260,16 @@ class SaveSettings(Section):
     keep: Count = 3
 
 
+class LogSettings(Section):
+    """Where numbers and previews go besides the run's folder and TensorBoard.
+
+    wandb  project of Weights & Biases, which sends them over the network: needs `pip install wandb` and `wandb login`;
+           empty: nothing is sent
+    """
+
+    wandb: str = ""
+
+
 class Finetune(Section):
     """A run.
 
@@ -285,6 +295,7 @@ class Finetune(Section):
     validation: ValidationSettings = ValidationSettings()
     early_stopping: EarlyStoppingSettings = EarlyStoppingSettings()
     save: SaveSettings = SaveSettings()
+    log: LogSettings = LogSettings()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 42
     device: Literal["auto", "cpu", "cuda"] = "auto"
     resume: Literal["auto", "never"] = "auto"

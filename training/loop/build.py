@@ -26,6 +26,7 @@ from .own_tokens import Person, cached_person, chosen_person
 from .sampling import Sources
 from .state import TrainingState
 from .step import FrozenModels
+from .trackers import make_accelerator, start_trackers
 from .trainable import Sizes, TrainableAdapter, load_trainable
 from .trainer import Trainer
 from .validation import decode_photo
@@ -50,7 +51,7 @@ def build_trainer(settings: Finetune) -> Trainer:
     optimizer_class(settings.optim)
     if zero.is_deepspeed_requested():
         zero.check_shardable(settings.optim.name)
-    accelerator = Accelerator(cpu=device_name(settings) == "cpu")
+    accelerator = make_accelerator(settings, device_name(settings) == "cpu")
     if not accelerator.is_main_process:
         LOGGER.setLevel(logging.ERROR)  # one process logs for all
     sources = Sources(accelerator.device)
@@ -76,7 +77,9 @@ def build_trainer(settings: Finetune) -> Trainer:
     settings.out.mkdir(parents=True, exist_ok=True)
     state = TrainingState(settings, accelerator, frozen, adapter, sources, optimizer, instruments, origin)
     trainer = Trainer(state)
+    start_trackers(accelerator, settings)
     trainer.resume()
+    _announce(trainer)
     _warn(trainer)
     return trainer
 
@@ -88,6 +91,18 @@ def person_of(settings: Finetune, cache: Cache, frozen: FrozenModels) -> Person 
     recognizer = settings.id_loss.recognizer
     chosen = chosen_person(cache, settings.train.identity)
     return cached_person(cache, chosen, recognizer, lambda image: decode_photo(cache, image, 0, frozen))
+
+
+def _announce(trainer: Trainer) -> None:
+    """Logs on how many processes the run trains, which launchers do not say."""
+    count, optim = trainer.processes.count, trainer.state.settings.optim
+    LOGGER.info(
+        "Training on %d %s (%s): %d samples a step.",
+        count,
+        "process" if count == 1 else "processes",
+        trainer.state.accelerator.device,
+        count * optim.batch_size * optim.gradient_accumulation_steps,
+    )
 
 
 def _warn(trainer: Trainer) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 LARGEST_TILE_PX, MOST_PX = 192, 16_000  # MOST_PX: of the whole, wide or high; many programs open no more
 _LABEL_PX, _GAP_PX = 20, 4
@@ -31,7 +31,6 @@ def _tile(cell: Cell, tile_px: int) -> Image.Image:
     width = tile_px // max(1, len(found))
     for number, path in enumerate(found):
         with Image.open(path) as opened:
-            image = opened.convert("RGB")
-        image.thumbnail((width, tile_px))
+            image = ImageOps.contain(opened.convert("RGB"), (width, tile_px))
         tile.paste(image, (number * width + (width - image.width) // 2, (tile_px - image.height) // 2))
     return tile

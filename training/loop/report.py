@@ -82,7 +82,7 @@ def _write_filmstrip(trainer: Trainer) -> None:
         references = [previews / "truth" / f"{scene.name}_reference_{number}.png" for number in people]
         photo = previews / "truth" / f"{scene.name}.png"
         rows.append([[photo], references, *([folder / f"{scene.name}.png"] for folder in folders)])
-    columns = ("held-out photo", "reference", *(folder.name.replace("-", " ") for folder in folders))
+    columns = ("held-out photo", "reference", *(f"step {int(folder.name.removeprefix('step-'))}" for folder in folders))
     filmstrip(columns, rows).save(trainer.state.run / FILMSTRIP, quality=85)
 
 

@@ -97,7 +97,7 @@ class Trainer:
         losses_and_images = None
         if self.processes.is_main or is_sharded(self.state.frozen.transformer):
             with self.ema_weights():
-                losses_and_images = self.validator.generate()
+                losses_and_images = self.validator.generate(self.processes.is_main)
         found = self.processes.from_main(lambda: self._score(*losses_and_images))
         progress = self.state.progress
         progress.measured.append({"step": progress.step, **found})
@@ -224,6 +224,8 @@ class Trainer:
         step = self.state.progress.step
         found = self.validator.score(step, losses, images)
         self.validation_log.add(step, self.validator.row(found))
+        names = (scene.name for scene in self.validator.scenes)
+        self.validation_log.add_images(step, dict(zip(names, images, strict=True)))
         return found
 
     def _write(self, states: Mapping[str, Tensor]) -> None:
@@ -257,9 +259,10 @@ class Trainer:
 
     def _open_logs(self) -> None:
         run, progress = self.state.run, self.state.progress
-        self.step_log = MetricsLog(run / STEP_METRICS, STEP_COLUMNS, progress.step)
+        accelerator = self.state.accelerator
+        self.step_log = MetricsLog(run / STEP_METRICS, STEP_COLUMNS, progress.step, accelerator)
         last = progress.step if progress.measured else -1
-        self.validation_log = MetricsLog(run / VALIDATION_METRICS, self.validator.columns, last)
+        self.validation_log = MetricsLog(run / VALIDATION_METRICS, self.validator.columns, last, accelerator)
 
 
 def _finite_or_none(value: float | None) -> float | None:

@@ -1,6 +1,6 @@
 """Validation on held-out photos: losses at fixed noise, generated previews, and their scores by independent judges."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +25,7 @@ from ..evaluation.report import scores_of
 from ..losses.flow import add_noise, target_velocity
 from .batch import DEFAULT_CONDITIONING, ConditioningSpec, placed_people, text_of
 from .draws import Draws
+from .log import validation_bar
 from .sampling import Person, Sample, Sampler
 from .step import FrozenModels, velocity
 
@@ -68,18 +69,21 @@ class Validator:
         count = self.settings.validation.num_sigmas
         return (*MEASURES, "validation", *(f"validation_{(index + 0.5) / count:.3f}" for index in range(count)))
 
-    def generate(self) -> tuple[list[float], list[np.ndarray]]:
+    def generate(self, is_main: bool = True) -> tuple[list[float], list[np.ndarray]]:
         """Validation losses by sigma, and an image of each scene."""
         validation = self.settings.validation
-        guidance = self.settings.noise.guidance
-        losses = validation_losses(
-            self.cache, self.scenes, self.frozen, self.socket, validation.num_sigmas, guidance, self.conditioning
-        )
-        steps, guidance = validation.sampling_steps, validation.guidance
-        images = [
-            generate_image(self.cache, scene, self.frozen, self.socket, steps, guidance, self.conditioning)
-            for scene in self.scenes
-        ]
+        models = self.frozen, self.socket
+        passes = len(self.scenes) * (validation.num_sigmas + validation.sampling_steps)
+        with validation_bar(passes, is_main) as advance:
+            guidance = self.settings.noise.guidance
+            losses = validation_losses(
+                self.cache, self.scenes, *models, validation.num_sigmas, guidance, self.conditioning, advance
+            )
+            steps, guidance = validation.sampling_steps, validation.guidance
+            images = [
+                generate_image(self.cache, scene, *models, steps, guidance, self.conditioning, advance)
+                for scene in self.scenes
+            ]
         return losses, images
 
     def score(self, step: int, losses: list[float], images: Sequence[np.ndarray]) -> dict[str, Any]:
@@ -220,10 +224,12 @@ def generate_image(
     steps: int,
     guidance: float,
     conditioning: ConditioningSpec = DEFAULT_CONDITIONING,
+    advance: Callable[[], object] = lambda: None,
 ) -> np.ndarray:
     """The photo's size, text and people from noise that is the same every time, uint8 [H, W, 3].
 
-    Euler steps over the released schedule, as a ComfyUI workflow with WithAnyone Scheduler takes them.
+    Euler steps over the released schedule, as a ComfyUI workflow with WithAnyone Scheduler takes them; `advance` is
+    called after each.
     """
     mean, _ = cache.latent(cache.images[scene.sample.image], scene.sample.crop)
     device = next(frozen.transformer.parameters()).device
@@ -236,6 +242,7 @@ def generate_image(
         for sigma, following in pairwise(sigmas):
             predicted = velocity(frozen.transformer, latent, sigma.expand(1).to(device), t5, pooled, guidance)
             latent = latent + (following - sigma).to(device) * predicted
+            advance()
     return decode_pixels(frozen, latent)
 
 
@@ -281,10 +288,12 @@ def validation_losses(
     num_sigmas: int,
     guidance: float,
     conditioning: ConditioningSpec = DEFAULT_CONDITIONING,
+    advance: Callable[[], object] = lambda: None,
 ) -> list[float]:
     """The flow loss at each of `num_sigmas` sigmas, over held-out photos with noise that is the same each time.
 
-    Sigma i of n is (i + 1/2) / n: uniform, since the sampler passes through all of them.
+    Sigma i of n is (i + 1/2) / n: uniform, since the sampler passes through all of them. `advance` is called after each
+    forward pass.
     """
     device = next(frozen.transformer.parameters()).device
     sums = [0.0] * num_sigmas
@@ -300,4 +309,5 @@ def validation_losses(
                 noisy = add_noise(clean, noise, sigma)
                 predicted = velocity(frozen.transformer, noisy, sigma, t5, pooled, guidance)
                 sums[index] += (predicted - target_velocity(clean, noise)).square().mean().item()
+                advance()
     return [total / len(chosen) for total in sums]
