@@ -84,7 +84,7 @@ def _run(options: argparse.Namespace) -> int:
         finally:
             trainer.close()
     if trainer.processes.is_main:
-        sys.stdout.write(f"{result}\nRead {result.with_name('report.md')} before you use it.\n")
+        sys.stdout.write(f"{result}\nRead {result.with_name('report.html')} (or report.md) before you use it.\n")
     trainer.state.accelerator.end_training()
     return 0
 

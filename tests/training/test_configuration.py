@@ -309,6 +309,11 @@ def test_numbers_and_choices_stay_what_they_were(capsys):
     )
 
 
+def test_the_fixed_gain_of_early_stopping_is_refused():
+    with pytest.raises(ValueError, match=r"min_sim_gt_gain is no setting any more.*paired bootstrap\. Remove it"):
+        read_settings(Finetune, RECIPE, [*GIVEN, "early_stopping.min_sim_gt_gain=0.02"])
+
+
 @pytest.mark.parametrize("key", ["out", "data.cache", "base.vae", "adapter.init", "validation.face_pack"])
 def test_an_empty_path_is_refused(capsys, key):
     """As a variable that is not set leaves it: it was the working directory."""

@@ -12,7 +12,7 @@ from training.configuration.reading import known_keys
 
 SECTIONS = (
     *("base", "adapter", "train", "data", "optim", "noise", "id_loss", "nce", "memory", "eval", "validation"),
-    *("early_stopping", "save"),
+    *("early_stopping", "save", "log"),
 )
 KEY = re.compile(rf"(?<![\w/.])(?:{'|'.join(SECTIONS)})\.[a-z0-9_.]*[a-z0-9]\b(?!/)")
 FILES = (".py", ".yaml", ".json", ".md", ".safetensors")

@@ -1,11 +1,13 @@
 """One step: what is decoded, in which types it computes, and that saving memory changes no number."""
 
+import re
 from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
 from withanyone_pack.tests.adapter.random_adapter import random_adapter
+from withanyone_pack.tests.training.scripted_scores import measured
 from withanyone_pack.tests.training.small_trainer import (
     HIDDEN,
     LAYERS,
@@ -18,7 +20,6 @@ from withanyone_pack.tests.training.small_trainer import (
 from training.base.quantize import QuantizedLinear, replace_linears
 from training.loop import step as step_module
 from training.loop.checkpoints import checkpoints, step_of
-from training.loop.early_stopping import ValidationScores
 from training.loop.optimizer import ExponentialMovingAverage, learning_rate
 from training.loop.report import finish
 from training.loop.train import train
@@ -165,9 +166,7 @@ def test_a_run_stops_where_the_looks_say_so_and_its_best_checkpoint_is_the_resul
 
     def look():
         likeness, copying = series[trainer.state.progress.step]
-        trainer.state.progress.validations.append(
-            ValidationScores(trainer.state.progress.step, likeness, copying, copying)
-        )
+        trainer.state.progress.measured.append(measured(trainer.state.progress.step, likeness, copying))
 
     trainer.validate = look
     train(trainer)
@@ -175,6 +174,8 @@ def test_a_run_stops_where_the_looks_say_so_and_its_best_checkpoint_is_the_resul
     assert [step_of(path) for path in checkpoints(tmp_path)] == [4, 8]
     result = finish(trainer)
     assert "The run stopped at step 8: copying rose" in (tmp_path / "report.md").read_text()
+    first_line = (tmp_path / "report.md").read_text().splitlines()[0]
+    assert re.fullmatch(r"# .*: better than step 0: Sim\(GT\) \+0\.150 \[.*\], copy-paste \+0\.040 \[.*\]", first_line)
     assert "after 4 of 40 steps" in (tmp_path / "report.md").read_text()
     assert result.is_file()
 

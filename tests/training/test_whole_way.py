@@ -159,6 +159,7 @@ def test_comfyui_samples_with_the_trained_adapter(place, cache, run):
 def test_a_lora_is_trained_and_added(place, cache, run, caplog):
     changes = ["out=" + str(place / "lora"), "train.mode=lora", "train.rank=2", "optim.steps=2", "validation.judges=[]"]
     assert finetune.main([str(place / "finetune.yaml"), *changes]) == 0
+    assert "Training on 1 process (cpu): " in caplog.text
     assert "no likeness, no measure of copying, no early stopping and no best checkpoint" in caplog.text
     init = place / "models/withanyone.safetensors"
     lora = place / "lora/lora.safetensors"

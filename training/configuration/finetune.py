@@ -207,7 +207,7 @@ class ValidationSettings(Section):
     """Validation on held-out photos while training.
 
     every_steps  steps between two validations; each also saves a checkpoint
-    num_images   how many images are generated, at most
+    num_images   how many images are generated, at most; scores of fewer than 6 cannot be compared
     sampling_steps, guidance  of the sampler
     num_sigmas   of the validation loss: it is computed at so many evenly spaced sigmas
     face_pack    folder of an insightface pack whose detector finds the faces of previews
@@ -227,18 +227,26 @@ class ValidationSettings(Section):
 
 
 class EarlyStoppingSettings(Section):
-    """Early stopping: the run ends where copying rises and likeness does not.
+    """Early stopping: the run ends where copying rises and likeness does not, by 95 % intervals of a paired bootstrap.
 
     enabled                  whether it does
-    max_copy_paste_increase  the copy-paste score has risen by more than this since the best validation ...
-    min_sim_gt_gain          ... while Sim(GT) has risen by less than this
+    max_copy_paste_increase  a rise of the copy-paste score since the best validation counts when it is above this
     patience                 at so many validations in a row
     """
 
     enabled: bool = True
     max_copy_paste_increase: NotNegative = 0.1
-    min_sim_gt_gain: NotNegative = 0.01
     patience: Count = 2
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gain_is_by_interval(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "min_sim_gt_gain" in value:
+            raise ValueError(
+                "min_sim_gt_gain is no setting any more: whether Sim(GT) has risen is decided by the 95 % interval of "
+                "a paired bootstrap. Remove it"
+            )
+        return value
 
 
 class SaveSettings(Section):
@@ -250,6 +258,16 @@ class SaveSettings(Section):
 
     every_steps: Count = 250
     keep: Count = 3
+
+
+class LogSettings(Section):
+    """Where numbers and previews go besides the run's folder and TensorBoard.
+
+    wandb  project of Weights & Biases, which sends them over the network: needs `pip install wandb` and `wandb login`;
+           empty: nothing is sent
+    """
+
+    wandb: str = ""
 
 
 class Finetune(Section):
@@ -277,6 +295,7 @@ class Finetune(Section):
     validation: ValidationSettings = ValidationSettings()
     early_stopping: EarlyStoppingSettings = EarlyStoppingSettings()
     save: SaveSettings = SaveSettings()
+    log: LogSettings = LogSettings()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 42
     device: Literal["auto", "cpu", "cuda"] = "auto"
     resume: Literal["auto", "never"] = "auto"

@@ -20,11 +20,13 @@ from ..evaluation.measuring import EvaluationModels
 from ..evaluation.models import load_evaluation_models
 from ..losses.arcface import Recognizer
 from .compiling import check_compiler, compile_blocks
+from .judgement import LEAST_IMAGES
 from .optimizer import make_optimizer, optimizer_class
 from .own_tokens import Person, cached_person, chosen_person
 from .sampling import Sources
 from .state import TrainingState
 from .step import FrozenModels
+from .trackers import make_accelerator, start_trackers
 from .trainable import Sizes, TrainableAdapter, load_trainable
 from .trainer import Trainer
 from .validation import decode_photo
@@ -33,6 +35,11 @@ LOGGER = logging.getLogger("withanyone")
 NO_JUDGE = (
     "No judge is named (validation.judges). This run will have previews and the loss on held-out photos, but no "
     "likeness, no measure of copying, no early stopping and no best checkpoint: its result is the last step's."
+)
+
+FEW_IMAGES = (
+    "Each validation generates %d images, and fewer than %d cannot show a difference: this run will have scores, but "
+    "no early stopping and no best checkpoint. Raise validation.num_images, or prepare with more photos held out."
 )
 
 
@@ -44,7 +51,7 @@ def build_trainer(settings: Finetune) -> Trainer:
     optimizer_class(settings.optim)
     if zero.is_deepspeed_requested():
         zero.check_shardable(settings.optim.name)
-    accelerator = Accelerator(cpu=device_name(settings) == "cpu")
+    accelerator = make_accelerator(settings, device_name(settings) == "cpu")
     if not accelerator.is_main_process:
         LOGGER.setLevel(logging.ERROR)  # one process logs for all
     sources = Sources(accelerator.device)
@@ -70,7 +77,9 @@ def build_trainer(settings: Finetune) -> Trainer:
     settings.out.mkdir(parents=True, exist_ok=True)
     state = TrainingState(settings, accelerator, frozen, adapter, sources, optimizer, evaluation_models, origin)
     trainer = Trainer(state)
+    start_trackers(accelerator, settings)
     trainer.resume()
+    _announce(trainer)
     _warn(trainer)
     return trainer
 
@@ -84,6 +93,18 @@ def person_of(settings: Finetune, cache: Cache, frozen: FrozenModels) -> Person 
     return cached_person(cache, chosen, recognizer, lambda image: decode_photo(cache, image, 0, frozen))
 
 
+def _announce(trainer: Trainer) -> None:
+    """Logs on how many processes the run trains, which launchers do not say."""
+    count, optim = trainer.processes.count, trainer.state.settings.optim
+    LOGGER.info(
+        "Training on %d %s (%s): %d samples a step.",
+        count,
+        "process" if count == 1 else "processes",
+        trainer.state.accelerator.device,
+        count * optim.batch_size * optim.gradient_accumulation_steps,
+    )
+
+
 def _warn(trainer: Trainer) -> None:
     """Logs what this run cannot measure."""
     state = trainer.state
@@ -91,6 +112,8 @@ def _warn(trainer: Trainer) -> None:
         LOGGER.warning("The cache holds no held-out photos, so nothing is validated while training.")
     elif state.evaluation_models is None:
         LOGGER.warning(NO_JUDGE)
+    elif 0 < len(trainer.validator.scenes) < LEAST_IMAGES:
+        LOGGER.warning(FEW_IMAGES, len(trainer.validator.scenes), LEAST_IMAGES)
 
 
 def device_name(settings: Finetune) -> str:

@@ -3,33 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from withanyone_core.tolerance import SLACK
-
-# Copying above the untrained adapter's counts half as much as likeness (specification of the training, 9.7).
-COPY_PASTE_PENALTY = 0.5
-
-
-@dataclass(frozen=True)
-class ValidationScores:
-    """Scores of the images generated at a step; None where no face was found or there is no judge.
-
-    sim_gt, sim_ref  cosines with the person in the held-out photo and with the reference photo
-    copy_paste       -1 (the held-out photo itself) to +1 (the reference itself)
-    """
-
-    step: int
-    sim_gt: float | None = None
-    sim_ref: float | None = None
-    copy_paste: float | None = None
-
-    @property
-    def is_scored(self) -> bool:
-        return self.sim_gt is not None and self.copy_paste is not None
+from .judgement import ValidationScores, compare
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """best_step is None before the first scored validation after step 0; `reason` says why to stop, or is empty."""
+    """best_step is None where the scores do not say; `reason` says why to stop, or is empty."""
 
     best_step: int | None
     reason: str = ""
@@ -39,42 +18,45 @@ class Verdict:
         return bool(self.reason)
 
 
-def score(scores: ValidationScores, start: ValidationScores) -> float:
-    """Sim(GT) less the copying that training has added."""
-    return scores.sim_gt - COPY_PASTE_PENALTY * max(0.0, scores.copy_paste - start.copy_paste)
-
-
 def verdict(
-    validations: Sequence[ValidationScores],
-    max_copy_paste_increase: float = 0.1,
-    min_sim_gt_gain: float = 0.01,
-    patience: int = 2,
+    validations: Sequence[ValidationScores], max_copy_paste_increase: float = 0.1, patience: int = 2, seed: int = 0
 ) -> Verdict:
     """Whether to stop after the last validation, and which checkpoint is best.
 
-    The run stops where at each of the last `patience` validations copy-paste is more than `max_copy_paste_increase`
-    above the best validation before them, while Sim(GT) is less than `min_sim_gt_gain` above it.
+    A later checkpoint takes the place of the best where the paired interval says that it is better. The run stops where
+    at each of the last `patience` validations copy-paste is above the best validation before them, by its interval and
+    by more than `max_copy_paste_increase`, and the interval of Sim(GT) does not say that likeness has risen.
+
+    Only validations that were drawn and judged like the last one count, and only where enough images can be compared.
     """
     scored = [scores for scores in validations if scores.is_scored]
-    if not scored:
+    scored = [scores for scores in scored if scores.setup == scored[-1].setup]
+    if not scored or compare(scored[0], scored[-1], scored[0]) is None:
         return Verdict(None)
     start = scored[0]
     trained = [scores for scores in scored if scores.step > 0]
-    best = max(trained, key=lambda scores: score(scores, start), default=None)
-    best_step = best.step if best else None
+    best_step = _best(trained, start, seed).step if trained else None
     before, last = scored[:-patience], scored[-patience:]
     if not before or len(last) < patience:
         return Verdict(best_step)
-    standard = max(before, key=lambda scores: score(scores, start))
-    copies = all(
-        scores.copy_paste > standard.copy_paste + max_copy_paste_increase + SLACK
-        and scores.sim_gt < standard.sim_gt + min_sim_gt_gain - SLACK
-        for scores in last
-    )
-    if not copies:
+    standard = _best(before, start, seed)
+    compared = [compare(standard, scores, start, seed) for scores in last]
+    if not all(each and each.copies_more(max_copy_paste_increase) and not each.sim_gt.is_above for each in compared):
         return Verdict(best_step)
+    copying, likeness = ((standard.mean(name), last[-1].mean(name)) for name in ("copy_paste", "sim_gt"))
     return Verdict(
         best_step,
-        f"copying rose from {standard.copy_paste:.3f} at step {standard.step} to {last[-1].copy_paste:.3f} at step "
-        f"{last[-1].step}, while Sim(GT) went from {standard.sim_gt:.3f} to {last[-1].sim_gt:.3f}",
+        f"copying rose from {copying[0]:.3f} at step {standard.step} to {copying[1]:.3f} at step {last[-1].step} "
+        f"({compared[-1].copy_paste}), while Sim(GT) went from {likeness[0]:.3f} to {likeness[1]:.3f} "
+        f"({compared[-1].sim_gt})",
     )
+
+
+def _best(validations: Sequence[ValidationScores], start: ValidationScores, seed: int) -> ValidationScores:
+    """The last that is better than the best before it, or the first."""
+    best = validations[0]
+    for scores in validations[1:]:
+        compared = compare(best, scores, start, seed)
+        if compared is not None and compared.score.is_above:
+            best = scores
+    return best

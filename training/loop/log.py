@@ -4,11 +4,14 @@ import csv
 import io
 import logging
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
+from accelerate import Accelerator
 from tqdm import tqdm
 
 from ..evaluation.records import write_text
@@ -18,14 +21,15 @@ LOGGER = logging.getLogger("withanyone")
 STEP_METRICS, VALIDATION_METRICS = "metrics.csv", "validation.csv"
 Value = float | int | None
 _LINES, _MOST_STEPS_A_LINE = 100, 50  # of a log
+_SMOOTHED_STEPS = 50  # of the running mean of the loss
 
 
 class MetricsLog:
-    """One table of a run: a row a step, and the same numbers as curves."""
+    """One table of a run: a row a step, and the same numbers as curves in TensorBoard and in trackers of accelerate."""
 
-    def __init__(self, path: Path, columns: Sequence[str], step: int) -> None:
+    def __init__(self, path: Path, columns: Sequence[str], step: int, accelerator: Accelerator) -> None:
         """Appends after `step` finished steps; rows beyond it, of a run that was stopped later, are dropped."""
-        self.path, self.columns = path, ("step", *columns)
+        self.path, self.columns, self._accelerator = path, ("step", *columns), accelerator
         rows = [row for row in read_rows(path) if int(row["step"]) <= step]
         write_text(
             path, _text(self.columns, [self.columns, *([row.get(name, "") for name in self.columns] for row in rows)])
@@ -38,10 +42,19 @@ class MetricsLog:
         with self.path.open("a", encoding="utf-8", newline="") as stream:
             # repr keeps every bit of a float.
             stream.write(_text(self.columns, [["" if value is None else repr(value) for value in row]]))
+        known = {name: value for name, value in zip(self.columns[1:], row[1:], strict=True) if value is not None}
         if self._curves is not None:
-            for name, value in zip(self.columns[1:], row[1:], strict=True):
-                if value is not None:
-                    self._curves.add_scalar(name, value, step)
+            for name, value in known.items():
+                self._curves.add_scalar(name, value, step)
+        self._accelerator.log({f"{self.path.stem}/{name}": value for name, value in known.items()}, step=step)
+
+    def add_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
+        """RGB uint8 [H, W, 3] by name, for TensorBoard and the trackers."""
+        if self._curves is not None:
+            for name, image in images.items():
+                self._curves.add_image(name, image, step, dataformats="HWC")
+        for tracker in self._accelerator.trackers:
+            tracker.log_images({f"{self.path.stem}/{name}": [image] for name, image in images.items()}, step=step)
 
     def close(self) -> None:
         if self._curves is not None:
@@ -60,27 +73,47 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 def log_steps(state: TrainingState, is_main: bool) -> Iterator[Callable[[], None]]:
     """A function to call after each step: it moves a progress bar on a terminal, or writes lines elsewhere."""
     on_terminal, progress, last = sys.stderr.isatty(), state.progress, state.settings.optim.steps
+    losses = deque(_losses(state.run, progress.step), _SMOOTHED_STEPS)
     is_silent = not (is_main and on_terminal)
     with tqdm(total=last, initial=progress.step, unit="step", disable=is_silent) as bar:
 
         def log_step() -> None:
+            if progress.row["loss"] is not None:
+                losses.append(progress.row["loss"])
+            numbers = _numbers(progress.row, losses)
             bar.update()
-            bar.set_postfix(_numbers(progress.row), refresh=False)
+            bar.set_postfix(numbers, refresh=False)
             if not on_terminal:
-                _log_line(progress.step, last, progress.row)
+                _log_line(progress.step, last, numbers)
 
         yield log_step
 
 
-def _log_line(step: int, last: int, row: Mapping[str, float | None]) -> None:
+@contextmanager
+def validation_bar(passes: int, is_main: bool) -> Iterator[Callable[[], object]]:
+    """A function to call after each forward pass of a validation: it moves a progress bar on a terminal."""
+    is_silent = not (is_main and sys.stderr.isatty())
+    with tqdm(total=passes, desc="validation", unit="pass", leave=False, disable=is_silent) as bar:
+        yield bar.update
+
+
+def _losses(run: Path, step: int) -> list[float]:
+    """Of the latest steps, where a run is resumed."""
+    rows = [row for row in read_rows(run / STEP_METRICS) if int(row["step"]) <= step and row["loss"]]
+    return [float(row["loss"]) for row in rows[-_SMOOTHED_STEPS:]]
+
+
+def _log_line(step: int, last: int, shown: Mapping[str, str]) -> None:
     """A line a hundredth of the run, but at least every 50 steps: for logs, where a bar would be one endless line."""
     if step % min(_MOST_STEPS_A_LINE, max(1, last // _LINES)) == 0 or step == last:
-        numbers = ", ".join(f"{name} {value}" for name, value in _numbers(row).items())
+        numbers = ", ".join(f"{name} {value}" for name, value in shown.items())
         LOGGER.info("Step %d of %d: %s.", step, last, numbers)
 
 
-def _numbers(row: Mapping[str, float | None]) -> dict[str, str]:
-    numbers = {"loss": row.get("loss"), "id": row.get("id"), "s/step": row.get("s_per_step")}
+def _numbers(row: Mapping[str, float | None], losses: Sequence[float]) -> dict[str, str]:
+    """What is shown of a step, its loss also as the running mean of the latest steps."""
+    smoothed = {f"mean of {len(losses)} steps": sum(losses) / len(losses)} if len(losses) > 1 else {}
+    numbers = {"loss": row.get("loss"), **smoothed, "id": row.get("id"), "s/step": row.get("s_per_step")}
     return {name: f"{value:.3f}" for name, value in numbers.items() if value is not None}
 
 

@@ -1,35 +1,33 @@
-"""The end of a run: its result, and a report (report.md) of scores, curves and images to judge by eye."""
+"""The end of a run: its result, and a report (report.md, report.html) of scores, curves and images to judge by eye."""
 
 import re
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
-from typing import Any
+
+from withanyone_core.html_page import document
 
 from ..configuration.reading import read_tree
 from ..evaluation.records import write_text
 from .checkpoints import CONFIG, checkpoints, step_of
 from .curves import curves_svg, smoothed
+from .filmstrip import filmstrip
 from .log import STEP_METRICS, VALIDATION_METRICS, read_rows
+from .report_blocks import html, markdown
+from .report_content import CURVES, FILMSTRIP, NAMES, report_blocks
 from .result import LORA_RESULT, RESULT, exported, header_of, is_lora, write_identity, write_result
-from .resume import describe_change, until
+from .resume import until
 from .step import BIN_NAMES
 from .trainer import Trainer
 from .validation import PREVIEWS
 
-CURVES, REPORT = "curves.svg", "report.md"
-_NAMES = {"sim_gt": "Sim(GT)", "sim_ref": "Sim(Ref)", "copy_paste": "copy-paste", "leakage": "leakage"}
-_LEGEND = """* Sim(GT), Sim(Ref): cosine of a generated face with the held-out photo and with the reference photo.
-* copy-paste: +1 repeats the reference photo, -1 is the held-out photo, 0 is as far from one as from the other.
-* leakage: how much each person looks like the others' references.
-* validation: flow loss on held-out photos with the same noise every time.
-* cosines and identity loss of the curves are the training recognizer's, which training optimizes;
-  the table is the judges'."""
+REPORT, PAGE = "report.md", "report.html"
+_PAGE_CSS = "figure{margin:0;overflow-x:auto}svg{max-width:100%}"
 
 
 def finish(trainer: Trainer) -> Path:
     """Writes adapter.safetensors (or lora.safetensors, or NAME.safetensors of a person whose tokens were learned) and
-    report.md into the run's folder; the result's path.
+    its report into the run's folder; the result's path.
 
     From the checkpoint with the best validation, or the latest where there is no judge.
     """
@@ -57,89 +55,35 @@ def finish(trainer: Trainer) -> Path:
     return result
 
 
-def write_report(trainer: Trainer, result: Path, step: int, stopped: str) -> Path:
-    """Writes curves.svg and report.md into the run's folder.
+def write_report(trainer: Trainer, result: Path, step: int, stopped: str) -> None:
+    """Writes report.md and report.html, which say the same, and their curves and filmstrip into the run's folder.
 
     step     the checkpoint that the result was made from
     stopped  why the run ended early, or empty
     """
     folder = trainer.state.run
     write_text(folder / CURVES, curves_svg(_panels(folder)))
-    measured = trainer.state.progress.measured
-    first = measured[0] if measured else {}
-    chosen = next((validation for validation in reversed(measured) if validation["step"] <= step), first)
-    what = (
-        "the adapter"
-        if trainer.state.adapter.person is None
-        else f"{trainer.state.adapter.person.identity.name} as an identity"
-    )
-    parts = [
-        f"# {folder.name}",
-        f"{result.name} is {what} after {step} of {trainer.state.settings.optim.steps} steps"
-        + (f". The run stopped at step {trainer.state.progress.step}: {stopped}." if stopped else "."),
-        *_table(first, chosen),
-        *_remarks(trainer, first, chosen, step),
-        f"## Curves\n\n![losses and likeness by step]({CURVES})",
-        *_images(trainer, step),
-        f"## Legend\n\n{_LEGEND}",
-    ]
-    path = folder / REPORT
-    write_text(path, "\n\n".join(parts) + "\n")
-    return path
+    _write_filmstrip(trainer)
+    blocks = report_blocks(trainer, result, step, stopped)
+    write_text(folder / REPORT, markdown(blocks))
+    write_text(folder / PAGE, document(folder.name, html(blocks, folder), _PAGE_CSS))
 
 
-def _table(first: Mapping[str, Any], chosen: Mapping[str, Any]) -> list[str]:
-    if not first:
-        return ["Nothing was measured: the cache holds no held-out photos."]
-    rows = [f"| | step {first['step']} | step {chosen['step']} |", "|---|---|---|"]
-    for name, title in _NAMES.items():
-        if first.get(name) or chosen.get(name):
-            rows.append(f"| {title} | {_number(first.get(name))} | {_number(chosen.get(name))} |")
-    means = [sum(validation["validation"]) / len(validation["validation"]) for validation in (first, chosen)]
-    rows.append(f"| validation | {means[0]:.4f} | {means[1]:.4f} |")
-    return ["\n".join(rows), "Means over the held-out photos with 95 % bootstrap intervals in brackets."]
-
-
-def _number(value: Mapping[str, Any] | None) -> str:
-    if not value:
-        return "-"
-    interval = "" if value["low"] is None else f" [{value['low']:.3f}, {value['high']:.3f}]"
-    return f"{value['mean']:.3f}{interval}"
-
-
-def _remarks(trainer: Trainer, first: Mapping[str, Any], chosen: Mapping[str, Any], step: int) -> list[str]:
-    remarks = []
-    if trainer.state.evaluation_models is None:
-        remarks.append("No judge was named (validation.judges), so likeness and copying were not measured.")
-    elif first.get("sim_gt") and chosen.get("sim_gt"):
-        gained = chosen["sim_gt"]["mean"] - first["sim_gt"]["mean"]
-        if gained <= 0:
-            instead = (
-                "the adapter as it came" if trainer.state.adapter.person is None else "an identity made from photos"
-            )
-            remarks.append(f"Training did not help: Sim(GT) changed by {gained:+.3f}. Use {instead}.")
-    if trainer.state.progress.skipped:
-        remarks.append(f"{trainer.state.progress.skipped} steps were skipped because their loss was NaN or infinite.")
-    for change in until(trainer.state.progress.changes, step):
-        remarks.append(f"After step {change['step']} the run was resumed with {describe_change(change)}.")
-    return [f"* {remark}" for remark in remarks]
-
-
-def _images(trainer: Trainer, step: int) -> list[str]:
-    validations = sorted(path.name for path in (trainer.state.run / PREVIEWS).glob("step-*"))
-    at = [name for name in validations if int(name.removeprefix("step-")) <= step]
-    if not at:
-        return []
-    chosen = list(dict.fromkeys([at[0], at[-1]]))
-    rows = ["| held-out photo | reference | " + " | ".join(chosen) + " |", "|---" * (2 + len(chosen)) + "|"]
+def _write_filmstrip(trainer: Trainer) -> None:
+    """Held-out photo, references and the image of each validation that is kept; nothing where there is none."""
+    previews = trainer.state.run / PREVIEWS
+    folders = [previews / f"step-{validation['step']:06d}" for validation in trainer.state.progress.measured]
+    folders = [folder for folder in folders if folder.is_dir()]
+    if not folders:
+        return
+    rows = []
     for scene in trainer.validator.scenes:
-        references = " ".join(
-            f"![reference]({PREVIEWS}/truth/{scene.name}_reference_{number}.png)"
-            for number in range(1, len(scene.sample.people) + 1)
-        )
-        generated = " | ".join(f"![{name}]({PREVIEWS}/{name}/{scene.name}.png)" for name in chosen)
-        rows.append(f"| ![photo]({PREVIEWS}/truth/{scene.name}.png) | {references} | {generated} |")
-    return ["## Previews\n\n" + "\n".join(rows)]
+        people = range(1, len(scene.sample.people) + 1)
+        references = [previews / "truth" / f"{scene.name}_reference_{number}.png" for number in people]
+        photo = previews / "truth" / f"{scene.name}.png"
+        rows.append([[photo], references, *([folder / f"{scene.name}.png"] for folder in folders)])
+    columns = ("held-out photo", "reference", *(f"step {int(folder.name.removeprefix('step-'))}" for folder in folders))
+    filmstrip(columns, rows).save(trainer.state.run / FILMSTRIP, quality=85)
 
 
 def _panels(folder: Path) -> dict[str, dict[str, Sequence[tuple[float, float]]]]:
@@ -149,7 +93,7 @@ def _panels(folder: Path) -> dict[str, dict[str, Sequence[tuple[float, float]]]]
         return {name: smoothed(_series(steps, name)) for name in names}
 
     def by_validation(*names: str) -> dict[str, Sequence[tuple[float, float]]]:
-        return {_NAMES.get(name, name): _series(validations, name) for name in names}
+        return {NAMES.get(name, name): _series(validations, name) for name in names}
 
     return {
         "likeness to the held-out photos, by judges": by_validation("sim_gt", "sim_ref", "copy_paste"),

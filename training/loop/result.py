@@ -106,8 +106,8 @@ def header_of(
         **_face_model(settings["id_loss"]["recognizer"]),
         "withanyone.version": VERSION,
         "withanyone.step": str(step),
-        "withanyone.recipe": json.dumps(_without_paths(dict(settings))),
-        **({"withanyone.changes": json.dumps(_without_paths(list(changes)))} if changes else {}),
+        "withanyone.recipe": json.dumps(without_paths(dict(settings))),
+        **({"withanyone.changes": json.dumps(without_paths(list(changes)))} if changes else {}),
         "withanyone.data": data,
         "withanyone.numbers": json.dumps(people),
     }
@@ -171,12 +171,12 @@ def _at(measured: list[Mapping[str, Any]], step: int) -> dict[str, float | None]
     return {"step": latest["step"], **means, "validation": sum(latest["validation"]) / len(latest["validation"])}
 
 
-def _without_paths(value: Any) -> Any:
+def without_paths(value: Any) -> Any:
     """Settings with file names in place of paths: a shared file tells nothing of the machine."""
     if isinstance(value, dict):
-        return {key: _without_paths(each) for key, each in value.items()}
+        return {key: without_paths(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_paths(each) for each in value]
+        return [without_paths(each) for each in value]
     if isinstance(value, str) and ("/" in value or "\\" in value):
         return value.replace("\\", "/").rsplit("/", 1)[-1]
     return value

@@ -1,7 +1,7 @@
 """Training state: everything a run trains with, and how far it is. Data only; the trainer changes it."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from withanyone_core.adapter.shape import Branch
 from ..configuration.finetune import Finetune
 from ..evaluation.measuring import EvaluationModels
 from .batch import ConditioningSpec
-from .early_stopping import ValidationScores, Verdict, verdict
+from .early_stopping import Verdict, verdict
+from .judgement import scores_at
 from .optimizer import ExponentialMovingAverage
 from .sampling import Sources
 from .step import FrozenModels
@@ -26,8 +27,7 @@ class Progress:
 
     step            finished steps, skipped ones included
     skipped         steps whose loss or gradient was NaN or infinite, in all and in a row
-    validations     what early stopping reads
-    measured        by validation, for the report: means with intervals, and the validation losses
+    measured        by validation: means with intervals, each image's scores, and the validation losses
     row             the latest step's numbers
     changes         settings that were changed when the run was resumed, as `changed` lists them
     """
@@ -35,7 +35,6 @@ class Progress:
     step: int = 0
     skipped: int = 0
     skipped_in_row: int = 0
-    validations: list[ValidationScores] = field(default_factory=list)
     measured: list[dict[str, Any]] = field(default_factory=list)
     row: dict[str, float | None] = field(default_factory=dict)
     changes: list[dict[str, Any]] = field(default_factory=list)
@@ -45,8 +44,9 @@ class Progress:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Progress":
-        validations = [ValidationScores(**scores) for scores in values["validations"]]
-        return cls(**{**values, "validations": validations})
+        """What another version has written besides is left out."""
+        known = {each.name for each in fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in known})
 
 
 @dataclass(eq=False)
@@ -67,6 +67,7 @@ class TrainingState:
     origin: Mapping[str, str]
     progress: Progress = field(default_factory=Progress)
     ema: ExponentialMovingAverage = field(init=False)
+    _verdicts: dict[int, Verdict] = field(default_factory=dict, init=False)  # by the number of validations
 
     def __post_init__(self) -> None:
         self.ema = ExponentialMovingAverage(self.adapter.parameters, self.settings.optim.ema)
@@ -90,14 +91,17 @@ class TrainingState:
     @property
     def verdict(self) -> Verdict:
         """Which checkpoint is best, and whether early stopping ends the run now."""
-        stopping = self.settings.early_stopping
-        found = verdict(
-            self.progress.validations,
-            stopping.max_copy_paste_increase,
-            stopping.min_sim_gt_gain,
-            stopping.patience,
-        )
-        return found if stopping.enabled else Verdict(found.best_step)
+        measured = self.progress.measured
+        if len(measured) not in self._verdicts:
+            stopping = self.settings.early_stopping
+            found = verdict(
+                [scores_at(each) for each in measured],
+                stopping.max_copy_paste_increase,
+                stopping.patience,
+                self.settings.seed,
+            )
+            self._verdicts[len(measured)] = found if stopping.enabled else Verdict(found.best_step)
+        return self._verdicts[len(measured)]
 
     @property
     def is_over(self) -> bool:

@@ -38,7 +38,7 @@ def train(trainer: Trainer) -> None:
         out_of_memory_advice(state.settings),
         worker_lost_advice(state, processes),
     ):
-        if not state.progress.validations:
+        if not state.progress.measured:
             trainer.validate()  # the adapter as it came: what later validations are compared with
         _loop(trainer, stop)
     if stop.signal is not None:

@@ -33,7 +33,6 @@ from .checkpoints import (
     step_of,
     write_checkpoint,
 )
-from .early_stopping import verdict
 from .failures import divergence_advice
 from .log import STEP_METRICS, VALIDATION_METRICS, MetricsLog
 from .optimizer import ExponentialMovingAverage, learning_rate, make_update
@@ -41,7 +40,7 @@ from .prefetch import MicroBatch, Prefetcher
 from .resume import changed, check_origin, describe_change
 from .state import Progress, TrainingState
 from .step import COLUMNS, GlobalBatchStats, compute_loss, means, totals
-from .validation import Validator, scenes, scores_at, summary
+from .validation import Validator, scenes, summary
 
 LOGGER = logging.getLogger("withanyone")
 STEP_COLUMNS = (*COLUMNS, "grad_norm", "lr", "skipped", "s_per_step", "wait_fraction", "memory_gib")
@@ -98,10 +97,9 @@ class Trainer:
         losses_and_images = None
         if self.processes.is_main or is_sharded(self.state.frozen.transformer):
             with self.ema_weights():
-                losses_and_images = self.validator.generate()
+                losses_and_images = self.validator.generate(self.processes.is_main)
         found = self.processes.from_main(lambda: self._score(*losses_and_images))
         progress = self.state.progress
-        progress.validations.append(scores_at(progress.step, found))
         progress.measured.append({"step": progress.step, **found})
         LOGGER.info("Validation at step %d: %s.", progress.step, summary(found))
 
@@ -226,6 +224,8 @@ class Trainer:
         step = self.state.progress.step
         found = self.validator.score(step, losses, images)
         self.validation_log.add(step, self.validator.row(found))
+        names = (scene.name for scene in self.validator.scenes)
+        self.validation_log.add_images(step, dict(zip(names, images, strict=True)))
         return found
 
     def _write(self, states: Mapping[str, Tensor]) -> None:
@@ -245,7 +245,7 @@ class Trainer:
             {"step": progress.step, **progress.row, "validations": progress.measured},
         )
         write_checkpoint(state.run, checkpoint)
-        best = verdict(progress.validations).best_step
+        best = state.verdict.best_step
         remove_old(state.run, state.settings.save.keep, () if best is None else (best,))
 
     def _restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
@@ -259,9 +259,10 @@ class Trainer:
 
     def _open_logs(self) -> None:
         run, progress = self.state.run, self.state.progress
-        self.step_log = MetricsLog(run / STEP_METRICS, STEP_COLUMNS, progress.step)
-        last = progress.step if progress.validations else -1
-        self.validation_log = MetricsLog(run / VALIDATION_METRICS, self.validator.columns, last)
+        accelerator = self.state.accelerator
+        self.step_log = MetricsLog(run / STEP_METRICS, STEP_COLUMNS, progress.step, accelerator)
+        last = progress.step if progress.measured else -1
+        self.validation_log = MetricsLog(run / VALIDATION_METRICS, self.validator.columns, last, accelerator)
 
 
 def _finite_or_none(value: float | None) -> float | None:

@@ -1,6 +1,6 @@
 """Validation on held-out photos: losses at fixed noise, generated previews, and their scores by independent judges."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from withanyone_core.injection.diffusers import AdapterSocket
-from withanyone_core.metrics.case import METRICS
+from withanyone_core.metrics.case import METRICS, CaseScores
 from withanyone_core.metrics.summary import judges_mean, statistic
 from withanyone_core.schedule import released_sigmas
 
@@ -25,7 +25,7 @@ from ..evaluation.report import scores_of
 from ..losses.flow import add_noise, target_velocity
 from .batch import DEFAULT_CONDITIONING, ConditioningSpec, placed_people, text_of
 from .draws import Draws
-from .early_stopping import ValidationScores
+from .log import validation_bar
 from .sampling import Person, Sample, Sampler
 from .step import FrozenModels, velocity
 
@@ -69,18 +69,21 @@ class Validator:
         count = self.settings.validation.num_sigmas
         return (*MEASURES, "validation", *(f"validation_{(index + 0.5) / count:.3f}" for index in range(count)))
 
-    def generate(self) -> tuple[list[float], list[np.ndarray]]:
+    def generate(self, is_main: bool = True) -> tuple[list[float], list[np.ndarray]]:
         """Validation losses by sigma, and an image of each scene."""
         validation = self.settings.validation
-        guidance = self.settings.noise.guidance
-        losses = validation_losses(
-            self.cache, self.scenes, self.frozen, self.socket, validation.num_sigmas, guidance, self.conditioning
-        )
-        steps, guidance = validation.sampling_steps, validation.guidance
-        images = [
-            generate_image(self.cache, scene, self.frozen, self.socket, steps, guidance, self.conditioning)
-            for scene in self.scenes
-        ]
+        models = self.frozen, self.socket
+        passes = len(self.scenes) * (validation.num_sigmas + validation.sampling_steps)
+        with validation_bar(passes, is_main) as advance:
+            guidance = self.settings.noise.guidance
+            losses = validation_losses(
+                self.cache, self.scenes, *models, validation.num_sigmas, guidance, self.conditioning, advance
+            )
+            steps, guidance = validation.sampling_steps, validation.guidance
+            images = [
+                generate_image(self.cache, scene, *models, steps, guidance, self.conditioning, advance)
+                for scene in self.scenes
+            ]
         return losses, images
 
     def score(self, step: int, losses: list[float], images: Sequence[np.ndarray]) -> dict[str, Any]:
@@ -94,13 +97,19 @@ class Validator:
         if self.evaluation_models is not None:
             lines = score_images(images, truths, self.scenes, self.evaluation_models)
             numbers = headline(lines, self.evaluation_models, self.settings.seed)
-        return {"validation": losses, **numbers}
+        return {"validation": losses, **numbers, "setup": self._setup()}
 
     def row(self, found: Mapping[str, Any]) -> dict[str, float | None]:
         """What `score` found, by column."""
         losses = found["validation"]
         values = [*(found[name] and found[name]["mean"] for name in MEASURES), sum(losses) / len(losses), *losses]
         return dict(zip(self.columns, values, strict=True))
+
+    def _setup(self) -> str:
+        """What images are drawn and judged with; those of another setup cannot be compared with them."""
+        validation = self.settings.validation
+        judged = "" if self.evaluation_models is None else self.evaluation_models.fingerprint
+        return f"{self.settings.seed} {validation.sampling_steps} {validation.guidance:g} {judged}"
 
     def _cached_truths(self) -> list[Truth]:
         if not self._truths:
@@ -148,22 +157,33 @@ def score_images(
 
 
 def headline(lines: Sequence[Line], evaluation_models: EvaluationModels, seed: int) -> dict[str, Any]:
-    """By metric the mean over previews and the judges training has not used, with its 95 % interval; None without."""
+    """By metric the mean over previews and the judges training has not used, with its 95 % interval; None without.
+
+    Under "images" each preview's own values, the mean over these judges; "photos" is that of two photos of the person.
+    """
     names = [judge.info.name for judge in evaluation_models.judges if not judge.info.trained_with]
     scores = scores_of([line for line in lines if line["scores"]], names) if names else []
     if not scores:
         return dict.fromkeys(METRICS)
-    found = {metric: statistic(*judges_mean(scores, metric), seed=seed) for metric in METRICS}
-    return {
+    judged = {metric: judges_mean(scores, metric) for metric in METRICS}
+    found = {metric: statistic(*values, seed=seed) for metric, values in judged.items()}
+    names = sorted(each.name for each in scores[0])
+    images = {
+        name: {**{metric: judged[metric][0][index] for metric in MEASURES}, "photos": _between_photos(scores, name)}
+        for index, name in enumerate(names)
+    }
+    means = {
         metric: None if value is None else {"mean": value.mean, "low": value.low, "high": value.high, "n": value.n}
         for metric, value in found.items()
     }
+    return {**means, "images": images}
 
 
-def scores_at(step: int, numbers: dict[str, Any]) -> ValidationScores:
-    """What early stopping reads of the numbers of a validation."""
-    means = {name: numbers[name] and numbers[name]["mean"] for name in ("sim_gt", "sim_ref", "copy_paste")}
-    return ValidationScores(step, **means)
+def _between_photos(judged: Sequence[Sequence[CaseScores]], name: str) -> float | None:
+    """The cosine of a held-out photo's faces with their references, the mean over people and judges."""
+    people = (person for scores in judged for each in scores if each.name == name for person in each.identities)
+    known = [person.sim_tr for person in people if person.sim_tr is not None]
+    return float(np.mean(known)) if known else None
 
 
 def encode_png(image: np.ndarray) -> bytes:
@@ -207,10 +227,12 @@ def generate_image(
     steps: int,
     guidance: float,
     conditioning: ConditioningSpec = DEFAULT_CONDITIONING,
+    advance: Callable[[], object] = lambda: None,
 ) -> np.ndarray:
     """The photo's size, text and people from noise that is the same every time, uint8 [H, W, 3].
 
-    Euler steps over the released schedule, as a ComfyUI workflow with WithAnyone Scheduler takes them.
+    Euler steps over the released schedule, as a ComfyUI workflow with WithAnyone Scheduler takes them; `advance` is
+    called after each.
     """
     mean, _ = cache.latent(cache.images[scene.sample.image], scene.sample.crop)
     device = next(frozen.transformer.parameters()).device
@@ -223,6 +245,7 @@ def generate_image(
         for sigma, following in pairwise(sigmas):
             predicted = velocity(frozen.transformer, latent, sigma.expand(1).to(device), t5, pooled, guidance)
             latent = latent + (following - sigma).to(device) * predicted
+            advance()
     return decode_pixels(frozen, latent)
 
 
@@ -268,10 +291,12 @@ def validation_losses(
     num_sigmas: int,
     guidance: float,
     conditioning: ConditioningSpec = DEFAULT_CONDITIONING,
+    advance: Callable[[], object] = lambda: None,
 ) -> list[float]:
     """The flow loss at each of `num_sigmas` sigmas, over held-out photos with noise that is the same each time.
 
-    Sigma i of n is (i + 1/2) / n: uniform, since the sampler passes through all of them.
+    Sigma i of n is (i + 1/2) / n: uniform, since the sampler passes through all of them. `advance` is called after each
+    forward pass.
     """
     device = next(frozen.transformer.parameters()).device
     sums = [0.0] * num_sigmas
@@ -287,4 +312,5 @@ def validation_losses(
                 noisy = add_noise(clean, noise, sigma)
                 predicted = velocity(frozen.transformer, noisy, sigma, t5, pooled, guidance)
                 sums[index] += (predicted - target_velocity(clean, noise)).square().mean().item()
+                advance()
     return [total / len(chosen) for total in sums]

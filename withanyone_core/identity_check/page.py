@@ -1,7 +1,5 @@
 """The report as one HTML file that needs nothing else: people as rows, variants as columns, worst cases with crops."""
 
-import base64
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -9,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..html_page import document, jpeg_uri
 from .reading import Unreadable, read_image
 from .records import CONDITIONING, DEFINITIONS, SOURCES, Report
 from .summary import Row
@@ -30,25 +29,21 @@ COLORS = {
 # How bad a fault is before its odds are looked at: somebody else's face before one's own face copied.
 WORST_FIRST = ("lost", "swapped", "dominated", "blended", "drifted", "extra person", "pasted", "unclear")
 CSS = """
-body{font:15px/1.45 system-ui,sans-serif;margin:2rem;color:#1d2129;background:#fff;max-width:1400px}
-h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}table{border-collapse:collapse}
-th,td{padding:.4rem .6rem;border:1px solid #d5d9e0;text-align:left;vertical-align:top}
 .bar{display:flex;height:10px;width:220px;border-radius:3px;overflow:hidden;margin:.2rem 0}.bar i{display:block}
 .fails{background:#fdeef0}.chip{display:inline-block;border-radius:3px;padding:0 .35rem;color:#fff;margin-right:.3rem}
-small{color:#5b6472}.cases{display:flex;flex-wrap:wrap;gap:1rem}
+.cases{display:flex;flex-wrap:wrap;gap:1rem}
 .case{width:250px;border:1px solid #d5d9e0;padding:.5rem}
-.case img{width:112px;height:112px;object-fit:cover;margin-right:4px}ul{padding-left:1.2rem}
-@media(prefers-color-scheme:dark){body{background:#15181d;color:#e4e7ec}.fails{background:#3a2228}small{color:#9aa3b2}
-th,td,.case{border-color:#3a404b}}
+.case img{width:112px;height:112px;object-fit:cover;margin-right:4px}
+@media(prefers-color-scheme:dark){.fails{background:#3a2228}.case{border-color:#3a404b}}
 """
 
 
 def page(report: Report) -> str:
     """The whole page; it reads the images of the cases it shows."""
-    return "\n".join(
+    return document(
+        "Who is in these images?",
         (
-            '<!doctype html><html lang="en"><meta charset="utf-8"><title>Who is in these images?</title>',
-            f"<style>{CSS}</style><h1>Who is in these images?</h1>",
+            "<h1>Who is in these images?</h1>",
             *_head(report),
             "<h2>People and variants</h2>",
             *_table(report.rows),
@@ -56,8 +51,8 @@ def page(report: Report) -> str:
             *_cases(report),
             "<h2>How it was decided</h2>",
             *_method(report),
-            "</html>\n",
-        )
+        ),
+        CSS,
     )
 
 
@@ -168,7 +163,7 @@ def _tile(
     image = images[path]
     if image is None:
         return ""
-    return f'<img alt="{escape(title)}" title="{escape(title)}" src="{_data_uri(face_tile(image, box_px))}">'
+    return f'<img alt="{escape(title)}" title="{escape(title)}" src="{jpeg_uri(face_tile(image, box_px))}">'
 
 
 def face_tile(image: np.ndarray, box_px: tuple[float, float, float, float]) -> Image.Image:
@@ -178,12 +173,6 @@ def face_tile(image: np.ndarray, box_px: tuple[float, float, float, float]) -> I
     x, y = (x1 + x2) / 2, (y1 + y2) / 2
     cut = Image.fromarray(image).crop(tuple(round(edge) for edge in (x - half, y - half, x + half, y + half)))
     return cut.resize((TILE_PX, TILE_PX), Image.Resampling.LANCZOS)
-
-
-def _data_uri(tile: Image.Image) -> str:
-    encoded = io.BytesIO()
-    tile.save(encoded, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode("ascii")
 
 
 def _method(report: Report) -> Iterator[str]:

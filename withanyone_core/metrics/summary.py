@@ -112,7 +112,7 @@ def statistic(
     if not known:
         return None
     sums, counts = _by_group(known)
-    low, high = _interval(_resampled_means(sums, counts, np.random.default_rng(seed), resamples))
+    low, high = interval(_resampled_means(sums, counts, np.random.default_rng(seed), resamples))
     if len(sums) < 2:
         low = high = None
     return Statistic(float(sums.sum() / counts.sum()), low, high, len(known), len(values) - len(known))
@@ -147,11 +147,35 @@ def difference_of(
         return statistic([change for _, change in changes], [group for group, _ in changes], seed, resamples)
     generator = np.random.default_rng(seed)
     sides = [_by_group(list(each.values())) for each in known]
-    low, high = _interval(np.subtract(*[_resampled_means(*side, generator, resamples) for side in sides[::-1]]))
+    low, high = interval(np.subtract(*[_resampled_means(*side, generator, resamples) for side in sides[::-1]]))
     means = [float(sums.sum() / counts.sum()) for sums, counts in sides]
     if min(len(sums) for sums, _ in sides) < 2:
         low = high = None
     return Statistic(means[1] - means[0], low, high, sum(map(len, known)), missing)
+
+
+def paired_means(columns: Sequence[Sequence[float | None]], seed: int = 0, resamples: int = RESAMPLES) -> np.ndarray:
+    """Means of several columns of values of the same images, float64 [columns, 1 + resamples].
+
+    The first is that of the images as they are, then one for each resample, which draws the same images for all
+    columns; NaN where no image that was drawn has a value. Every image stands alone.
+    """
+    values = np.array(columns, dtype=np.float64)
+    known = ~np.isnan(values)
+    sums, counts = np.where(known, values, 0.0), known.astype(np.float64)
+    means = []
+    with np.errstate(invalid="ignore"):
+        for total, count in zip(sums, counts, strict=True):
+            drawn = _resampled_means(total, count, np.random.default_rng(seed), resamples)
+            means.append(np.append(total.sum() / count.sum(), drawn))
+    return np.stack(means)
+
+
+def interval(means: np.ndarray) -> tuple[float, float]:
+    """The 95 % interval of resampled means by percentiles; those that are NaN do not count."""
+    outside = 50 * (1 - CONFIDENCE)
+    low, high = np.percentile(means[~np.isnan(means)], [outside, 100 - outside])
+    return float(low), float(high)
 
 
 def judges_mean(judged: Sequence[Sequence[CaseScores]], metric: str) -> tuple[list[float | None], list[str]]:
@@ -221,9 +245,3 @@ def _resampled_means(
         drawn = generator.integers(len(sums), size=(min(AT_ONCE, resamples - start), len(sums)))
         means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
     return np.concatenate(means)
-
-
-def _interval(means: np.ndarray) -> tuple[float, float]:
-    outside = 50 * (1 - CONFIDENCE)
-    low, high = np.percentile(means, [outside, 100 - outside])
-    return float(low), float(high)
