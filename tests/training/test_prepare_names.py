@@ -184,7 +184,7 @@ def test_photos_of_every_ending_and_depth_are_used(tmp_path, caplog):
 
 LEFT = {
     "loose.png": "photos belong into identities/NAME/, groups/ or negatives/",
-    "later.heic": "only identities, groups, negatives, captions are looked into",
+    "later.dng": "only identities, groups, negatives, captions are looked into",
     "carol/": "only identities, groups, negatives, captions are looked into",
     "identities/loose.jpg": "it shows nobody who has a name",
     "identities/alice/new.dng": "cannot be read; save them as JPEG or PNG",

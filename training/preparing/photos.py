@@ -33,7 +33,9 @@ def reads_avif() -> bool:
 
 
 def decode_photo(content: bytes) -> np.ndarray:
-    """RGB uint8 [H, W, 3] of a file's bytes, turned as its EXIF says; transparency is laid over black, of a film the first frame.
+    """RGB uint8 [H, W, 3] of a file's bytes, turned as its EXIF says; transparency is laid over black.
+
+    Of several frames the first.
 
     Raises UnreadablePhoto.
     """
