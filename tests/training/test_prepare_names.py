@@ -1,7 +1,11 @@
 """Names, captions and files of a data folder, as people write them."""
 
+import io
 import logging
 import re
+import sys
+from shutil import copyfile
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -10,6 +14,7 @@ from withanyone_pack.tests.training.prepared import prepared
 
 from training.cache.entries import UNKNOWN
 from training.loop.own_tokens import chosen_person
+from training.preparing.photos import reads_heic
 from training.preparing.preparing import prepare
 from training.preparing.sources import plain_sources
 
@@ -63,22 +68,24 @@ def test_what_is_not_used_is_named_with_its_reason(tmp_path, caplog):
     alice = data / "identities/alice"
     (alice / "broken.jpg").write_bytes(b"\xff\xd8 not a photo")
     (alice / "cut.png").write_bytes((alice / "1.png").read_bytes()[:2000])
-    (alice / "phone.heic").write_bytes(b"heic")
+    (alice / "camera.nef").write_bytes(b"raw")
     Image.open(alice / "1.png").save(alice / "copy.bmp")
     coded.save(alice / "small.png", coded.photo((1, 50), seed=50, width=96, height=48))
     coded.save(alice / "stranger.png", coded.photo((15, 1), seed=51))
     coded.save(alice / "wall.png", coded.photo(seed=52))
     with caplog.at_level(logging.WARNING):
         done = prepared(tmp_path)
-    why = {source.name.rpartition("/")[2]: reason for source, _, reason in done.naming.rejected}
+    why = {source.name.rpartition("/")[2]: str(reason) for source, _, reason in done.naming.rejected}
     assert re.search("no image|damaged", why.pop("broken.jpg"))
     assert "damaged" in why.pop("cut.png")
-    assert why.pop("copy.bmp") == "it shows the same as identities/alice/1.png"
-    assert "96 x 48 pixels, and the smallest training size is 64; set upscale=true" in why.pop("small.png")
+    assert why.pop("copy.bmp") == "it shows the same as another photo (identities/alice/1.png)"
+    small = why.pop("small.png")
+    assert "smallest training size, 64; set upscale=true" in small
+    assert "96 x 48 pixels" in small
     assert "nobody in it looks like the rest of the folder" in why.pop("stranger.png")
     assert "no face was found" in why.pop("wall.png")
     assert why == {}
-    assert "Not used: identities/alice/phone.heic: photos of this kind cannot be read" in caplog.text
+    assert "Not used, 1 file: identities/alice/camera.nef: photos of this kind cannot be read" in caplog.text
     report = done.report.read_text()
     page = (tmp_path / "cache/report.html").read_text()
     for name in ("broken.jpg", "small.png", "stranger.png", "wall.png"):
@@ -177,10 +184,10 @@ def test_photos_of_every_ending_and_depth_are_used(tmp_path, caplog):
 
 LEFT = {
     "loose.png": "photos belong into identities/NAME/, groups/ or negatives/",
-    "later.heic": "only identities, groups, negatives, captions are looked into",
+    "later.dng": "only identities, groups, negatives, captions are looked into",
     "carol/": "only identities, groups, negatives, captions are looked into",
     "identities/loose.jpg": "it shows nobody who has a name",
-    "identities/alice/new.heic": "cannot be read; save them as JPEG or PNG",
+    "identities/alice/new.dng": "cannot be read; save them as JPEG or PNG",
     "identities/alice/gone.png": "a link that leads nowhere",
     "identities/alice/round": "a link to a folder that it lies in",
     "identities/alice/notes.md": "it is no photo, no caption",
@@ -211,9 +218,12 @@ def test_whatever_is_not_used_is_named(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         done = prepare(coded.settings(data, data / "cache"), coded.models)
     section = done.report.read_text().split("## Not used\n\n")[1].split("\n\n")[0].splitlines()
-    assert [line.split(": ")[0].removeprefix("* ") for line in section] == sorted(LEFT)
+    told = {line.split(": ")[1]: line.split(": ")[-1].split(", ") for line in section}
+    assert len(told) == len(section)  # every cause once, with how many
+    assert [int(line.split()[1]) for line in section] == [len(names) for names in told.values()]
+    assert sorted(name for names in told.values() for name in names) == sorted(LEFT)
     for name, reason in LEFT.items():
-        assert any(name in line and reason in line for line in section), name
+        assert any(reason in cause for cause, names in told.items() if name in names), name
         assert any(name in line and reason in line for line in caplog.text.splitlines()), name
     assert len(done.cache.images) == 14
 
@@ -224,3 +234,84 @@ def test_a_folder_too_high_or_too_low_is_told_the_right_one(tmp_path):
         prepared(tmp_path)
     with pytest.raises(ValueError, match=rf"Name the folder above it as data: {tmp_path}/data/photos\."):
         prepare(coded.settings(tmp_path / "data/photos/identities", tmp_path / "cache"), coded.models)
+
+
+@pytest.fixture
+def heic(monkeypatch):
+    """A stand-in for pillow-heif, which is optional: files of its kind hold a PNG behind a header."""
+
+    def opened(stream, name):
+        stream.seek(len(HEIC_HEAD))
+        return Image.open(io.BytesIO(stream.read()))
+
+    def register_heif_opener():
+        Image.register_open("HEIF", opened, lambda prefix: prefix.startswith(HEIC_HEAD))
+
+    monkeypatch.setitem(sys.modules, "pillow_heif", SimpleNamespace(register_heif_opener=register_heif_opener))
+    reads_heic.cache_clear()
+    yield
+    Image.ID.remove("HEIF")
+    del Image.OPEN["HEIF"]
+    reads_heic.cache_clear()
+
+
+@pytest.fixture
+def no_heic(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    reads_heic.cache_clear()
+    yield
+    reads_heic.cache_clear()
+
+
+HEIC_HEAD = b"\0\0\0\x18ftypheic"
+
+
+def test_heic_is_read_where_pillow_heif_is_installed(tmp_path, heic, caplog):
+    data = coded.two_people(tmp_path / "data")
+    path = data / "identities/alice/1.png"
+    (data / "identities/alice/IMG_1.HEIC").write_bytes(HEIC_HEAD + path.read_bytes())
+    path.unlink()
+    names = [image.name for image in prepared(tmp_path).cache.images]
+    assert "identities/alice/IMG_1.heic" in names
+    assert "Not used" not in caplog.text
+
+
+def test_without_pillow_heif_its_command_is_named_once(tmp_path, no_heic, caplog):
+    data = coded.two_people(tmp_path / "data")
+    for number in range(7):
+        (data / f"identities/alice/IMG_{number}.HEIC").write_bytes(HEIC_HEAD)
+    report = prepared(tmp_path).report.read_text()
+    lines = [line for line in caplog.text.splitlines() if "heif" in line]
+    assert len(lines) == 1
+    assert "7 files" in lines[0]
+    assert "`python -m pip install pillow-heif`" in lines[0]
+    assert "* 7 files: HEIC photos need pillow-heif" in report
+
+
+def test_a_folder_of_nothing_but_unreadable_photos_says_why(tmp_path, no_heic):
+    path = tmp_path / "data/identities/alice/IMG_1.HEIC"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(HEIC_HEAD)
+    with pytest.raises(ValueError, match=r"No photos were found .*1 photo there .*pip install pillow-heif"):
+        prepared(tmp_path)
+
+
+def test_a_photo_in_two_folders_is_kept_where_it_is_of_use(tmp_path):
+    """Of everybody in it named by a file, and of one who is an outlier in the other folder: neither is lost twice."""
+    data = coded.two_people(tmp_path / "data")
+    alice, bob = data / "identities/alice", data / "identities/bob"
+    copyfile(data / "groups/both.png", alice / "0.png")  # both are named in groups as well
+    (data / "groups/both.yaml").write_text("faces: [bob, alice]")
+    coded.save(data / "groups/seven.png", coded.photo((2, 7), seed=70))
+    copyfile(data / "groups/seven.png", alice / "seven.png")  # of bob, so it is an outlier here
+    done = prepared(tmp_path)
+    why = {source.name: str(reason) for source, _, reason in done.naming.rejected}
+    assert "looks like the rest" in why.pop("identities/alice/seven.png")
+    assert len(why) == 1  # one copy of `both`
+    known = {
+        image.name: [done.cache.faces[face.face].identity for face in image.crops[0].faces]
+        for image in done.cache.images
+    }
+    assert known["groups/seven.png"] == [1]
+    assert known[next(name for name in ("groups/both.png", "identities/alice/0.png") if name in known)] == [1, 0]
+    assert len(list(bob.iterdir())) == 6

@@ -1,10 +1,11 @@
 """The small rooms of prepare.py, each alone."""
 
+import io
 import logging
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 from safetensors.numpy import save_file
 from withanyone_pack.tests.training import coded_faces as coded
 
@@ -150,7 +151,7 @@ def test_few_photos_are_measured_at_their_medoid():
     photos = [np.stack([at(0.9, other=1)]), np.stack([at(0.9, other=2)]), np.stack([coded.direction(5)])]
     check = check_folder("alice", ["a", "b", "c"], [20 * each for each in photos])
     assert check.accepted == {0: 0, 1: 0}
-    assert "nobody in it looks like the rest" in check.outliers[2]
+    assert "nobody in it looks like the rest" in str(check.outliers[2])
     apart = check_folder("alice", ["a", "b"], [coded.direction(5)[None], coded.direction(6)[None]])
     assert "disagree: of 2 photos only 1 show" in apart.problem
 
@@ -376,3 +377,38 @@ def test_of_many_folders_that_look_alike_the_most_alike_are_told():
     assert f"{cosines[-1]:.2f}" in found[0]
     assert not any("nobody" in line for line in found)
     assert found[-1].startswith(f"{alike_pairs - ALIKE_SHOWN} more")
+
+
+OLD_PILLOW = pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF; 11.3 does")
+
+
+@pytest.mark.parametrize("kind", ["GIF", pytest.param("AVIF", marks=OLD_PILLOW)])
+def test_avif_and_the_first_frame_of_a_gif_are_read(kind):
+    image, stream = coded.photo(width=96, height=64), io.BytesIO()
+    options = {"save_all": True, "append_images": [Image.new("RGB", (96, 64))]} if kind == "GIF" else {"quality": 95}
+    Image.fromarray(image).save(stream, kind, **options)
+    read = decode_photo(stream.getvalue()).astype(float)
+    assert read.shape == image.shape
+    assert abs(read - image).mean() < 16
+
+
+def test_floating_point_pixels_are_refused_rather_than_black():
+    stream = io.BytesIO()
+    Image.fromarray(np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)).save(stream, "TIFF")
+    with pytest.raises(UnreadablePhoto, match="floating-point"):
+        decode_photo(stream.getvalue())
+
+
+def test_heic_is_read_upright():
+    """Where pillow-heif, which is optional, is installed."""
+    heif = pytest.importorskip("pillow_heif", reason="pillow-heif is optional and not installed")
+    heif.register_heif_opener()
+    image = np.zeros((64, 96, 3), np.uint8)
+    image[:32] = 200
+    exif, stream = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6
+    Image.fromarray(image).save(stream, "HEIF", exif=exif.tobytes())
+    read = decode_photo(stream.getvalue())
+    assert read.shape == (96, 64, 3)
+    assert read[:, 40:].mean() > 190
+    assert read[:, :24].mean() < 10

@@ -16,6 +16,7 @@ from .encoding import ImageJob, latent_key, siglip_key, text_key
 from .models import PreparationModels
 from .naming import NamedPhoto
 from .quality import flags, is_small
+from .reasons import Reason
 
 HELD_OUT_ONE_IN = 3  # one photo in three at most, so that a person keeps enough to be learnt from
 
@@ -34,7 +35,7 @@ class CachePlan:
     faces: tuple[FaceRecord, ...]
     numbers: tuple[tuple[int, int], ...]
     jobs: tuple[ImageJob, ...]
-    rejected: tuple[tuple[NamedPhoto, str], ...]
+    rejected: tuple[tuple[NamedPhoto, Reason], ...]
     without_caption: int
 
     def embeddings(self, second: bool = False) -> np.ndarray:
@@ -153,13 +154,14 @@ def _ranked(photo: NamedPhoto, size_px: int) -> list[int]:
     return sorted(wanted, key=lambda number: (number not in photo.names, -area(number)))
 
 
-def _why_not(photo: NamedPhoto, settings: PrepareSettings) -> str:
+def _why_not(photo: NamedPhoto, settings: PrepareSettings) -> Reason:
     look = photo.look
     if not _ranked(photo, min(settings.sizes)):
-        return "all faces in it are small, and nobody is known"
-    return (
-        f"no bucket fits: at {look.width_px} x {look.height_px} pixels its faces stand too far apart, or it is too "
-        "small; use a photo where they are closer together, other aspects or smaller sizes"
+        return Reason("all faces in it are small, and nobody is known")
+    return Reason(
+        "no bucket fits: its faces stand too far apart, or it is too small; use a photo where they are closer "
+        "together, other aspects or smaller sizes",
+        f"{look.width_px} x {look.height_px} pixels",
     )
 
 

@@ -2,20 +2,19 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path, PurePosixPath
-
-from PIL import features
 
 from withanyone_core.files.unicode import one_form
 
+from .photos import reads_avif, reads_heic
+from .reasons import Reason, by_cause, counted, first_of
+
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
-SUFFIXES += (".avif",) if features.check("avif") else ()
-UNREADABLE_SUFFIXES = (".heic", ".heif", ".avif", ".raw", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".jxl", ".svg")
+HEIC_SUFFIXES, AVIF_SUFFIXES = (".heic", ".heif", ".hif"), (".avif",)
+UNREADABLE_SUFFIXES = (".raw", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".jxl", ".svg")
 CAPTION_SUFFIXES, NAMES_SUFFIXES = (".txt", ".caption"), (".yaml", ".yml")
 IDENTITIES, GROUPS, NEGATIVES, CAPTIONS = "identities", "groups", "negatives", "captions"
 SUBFOLDERS = (IDENTITIES, GROUPS, NEGATIVES, CAPTIONS)
-NAMED_AT_MOST = 5
 # What operating systems leave behind everywhere.
 _DROPPINGS = (".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX", "@eaDir", ".directory")
 
@@ -80,7 +79,18 @@ def name_of(path: Path, data: Path) -> str:
 
 
 def is_photo(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES)
+    """Whether a file is a photo that can be read here."""
+    small = name.lower()
+    if small.endswith(HEIC_SUFFIXES):
+        return reads_heic()
+    return small.endswith(SUFFIXES) or (small.endswith(AVIF_SUFFIXES) and reads_avif())
+
+
+def unread_photos(files: Files) -> Iterator[str]:
+    """A line for each kind of photo that lies there and cannot be read."""
+    found = [(name, Reason(why)) for name in files.paths if (why := _unreadable(name))]
+    for cause, names in by_cause(found):
+        yield f"{counted(names)} there ({first_of(names)}): {cause}."
 
 
 def unused(data: Path, used: Collection[Path], cache: Path) -> tuple[Unused, ...]:
@@ -95,11 +105,9 @@ def unused(data: Path, used: Collection[Path], cache: Path) -> tuple[Unused, ...
 
 
 def unused_lines(left: Sequence[Unused]) -> Iterator[str]:
-    """A line for each reason, with the first names."""
-    for reason, group in groupby(sorted(left, key=lambda each: each.reason), key=lambda each: each.reason):
-        names = [each.name for each in group]
-        more = len(names) - NAMED_AT_MOST
-        yield f"Not used: {', '.join(names[:NAMED_AT_MOST])}{f' and {more} more' * (more > 0)}: {reason}."
+    """A line for each reason, with how many there are and the first names."""
+    for cause, names in by_cause((each.name, Reason(each.reason)) for each in left):
+        yield f"Not used, {counted(names, 'file')}: {first_of(names)}: {cause}."
 
 
 def _below(folder: Path, data: Path, broken: list[Unused], above: tuple[Path, ...]) -> Iterator[Path]:
@@ -143,8 +151,8 @@ def _loose(data: Path, cache: Path) -> Iterator[Unused]:
 
 def _why(name: str) -> str:
     subfolder, _, rest = name.partition("/")
-    if name.endswith(UNREADABLE_SUFFIXES) and not is_photo(name):
-        return "photos of this kind cannot be read; save them as JPEG or PNG"
+    if why := _unreadable(name):
+        return why
     if is_photo(name):
         if subfolder == IDENTITIES and "/" not in rest:
             return f"it shows nobody who has a name; photos of a person belong into {IDENTITIES}/NAME/"
@@ -154,6 +162,18 @@ def _why(name: str) -> str:
     if name.endswith(NAMES_SUFFIXES) and subfolder == GROUPS:
         return "no photo beside it has this name, or names that were found before"
     return "it is no photo, no caption (.txt, .caption) and no names of a group photo (.yaml, .yml)"
+
+
+def _unreadable(name: str) -> str:
+    """Why a photo of this kind cannot be read here; empty where it can, or is none."""
+    small = name.lower()
+    if small.endswith(HEIC_SUFFIXES) and not reads_heic():
+        return "HEIC photos need pillow-heif: run `python -m pip install pillow-heif`, or save them as JPEG"
+    if small.endswith(AVIF_SUFFIXES) and not reads_avif():
+        return "AVIF photos need Pillow 11.3 or newer: run `python -m pip install --upgrade Pillow`"
+    if small.endswith(UNREADABLE_SUFFIXES):
+        return "photos of this kind cannot be read; save them as JPEG or PNG"
+    return ""
 
 
 def _is_dropping(path: Path) -> bool:

@@ -12,12 +12,14 @@ from .assignment import assign_names, names_from_left
 from .detection import DetectedPhoto
 from .duplicates import duplicates
 from .people import FolderCheck, alike, check_folder
+from .reasons import Reason, by_cause, counted, first_of
 from .sources import Source
 
 UnclearFolders = Literal["stop", "leave_out"]
 
 logger = logging.getLogger("withanyone")
 
+Pair = tuple[Source, DetectedPhoto]
 LEAST_PHOTOS = 2  # of a person: reference and target
 FEW_PHOTOS = 5
 
@@ -44,7 +46,7 @@ class Naming:
 
     photos: tuple[NamedPhoto, ...]
     negatives: tuple[tuple[Source, DetectedPhoto], ...]
-    rejected: tuple[tuple[Source, DetectedPhoto, str], ...]
+    rejected: tuple[tuple[Source, DetectedPhoto, Reason], ...]
     centres: Mapping[str, np.ndarray]
     warnings: tuple[str, ...]
 
@@ -53,7 +55,7 @@ class Naming:
 class _Log:
     """Rejected photos and warnings, collected along the way."""
 
-    rejected: list[tuple[Source, DetectedPhoto, str]] = field(default_factory=list)
+    rejected: list[tuple[Source, DetectedPhoto, Reason]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -76,9 +78,10 @@ def named(
     Raises ValueError, listing every unclear folder where these stop, and where nobody has two usable photos.
     """
     log = _Log()
-    usable = _usable(sources, detected, duplicate_bits, least_side_px, log)
-    negatives = tuple((source, look) for source, look in usable if source.kind == "negative")
-    checks = _checked_folders([pair for pair in usable if pair[0].kind == "identity"], log, unclear == "stop")
+    usable = _usable(sources, detected, least_side_px, log)
+    negatives = [pair for pair in usable if pair[0].kind == "negative"]
+    of_people = _without_repeats([pair for pair in usable if pair[0].kind == "identity"], duplicate_bits, log)
+    checks = _checked_folders(of_people, log, unclear == "stop")
     known = {**(centres or {}), **{person: check.centre for person, (check, _) in checks.items() if check.accepted}}
     log.warnings += alike(known) if centres is None else []
     photos = [
@@ -89,68 +92,89 @@ def named(
     ]
     groups = [pair for pair in usable if pair[0].kind == "group"]
     photos += [NamedPhoto(source, look, _group_names(source, look, known, log)) for source, look in groups]
+    photos, negatives = _once(photos, negatives, duplicate_bits, log)
     _check_numbers(photos, known, log)
     log.warnings += [
         f"Nobody is trained as {person}: none of the photos in that folder can be used."
         for person in dict.fromkeys(source.person for source in sources if source.person)
         if person not in known
     ]
+    log.warnings[:0] = [
+        f"{counted(names)} of {len(sources)} not used: {first_of(names)}: {cause}."
+        for cause, names in by_cause((source.name, reason) for source, _, reason in log.rejected)
+    ]
     for warning in log.warnings:
         logger.warning("%s", warning)
-    return Naming(tuple(photos), negatives, tuple(log.rejected), known, tuple(log.warnings))
+    return Naming(tuple(photos), tuple(negatives), tuple(log.rejected), known, tuple(log.warnings))
 
 
-def _usable(
-    sources: Sequence[Source], detected: Sequence[DetectedPhoto], bits: int, least_side_px: int, log: _Log
-) -> list[tuple[Source, DetectedPhoto]]:
-    """Readable photos with faces that are large enough and not shown before."""
+def _usable(sources: Sequence[Source], detected: Sequence[DetectedPhoto], least_side_px: int, log: _Log) -> list[Pair]:
+    """Readable photos with faces that are large enough."""
     found = []
     for source, look in zip(sources, detected, strict=True):
-        reason = look.unreadable or _too_small(source, look, least_side_px)
-        if not reason and not look.faces:
-            reason = "no face was found in it; the head must be whole and the face uncovered"
-        if reason:
-            log.rejected.append((source, look, reason))
-        else:
+        reason = _why_not(source, look, least_side_px)
+        if reason is None:
             found.append((source, look))
-    repeated = duplicates([look.hash for _, look in found], bits)
-    for number, earlier in repeated.items():
-        log.rejected.append((*found[number], f"it shows the same as {found[earlier][0].name}"))
-    if log.rejected:
-        names = ", ".join(f"{source.name} ({reason})" for source, _, reason in log.rejected[:5])
-        more = len(log.rejected) - 5
-        log.warnings.append(
-            f"{len(log.rejected)} of {len(sources)} photos are not used: {names}{f' and {more} more' * (more > 0)}."
+        else:
+            log.rejected.append((source, look, reason))
+    return found
+
+
+def _why_not(source: Source, look: DetectedPhoto, least_side_px: int) -> Reason | None:
+    if look.unreadable:
+        return Reason("it cannot be read", look.unreadable)
+    if source.kind != "negative" and min(look.width_px, look.height_px) < least_side_px:
+        return Reason(
+            f"it is smaller than the smallest training size, {least_side_px}; set upscale=true to use it all the same",
+            f"{look.width_px} x {look.height_px} pixels",
         )
-    return [pair for number, pair in enumerate(found) if number not in repeated]
+    return None if look.faces else Reason("no face was found in it; the head must be whole and the face uncovered")
 
 
-def _too_small(source: Source, look: DetectedPhoto, least_side_px: int) -> str:
-    if source.kind == "negative" or min(look.width_px, look.height_px) >= least_side_px:
-        return ""
-    return (
-        f"it has {look.width_px} x {look.height_px} pixels, and the smallest training size is {least_side_px}; set "
-        "upscale=true to use it all the same"
-    )
+def _without_repeats(pairs: Sequence[Pair], bits: int, log: _Log) -> list[Pair]:
+    """The photos of people without those that repeat another of the same person's: they would weigh twice there."""
+    left = {look for folder in _by_person(pairs).values() for look in _repeats(folder, bits, log)}
+    return [pair for pair in pairs if pair[1] not in left]
 
 
-def _checked_folders(
-    usable: Sequence[tuple[Source, DetectedPhoto]], log: _Log, strict: bool
-) -> dict[str, tuple[FolderCheck, list[tuple[Source, DetectedPhoto]]]]:
-    folders: dict[str, list[tuple[Source, DetectedPhoto]]] = {}
-    for source, look in usable:
-        folders.setdefault(source.person or "", []).append((source, look))
+def _by_person(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
+    folders: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        folders.setdefault(pair[0].person or "", []).append(pair)
+    return folders
+
+
+def _once(
+    photos: Sequence[NamedPhoto], negatives: Sequence[Pair], bits: int, log: _Log
+) -> tuple[list[NamedPhoto], list[Pair]]:
+    """Of a photo that lies in several folders, the copy in which most people have a name.
+
+    Only now, when it is known which copies are of use: dropped before, a photo would be lost with a copy that is not.
+    """
+    ranked = sorted(photos, key=lambda photo: -len(photo.names))
+    left = _repeats([*((photo.source, photo.look) for photo in ranked), *negatives], bits, log)
+    return [photo for photo in photos if photo.look not in left], [pair for pair in negatives if pair[1] not in left]
+
+
+def _repeats(pairs: Sequence[Pair], bits: int, log: _Log) -> set[DetectedPhoto]:
+    """What repeats an earlier photo; it is logged."""
+    repeated = duplicates([look.hash for _, look in pairs], bits)
+    for number, earlier in repeated.items():
+        log.rejected.append((*pairs[number], Reason("it shows the same as another photo", pairs[earlier][0].name)))
+    return {pairs[number][1] for number in repeated}
+
+
+def _checked_folders(usable: Sequence[Pair], log: _Log, strict: bool) -> dict[str, tuple[FolderCheck, list[Pair]]]:
     checks, problems = {}, []
-    for person, pairs in folders.items():
+    for person, pairs in _by_person(usable).items():
         check = check_folder(person, [source.name for source, _ in pairs], [look.embeddings for _, look in pairs])
         if check.problem:
             problems.append(check.problem)
-            log.rejected += [(*pair, check.problem) for pair in pairs]
+            log.rejected += [(*pair, Reason(check.problem)) for pair in pairs]
             continue
         checks[person] = (check, pairs)
         for number, reason in check.outliers.items():
             log.rejected.append((*pairs[number], reason))
-            log.warnings.append(f"{pairs[number][0].name} is left out: {reason}.")
     if problems and strict:
         raise ValueError("\n".join(problems))
     log.warnings += problems

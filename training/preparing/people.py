@@ -8,6 +8,8 @@ from scipy.sparse.csgraph import connected_components
 
 from withanyone_core.tolerance import SLACK
 
+from .reasons import Reason
+
 NEIGHBOUR_COSINE = 0.5  # DBSCAN's radius, as a cosine
 LEAST_NEIGHBOURS = 3
 MEDOID_UNDER = 5  # photos: fewer have no density to speak of
@@ -29,7 +31,7 @@ class FolderCheck:
 
     person: str
     accepted: Mapping[int, int]
-    outliers: Mapping[int, str]
+    outliers: Mapping[int, Reason]
     centre: np.ndarray
     problem: str = ""
 
@@ -197,6 +199,6 @@ def _centre(faces: _Faces, chosen: Sequence[int]) -> np.ndarray:
     return (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
 
 
-def _why(faces: _Faces, photo: int, centre: np.ndarray) -> str:
+def _why(faces: _Faces, photo: int, centre: np.ndarray) -> Reason:
     best = float((faces.embeddings[faces.photos == photo] @ centre).max())
-    return f"nobody in it looks like the rest of the folder (cosine {best:.2f} with their mean)"
+    return Reason("nobody in it looks like the rest of the folder", f"cosine {best:.2f} with their mean")

@@ -1,9 +1,10 @@
 """Files to upright 8-bit RGB images, and their perceptual hash."""
 
 import io
+from functools import cache
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 PADDING = 1.5  # of a photo in which no face was found: close-ups are too large for the detector
 HASH_SIDE = 8
@@ -14,11 +15,31 @@ class UnreadablePhoto(ValueError):
     """A photo that cannot be decoded; the message says why."""
 
 
+@cache
+def reads_heic() -> bool:
+    """Whether HEIC can be read: pillow-heif, where it is installed, is made known to Pillow."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
+
+
+@cache
+def reads_avif() -> bool:
+    """Whether this Pillow reads AVIF."""
+    return features.check("avif")
+
+
 def decode_photo(content: bytes) -> np.ndarray:
     """RGB uint8 [H, W, 3] of a file's bytes, turned as its EXIF says; transparency is laid over black.
 
+    Of several frames the first.
+
     Raises UnreadablePhoto.
     """
+    reads_heic()
     try:
         with Image.open(io.BytesIO(content)) as image:
             upright = ImageOps.exif_transpose(image)
@@ -26,10 +47,14 @@ def decode_photo(content: bytes) -> np.ndarray:
                 upright = upright.convert("RGBA")
                 black = Image.new("RGBA", upright.size, (0, 0, 0, 255))
                 upright = Image.alpha_composite(black, upright)
+            if upright.mode == "F":
+                raise UnreadablePhoto("its pixels are floating-point numbers of no known range; save it as JPEG or PNG")
             if upright.mode.startswith("I"):
                 # 16-bit grey: Pillow's own conversion cuts off everything above 255.
                 upright = Image.fromarray((np.asarray(upright) / GREYS_16_BIT).clip(0, 255).round().astype(np.uint8))
             return np.asarray(upright.convert("RGB"))
+    except UnreadablePhoto:
+        raise
     except UnidentifiedImageError as error:
         raise UnreadablePhoto(f"it is no image ({len(content)} bytes); save it as JPEG or PNG") from error
     except Image.DecompressionBombError as error:

@@ -25,6 +25,7 @@ from .models import PreparationModels
 from .multiid import centres_of, is_multiid, multiid_sources
 from .naming import Naming, named
 from .negatives import NegativeBank, bank, read_bank
+from .reasons import by_cause, counted, first_of
 from .report import write_report
 from .sources import Source, plain_sources
 
@@ -75,8 +76,8 @@ def prepare(settings: PrepareSettings, load: Callable[[], PreparationModels]) ->
     detected = _detect(sources, models, shards, settings)
     naming = _named(sources, detected, settings)
     plan = plan_cache(naming.photos, tuple(naming.centres), settings, models)
-    for photo, reason in plan.rejected:
-        logger.warning("%s is left out: %s.", photo.source.name, reason)
+    for cause, names in by_cause((photo.source.name, reason) for photo, reason in plan.rejected):
+        logger.warning("%s left out: %s: %s.", counted(names), first_of(names), cause)
     _encode(plan, models, shards, settings)
     negatives = _bank(naming, plan, settings)
     cache = _cache(plan, negatives, models, shards, settings)

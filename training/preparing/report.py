@@ -3,7 +3,7 @@
 import base64
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
@@ -20,6 +20,7 @@ from .copy_risk import WEIGHTS, CopyRisk, PersonCopyRisk, risk_level
 from .folder import Unused
 from .naming import Naming
 from .negatives import NegativeBank
+from .reasons import Reason, by_cause, counted
 
 READABLE, SHEET, NUMBERS = "report.md", "report.html", "doctor.json"
 SHOWN_AT_MOST = 400  # faces of one section of the sheet: some 2 MB
@@ -77,8 +78,8 @@ def markdown(
         "",
         *_doctor(findings),
         *_section("Warnings", naming.warnings),
-        *_section("Left out", [f"{name}: {reason}" for name, reason in _rejected(naming, plan)]),
-        *_section("Not used", [f"{each.name}: {each.reason}" for each in left]),
+        *_section("Left out", _causes(_rejected(naming, plan), "photo")),
+        *_section("Not used", _causes(((each.name, Reason(each.reason)) for each in left), "file")),
         *_section("Faces to check", _flagged(plan)),
         *_section("Made with", [f"{name}: {digest}" for name, digest in cache.files.items()]),
     ]
@@ -105,7 +106,7 @@ def sheet(naming: Naming, plan: CachePlan, tensors: Mapping[str, Tensor]) -> str
     sections.append(_figures("Strangers", _faces_of(plan, UNKNOWN), tensors))
     left_out = [(source, look, reason) for source, look, reason in naming.rejected]
     left_out += [(photo.source, photo.look, reason) for photo, reason in plan.rejected]
-    rejected = [_Item(look.thumbs, 0, source.name, reason, "no") for source, look, reason in left_out]
+    rejected = [_Item(look.thumbs, 0, source.name, str(reason), "no") for source, look, reason in left_out]
     sections.append(_figures("Left out", rejected, tensors))
     return _PAGE.format(sections="\n".join(section for section in sections if section))
 
@@ -144,7 +145,11 @@ def _section(title: str, lines: Sequence[str]) -> list[str]:
     return [f"## {title}", "", *(f"* {line}" for line in lines), ""] if lines else []
 
 
-def _rejected(naming: Naming, plan: CachePlan) -> Iterator[tuple[str, str]]:
+def _causes(reasons: Iterable[tuple[str, Reason]], thing: str) -> list[str]:
+    return [f"{counted(names, thing)}: {cause}: {', '.join(names)}" for cause, names in by_cause(reasons)]
+
+
+def _rejected(naming: Naming, plan: CachePlan) -> Iterator[tuple[str, Reason]]:
     yield from ((source.name, reason) for source, _, reason in naming.rejected)
     yield from ((photo.source.name, reason) for photo, reason in plan.rejected)
 

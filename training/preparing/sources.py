@@ -20,7 +20,17 @@ import yaml
 from withanyone_core.files.unicode import one_form
 
 from ..configuration.texts import QUOTES
-from .folder import CAPTION_SUFFIXES, CAPTIONS, GROUPS, IDENTITIES, NAMES_SUFFIXES, NEGATIVES, Files, files_in
+from .folder import (
+    CAPTION_SUFFIXES,
+    CAPTIONS,
+    GROUPS,
+    IDENTITIES,
+    NAMES_SUFFIXES,
+    NEGATIVES,
+    Files,
+    files_in,
+    unread_photos,
+)
 
 logger = logging.getLogger("withanyone")
 
@@ -92,7 +102,7 @@ def plain_sources(data: Path) -> tuple[Source, ...]:
     groups = [Source(name, "group", Location(path)) for name, path in files.photos(GROUPS)]
     found += [_with_names(source, files, people) for source in groups]
     if not found:
-        raise ValueError(f"No photos were found in {data}. {_hint(data)}{_layout(data)}")
+        raise ValueError(f"No photos were found in {data}. {_hint(data, files)}{_layout(data)}")
     if not people:
         raise ValueError(
             f"{data} has {len(groups)} photos in {GROUPS}, but nobody's own: without {IDENTITIES}/NAME/*.jpg no face "
@@ -170,8 +180,11 @@ def _with_caption(source: Source, files: Files) -> Source:
     return replace(source, caption=caption, beside=(*source.beside, path))
 
 
-def _hint(data: Path) -> str:
-    """Where the photos are, if a folder too high or too low was named."""
+def _hint(data: Path, files: Files) -> str:
+    """Where the photos are, if a folder too high or too low was named, and which ones cannot be read."""
+    unread = list(unread_photos(files))
+    if unread:
+        return " ".join(unread) + " "
     if data.name in (IDENTITIES, GROUPS) and any(data.iterdir()):
         return f"Name the folder above it as data: {data.parent}. "
     inner = next((path for path in sorted(data.iterdir()) if (path / IDENTITIES).is_dir()), None)
