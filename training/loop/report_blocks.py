@@ -67,7 +67,7 @@ def html(blocks: Sequence[Block], folder: Path) -> Iterator[str]:
                 lines += ["".join(f"<td>{_html_cell(cell, folder)}</td>" for cell in row) for row in rows]
                 yield "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
             case Figure():
-                yield f"<figure>{_html_picture(block, folder)}</figure>"
+                yield f"<figure>{_html_figure(block, folder)}</figure>"
 
 
 def _markdown(block: Block) -> str:
@@ -90,18 +90,18 @@ def _markdown_cell(cell: Cell) -> str:
 
 
 def _html_cell(cell: Cell, folder: Path) -> str:
-    return escape(cell) if isinstance(cell, str) else " ".join(_html_picture(each, folder, _CELL_PX) for each in cell)
+    return escape(cell) if isinstance(cell, str) else " ".join(_html_figure(each, folder, _CELL_PX) for each in cell)
 
 
-def _html_picture(picture: Figure, folder: Path, most_px: int | None = None) -> str:
+def _html_figure(figure: Figure, folder: Path, most_px: int | None = None) -> str:
     """The image itself, at most `most_px` wide and high; one that is not there any more by its title."""
-    path = folder / picture.path
+    path = folder / figure.path
     if not path.is_file():
-        return escape(picture.title)
+        return escape(figure.title)
     if path.suffix == ".svg":
         return path.read_text(encoding="utf-8")
     with Image.open(path) as opened:
         image = opened.convert("RGB")
     if most_px is not None:
         image.thumbnail((most_px, most_px))
-    return f'<img alt="{escape(picture.title)}" title="{escape(picture.title)}" src="{jpeg_uri(image)}">'
+    return f'<img alt="{escape(figure.title)}" title="{escape(figure.title)}" src="{jpeg_uri(image)}">'

@@ -43,7 +43,7 @@ def report_blocks(trainer: Trainer, result: Path, step: int, stopped: str) -> li
     what = "the adapter" if person is None else f"{person.identity.name} as an identity"
     after = f"{result.name} is {what} after {step} of {state.settings.optim.steps} steps"
     return [
-        Heading(f"{state.run.name}: {judgement.line}", level=1),
+        Heading(f"{state.run.name}: {judgement.line}", depth=1),
         Paragraph(judgement.how),
         Paragraph(after + (f". The run stopped at step {state.progress.step}: {stopped}." if stopped else ".")),
         *_table(first, chosen),
