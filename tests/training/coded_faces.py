@@ -104,10 +104,10 @@ class SecondVectors:
         return np.stack([face.embedding[:24] for face in faces])
 
 
-def evaluation_models(**changes) -> PreparationModels:
+def models(**changes) -> PreparationModels:
     """All stand-ins; `changes` replace some of them, or their `fingerprints`."""
     kinds = ("faces", "image", "text", "siglip", "second")
-    models = {
+    parts = {
         "faces": CodedFaces(),
         "image": SmallImages(),
         "text": SmallTexts(),
@@ -116,7 +116,7 @@ def evaluation_models(**changes) -> PreparationModels:
         "fingerprints": {kind: f"{kind} 1" for kind in kinds},
         "files": {"recognizer.onnx": "ab" * 32},
     }
-    return PreparationModels(**{**models, **changes})
+    return PreparationModels(**{**parts, **changes})
 
 
 def photo(*faces, seed=0, width=160, height=128) -> np.ndarray:

@@ -110,7 +110,7 @@ def test_real_photographs_are_ranked(tmp_path):
         settings = coded.settings(
             tmp_path / name, tmp_path / f"{name} cache", duplicate_bits=0, sizes=(128,), held_out=0
         )
-        done = prepare(settings, lambda: coded.evaluation_models(faces=people.analysis(), second=None))
+        done = prepare(settings, lambda: coded.models(faces=people.analysis(), second=None))
         assert done.cache.identities == ("alice",)
         risks[name] = done.findings.people[0]
     assert risks["copies"].risk > risks["varied"].risk + 0.2

@@ -84,7 +84,7 @@ def test_photos_are_found_in_the_tars(tmp_path):
 def test_names_are_given_by_face(tmp_path):
     data = data_set(tmp_path / "data")
     settings = coded.settings(data, tmp_path / "cache")
-    prepare(settings, coded.evaluation_models)
+    prepare(settings, coded.models)
     cache = Cache.open(tmp_path / "cache")
     assert cache.identities == ("0003", "0001", "0002")
     named = {image.name: [cache.faces[face.face].identity for face in image.crops[0].faces] for image in cache.images}
@@ -126,7 +126,7 @@ def test_an_identity_of_mixed_faces_is_left_out_and_not_an_error(tmp_path, caplo
     for number in range(5):
         coded.save(data / f"ref/0001/x{number}.png", coded.photo((40 + number, 1), seed=50 + number))
     with caplog.at_level(logging.WARNING):
-        cache = prepare(coded.settings(data, tmp_path / "cache"), coded.evaluation_models).cache
+        cache = prepare(coded.settings(data, tmp_path / "cache"), coded.models).cache
     assert cache.identities == ("0003", "0002")
     assert "0001" in caplog.text
 
