@@ -9,7 +9,7 @@ BIN ?= .venv/bin
 venv:
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install torch==2.13.0
-	$(BIN)/pip install --editable '.[training,test,judge]' 'pyright[nodejs]' pre-commit
+	$(BIN)/pip install --editable '.[training,test,judge]' pre-commit
 
 check: lint types fast
 
@@ -18,7 +18,7 @@ lint:
 	$(BIN)/ruff format --check .
 
 types:
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # the plain command, not `python -m pytest`, which would make the clone's root importable
 fast:

@@ -1,5 +1,6 @@
 """Nodes that make identities."""
 
+from comfy.clip_vision import ClipVisionModel
 from comfy_api.latest import io, ui
 from torch import Tensor
 
@@ -79,7 +80,7 @@ class IdentityFromPhotos(io.ComfyNode):
         face_index: int,
         combine: str,
         no_face: str,
-        clip_vision: object | None = None,
+        clip_vision: ClipVisionModel | None = None,
         like: Identity | None = None,
     ) -> io.NodeOutput:
         choices = Choices(which_face, face_index, combine, no_face, like)

@@ -17,7 +17,9 @@ from .images import shown_small
 
 BEST_MATCH = -1
 # What it reports shall reach a page that was opened again, though the result itself is kept; ComfyUI can since 0.19.
-REPORTS_AGAIN = {name: True for name in ("has_intermediate_output",) if name in io.Schema.__dataclass_fields__}
+REPORTS_AGAIN: dict[str, Any] = {
+    name: True for name in ("has_intermediate_output",) if name in io.Schema.__dataclass_fields__
+}
 CROP_PX = 128  # as shown in Face Layout's canvas
 
 

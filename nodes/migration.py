@@ -11,11 +11,11 @@ OLD_FACE_EXTRACTOR = "WithAnyoneArcFaceExtractorNode"
 
 async def register_replacements(api: object) -> None:
     """Offers the replacement where ComfyUI knows how (0.14 and newer); `api` is a `ComfyAPI`."""
-    registry = getattr(api, "node_replacement", None)
-    if registry is None or not hasattr(io, "NodeReplace"):
+    registry, replace = getattr(api, "node_replacement", None), getattr(io, "NodeReplace", None)
+    if registry is None or replace is None:
         return
     await registry.register(
-        io.NodeReplace(
+        replace(
             new_node_id="WithAnyoneIdentityFromPhotos",
             old_node_id=OLD_FACE_EXTRACTOR,
             input_mapping=[{"new_id": "photos", "old_id": "ref_img"}],

@@ -1,6 +1,5 @@
 """The miniature's shipped models and people as nodes: small, drawn, and free, in place of FLUX.1 and of photographs."""
 
-import comfy.utils
 import numpy as np
 import torch
 from comfy_api.latest import io, ui
@@ -147,7 +146,7 @@ class MiniatureSigLIP(io.ComfyNode):
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
-        return io.NodeOutput(siglip_tower(comfy.utils.load_torch_file(str(shipped(SIGLIP))), SIGLIP))
+        return io.NodeOutput(siglip_tower(miniature_models.weights_of(SIGLIP), SIGLIP))
 
 
 class MiniaturePhotos(io.ComfyNode):

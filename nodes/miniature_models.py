@@ -1,5 +1,7 @@
 """The miniature's shipped models inside ComfyUI's own classes, at their small sizes."""
 
+from typing import cast
+
 import comfy.latent_formats
 import comfy.model_base
 import comfy.model_management
@@ -41,12 +43,17 @@ def flux_config() -> MiniatureFluxConfig:
     return config
 
 
+def weights_of(name: str) -> dict[str, torch.Tensor]:
+    """The tensors of a shipped file."""
+    # a tuple only where its metadata is asked for too
+    return cast("dict[str, torch.Tensor]", comfy.utils.load_torch_file(str(files.shipped(name))))
+
+
 def image_model() -> comfy.model_patcher.ModelPatcher:
     """ComfyUI's Flux with the shipped weights."""
     config = flux_config()
     model = comfy.model_base.Flux(config, device=torch.device("cpu"))
-    weights = comfy.utils.load_torch_file(str(files.shipped(files.FLUX)))
-    model.diffusion_model.load_state_dict(config.process_unet_state_dict(weights))
+    model.diffusion_model.load_state_dict(config.process_unet_state_dict(weights_of(files.FLUX)))
     model.diffusion_model.train(False)
     return comfy.model_patcher.ModelPatcher(
         model,
@@ -57,7 +64,7 @@ def image_model() -> comfy.model_patcher.ModelPatcher:
 
 def vae() -> comfy.sd.VAE:
     """ComfyUI's VAE with the shipped weights."""
-    weights = comfy.utils.load_torch_file(str(files.shipped(files.VAE_FILE)))
+    weights = weights_of(files.VAE_FILE)
     identity = torch.eye(autoencoder.LATENT_CHANNELS)[:, :, None, None]
     both = torch.block_diag(*[torch.eye(autoencoder.LATENT_CHANNELS)] * 2)[:, :, None, None]
     # A size of one's own is possible only for the class with two more 1x1 layers, which FLUX.1's VAE has not.
@@ -66,6 +73,8 @@ def vae() -> comfy.sd.VAE:
     size = {"ddconfig": autoencoder.comfyui_parameters(), "embed_dim": autoencoder.LATENT_CHANNELS}
     vae = comfy.sd.VAE(sd=weights, config={"params": size}, dtype=torch.float32)
     vae.latent_channels = autoencoder.LATENT_CHANNELS
+    if vae.first_stage_model is None:
+        raise RuntimeError(f"{files.VAE_FILE} does not fit ComfyUI's class.")
     for module in vae.first_stage_model.modules():
         if isinstance(module, torch.nn.GroupNorm):
             module.num_groups = autoencoder.NORM_GROUPS
@@ -77,7 +86,7 @@ def text_encoders() -> comfy.sd.CLIP:
     target = comfy.supported_models_base.ClipTarget(CaptionTokenizer, CaptionEncoders)
     encoders = comfy.sd.CLIP(target, parameters=0, model_options={"dtype": torch.float32})
     for name in (files.CLIP, files.T5):
-        missing, unexpected = encoders.load_sd(comfy.utils.load_torch_file(str(files.shipped(name))))
+        missing, unexpected = encoders.load_sd(weights_of(name))
         if unexpected or set(missing) - {"text_projection.weight"}:  # used by no FLUX.1
             raise RuntimeError(f"{name} does not fit ComfyUI's class: lacks {missing}, has {unexpected}.")
     return encoders
@@ -130,7 +139,7 @@ class CaptionEncoders(FluxClipModel):
         self.t5xxl = sd1_clip.SDClipModel(
             textmodel_json_config=text.t5_configuration(vocabulary),
             special_tokens={"end": text.END_ID, "pad": text.PAD_ID},
-            model_class=T5,
+            model_class=T5,  # pyright: ignore[reportArgumentType]  typed by its default alone
             model_options=model_options or {},
             **shared,
         )

@@ -6,13 +6,15 @@ Letters in tensor names: B batch, S selected image tokens (those inside somebody
 H heads, C channels of a head, T tokens of the people of a sample.
 """
 
-from types import ModuleType
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from .layers import Layers
 from .shape import BranchShape
 
 _MPS_QUERIES = 9  # the fewest that do not take the faulty kernel
@@ -24,7 +26,7 @@ class AttentionLayer(nn.Module):
     def __init__(
         self,
         shape: BranchShape,
-        operations: ModuleType = nn,
+        operations: Layers = nn,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> None:
@@ -64,10 +66,15 @@ def attend(queries_BHSC: Tensor, keys_BHTC: Tensor, values_BHTC: Tensor, device:
 class IdentityAttention(nn.ModuleList):
     """One `AttentionLayer` for every block of the base model, double blocks first."""
 
+    if TYPE_CHECKING:  # nn.ModuleList does not tell what it holds
+
+        def __getitem__(self, idx: int) -> AttentionLayer: ...
+        def __iter__(self) -> Iterator[AttentionLayer]: ...
+
     def __init__(
         self,
         shape: BranchShape,
-        operations: ModuleType = nn,
+        operations: Layers = nn,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> None:

@@ -4,12 +4,11 @@ Letters in tensor names: N people, T tokens of one person, D the stream's width,
 head.
 """
 
-from types import ModuleType
-
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from .layers import Layers
 from .projectors import ArcProjector, SigProjector
 from .shape import BranchShape
 
@@ -20,7 +19,7 @@ class KeyValueLayer(nn.Module):
     def __init__(
         self,
         shape: BranchShape,
-        operations: ModuleType = nn,
+        operations: Layers = nn,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> None:
@@ -41,7 +40,7 @@ class IdentityEncoder(nn.Module):
     def __init__(
         self,
         shape: BranchShape,
-        operations: ModuleType = nn,
+        operations: Layers = nn,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> None:

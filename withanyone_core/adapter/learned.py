@@ -16,10 +16,10 @@ def learned_tokens(branch: Branch, identity: Identity) -> Tensor | None:
 
 def check_learned(identity: Identity, file: AdapterFile, branch: Branch) -> None:
     """ValueError where the person's tokens for a branch were learned with another adapter or are not of its size."""
-    tokens = learned_tokens(branch, identity)
-    if tokens is None:
+    learned, tokens = identity.learned, learned_tokens(branch, identity)
+    if learned is None or tokens is None:
         return
-    learned, own = identity.learned, fingerprint(file)
+    own = fingerprint(file)
     if learned.adapter != own:
         trained_with = learned.adapter_name or "another adapter"
         raise ValueError(

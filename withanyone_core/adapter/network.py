@@ -1,7 +1,7 @@
 """A whole adapter as one module: what training changes, and what a program without ComfyUI runs."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -67,11 +67,11 @@ class AdapterNetwork(nn.Module):
         return network
 
     def __getitem__(self, branch: Branch) -> AdapterBranch:
-        return self.branches[branch.value]
+        return cast(AdapterBranch, self.branches[branch.value])  # nn.ModuleDict does not tell what it holds
 
     @property
     def shapes(self) -> Mapping[Branch, BranchShape]:
-        return {Branch(name): branch.shape for name, branch in self.branches.items()}
+        return {branch: self[branch].shape for branch in map(Branch, self.branches)}
 
 
 def check_branches(file: AdapterFile, branches: Iterable[Branch]) -> None:

@@ -3,11 +3,11 @@
 Letters in tensor names: N people, T tokens of one person, D the stream's width (FLUX.1: 3072).
 """
 
-from types import ModuleType
-
 import torch
 from einops import rearrange
 from torch import Tensor, nn
+
+from .layers import Layers
 
 
 class ArcProjector(nn.Sequential):
@@ -18,7 +18,7 @@ class ArcProjector(nn.Sequential):
         embedding: int,
         hidden: int,
         tokens: int,
-        operations: ModuleType = nn,
+        operations: Layers = nn,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> None:
@@ -43,7 +43,7 @@ class SigProjector(nn.Sequential):
         self,
         width: int,
         hidden: int,
-        operations: ModuleType = nn,
+        operations: Layers = nn,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> None:

@@ -9,15 +9,16 @@ Letters in tensor names: B batch, S selected image tokens (those inside somebody
 R runs of a group, H heads, C channels of a head, T tokens of the people of a run.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attention import attend
+from .layers import LinearLayers
 from .lora import LowRank
 from .shape import HEAD_DIM, BranchShape
 
@@ -41,7 +42,7 @@ class StackedAttentionLayer(nn.Module):
     def __init__(
         self,
         shapes: Sequence[BranchShape],
-        operations: ModuleType = nn,
+        operations: LinearLayers = nn,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> None:
@@ -88,10 +89,15 @@ class StackedAttentionLayer(nn.Module):
 class StackedAttention(nn.ModuleList):
     """One `StackedAttentionLayer` for every block of the base model, double blocks first."""
 
+    if TYPE_CHECKING:  # nn.ModuleList does not tell what it holds
+
+        def __getitem__(self, idx: int) -> StackedAttentionLayer: ...
+        def __iter__(self) -> Iterator[StackedAttentionLayer]: ...
+
     def __init__(
         self,
         shapes: Sequence[BranchShape],
-        operations: ModuleType = nn,
+        operations: LinearLayers = nn,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> None:

@@ -23,6 +23,7 @@ from .reading import FaceReader
 from .recognizers import DET_SIZE, DET_THRESHOLD, load_recognizer
 from .records import Report, read_baseline, report_json, write_json, write_text
 from .summary import TOLERATED, Baseline, summarize
+from .values import Recognizer
 
 JSON, HTML, JUNIT, STORE = "report.json", "report.html", "junit.xml", "faces.sqlite"
 PASSED, FAILED = 0, 1
@@ -73,7 +74,7 @@ def _run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     return WRONG if notes or unread or not checked else PASSED
 
 
-def _baseline(path: Path | None, recognizer: object) -> tuple[Baseline | None, tuple[str, ...]]:
+def _baseline(path: Path | None, recognizer: Recognizer) -> tuple[Baseline | None, tuple[str, ...]]:
     """The baseline, or why there is none: the images are checked all the same."""
     if path is None:
         return None, ()

@@ -167,7 +167,7 @@ def _about_rows(values: np.ndarray) -> np.ndarray:
     return (values - values.mean(axis=1, keepdims=True)).ravel() if values.shape[1] > 1 else np.zeros(0)
 
 
-def _mean_of(values: Sequence[float], prior: float) -> float:
+def _mean_of(values: Sequence[float] | np.ndarray, prior: float) -> float:
     return float((np.sum(values) + PRIOR_WEIGHT * prior) / (len(values) + PRIOR_WEIGHT))
 
 

@@ -17,7 +17,7 @@ def check_images(
     people: People,
     calibration: Calibration,
     reader: FaceReader,
-    on_image: Callable[[], None] = lambda: None,
+    on_image: Callable[[], object] = lambda: None,
 ) -> tuple[list[Checked], list[tuple[str, str]]]:
     """The findings in the order of the images, and the label of every image without any, with the reason."""
     diagnosis = Diagnosis(people, calibration)

@@ -24,7 +24,7 @@ from ..metrics.case import FaceEmbeddings
 from ..metrics.matching import best_assignment, faces_in_boxes
 from ..metrics.similarity import unit
 from .calibration import Calibration, Nearness
-from .images import Expected
+from .images import Expected, Place
 from .values import NOBODY, Checked, Finding, ImageFile, Name, People, SeenImage
 from .weighing import Explanation, Weighed, interval, weigh
 
@@ -201,13 +201,13 @@ def _copy_verdict(nearness: Nearness, person: int, value: float, what: str) -> t
     return ("pasted", text) if value > pasted_above else ("unclear", f"kept or pasted: {text}")
 
 
-def _assigned(view: _View, places: Sequence[object]) -> dict[int, int]:
+def _assigned(view: _View, places: Sequence[Place]) -> dict[int, int]:
     """The face of each expected person: by their box where they have one, else by likeness among the faces left."""
-    placed = [index for index, box in enumerate(places) if box is not None]
+    boxes_px = {index: box.to_px(*view.size_px) for index, box in enumerate(places) if box is not None}
     taken: dict[int, int] = {}
-    if placed and view.faces.count:
-        boxes = [places[index].to_px(*view.size_px) for index in placed]
-        taken = {placed[index]: face for index, face in faces_in_boxes(boxes, view.faces).items()}
+    if boxes_px and view.faces.count:
+        placed = list(boxes_px)
+        taken = {placed[index]: face for index, face in faces_in_boxes(list(boxes_px.values()), view.faces).items()}
     others = [index for index, box in enumerate(places) if box is None]
     # What stands in the background is nobody's face as long as there are larger ones.
     free = [face for face in range(view.faces.count) if face not in taken.values() and view.is_large(face)]

@@ -25,9 +25,8 @@ def junit_xml(report: Report) -> str:
 
 def _add_suite(root: ElementTree.Element, name: str, cases: Sequence[ElementTree.Element]) -> None:
     counts = {kind: sum(case.find(kind[:-1]) is not None for case in cases) for kind in ("failures", "errors")}
-    suite = ElementTree.SubElement(
-        root, "testsuite", name=_clean(name), tests=str(len(cases)), **{kind: str(n) for kind, n in counts.items()}
-    )
+    about = {"name": _clean(name), "tests": str(len(cases)), **{kind: str(n) for kind, n in counts.items()}}
+    suite = ElementTree.SubElement(root, "testsuite", about)
     suite.extend(cases)
 
 

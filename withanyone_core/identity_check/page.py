@@ -171,7 +171,7 @@ def face_tile(image: np.ndarray, box_px: tuple[float, float, float, float]) -> I
     x1, y1, x2, y2 = box_px
     half = max(x2 - x1, y2 - y1, 2.0) * MARGIN / 2
     x, y = (x1 + x2) / 2, (y1 + y2) / 2
-    cut = Image.fromarray(image).crop(tuple(round(edge) for edge in (x - half, y - half, x + half, y + half)))
+    cut = Image.fromarray(image).crop((round(x - half), round(y - half), round(x + half), round(y + half)))
     return cut.resize((TILE_PX, TILE_PX), Image.Resampling.LANCZOS)
 
 

@@ -32,7 +32,7 @@ class _Candidates:
 
 
 def read_people(
-    folder: Path, reader: FaceReader, levels: Levels, on_photo: Callable[[], None] = lambda: None
+    folder: Path, reader: FaceReader, levels: Levels, on_photo: Callable[[], object] = lambda: None
 ) -> People:
     """Everybody of whom the folder holds photos: a sub-folder each, or a single photo beside them.
 
@@ -86,7 +86,7 @@ def _is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
-def _candidates(path: Path, reader: FaceReader, notes: list[str], on_photo: Callable[[], None]) -> _Candidates | None:
+def _candidates(path: Path, reader: FaceReader, notes: list[str], on_photo: Callable[[], object]) -> _Candidates | None:
     try:
         seen = reader.read(path, padded=True)
     except Unreadable as error:

@@ -117,7 +117,8 @@ def _worse(
     for index, what in enumerate(("faults", "similarity")):
         sides = [{name: (name, values[index]) for name, values in side.items()} for side in (earlier, now)]
         change = difference_of(*sides, seed=seed, resamples=RESAMPLES)
-        if change is None or change.low is None:
+        if change is None or change.interval is None:
             continue
-        if (change.low > 0) if what == "faults" else (change.high < 0):
-            yield f"{what} {change.mean:+.3f} [{change.low:+.3f}, {change.high:+.3f}] against the baseline"
+        low, high = change.interval
+        if (low > 0) if what == "faults" else (high < 0):
+            yield f"{what} {change.mean:+.3f} [{low:+.3f}, {high:+.3f}] against the baseline"

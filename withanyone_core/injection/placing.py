@@ -63,10 +63,10 @@ def _siglip(images: Images) -> Tensor | None:
 
 def _learned(images: Images, branch: Branch) -> LearnedRows | None:
     everybody = dict.fromkeys(identity for image in images for identity in image)
-    owners = [identity for identity in everybody if learned_tokens(branch, identity) is not None]
-    if not owners:
+    known = {who: tokens for who in everybody if (tokens := learned_tokens(branch, who)) is not None}
+    if not known:
         return None
-    tokens = [learned_tokens(branch, identity).float() for identity in owners]
+    owners, tokens = list(known), [each.float() for each in known.values()]
     if len({len(each) for each in tokens}) > 1:
         counts = ", ".join(f"{who.name} has {len(each)}" for who, each in zip(owners, tokens, strict=True))
         raise ValueError(

@@ -42,4 +42,4 @@ def _pick_score(score: CaseScores, by: PickBy) -> float | None:
         return score.sim_ref if score.sim_gt is None else score.sim_gt
     if by == "least leakage":
         return None if score.leakage is None else -score.leakage
-    return None if None in (score.sim_gt, score.copy_paste) else score.sim_gt - score.copy_paste
+    return None if score.sim_gt is None or score.copy_paste is None else score.sim_gt - score.copy_paste

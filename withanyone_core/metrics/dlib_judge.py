@@ -46,7 +46,8 @@ class DlibJudge:
 
     def _embedding(self, photo: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
         shape = self._landmarks(photo, _box(landmarks_px))
-        return np.array(self._recognizer.compute_face_descriptor(photo, shape), np.float32) - np.float32(CENTRE)
+        descriptor = self._recognizer.compute_face_descriptor(photo, shape)
+        return np.array(descriptor, np.float32) - np.array(CENTRE, np.float32)
 
 
 def _box(landmarks_px: np.ndarray) -> Any:
@@ -59,4 +60,4 @@ def _box(landmarks_px: np.ndarray) -> Any:
     half = BOX_SIDE_PX / np.sqrt(np.linalg.det(turn)) / 2
     left, top = (int(edge) for edge in np.round(middle - half))
     right, bottom = (int(edge) for edge in np.round(middle + half))
-    return dlib.rectangle(left, top, right, bottom)
+    return dlib.rectangle(left, top, right, bottom)  # pyright: ignore[reportAttributeAccessIssue]  dlib is compiled

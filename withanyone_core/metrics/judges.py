@@ -109,7 +109,8 @@ class Judge:
     def _run(self, crops: np.ndarray) -> np.ndarray:
         crops = crops[: self._fixed_batch or len(crops)]
         levels = crops[..., ::-1] if self.card.colours == "bgr" else crops
-        batch = (levels.astype(np.float32) - np.float32(self.card.mean)) / np.float32(self.card.std)
+        mean, std = (np.array(each, np.float32) for each in (self.card.mean, self.card.std))
+        batch = (levels.astype(np.float32) - mean) / std
         if self._fixed_batch > len(batch):
             batch = np.concatenate([batch, np.repeat(batch[-1:], self._fixed_batch - len(batch), axis=0)])
         if self.card.layout == "nchw":
@@ -244,9 +245,10 @@ def _is_levels(value: Any) -> bool:
 def _template(card: Card) -> Template:
     if isinstance(card.template, str) and card.template in TEMPLATES:
         return TEMPLATES[card.template]
+    own = {} if isinstance(card.template, str) else card.template
     try:
-        points = np.array(card.template["points_px"], dtype=np.float64)
-        width, height = (float(side) for side in card.template["size_px"])
+        points = np.array(own["points_px"], dtype=np.float64)
+        width, height = (float(side) for side in own["size_px"])
     except (TypeError, KeyError, ValueError, IndexError):
         points, width, height = np.zeros(0), 0.0, 0.0
     if points.shape != (5, 2) or not are_spread(points) or not (width > 0 and height > 0):
@@ -264,7 +266,7 @@ def _session(onnx: Path, card: Card, providers: Sequence[str]) -> Any:
         )
     try:
         import onnxruntime
-        from onnxruntime.capi import onnxruntime_pybind11_state as failures
+        from onnxruntime.capi import onnxruntime_pybind11_state as failures  # pyright: ignore[reportAttributeAccessIssue]
     except ImportError as error:
         raise RuntimeError(
             f"Judges need onnxruntime, which cannot be used: {error}. Run `python -m pip install onnxruntime`."

@@ -74,7 +74,7 @@ def _likeness(faces: Sequence[np.ndarray | None], anchors: Sequence[np.ndarray |
     rows, columns = _known(faces), _known(anchors)
     if not rows or not columns:
         return ((None,) * len(anchors),) * len(faces)
-    cosines = cosine_matrix(np.stack([faces[k] for k in rows]), np.stack([anchors[j] for j in columns]))
+    cosines = cosine_matrix(np.stack(list(rows.values())), np.stack(list(columns.values())))
     likeness: list[list[float | None]] = [[None] * len(anchors) for _ in faces]
     for k, values in zip(rows, cosines.tolist(), strict=True):
         for j, value in zip(columns, values, strict=True):
@@ -82,8 +82,8 @@ def _likeness(faces: Sequence[np.ndarray | None], anchors: Sequence[np.ndarray |
     return tuple(tuple(row) for row in likeness)
 
 
-def _known(embeddings: Sequence[np.ndarray | None]) -> list[int]:
-    return [index for index, embedding in enumerate(embeddings) if embedding is not None]
+def _known(embeddings: Sequence[np.ndarray | None]) -> dict[int, np.ndarray]:
+    return {index: embedding for index, embedding in enumerate(embeddings) if embedding is not None}
 
 
 def _off_diagonal_mean(rows: Rows) -> float | None:
@@ -113,8 +113,10 @@ def _identity_score(
     )
 
 
-def _copy_paste(*thetas: float | None) -> float | None:
-    return None if None in thetas else copy_paste(*thetas)
+def _copy_paste(theta_gt: float | None, theta_gr: float | None, theta_tr: float | None) -> float | None:
+    if theta_gt is None or theta_gr is None or theta_tr is None:
+        return None
+    return copy_paste(theta_gt, theta_gr, theta_tr)
 
 
 def _legacy(case: Case) -> CaseScores:

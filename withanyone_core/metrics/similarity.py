@@ -13,7 +13,7 @@ def unit(embeddings: np.ndarray, whose: str) -> np.ndarray:
     Raises ValueError, naming the image by `whose`, for an embedding that is not finite or has no direction.
     """
     exact = np.asarray(embeddings, dtype=np.float64)
-    finite = np.isfinite(exact).all(axis=1)
+    finite = np.all(np.isfinite(exact), axis=1)
     lengths = np.linalg.norm(np.where(finite[:, None], exact, 0.0), axis=1)
     for face in np.flatnonzero(lengths < SHORTEST):
         wrong = "has numbers that are not finite (NaN or infinite)" if not finite[face] else "is all zeros"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Generic, Literal, TypeVar, overload
 
 import numpy as np
 
@@ -29,6 +29,10 @@ class Statistic:
     n: int
     n_missing: int
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
 
 @dataclass(frozen=True)
 class LegacyStatistic:
@@ -45,8 +49,11 @@ class LegacyStatistic:
     outliers_percent: float
 
 
+S = TypeVar("S", Statistic, LegacyStatistic)
+
+
 @dataclass(frozen=True)
-class Summary:
+class Summary(Generic[S]):
     """What a list of scores comes to.
 
     metrics         for each of METRICS its statistic, None where no image has a value; LegacyStatistic in the legacy
@@ -56,7 +63,7 @@ class Summary:
     count_rate      images that show exactly as many faces as expected, 0 to 1
     """
 
-    metrics: dict[str, Statistic | LegacyStatistic | None]
+    metrics: dict[str, S | None]
     images: int
     groups: int
     expected_faces: int
@@ -71,6 +78,14 @@ class Summary:
         return asdict(self)
 
 
+@overload
+def summarize(
+    scores: Sequence[CaseScores], seed: int = 0, resamples: int = RESAMPLES, legacy: Literal[False] = False
+) -> Summary[Statistic]: ...
+@overload
+def summarize(
+    scores: Sequence[CaseScores], seed: int = 0, resamples: int = RESAMPLES, legacy: bool = False
+) -> Summary: ...
 def summarize(scores: Sequence[CaseScores], seed: int = 0, resamples: int = RESAMPLES, legacy: bool = False) -> Summary:
     """The summary of one judge's scores, the same to the last digit for a seed, in whatever order they come.
 
@@ -138,7 +153,7 @@ def difference_of(
 ) -> Statistic | None:
     """`difference` of plain values: by name the group and the value of each image."""
     values = (first, second)
-    known = [{name: item for name, item in each.items() if item[1] is not None} for each in values]
+    known = [_known(each) for each in values]
     missing = sum(map(len, values)) - sum(map(len, known))
     if not all(known):
         return None
@@ -178,6 +193,10 @@ def interval(means: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def _known(values: Mapping[str, tuple[str, float | None]]) -> dict[str, tuple[str, float]]:
+    return {name: (group, value) for name, (group, value) in values.items() if value is not None}
+
+
 def judges_mean(judged: Sequence[Sequence[CaseScores]], metric: str) -> tuple[list[float | None], list[str]]:
     """For each image the mean of what several judges say, None where one of them says nothing, and its group.
 
@@ -188,8 +207,12 @@ def judges_mean(judged: Sequence[Sequence[CaseScores]], metric: str) -> tuple[li
     if any(sorted(each) != names for each in by_name):
         raise ValueError("The judges did not judge the same images. Score every case with every judge.")
     values = [[each[name].value(metric) for each in by_name] for name in names]
-    means = [None if None in row else float(np.mean(row)) for row in values]
-    return means, [by_name[0][name].group for name in names]
+    return [_mean_of_all(row) for row in values], [by_name[0][name].group for name in names]
+
+
+def _mean_of_all(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None
 
 
 def legacy_statistic(values: Sequence[float | None]) -> LegacyStatistic | None:

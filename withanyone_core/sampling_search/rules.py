@@ -105,7 +105,7 @@ def _mean_offset(pairs: Sequence[tuple[PersonScore, PersonScore]]) -> PersonScor
     copied = [
         second.copy_paste - first.copy_paste
         for first, second in found
-        if None not in (first.copy_paste, second.copy_paste)
+        if first.copy_paste is not None and second.copy_paste is not None
     ]
     return PersonScore(float(np.mean(similarity or [0.0])), float(np.mean(copied or [0.0])))
 

@@ -43,7 +43,7 @@ def table_text(
         *notes,
     ]
     columns = ["draw", "seed", *(f"{name}: weight, estimate, final" for name in names), "worst", "forwards", "ending"]
-    lines = [_line(columns), _line("---" for _ in columns)]
+    lines = [_line(columns), _line(["---"] * len(columns))]
     lines += [_line(_cells(number, trial, rules, steps)) for number, trial in enumerate(result.trials, start=1)]
     return "\n".join([*head, "", *lines])
 

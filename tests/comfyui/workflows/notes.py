@@ -171,7 +171,7 @@ PROMPTS = {
     "four_people": "A photo of four friends standing side by side in a mountain meadow, laughing, wearing colourful "
     "hiking jackets, snowy peaks behind them, late afternoon sun",
     "face_layout": "A photo of three musicians on a small stage, the one in the middle standing further back, warm "
-    "stage light, evaluation_models in their hands, 35mm",
+    "stage light, instruments in their hands, 35mm",
     "style_lora": "A gouache painting of two people sitting side by side on a park bench in autumn, both smiling, "
     "fallen leaves around them, warm colours",
     "until_alike": "A photo of two people leaning on the railing of a ferry, smiling at the camera, the harbour behind "

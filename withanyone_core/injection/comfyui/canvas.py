@@ -53,7 +53,8 @@ def announce_canvas(executor: Callable, *args: Any, **kwargs: Any) -> torch.Tens
     bound = bind(executor, args, kwargs)
     model_options = bound.arguments.get("model_options") or {}
     conds = getattr(executor.class_obj, "conds", {})
-    canvas = Canvas(*bound.arguments["x"].shape[-2:], *_marks(conds))
+    height, width = bound.arguments["x"].shape[-2:]
+    canvas = Canvas(height, width, *_marks(conds))
     options = {**model_options.get("transformer_options", {}), OPTION: canvas}
     bound.arguments["model_options"] = {**model_options, "transformer_options": options}
     return executor(*bound.args, **bound.kwargs)
@@ -70,7 +71,7 @@ def chunks(x: torch.Tensor, options: Mapping[str, Any], patch_size: int) -> list
         Chunk(
             rows=slice(index * size, (index + 1) * size),
             conditional=uuid not in canvas.unconditional if canvas.unconditional else kind == 0,
-            grid=_grid(canvas, canvas.areas.get(uuid), height, width, patch_size),
+            grid=_grid(canvas, None if uuid is None else canvas.areas.get(uuid), height, width, patch_size),
         )
         for index, (kind, uuid) in enumerate(zip(kinds, ids, strict=True))
     ]

@@ -112,7 +112,8 @@ def _replacement(key: BlockKey, layer: int, depth: int) -> Callable:
         forward = _FORWARDS.get()[depth]
         inner = forward.inner.get(key)
         out = inner(args, extra) if inner else extra["original_block"](args)
-        forward.after_block(key, layer, out)
+        # torch gives what it decorates the type of a function, not of a method
+        forward.after_block(key, layer, out)  # pyright: ignore[reportAttributeAccessIssue]
         return out
 
     return torch.compiler.disable(block, recursive=False)

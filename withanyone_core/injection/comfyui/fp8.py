@@ -1,6 +1,7 @@
 """Matrices in fp8 with a scale for each row, inside ComfyUI's casting layers."""
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import comfy.ops
 import torch
@@ -13,6 +14,8 @@ LARGEST = 56.0
 
 class RowScaledLinear(comfy.ops.manual_cast.Linear):
     """A Linear whose outputs are multiplied by one number each, `row_scale` [out]; the bias is added before."""
+
+    row_scale: Tensor
 
     def __init__(
         self,
@@ -33,7 +36,7 @@ class RowScaledLinear(comfy.ops.manual_cast.Linear):
 class Operations:
     """The layers of a module whose matrices are in fp8."""
 
-    Linear = RowScaledLinear
+    Linear: ClassVar = RowScaledLinear
 
 
 def quantize(weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import comfy.model_base
 import comfy.model_management
@@ -113,7 +113,8 @@ class GuidedSampling:
     def _noise(self, seed: int) -> Tensor:
         """That of the image's place in the batch, as ComfyUI's RandomNoise makes it."""
         batch = comfy.sample.prepare_noise(self._latent["samples"], seed, self._latent.get("batch_index"))
-        return batch[self._place : self._place + 1]
+        noise = batch[self._place : self._place + 1]
+        return cast(Tensor, noise)  # nested only for latents of several tensors, which FLUX.1 has not
 
     def _noise_in(self, base: comfy.model_base.BaseModel, stopped: Tensor, sigma: Tensor) -> Tensor:
         """The noise from which the sampler starts exactly where the first part stopped.

@@ -39,7 +39,8 @@ class DeviceKeysValues:
         return [[tuple(layer.unbind()) for layer in layers] for layers in zip(*branches, strict=True)]
 
     def _joined(self, branch: int, people: People, layer: int) -> tuple[Tensor, Tensor]:
-        return torch.cat([self._part(branch, person, 1)[layer] for person in people], dim=3).unbind()
+        keys, values = torch.cat([self._part(branch, person, 1)[layer] for person in people], dim=3).unbind()
+        return keys, values
 
     def _part(self, branch: int, first: int, count: int) -> Tensor:
         """[layers, 2, people, heads, tokens, 64]."""

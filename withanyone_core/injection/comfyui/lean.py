@@ -1,5 +1,7 @@
 """ComfyUI's casting layer without its search for what to cast, where nothing is."""
 
+from typing import ClassVar
+
 import comfy.ops
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,4 +24,4 @@ class LeanLinear(comfy.ops.manual_cast.Linear):
 class LeanOperations:
     """The layers of a module that runs at every block."""
 
-    Linear = LeanLinear
+    Linear: ClassVar = LeanLinear

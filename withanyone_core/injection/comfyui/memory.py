@@ -60,8 +60,11 @@ class KeysValuesMemory:
         return tuple(conds if value is bound.arguments["conds"] else value for value in prepared)
 
 
-def _activation_type(model: ModelPatcher) -> torch.dtype:
-    """Keys and values are cast to the type of the activations, which is not that of a quantized model's weights."""
+def _activation_type(model: ModelPatcher) -> torch.dtype | None:
+    """Keys and values are cast to the type of the activations, which is not that of a quantized model's weights.
+
+    None where a model does not tell; ComfyUI then counts it as float32.
+    """
     return model.model.manual_cast_dtype or model.model_dtype()
 
 

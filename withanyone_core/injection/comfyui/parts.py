@@ -61,9 +61,9 @@ class ComfyAdapter:
 
     def encoder(self, branch: Branch, device: torch.device | None = None) -> comfy.model_patcher.ModelPatcher:
         """The encoder of a branch, read again, for a device, ComfyUI's own where none is given."""
-        if self._is_shared((branch,), "encoder"):
-            return self._without_last_lora.encoder(branch, device)
-        if not self.loras:
+        if shared := self._shared((branch,), "encoder"):
+            return shared.encoder(branch, device)
+        if self._without_last_lora is None:
             return load_encoder(self.file, branch, device=device)
         self._refuse_overflow((branch,), "encoder")
         patcher = self._without_last_lora.encoder(branch, device).clone()
@@ -76,8 +76,8 @@ class ComfyAdapter:
         One module for all of them: apart they would cost twice as many operations a step.
         """
         device = device or comfy.model_management.get_torch_device()
-        if self._is_shared(branches, "attention"):
-            return self._without_last_lora.attention(branches, device)
+        if shared := self._shared(branches, "attention"):
+            return shared.attention(branches, device)
         if (branches, device) not in self._attentions:
             self._attentions[branches, device] = self._attention(branches, device)
         return self._attentions[branches, device]
@@ -102,8 +102,8 @@ class ComfyAdapter:
         self, branch: Branch, identities: Sequence[Identity], device: torch.device | None = None
     ) -> list[Tensor]:
         """Those of several people, which one encoder makes where they are missing."""
-        if self._is_shared((branch,), "encoder"):
-            return self._without_last_lora.all_keys_values(branch, identities, device)
+        if shared := self._shared((branch,), "encoder"):
+            return shared.all_keys_values(branch, identities, device)
         missing = [who for who in dict.fromkeys(identities) if branch not in self._keys_values.get(who, {})]
         for identity in missing:
             self._check(branch, identity)
@@ -111,12 +111,13 @@ class ComfyAdapter:
             self._encode(branch, missing, device)
         return [self._keys_values[who][branch] for who in identities]
 
-    def _is_shared(self, branches: Branches, part: Part) -> bool:
+    def _shared(self, branches: Branches, part: Part) -> "ComfyAdapter | None":
+        """The adapter without the last LoRA, where that leaves this part alone."""
         keys = [key for branch in branches for key in part_keys(self.file, branch, part).values()]
-        return bool(self.loras) and not self.loras[-1].changes(keys)
+        return None if self.loras and self.loras[-1].changes(keys) else self._without_last_lora
 
     def _attention(self, branches: Branches, device: torch.device) -> comfy.model_patcher.ModelPatcher:
-        if not self.loras:
+        if self._without_last_lora is None:
             return load_attention(self.file, branches, self.fp8, device=device)
         self._refuse_overflow(branches, "attention")
         patcher = self._without_last_lora.attention(branches, device).clone()
@@ -184,7 +185,9 @@ def _tokens(branch: Branch, shape: BranchShape, identity: Identity) -> int:
     learned = learned_tokens(branch, identity)
     if learned is not None:
         return len(learned)
-    return shape.arc_tokens + (identity.siglip.shape[-2] if branch is Branch.SIG else 0)
+    if branch is Branch.ARC or identity.siglip is None:
+        return shape.arc_tokens
+    return shape.arc_tokens + identity.siglip.shape[-2]
 
 
 def load_encoder(
@@ -241,5 +244,5 @@ def _patcher(
         offload_device=comfy.model_management.unet_offload_device(),
     )
     if hasattr(patcher, "cached_patcher_init"):  # ComfyUI >= 0.23 makes a copy for every further GPU by this factory
-        patcher.cached_patcher_init = factory
+        patcher.cached_patcher_init = factory  # pyright: ignore[reportAttributeAccessIssue]
     return patcher

@@ -83,7 +83,7 @@ def _filled(cells: Tensor, size: int) -> tuple[Tensor, int]:
 def _fits(batch: Sequence[CellGroup], run: CellGroup, tokens: Sequence[tuple[int, ...]]) -> bool:
     """Whether a run joins a call without filling up more than a quarter of it."""
     before = batch[-1].people
-    if len(before) > 1 or len(run.people) > 1 or run.people[0] != before[0] + 1:
+    if len(before) != 1 or len(run.people) != 1 or run.people[0] != before[0] + 1:
         return False
     sizes = [len(each.cells) for each in (*batch, run)]
     return tokens[before[0]] == tokens[run.people[0]] and 4 * min(sizes) >= 3 * max(sizes)

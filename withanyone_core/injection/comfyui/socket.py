@@ -57,7 +57,7 @@ def apply_adapter(
 
 def check_base(model: comfy.model_patcher.ModelPatcher, shape: BranchShape) -> None:
     """Refuses anything but a FLUX.1 transformer of the adapter's size that runs in ComfyUI's own class."""
-    base = getattr(model.model, "diffusion_model", None)
+    base: Any = getattr(model.model, "diffusion_model", None)  # whatever model some loader has made
     kind = type(model.model).__name__
     if not hasattr(base, "double_blocks") or not hasattr(base, "single_blocks"):
         raise ValueError(

@@ -30,6 +30,14 @@ class Part:
     last: float
     sampling: Any
 
+    @classmethod
+    def until(cls, moment: Moment) -> "Part":
+        """The part of a run whose last call this was."""
+        schedule = moment.schedule
+        if schedule is None or len(schedule) == 0:
+            return cls(float("inf"), 0.0, moment.sampling)
+        return cls(schedule[0].item(), schedule[-1].item(), moment.sampling)
+
     def sigma(self, percent: float) -> float:
         return self.sampling.percent_to_sigma(percent)
 
@@ -54,12 +62,6 @@ class Watch:
     blocks: bool = False
     culprit: str = ""
     moment: Moment | None = None
-
-    def part(self) -> Part:
-        schedule = self.moment.schedule
-        if schedule is None or len(schedule) == 0:
-            return Part(float("inf"), 0.0, self.moment.sampling)
-        return Part(schedule[0].item(), schedule[-1].item(), self.moment.sampling)
 
 
 class Watcher:
@@ -89,7 +91,7 @@ class Watcher:
         """What to tell the user at the end of a run; None where everybody was followed or is still to come."""
         if self.watch.moment is None:
             return None
-        part = self.watch.part()
+        part = Part.until(self.watch.moment)
         before = self._followed_before(part)
         followed = self.watch.followed | (before or set())
         if before is None:
@@ -170,7 +172,7 @@ def _run(part: Part) -> str:
 def foreign_forward(diffusion_model: nn.Module) -> str:
     """Which node pack replaced a forward of the model; empty where none did, or none can be named."""
     for name in _FORWARDS:
-        function = getattr(diffusion_model, name, None)
+        function: Any = getattr(diffusion_model, name, None)  # anybody's
         module = getattr(function, "__globals__", {}).get("__name__", "comfy.")  # of the function that really runs
         if not module.startswith(("comfy.", "torch.")):
             return _pack_of(function.__code__.co_filename) or f"“{module}”"
@@ -191,8 +193,9 @@ _said: ContextVar[set[str] | None] = ContextVar("withanyone_said", default=None)
 def one_run() -> Iterator[set[str]]:
     """What was said about the run so far, shared by all Apply nodes of a MODEL: they name a common cause once."""
     said = _said.get()
-    token = _said.set(set() if said is None else said)
+    shared = set() if said is None else said
+    token = _said.set(shared)
     try:
-        yield _said.get()
+        yield shared
     finally:
         _said.reset(token)

@@ -86,7 +86,8 @@ def _draw_compared(draw: ImageDraw.ImageDraw, row: Comparison, y: int, width: in
     write(draw, (left, y + 90), f"{lowest:g}" if lowest == int(lowest) else f"{lowest:.2f}", FAINT, SMALL, "mm")
     write(draw, (right, y + 90), f"{highest:g}" if highest == int(highest) else f"{highest:.2f}", FAINT, SMALL, "mm")
     how = "image by image" if row.paired else "the batches as a whole"
-    sure = row.change is not None and row.change.low is not None and (row.change.low > 0 or row.change.high < 0)
+    interval = None if row.change is None else row.change.interval
+    sure = interval is not None and (interval[0] > 0 or interval[1] < 0)
     x = width - MARGIN - 290
     write(draw, (x, y + 36), "difference, second minus first", FAINT, SMALL)
     write(draw, (x, y + 58), _change_words(row.change), "white" if sure else FAINT, NORMAL)

@@ -74,7 +74,8 @@ def scale_colour(value: float) -> Colour:
     """RGB 0 to 255 of a cosine; below 0 as 0, above 1 as 1."""
     place = min(max(value, 0.0), 1.0) * (len(SCALE) - 1)
     step = min(int(place), len(SCALE) - 2)
-    return tuple(round(a + (b - a) * (place - step)) for a, b in zip(SCALE[step], SCALE[step + 1], strict=True))
+    red, green, blue = (round(a + (b - a) * (place - step)) for a, b in zip(SCALE[step], SCALE[step + 1], strict=True))
+    return red, green, blue
 
 
 def readable_on(fill: Colour) -> Colour:
