@@ -80,16 +80,16 @@ def shipped_text_encoders(folder: Path = WEIGHTS) -> TextEncoders:
     own = encoders.clip.state_dict()
     encoders.t5.load_state_dict(t5 | {"encoder.embed_tokens.weight": t5["shared.weight"]})
     encoders.clip.load_state_dict({key if key in own else key.removeprefix("text_model."): clip[key] for key in clip})
-    return encoders.eval().requires_grad_(False)
+    return encoders.train(False).requires_grad_(False)
 
 
 def shipped_autoencoder(folder: Path = WEIGHTS) -> AutoencoderKL:
     """The trained VAE in float32, not to be trained further."""
-    return AutoencoderKL.from_pretrained(folder / VAE).float().eval().requires_grad_(False)
+    return AutoencoderKL.from_pretrained(folder / VAE).float().train(False).requires_grad_(False)
 
 
 def shipped_base_model(folder: Path = WEIGHTS) -> CaptionedFlux:
     """The trained base model in float32, not to be trained further."""
     model = CaptionedFlux(shipped_text_encoders(folder))
     model.flux.load_state_dict(to_diffusers({key: value.float() for key, value in load_file(folder / FLUX).items()}))
-    return model.eval().requires_grad_(False)
+    return model.train(False).requires_grad_(False)

@@ -68,7 +68,7 @@ def load_classifiers(path: Path) -> Classifiers:
         classifiers.load_state_dict({_module_key(key): value.float() for key, value in load_file(path).items()})
     except RuntimeError as error:
         raise ValueError(f"{path.name} does not hold the miniature's classifiers: {error}") from error
-    return classifiers.eval()
+    return classifiers.train(False)
 
 
 def file_key(key: str) -> str:

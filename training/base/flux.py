@@ -65,7 +65,7 @@ def load_flux(
     layers = choose_swapped_blocks(len(blocks), blocks_to_swap)
     on_cpu = {module for layer in layers for module in blocks[layer].modules()}
     _fill(model, weights, path, dtype, device, on_cpu)
-    model.eval().requires_grad_(False)
+    model.train(False).requires_grad_(False)
     if layers:
         swap_blocks(model, layers, device)
     return model

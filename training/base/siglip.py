@@ -44,7 +44,7 @@ class SiglipTokens:
         if missing:
             raise ValueError(f"{path.name} is not a whole SigLIP vision tower: {', '.join(missing[:4])} is missing.")
         model.load_state_dict({key: value for key, value in named.items() if value is not None}, strict=False)
-        self._model = model.to(dtype).eval().requires_grad_(False)
+        self._model = model.to(dtype).train(False).requires_grad_(False)
         self._device = device
         self.fingerprint = fingerprint(path)
 

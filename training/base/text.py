@@ -147,7 +147,7 @@ def _filled(path: Path, model: nn.Module, state: Mapping[str, Tensor], prefix: s
     if missing:
         raise ValueError(f"{Path(path).name} is not complete: {', '.join(missing[:4])} is missing.")
     model.load_state_dict(named, assign=True)
-    return model.eval().requires_grad_(False)
+    return model.train(False).requires_grad_(False)
 
 
 def _state(path: Path, prefixes: tuple[str, ...], dtype: torch.dtype) -> dict[str, Tensor]:

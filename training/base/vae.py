@@ -27,7 +27,7 @@ def load_vae(
     """
     found = model_folder(path, "vae")
     model = _of_folder(found, dtype) if found.is_dir() else _of_file(found, dtype)
-    model = model.to(device).eval().requires_grad_(False)
+    model = model.to(device).train(False).requires_grad_(False)
     return model, LatentScale(model.config.scaling_factor, model.config.shift_factor or 0.0)
 
 

@@ -24,7 +24,7 @@ class Clip:
         """Raises FileNotFoundError, ValueError or RuntimeError for what is missing."""
         _require(folder, "CLIP", ("config.json", "preprocessor_config.json"))
         try:
-            self._model = _loaded("CLIPModel", folder).eval()
+            self._model = _loaded("CLIPModel", folder).train(False)
             self._processor = _loaded("CLIPImageProcessor", folder)
             self._tokenizer = _loaded("AutoTokenizer", folder)
         except (OSError, ValueError) as error:
@@ -60,7 +60,7 @@ class Aesthetic:
                 f"The aesthetic head {head} does not exist; expected its .safetensors or .pth file."
             )
         try:
-            self._tower = _loaded("SiglipVisionModel", folder).eval()
+            self._tower = _loaded("SiglipVisionModel", folder).train(False)
             self._processor = _loaded("SiglipImageProcessor", folder)
         except (OSError, ValueError) as error:
             raise ValueError(f"{folder} is not a complete SigLIP model: {error}") from error
@@ -93,7 +93,7 @@ def linear_chain(tensors: Mapping[str, Tensor], width: int, source: Path) -> tor
         width = weight.shape[0]
     if width != 1 or not names:
         raise ValueError(f"{source} does not end in one number; expected the head of an aesthetic predictor.")
-    return chain.eval()
+    return chain.train(False)
 
 
 def _numbers(name: str) -> list[int]:

@@ -125,7 +125,7 @@ def device_name(settings: Finetune) -> str:
 def _frozen(settings: Finetune, accelerator: Accelerator) -> FrozenModels:
     device, recognizer = accelerator.device, None
     if settings.id_loss.recognizer is not None:
-        recognizer = Recognizer.load(settings.id_loss.recognizer).to(device).eval().requires_grad_(False)
+        recognizer = Recognizer.load(settings.id_loss.recognizer).to(device).train(False).requires_grad_(False)
     memory, is_sharded = settings.memory, accelerator.num_processes > 1 and is_fsdp_requested()
     if is_sharded:
         check_shardable(settings)

@@ -95,7 +95,7 @@ def _read(graph: Any, name: str) -> Recognizer:
     entries = [each.name for each in graph.input if each.name not in weights]
     _check(name, nodes, entries, [each.name for each in graph.output])
     float_weights = {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
-    return Recognizer(nodes, float_weights, entries[0], name).eval()
+    return Recognizer(nodes, float_weights, entries[0], name).train(False)
 
 
 def _check(name: str, nodes: Sequence[_Node], entries: Sequence[str], results: Sequence[str]) -> None:

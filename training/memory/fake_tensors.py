@@ -88,7 +88,7 @@ class FakeTensors:
         torch.set_default_dtype(dtype)
         try:
             with torch.device("meta"):
-                made = make().eval()
+                made = make().train(False)
         finally:
             torch.set_default_dtype(usual)
         return self.without_data(made)
