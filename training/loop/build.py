@@ -103,6 +103,11 @@ def _announce(trainer: Trainer) -> None:
         trainer.state.accelerator.device,
         count * optim.batch_size * optim.gradient_accumulation_steps,
     )
+    if trainer.validator.both is not None:
+        LOGGER.info(
+            "Validation generates images with both branches, at resemblance %g (validation.resemblance).",
+            trainer.state.settings.validation.resemblance,
+        )
 
 
 def _warn(trainer: Trainer) -> None:

@@ -115,6 +115,9 @@ def _images(trainer: Trainer, step: int) -> Iterator[Block]:
         generated = ((Picture(f"{PREVIEWS}/{name}/{scene.name}.png", name),) for name in chosen)
         rows.append(((photo,), references, *generated))
     yield Heading("Previews")
+    if trainer.validator.both is not None:
+        resemblance = trainer.state.settings.validation.resemblance
+        yield Paragraph(f"With both branches of the adapter, at resemblance {resemblance:g}.")
     yield Table(("held-out photo", "reference", *chosen), tuple(rows))
 
 

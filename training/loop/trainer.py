@@ -19,6 +19,7 @@ from ..configuration.writing import settings_text
 from ..distributed.processes import Processes
 from ..distributed.sharding import is_sharded
 from .batch import Batch, make_batch
+from .both_branches import both_branches
 from .checkpoints import (
     CONFIG,
     Checkpoint,
@@ -60,7 +61,14 @@ class Trainer:
             source.cache, source.sampler, settings.seed, settings.validation.num_images, conditioning.person
         )
         self.validator = Validator(
-            settings, source.cache, chosen, state.frozen, self.socket, conditioning, state.instruments
+            settings,
+            source.cache,
+            chosen,
+            state.frozen,
+            self.socket,
+            conditioning,
+            state.instruments,
+            both_branches(settings, adapter, source.cache),
         )
         self._prefetcher = Prefetcher(self.batch, self._micro_batch_after)
         self._wait_s = 0.0

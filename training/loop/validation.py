@@ -1,6 +1,7 @@
 """Validation on held-out photos: losses at fixed noise, generated previews, and their scores by independent judges."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -24,6 +25,7 @@ from ..evaluation.records import Line
 from ..evaluation.report import scores_of
 from ..losses.flow import add_noise, target_velocity
 from .batch import DEFAULT_CONDITIONING, ConditioningSpec, placed_people, text_of
+from .both_branches import BothBranches
 from .draws import Draws
 from .log import validation_bar
 from .sampling import Person, Sample, Sampler
@@ -53,7 +55,10 @@ class Truth:
 
 @dataclass(eq=False)
 class Validator:
-    """Validation of one run; without held-out photos there are no `scenes`."""
+    """Validation of one run; without held-out photos there are no `scenes`.
+
+    both  what generates images, where it is not the trained branch alone
+    """
 
     settings: Finetune
     cache: Cache
@@ -62,6 +67,7 @@ class Validator:
     socket: AdapterSocket
     conditioning: ConditioningSpec
     instruments: EvaluationModels | None
+    both: BothBranches | None = None
     _truths: list[Truth] = field(default_factory=list)
 
     @property
@@ -80,11 +86,17 @@ class Validator:
                 self.cache, self.scenes, *models, validation.num_sigmas, guidance, self.conditioning, advance
             )
             steps, guidance = validation.sampling_steps, validation.guidance
-            images = [
-                generate_image(self.cache, scene, *models, steps, guidance, self.conditioning, advance)
-                for scene in self.scenes
-            ]
+            with self._as_used() as conditioning:
+                images = [
+                    generate_image(self.cache, scene, *models, steps, guidance, conditioning, advance)
+                    for scene in self.scenes
+                ]
         return losses, images
+
+    def _as_used(self) -> AbstractContextManager[ConditioningSpec]:
+        if self.both is None:
+            return nullcontext(self.conditioning)
+        return self.both.plugged(self.socket, self.conditioning)
 
     def score(self, step: int, losses: list[float], images: Sequence[np.ndarray]) -> dict[str, Any]:
         """Writes the previews; the losses and what the judges measured, by name."""
@@ -109,7 +121,8 @@ class Validator:
         """What images are drawn and judged with; those of another setup cannot be compared with them."""
         validation = self.settings.validation
         judged = "" if self.instruments is None else self.instruments.fingerprint
-        return f"{self.settings.seed} {validation.sampling_steps} {validation.guidance:g} {judged}"
+        weights = "" if self.both is None else f"{validation.resemblance:g}"
+        return f"{self.settings.seed} {validation.sampling_steps} {validation.guidance:g} {weights} {judged}"
 
     def _cached_truths(self) -> list[Truth]:
         if not self._truths:
