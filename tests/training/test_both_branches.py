@@ -69,6 +69,19 @@ def test_training_is_the_same_whatever_is_shown(tmp_path, released):
     assert all(torch.equal(value, trained[1][name]) for name, value in trained[0].items())
 
 
+def test_few_photos_are_shown_with_several_seeds(tmp_path):
+    """The first of them is the one that a single seed gives."""
+    trainer = small_trainer(tmp_path / "one")
+    single, images = trainer.validator.scenes, trainer.validator.generate()[1]
+    trainer = small_trainer(tmp_path / "many", "validation.seeds=3")
+    scenes = trainer.validator.scenes
+    assert len(single) == 1
+    assert [scene.name for scene in scenes] == [single[0].name + end for end in ("", "_seed_2", "_seed_3")]
+    shown = trainer.validator.generate()[1]
+    assert np.array_equal(shown[0], images[0])
+    assert all(np.abs(shown[0].astype(float) - other).max() > 2 for other in shown[1:])
+
+
 def test_where_there_is_only_one_branch_it_is_shown_alone(tmp_path):
     arc_only = random_adapter(tmp_path / "arc.safetensors", shapes=(ARC,))
     for number, init in enumerate(("none", arc_only)):

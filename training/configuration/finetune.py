@@ -207,7 +207,9 @@ class ValidationSettings(Section):
     """Validation on held-out photos while training.
 
     every_steps  steps between two validations; each also saves a checkpoint
-    num_images   how many images are generated, at most; scores of fewer than 6 cannot be compared
+    num_images   how many held-out photos are generated, at most
+    seeds        how many images of each, with other noise and references; scores of fewer than 6 images in all cannot
+                 be compared
     sampling_steps, guidance  of the sampler
     resemblance  where one branch of an adapter with both is trained: images are generated with both, as Apply
                  WithAnyone does, this being the weight of the sig branch; none: with the trained branch alone
@@ -220,6 +222,7 @@ class ValidationSettings(Section):
 
     every_steps: Count = 250
     num_images: Annotated[int, Field(ge=0)] = 8
+    seeds: Count = 1
     sampling_steps: Count = 25
     guidance: NotNegative = 4.0
     resemblance: Literal["none"] | Fraction = 0.5

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import nn
 
+from withanyone_core.adapter.checkpoint import AdapterFile
 from withanyone_core.adapter.network import AdapterNetwork
 from withanyone_core.adapter.shape import Branch
 from withanyone_core.adapter.strength import branch_weights
@@ -22,10 +23,12 @@ from .trainable import TrainableAdapter
 class BothBranches:
     """A trained branch and the other one, which is read from its file when it is first needed.
 
+    file     that holds both
     weights  output weight of each branch
     """
 
     adapter: TrainableAdapter
+    file: AdapterFile
     weights: Mapping[Branch, float]
     _other: list[AdapterNetwork] = field(default_factory=list, init=False)
 
@@ -47,7 +50,7 @@ class BothBranches:
     def _loaded(self, dtype: torch.dtype) -> AdapterNetwork:
         if not self._other:
             untrained = [branch for branch in self.weights if branch not in self.adapter.weights]
-            self._other.append(AdapterNetwork.load(self.adapter.file, untrained, dtype=dtype).requires_grad_(False))
+            self._other.append(AdapterNetwork.load(self.file, untrained, dtype=dtype).requires_grad_(False))
         return self._other[0]
 
 
@@ -59,4 +62,4 @@ def both_branches(settings: Finetune, adapter: TrainableAdapter, cache: Cache) -
     tokens = cache.face(0).siglip
     if len(file.shapes) < 2 or tokens is None or tokens.shape[-1] != file.shapes[Branch.SIG].siglip_width:
         return None
-    return BothBranches(adapter, branch_weights(file.shapes, resemblance))
+    return BothBranches(adapter, file, branch_weights(file.shapes, resemblance))

@@ -39,7 +39,8 @@ NO_JUDGE = (
 
 FEW_IMAGES = (
     "Each validation generates %d images, and fewer than %d cannot show a difference: this run will have scores, but "
-    "no early stopping and no best checkpoint. Raise validation.num_images, or prepare with more photos held out."
+    "no early stopping and no best checkpoint. Raise validation.seeds or num_images, or prepare with more photos held "
+    "out."
 )
 
 

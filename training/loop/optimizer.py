@@ -172,6 +172,6 @@ def make_update(
     parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, processes: Processes
 ) -> Update | zero.ZeroUpdate:
     """DeepSpeed's where the run was launched for it."""
-    if processes.count > 1 and zero.is_asked_for():
+    if processes.count > 1 and zero.is_deepspeed_requested():
         return zero.ZeroUpdate(parameters, optimizer, processes)
     return Update(parameters, optimizer, processes)

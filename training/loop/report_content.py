@@ -70,7 +70,7 @@ def _table(first: Mapping[str, Any], chosen: Mapping[str, Any]) -> Iterator[Bloc
         if first.get(name) or chosen.get(name)
     ]
     losses = [sum(validation["validation"]) / len(validation["validation"]) for validation in (first, chosen)]
-    rows.append(("validation", *(f"{loss:.4f}" for loss in losses)))
+    rows.append(("validation", f"{losses[0]:.4f}", f"{losses[1]:.4f}"))
     yield Table(("", f"step {first['step']}", f"step {chosen['step']}"), tuple(rows))
     yield Paragraph("Means over the held-out photos with 95 % bootstrap intervals in brackets.")
 

@@ -57,8 +57,9 @@ class Trainer:
         self.socket = AdapterSocket(state.frozen.transformer, adapter.network, adapter.weights)
         self.update = make_update(adapter.parameters, state.optimizer, self.processes)
         source, conditioning = state.sources.at(settings), state.conditioning
+        validation = settings.validation
         chosen = scenes(
-            source.cache, source.sampler, settings.seed, settings.validation.num_images, conditioning.person
+            source.cache, source.sampler, settings.seed, validation.num_images, conditioning.person, validation.seeds
         )
         self.validator = Validator(
             settings,

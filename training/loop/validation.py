@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -202,10 +202,11 @@ def encode_png(image: np.ndarray) -> bytes:
     return found.tobytes()
 
 
-def scenes(cache: Cache, sampler: Sampler, seed: int, most: int, person: str = "") -> tuple[Scene, ...]:
+def scenes(cache: Cache, sampler: Sampler, seed: int, most: int, person: str = "", seeds: int = 1) -> tuple[Scene, ...]:
     """Up to `most` held-out photos, evenly over all of them, each face with a reference from another photo.
 
     person  only photos that show the person of that name, where one is named
+    seeds   scenes of each photo, with other noise and references
 
     Photos with a face of nobody known are passed over where there are others: it has no other photo.
     """
@@ -217,13 +218,14 @@ def scenes(cache: Cache, sampler: Sampler, seed: int, most: int, person: str = "
     chosen = known or held_out
     chosen = [chosen[index] for index in np.linspace(0, len(chosen) - 1, min(most, len(chosen))).round().astype(int)]
     found = []
-    for image in chosen:
-        draws = Draws(seed, 0, image.index)
+    for image, number_of_seed in product(chosen, range(seeds)):
+        draws = Draws(seed, number_of_seed, image.index)
         people = []
         for number, face in enumerate(image.crops[0].faces):
             reference = sampler.reference(face.face, draws, f"preview {number}")
             people.append(Person(face.face, face.box, face.landmarks, face.face if reference is None else reference))
         name = f"{image.index:05d}_" + "".join(letter if letter.isalnum() else "_" for letter in image.name)[:40]
+        name += f"_seed_{number_of_seed + 1}" if number_of_seed else ""
         found.append(Scene(name, Sample(image.index, 0, tuple(people), True, draws)))
     return tuple(found)
 
