@@ -15,7 +15,7 @@ SECTIONS = (
     *("early_stopping", "save", "log"),
 )
 KEY = re.compile(rf"(?<![\w/.])(?:{'|'.join(SECTIONS)})\.[a-z0-9_.]*[a-z0-9]\b(?!/)")
-FILES = (".py", ".yaml", ".json", ".md", ".safetensors")
+FILES = (".py", ".yaml", ".json", ".md", ".safetensors", ".csv")
 
 
 def test_documents_name_only_settings_that_exist():

@@ -207,8 +207,12 @@ class ValidationSettings(Section):
     """Validation on held-out photos while training.
 
     every_steps  steps between two validations; each also saves a checkpoint
-    num_images   how many images are generated, at most; scores of fewer than 6 cannot be compared
+    num_images   how many held-out photos are generated, at most
+    seeds        how many images of each, with other noise and references; scores of fewer than 6 images in all cannot
+                 be compared
     sampling_steps, guidance  of the sampler
+    resemblance  where one branch of an adapter with both is trained: images are generated with both, as Apply
+                 WithAnyone does, this being the weight of the sig branch; none: with the trained branch alone
     num_sigmas   of the validation loss: it is computed at so many evenly spaced sigmas
     face_pack    folder of an insightface pack whose detector finds the faces of previews
     judges       cards (.json) of recognizers that training does not use, or dlib, which pip installs (extra `judge`);
@@ -218,8 +222,10 @@ class ValidationSettings(Section):
 
     every_steps: Count = 250
     num_images: Annotated[int, Field(ge=0)] = 8
+    seeds: Count = 1
     sampling_steps: Count = 25
     guidance: NotNegative = 4.0
+    resemblance: Literal["none"] | Fraction = 0.5
     num_sigmas: Count = 9
     face_pack: UserPath | None = None
     judges: tuple[UserPath, ...] = ()

@@ -39,7 +39,8 @@ NO_JUDGE = (
 
 FEW_IMAGES = (
     "Each validation generates %d images, and fewer than %d cannot show a difference: this run will have scores, but "
-    "no early stopping and no best checkpoint. Raise validation.num_images, or prepare with more photos held out."
+    "no early stopping and no best checkpoint. Raise validation.seeds or num_images, or prepare with more photos held "
+    "out."
 )
 
 
@@ -103,6 +104,11 @@ def _announce(trainer: Trainer) -> None:
         trainer.state.accelerator.device,
         count * optim.batch_size * optim.gradient_accumulation_steps,
     )
+    if trainer.validator.both is not None:
+        LOGGER.info(
+            "Validation generates images with both branches, at resemblance %g (validation.resemblance).",
+            trainer.state.settings.validation.resemblance,
+        )
 
 
 def _warn(trainer: Trainer) -> None:

@@ -40,15 +40,16 @@ def verdict(
     if not before or len(last) < patience:
         return Verdict(best_step)
     standard = _best(before, start, seed)
-    compared = [compare(standard, scores, start, seed) for scores in last]
-    if not all(each and each.copies_more(max_copy_paste_increase) and not each.sim_gt.is_above for each in compared):
+    compared = [each for scores in last if (each := compare(standard, scores, start, seed)) is not None]
+    copies = [each for each in compared if each.copies_more(max_copy_paste_increase) and not each.sim_gt.is_above]
+    if len(copies) < patience:
         return Verdict(best_step)
     copying, likeness = ((standard.mean(name), last[-1].mean(name)) for name in ("copy_paste", "sim_gt"))
     return Verdict(
         best_step,
         f"copying rose from {copying[0]:.3f} at step {standard.step} to {copying[1]:.3f} at step {last[-1].step} "
-        f"({compared[-1].copy_paste}), while Sim(GT) went from {likeness[0]:.3f} to {likeness[1]:.3f} "
-        f"({compared[-1].sim_gt})",
+        f"({copies[-1].copy_paste}), while Sim(GT) went from {likeness[0]:.3f} to {likeness[1]:.3f} "
+        f"({copies[-1].sim_gt})",
     )
 
 

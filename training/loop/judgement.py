@@ -138,15 +138,18 @@ def _why_not(start: ValidationScores, later: ValidationScores) -> str:
         return "No validation was taken after the first."
     return (
         f"Fewer than {LEAST_IMAGES} images have a score at both step {start.step} and step {later.step}. Chance alone "
-        "changes so few in one direction too often. Raise validation.num_images, or prepare with more photos held out."
+        "changes so few in one direction too often. Raise validation.seeds or num_images, or "
+        "prepare with more photos held out."
     )
 
 
 def scores_at(measured: Mapping[str, Any]) -> ValidationScores:
     """What is compared of the numbers of a validation."""
     images = measured.get("images", {})
-    by_metric = ({name: values[metric] for name, values in images.items()} for metric in ("sim_gt", "copy_paste"))
-    return ValidationScores(measured["step"], *by_metric, measured.get("setup", ""))
+    likeness, copying = (
+        {name: values[metric] for name, values in images.items()} for metric in ("sim_gt", "copy_paste")
+    )
+    return ValidationScores(measured["step"], likeness, copying, measured.get("setup", ""))
 
 
 def compare(

@@ -70,7 +70,7 @@ def _table(first: Mapping[str, Any], chosen: Mapping[str, Any]) -> Iterator[Bloc
         if first.get(name) or chosen.get(name)
     ]
     losses = [sum(validation["validation"]) / len(validation["validation"]) for validation in (first, chosen)]
-    rows.append(("validation", *(f"{loss:.4f}" for loss in losses)))
+    rows.append(("validation", f"{losses[0]:.4f}", f"{losses[1]:.4f}"))
     yield Table(("", f"step {first['step']}", f"step {chosen['step']}"), tuple(rows))
     yield Paragraph("Means over the held-out photos with 95 % bootstrap intervals in brackets.")
 
@@ -115,6 +115,9 @@ def _images(trainer: Trainer, step: int) -> Iterator[Block]:
         generated = ((Figure(f"{PREVIEWS}/{name}/{scene.name}.png", name),) for name in chosen)
         rows.append(((photo,), references, *generated))
     yield Heading("Previews")
+    if trainer.validator.both is not None:
+        resemblance = trainer.state.settings.validation.resemblance
+        yield Paragraph(f"With both branches of the adapter, at resemblance {resemblance:g}.")
     yield Table(("held-out photo", "reference", *chosen), tuple(rows))
 
 

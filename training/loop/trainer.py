@@ -19,6 +19,7 @@ from ..configuration.writing import settings_text
 from ..distributed.processes import Processes
 from ..distributed.sharding import is_sharded
 from .batch import Batch, make_batch
+from .both_branches import both_branches
 from .checkpoints import (
     CONFIG,
     Checkpoint,
@@ -56,11 +57,19 @@ class Trainer:
         self.socket = AdapterSocket(state.frozen.transformer, adapter.network, adapter.weights)
         self.update = make_update(adapter.parameters, state.optimizer, self.processes)
         source, conditioning = state.sources.at(settings), state.conditioning
+        validation = settings.validation
         chosen = scenes(
-            source.cache, source.sampler, settings.seed, settings.validation.num_images, conditioning.person
+            source.cache, source.sampler, settings.seed, validation.num_images, conditioning.person, validation.seeds
         )
         self.validator = Validator(
-            settings, source.cache, chosen, state.frozen, self.socket, conditioning, state.evaluation_models
+            settings,
+            source.cache,
+            chosen,
+            state.frozen,
+            self.socket,
+            conditioning,
+            state.evaluation_models,
+            both_branches(settings, adapter, source.cache),
         )
         self._prefetcher = Prefetcher(self.batch, self._micro_batch_after)
         self._wait_s = 0.0

@@ -1,8 +1,9 @@
 """Validation on held-out photos: losses at fixed noise, generated previews, and their scores by independent judges."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from ..evaluation.records import Line
 from ..evaluation.report import scores_of
 from ..losses.flow import add_noise, target_velocity
 from .batch import DEFAULT_CONDITIONING, ConditioningSpec, placed_people, text_of
+from .both_branches import BothBranches
 from .draws import Draws
 from .log import validation_bar
 from .sampling import Person, Sample, Sampler
@@ -53,7 +55,10 @@ class Truth:
 
 @dataclass(eq=False)
 class Validator:
-    """Validation of one run; without held-out photos there are no `scenes`."""
+    """Validation of one run; without held-out photos there are no `scenes`.
+
+    both  what generates images, where it is not the trained branch alone
+    """
 
     settings: Finetune
     cache: Cache
@@ -62,6 +67,7 @@ class Validator:
     socket: AdapterSocket
     conditioning: ConditioningSpec
     evaluation_models: EvaluationModels | None
+    both: BothBranches | None = None
     _truths: list[Truth] = field(default_factory=list)
 
     @property
@@ -80,11 +86,17 @@ class Validator:
                 self.cache, self.scenes, *models, validation.num_sigmas, guidance, self.conditioning, advance
             )
             steps, guidance = validation.sampling_steps, validation.guidance
-            images = [
-                generate_image(self.cache, scene, *models, steps, guidance, self.conditioning, advance)
-                for scene in self.scenes
-            ]
+            with self._as_used() as conditioning:
+                images = [
+                    generate_image(self.cache, scene, *models, steps, guidance, conditioning, advance)
+                    for scene in self.scenes
+                ]
         return losses, images
+
+    def _as_used(self) -> AbstractContextManager[ConditioningSpec]:
+        if self.both is None:
+            return nullcontext(self.conditioning)
+        return self.both.plugged(self.socket, self.conditioning)
 
     def score(self, step: int, losses: list[float], images: Sequence[np.ndarray]) -> dict[str, Any]:
         """Writes the previews; the losses and what the judges measured, by name."""
@@ -109,7 +121,8 @@ class Validator:
         """What images are drawn and judged with; those of another setup cannot be compared with them."""
         validation = self.settings.validation
         judged = "" if self.evaluation_models is None else self.evaluation_models.fingerprint
-        return f"{self.settings.seed} {validation.sampling_steps} {validation.guidance:g} {judged}"
+        weights = "" if self.both is None else f"{validation.resemblance:g}"
+        return f"{self.settings.seed} {validation.sampling_steps} {validation.guidance:g} {weights} {judged}"
 
     def _cached_truths(self) -> list[Truth]:
         if not self._truths:
@@ -192,10 +205,11 @@ def encode_png(image: np.ndarray) -> bytes:
     return found.tobytes()
 
 
-def scenes(cache: Cache, sampler: Sampler, seed: int, most: int, person: str = "") -> tuple[Scene, ...]:
+def scenes(cache: Cache, sampler: Sampler, seed: int, most: int, person: str = "", seeds: int = 1) -> tuple[Scene, ...]:
     """Up to `most` held-out photos, evenly over all of them, each face with a reference from another photo.
 
     person  only photos that show the person of that name, where one is named
+    seeds   scenes of each photo, with other noise and references
 
     Photos with a face of nobody known are passed over where there are others: it has no other photo.
     """
@@ -207,13 +221,14 @@ def scenes(cache: Cache, sampler: Sampler, seed: int, most: int, person: str = "
     chosen = known or held_out
     chosen = [chosen[index] for index in np.linspace(0, len(chosen) - 1, min(most, len(chosen))).round().astype(int)]
     found = []
-    for image in chosen:
-        draws = Draws(seed, 0, image.index)
+    for image, number_of_seed in product(chosen, range(seeds)):
+        draws = Draws(seed, number_of_seed, image.index)
         people = []
         for number, face in enumerate(image.crops[0].faces):
             reference = sampler.reference(face.face, draws, f"preview {number}")
             people.append(Person(face.face, face.box, face.landmarks, face.face if reference is None else reference))
         name = f"{image.index:05d}_" + "".join(letter if letter.isalnum() else "_" for letter in image.name)[:40]
+        name += f"_seed_{number_of_seed + 1}" if number_of_seed else ""
         found.append(Scene(name, Sample(image.index, 0, tuple(people), True, draws)))
     return tuple(found)
 

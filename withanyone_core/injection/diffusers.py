@@ -109,7 +109,8 @@ class AdapterSocket:
         self._placed: _Scene | None = None
         self._scenes: dict[int, _Scene | None] = {}
         blocks = [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
-        self._check(transformer.inner_dim, len(blocks))
+        self._width, self._layers = transformer.inner_dim, len(blocks)
+        self._check(self._width, self._layers)
         self._handles = [transformer.register_forward_pre_hook(self._send, with_kwargs=True)]
         for layer, block in enumerate(blocks):
             self._handles += [
@@ -128,6 +129,20 @@ class AdapterSocket:
             yield
         finally:
             self._placed = None
+
+    @contextmanager
+    def using(self, adapter: AdapterNetwork, weights: Mapping[Branch, float]) -> Iterator[None]:
+        """Inside, people are placed by another adapter for the same model, with these weights of its branches.
+
+        Raises ValueError as the socket itself does.
+        """
+        before = self.adapter, self.weights
+        self.adapter, self.weights = adapter, {branch: weight for branch, weight in weights.items() if weight != 0}
+        try:
+            self._check(self._width, self._layers)
+            yield
+        finally:
+            self.adapter, self.weights = before
 
     def remove(self) -> None:
         """Unplugs the adapter."""
