@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
 
 import torch
-from diffusers import FluxTransformer2DModel
+from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 from torch import Tensor, nn
 
 from training.base.flux_keys import to_diffusers

@@ -34,7 +34,7 @@ class Phase(Section):
 
 def phase_ends(phases: Sequence[Phase], steps: int) -> tuple[int, ...]:
     """The step each phase ends at. ValueError where they do not follow each other."""
-    ends = tuple(phase.until_step or max(1, round(phase.until_fraction * steps)) for phase in phases)
+    ends = tuple(phase.until_step or max(1, round((phase.until_fraction or 0.0) * steps)) for phase in phases)
     if any(later <= earlier for earlier, later in pairwise(ends)):
         raise ValueError(
             f"the phases end at steps {', '.join(map(str, ends))}; each must end later than the one before"

@@ -111,9 +111,9 @@ def folder_case(folder: Path, name: str) -> CaseFiles:
         prompt, boxes = _described(folder / META)
     except BadCase as error:
         return CaseFiles(name, None, None, (), fault=str(error))
-    numbers = sorted(int(REFERENCE.fullmatch(stem)[1]) for stem in found if REFERENCE.fullmatch(stem))
-    by_number = {int(REFERENCE.fullmatch(stem)[1]): stem for stem in found if REFERENCE.fullmatch(stem)}
-    references = tuple(Image(found[by_number[number]].name, found[by_number[number]]) for number in numbers)
+    numbered = [(int(match[1]), stem) for stem in found if (match := REFERENCE.fullmatch(stem))]
+    by_number = dict(numbered)
+    references = tuple(Image(found[by_number[number]].name, found[by_number[number]]) for number, _ in sorted(numbered))
     generated, truth = (Image(found[stem].name, found[stem]) if stem in found else None for stem in (GENERATED, TRUTH))
     return CaseFiles(name, generated, truth, references, prompt, boxes)
 
@@ -129,7 +129,7 @@ def boxes_of(values: Any, where: str) -> tuple[Box, ...]:
         return ()
     if not (isinstance(values, Sequence) and all(_is_box(box) for box in values)):
         raise BadCase(f"the boxes in {where} are not a list of [x1, y1, x2, y2] with x1 < x2 and y1 < y2")
-    return tuple(tuple(float(value) for value in box) for box in values)
+    return tuple((float(x1), float(y1), float(x2), float(y2)) for x1, y1, x2, y2 in values)
 
 
 def named_image(folder: Path, name: str) -> Path | None:

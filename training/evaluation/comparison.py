@@ -88,10 +88,13 @@ def _page(study: dict) -> str:
 def _both(first: CaseFiles, second: CaseFiles | None) -> tuple[Image, Image]:
     if second is None:
         raise Unreadable("the other folder has no such case")
-    for case, which in ((first, "the first"), (second, "the other")):
-        if case.generated is None:
-            raise Unreadable(f"{which} folder has no image of it{': ' + case.fault if case.fault else ''}")
-    return first.generated, second.generated
+    return _image_of(first, "the first"), _image_of(second, "the other")
+
+
+def _image_of(case: CaseFiles, which: str) -> Image:
+    if case.generated is None:
+        raise Unreadable(f"{which} folder has no image of it{': ' + case.fault if case.fault else ''}")
+    return case.generated
 
 
 def _pair(case: CaseFiles, sides: tuple[Image, Image]) -> dict:

@@ -7,7 +7,7 @@ normalization and the attention in the middle see the whole image.
 from collections.abc import Callable, Iterator
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 

@@ -42,12 +42,12 @@ class Crop:
 
 def bucket_sizes(sizes_px: Sequence[int], aspects: Sequence[float]) -> tuple[tuple[int, int], ...]:
     """Widths and heights, multiples of 16, of about size x size pixels at each aspect (width over height)."""
-    found = {
-        tuple(max(round(side / MULTIPLE_PX), 1) * MULTIPLE_PX for side in (size * sqrt(ratio), size / sqrt(ratio)))
-        for size in sizes_px
-        for ratio in aspects
-    }
+    found = {(_multiple(size * sqrt(ratio)), _multiple(size / sqrt(ratio))) for size in sizes_px for ratio in aspects}
     return tuple(sorted(found))
+
+
+def _multiple(side_px: float) -> int:
+    return max(round(side_px / MULTIPLE_PX), 1) * MULTIPLE_PX
 
 
 def crops(
