@@ -13,7 +13,7 @@ _CELL_PX = 320  # of an image in a table of the page
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImageFile:
     """An image of the run's folder, by its path in there."""
 
     path: str
@@ -23,7 +23,7 @@ class Picture:
 @dataclass(frozen=True)
 class Heading:
     text: str
-    level: int = 2
+    depth: int = 2
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Points:
     lines: tuple[str, ...]
 
 
-Cell = str | tuple[Picture, ...]
+Cell = str | tuple[ImageFile, ...]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
 
 
-Block = Heading | Paragraph | Points | Table | Picture
+Block = Heading | Paragraph | Points | Table | ImageFile
 
 
 def markdown(blocks: Sequence[Block]) -> str:
@@ -56,8 +56,8 @@ def html(blocks: Sequence[Block], folder: Path) -> Iterator[str]:
     """HTML of each block; the images of `folder` are written into it."""
     for block in blocks:
         match block:
-            case Heading(text, level):
-                yield f"<h{level}>{escape(text)}</h{level}>"
+            case Heading(text, depth):
+                yield f"<h{depth}>{escape(text)}</h{depth}>"
             case Paragraph(text):
                 yield f"<p>{escape(text)}</p>"
             case Points(lines):
@@ -66,14 +66,14 @@ def html(blocks: Sequence[Block], folder: Path) -> Iterator[str]:
                 lines = ["".join(f"<th>{escape(text)}</th>" for text in head)]
                 lines += ["".join(f"<td>{_html_cell(cell, folder)}</td>" for cell in row) for row in rows]
                 yield "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
-            case Picture():
-                yield f"<figure>{_html_picture(block, folder)}</figure>"
+            case ImageFile():
+                yield f"<figure>{_html_image(block, folder)}</figure>"
 
 
 def _markdown(block: Block) -> str:
     match block:
-        case Heading(text, level):
-            return f"{'#' * level} {text}"
+        case Heading(text, depth):
+            return f"{'#' * depth} {text}"
         case Paragraph(text):
             return text
         case Points(lines):
@@ -81,7 +81,7 @@ def _markdown(block: Block) -> str:
         case Table(head, rows):
             lines = [head, ("---",) * len(head), *rows]
             return "\n".join("| " + " | ".join(map(_markdown_cell, line)) + " |" for line in lines)
-        case Picture(path, title):
+        case ImageFile(path, title):
             return f"![{title}]({path})"
 
 
@@ -90,18 +90,18 @@ def _markdown_cell(cell: Cell) -> str:
 
 
 def _html_cell(cell: Cell, folder: Path) -> str:
-    return escape(cell) if isinstance(cell, str) else " ".join(_html_picture(each, folder, _CELL_PX) for each in cell)
+    return escape(cell) if isinstance(cell, str) else " ".join(_html_image(each, folder, _CELL_PX) for each in cell)
 
 
-def _html_picture(picture: Picture, folder: Path, most_px: int | None = None) -> str:
+def _html_image(shown: ImageFile, folder: Path, most_px: int | None = None) -> str:
     """The image itself, at most `most_px` wide and high; one that is not there any more by its title."""
-    path = folder / picture.path
+    path = folder / shown.path
     if not path.is_file():
-        return escape(picture.title)
+        return escape(shown.title)
     if path.suffix == ".svg":
         return path.read_text(encoding="utf-8")
     with Image.open(path) as opened:
         image = opened.convert("RGB")
     if most_px is not None:
         image.thumbnail((most_px, most_px))
-    return f'<img alt="{escape(picture.title)}" title="{escape(picture.title)}" src="{jpeg_uri(image)}">'
+    return f'<img alt="{escape(shown.title)}" title="{escape(shown.title)}" src="{jpeg_uri(image)}">'
