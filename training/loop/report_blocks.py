@@ -13,7 +13,7 @@ _CELL_PX = 320  # of an image in a table of the page
 
 
 @dataclass(frozen=True)
-class Figure:
+class ImageFile:
     """An image of the run's folder, by its path in there."""
 
     path: str
@@ -36,7 +36,7 @@ class Points:
     lines: tuple[str, ...]
 
 
-Cell = str | tuple[Figure, ...]
+Cell = str | tuple[ImageFile, ...]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
 
 
-Block = Heading | Paragraph | Points | Table | Figure
+Block = Heading | Paragraph | Points | Table | ImageFile
 
 
 def markdown(blocks: Sequence[Block]) -> str:
@@ -66,8 +66,8 @@ def html(blocks: Sequence[Block], folder: Path) -> Iterator[str]:
                 lines = ["".join(f"<th>{escape(text)}</th>" for text in head)]
                 lines += ["".join(f"<td>{_html_cell(cell, folder)}</td>" for cell in row) for row in rows]
                 yield "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
-            case Figure():
-                yield f"<figure>{_html_figure(block, folder)}</figure>"
+            case ImageFile():
+                yield f"<figure>{_html_image(block, folder)}</figure>"
 
 
 def _markdown(block: Block) -> str:
@@ -81,7 +81,7 @@ def _markdown(block: Block) -> str:
         case Table(head, rows):
             lines = [head, ("---",) * len(head), *rows]
             return "\n".join("| " + " | ".join(map(_markdown_cell, line)) + " |" for line in lines)
-        case Figure(path, title):
+        case ImageFile(path, title):
             return f"![{title}]({path})"
 
 
@@ -90,18 +90,18 @@ def _markdown_cell(cell: Cell) -> str:
 
 
 def _html_cell(cell: Cell, folder: Path) -> str:
-    return escape(cell) if isinstance(cell, str) else " ".join(_html_figure(each, folder, _CELL_PX) for each in cell)
+    return escape(cell) if isinstance(cell, str) else " ".join(_html_image(each, folder, _CELL_PX) for each in cell)
 
 
-def _html_figure(figure: Figure, folder: Path, most_px: int | None = None) -> str:
+def _html_image(shown: ImageFile, folder: Path, most_px: int | None = None) -> str:
     """The image itself, at most `most_px` wide and high; one that is not there any more by its title."""
-    path = folder / figure.path
+    path = folder / shown.path
     if not path.is_file():
-        return escape(figure.title)
+        return escape(shown.title)
     if path.suffix == ".svg":
         return path.read_text(encoding="utf-8")
     with Image.open(path) as opened:
         image = opened.convert("RGB")
     if most_px is not None:
         image.thumbnail((most_px, most_px))
-    return f'<img alt="{escape(figure.title)}" title="{escape(figure.title)}" src="{jpeg_uri(image)}">'
+    return f'<img alt="{escape(shown.title)}" title="{escape(shown.title)}" src="{jpeg_uri(image)}">'

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from .judgement import Judgement, judge
-from .report_blocks import Block, Figure, Heading, Paragraph, Points, Table
+from .report_blocks import Block, Heading, ImageFile, Paragraph, Points, Table
 from .result import LORA_RESULT
 from .resume import describe_change, until
 from .trainer import Trainer
@@ -52,9 +52,9 @@ def report_blocks(trainer: Trainer, result: Path, step: int, stopped: str) -> li
         Paragraph(_place(result, person is not None)),
         *_scale(chosen),
         Heading("Curves"),
-        Figure(CURVES, "losses and likeness by step"),
+        ImageFile(CURVES, "losses and likeness by step"),
         *_images(trainer, step),
-        *([Heading("All validations"), Figure(FILMSTRIP, "filmstrip")] if (state.run / FILMSTRIP).is_file() else []),
+        *([Heading("All validations"), ImageFile(FILMSTRIP, "filmstrip")] if (state.run / FILMSTRIP).is_file() else []),
         Heading("Legend"),
         Points(_LEGEND),
     ]
@@ -108,11 +108,11 @@ def _images(trainer: Trainer, step: int) -> Iterator[Block]:
     rows = []
     for scene in trainer.validator.scenes:
         references = tuple(
-            Figure(f"{PREVIEWS}/truth/{scene.name}_reference_{number}.png", "reference")
+            ImageFile(f"{PREVIEWS}/truth/{scene.name}_reference_{number}.png", "reference")
             for number in range(1, len(scene.sample.people) + 1)
         )
-        photo = Figure(f"{PREVIEWS}/truth/{scene.name}.png", "photo")
-        generated = ((Figure(f"{PREVIEWS}/{name}/{scene.name}.png", name),) for name in chosen)
+        photo = ImageFile(f"{PREVIEWS}/truth/{scene.name}.png", "photo")
+        generated = ((ImageFile(f"{PREVIEWS}/{name}/{scene.name}.png", name),) for name in chosen)
         rows.append(((photo,), references, *generated))
     yield Heading("Previews")
     if trainer.validator.both is not None:
