@@ -35,7 +35,7 @@ def test_the_readme_is_one_screen_with_its_two_commands():
     assert len(text.splitlines()) <= LONGEST_README
     assert re.search(r"^bash demo\.sh\b", text, re.MULTILINE)
     assert re.search(r"^bash test\.sh\b", text, re.MULTILINE)
-    assert re.search(r"^!\[[^\]]+\]\(docs/two_people\.png\)$", text, re.MULTILINE)
+    assert re.search(r"^!\[[^\]]+\]\(docs/images/miniature_people\.jpg\)$", text, re.MULTILINE)
 
 
 def test_every_page_is_reached_from_the_readme():

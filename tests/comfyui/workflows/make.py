@@ -3,8 +3,8 @@
     .testbed/venv/bin/python tests/comfyui/workflows/make.py [--no-images] [NAME...]
 
 Writes example_workflows/NAME.json and .jpg, for all of them or those named. The miniature is run before its images
-are taken. What is folded also gives the blueprints in subgraphs/, two_people_long docs/two_people.png, and with
-miniature docs/images/real_and_miniature.jpg.
+are taken. What is folded also gives the blueprints in subgraphs/, and two_people_long with miniature
+docs/images/real_and_miniature.jpg.
 """
 
 import io
@@ -177,8 +177,6 @@ def main(names: list[str], images: Path | None = None) -> None:
                 made[name] = make(page, server, name, WORKFLOWS[name]())
             if images:
                 made[name].save(images / f"{name}.png")
-    if "two_people_long" in made:
-        made["two_people_long"].save(ROOT / "docs/two_people.png", optimize=True)
     if made.keys() >= set(TOGETHER):
         image = one_above_the_other([made[name] for name in TOGETHER])
         image.save(ROOT / "docs/images/real_and_miniature.jpg", quality=82, optimize=True)
