@@ -222,3 +222,23 @@ def test_captions_are_read_first_and_their_readers_leave_before_photos_are_encod
     assert models.image.asked
     assert models.siglip.asked
     assert text.asked
+
+
+def test_jittered_references_are_other_crops_of_the_same_faces_and_the_same_every_time(tmp_path):
+    coded.two_people(tmp_path / "data")
+    plain = prepared(tmp_path).cache
+    models = coded.instruments()
+    prepared(tmp_path, models, jitter={"variants": 2})
+    assert models.siglip.asked == 2 * 2 * len(plain.faces)  # each flipped too; those without jitter are there already
+    cache = Cache.open(tmp_path / "cache")
+    assert cache.variants == 2
+    for index in range(len(cache.faces)):
+        crops = [cache.face(index, variant).siglip for variant in range(3)]
+        assert torch.equal(crops[0], plain.face(index).siglip)
+        assert not torch.equal(crops[1], crops[2])
+        for crop in crops[1:]:
+            assert 0 < (crop - crops[0]).abs().mean() < 40
+    models = coded.instruments()
+    again = prepared(tmp_path, models, jitter={"variants": 2}).cache
+    assert models.siglip.asked == 0
+    assert again.data == cache.data != plain.data

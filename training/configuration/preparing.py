@@ -67,6 +67,21 @@ class NegativeSettings(Section):
     least: Annotated[int, Field(ge=0)] = 512
 
 
+class JitterSettings(Section):
+    """Further crops of each face for SigLIP, which data.jitter of finetune.py draws from.
+
+    variants    of each face; 0: none
+    box         how far the frame's middle and sides move at most, as a fraction of the face's box
+    brightness, contrast, saturation  change by at most this fraction
+    """
+
+    variants: Annotated[int, Field(ge=0, le=32)] = 0
+    box: Annotated[float, Field(ge=0.0, le=0.3)] = 0.08
+    brightness: Annotated[float, Field(ge=0.0, le=0.9)] = 0.1
+    contrast: Annotated[float, Field(ge=0.0, le=0.9)] = 0.1
+    saturation: Annotated[float, Field(ge=0.0, le=0.9)] = 0.1
+
+
 class PrepareSettings(Section):
     """All settings of prepare.py.
 
@@ -92,6 +107,7 @@ class PrepareSettings(Section):
     faces: FaceSettings
     encoders: EncoderSettings
     negatives: NegativeSettings = NegativeSettings()
+    jitter: JitterSettings = JitterSettings()
     layout: Literal["auto", "photos", "multiid2m"] = "auto"
     sizes: Annotated[tuple[Annotated[int, Field(ge=16, le=4096, multiple_of=16)], ...], Field(min_length=1)] = (
         512,

@@ -213,7 +213,7 @@ def _data_fingerprint(plan: CachePlan) -> str:
     for image in plan.images:
         digest.update(repr((image.name, image.digest, image.caption, image.held_out)).encode())
     for face in plan.faces:
-        digest.update(repr((face.identity, face.image, face.box)).encode())
+        digest.update(repr((face.identity, face.image, face.box, *face.jittered)).encode())
     return digest.hexdigest()
 
 
@@ -222,6 +222,7 @@ def _used(cache: Cache, detected: Sequence[DetectedPhoto], models: PreparationMo
     first = {look.digest: key_of("look", models.fingerprints["faces"], look.digest) for look in detected}
     keys = set(first.values()) | {key_of("second", models.fingerprints.get("second"), key) for key in first.values()}
     keys |= {crop.latent for image in cache.images for crop in image.crops}
+    keys |= {key for face in cache.faces for key in face.jittered}
     keys |= {image.text for image in cache.images} | {face.siglip for face in cache.faces} | set(cache.dummies)
     return (name for name in shards if name.partition(".")[0] in keys)
 
