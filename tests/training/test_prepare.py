@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 from withanyone_pack.tests.training import coded_faces as coded
 from withanyone_pack.tests.training.caches import same
 from withanyone_pack.tests.training.prepared import prepared
 
 from training.cache import shards
 from training.cache.cache import Cache
-from training.cache.entries import UNKNOWN
+from training.cache.entries import FOREIGN, UNKNOWN
 from training.preparing.preparing import prepare
 from withanyone_core.faces.crop import face_crop
 
@@ -242,3 +243,24 @@ def test_jittered_references_are_other_crops_of_the_same_faces_and_the_same_ever
     again = prepared(tmp_path, models, jitter={"variants": 2}).cache
     assert models.siglip.asked == 0
     assert again.data == cache.data != plain.data
+
+
+def test_a_bank_is_shared_as_embeddings_of_strangers_alone(tmp_path):
+    coded.two_people(tmp_path / "data")
+    shared = tmp_path / "bank.safetensors"
+    done = prepared(tmp_path, negatives={"export": str(shared)})
+    with safe_open(shared, framework="pt") as file:
+        assert list(file.keys()) == ["vectors"]
+        vectors = file.get_tensor("vectors")
+    strangers = done.cache.negatives.vectors[done.cache.negatives.identities == FOREIGN]
+    assert torch.equal(vectors, strangers)
+    assert len(vectors) == done.bank.foreign == 21
+    other = coded.two_people(tmp_path / "other/data", negatives=0)
+    (other / "groups/three.png").unlink()
+    taken = prepared(tmp_path / "other", negatives={"bank": str(shared)})
+    assert taken.bank.foreign == 21
+    models = coded.instruments(files={"recognizer.onnx": "cd" * 32})
+    with pytest.raises(ValueError, match=r"made with another recognizer\.onnx than this face pack has"):
+        prepared(tmp_path / "other", models, negatives={"bank": str(shared)})
+    with pytest.raises(ValueError, match="nothing to write"):
+        prepared(tmp_path / "other", negatives={"export": str(shared)})

@@ -1,5 +1,6 @@
 """The settings of prepare.py."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
@@ -59,12 +60,22 @@ class EncoderSettings(Section):
 class NegativeSettings(Section):
     """Faces of other people, besides data/negatives.
 
-    bank   safetensors with `vectors` [N, 512] of the same recognizer, or the bank of another cache
-    least  where fewer foreign vectors are there, random ones fill up
+    bank    safetensors with `vectors` [N, 512] of the same recognizer, as `export` writes it, or another cache's bank
+    export  file (.safetensors) to write the faces of other people to, for others to use as `bank`: embeddings only, no
+            photos, no names, and nobody who is trained
+    least   where fewer foreign vectors are there, random ones fill up
     """
 
     bank: UserPath | None = None
+    export: UserPath | None = None
     least: Annotated[int, Field(ge=0)] = 512
+
+    @field_validator("export")
+    @classmethod
+    def _is_safetensors(cls, value: Path | None) -> Path | None:
+        if value is not None and value.suffix != ".safetensors":
+            raise ValueError(f"is {value.name}; expected a name that ends in .safetensors.")
+        return value
 
 
 class JitterSettings(Section):

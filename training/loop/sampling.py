@@ -15,7 +15,7 @@ from withanyone_core.tolerance import SLACK
 from ..cache.cache import Cache
 from ..cache.entries import UNKNOWN, BoxFractions
 from ..configuration.finetune import DataSettings, Finetune
-from ..losses.contrast import Bank
+from ..losses.contrast import Bank, drawn_mix
 from .draws import Draws
 from .own_tokens import chosen_person
 
@@ -207,6 +207,7 @@ class Source:
                     "photos of other people, or set nce.negatives=0 (then only the people of a batch count)."
                 )
             bank = Bank.of(negatives.vectors, negatives.identities)
+            _tell_mix(bank, settings.nce.negatives)
         # Only the one person's images can teach that person's tokens.
         person = chosen_person(cache, settings.train.identity) if settings.train.mode == "tokens" else ""
         data, least = settings.data, settings.id_loss.min_target_cos
@@ -269,6 +270,27 @@ def _odd_faces(faces_of: Mapping[int, np.ndarray], units: np.ndarray, least: flo
         others = units[faces].sum(axis=0) - units[faces]
         cosines = (_units(others) * units[faces]).sum(axis=1)
         yield from faces[cosines < least - SLACK].tolist()
+
+
+def _tell_mix(bank: Bank, count: int) -> None:
+    if len(bank.sizes_G) < 2:  # drawing says what is missing
+        return
+    known, strangers, fillers = drawn_mix(bank, count)
+    LOGGER.info(
+        "Of the %d negatives of a face %.0f are faces of other trained people, %.0f of other people, and %.0f random "
+        "embeddings.",
+        count,
+        known,
+        strangers,
+        fillers,
+    )
+    if fillers > count / 2:
+        LOGGER.warning(
+            "%.0f of the %d negatives of a face are random embeddings, which teach little: put photos of other people "
+            "into negatives, or name a bank of faces as negatives.bank, and prepare again.",
+            fillers,
+            count,
+        )
 
 
 def _tell_odd(sampler: Sampler, least: float) -> None:

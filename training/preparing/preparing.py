@@ -24,7 +24,7 @@ from .folder import Unused, unused, unused_lines
 from .models import PreparationModels
 from .multiid import centres_of, is_multiid, multiid_sources
 from .naming import Naming, named
-from .negatives import NegativeBank, bank, read_bank
+from .negatives import NegativeBank, bank, read_bank, write_bank
 from .reasons import by_cause, counted, first_of
 from .report import write_report
 from .sources import Source, plain_sources
@@ -79,7 +79,9 @@ def prepare(settings: PrepareSettings, load: Callable[[], PreparationModels]) ->
     for cause, names in by_cause((photo.source.name, reason) for photo, reason in plan.rejected):
         logger.warning("%s left out: %s: %s.", counted(names), first_of(names), cause)
     _encode(plan, models, shards, settings)
-    negatives = _bank(naming, plan, settings)
+    negatives = _bank(naming, plan, settings, models.files)
+    if settings.negatives.export is not None:
+        write_bank(settings.negatives.export, negatives, models.files)
     cache = _cache(plan, negatives, models, shards, settings)
     write_cache(settings.cache, cache)
     findings = assess_people(_photos_by_person(plan), negatives.foreign)
@@ -157,7 +159,7 @@ def _texts(plan: CachePlan, settings: PrepareSettings) -> list[str]:
     return list(dict.fromkeys([*dummy_texts(settings.max_faces), *(image.caption for image in plan.images)]))
 
 
-def _bank(naming: Naming, plan: CachePlan, settings: PrepareSettings) -> NegativeBank:
+def _bank(naming: Naming, plan: CachePlan, settings: PrepareSettings, files: Mapping[str, str]) -> NegativeBank:
     embeddings = plan.embeddings()
     trained = [
         number
@@ -175,7 +177,7 @@ def _bank(naming: Naming, plan: CachePlan, settings: PrepareSettings) -> Negativ
     read = (
         np.zeros((0, width), np.float32)
         if settings.negatives.bank is None
-        else read_bank(settings.negatives.bank, width)
+        else read_bank(settings.negatives.bank, width, files)
     )
     stacked = np.concatenate([np.array(foreign, np.float32).reshape(-1, width), read])
     identities = [plan.faces[number].identity for number in trained]
