@@ -264,3 +264,18 @@ def test_a_bank_is_shared_as_embeddings_of_strangers_alone(tmp_path):
         prepared(tmp_path / "other", models, negatives={"bank": str(shared)})
     with pytest.raises(ValueError, match="nothing to write"):
         prepared(tmp_path / "other", negatives={"export": str(shared)})
+
+
+def test_the_page_has_each_persons_risk_and_its_reasons_above_the_faces(tmp_path):
+    coded.two_people(tmp_path / "data")
+    done = prepared(tmp_path)
+    page = (tmp_path / "cache/report.html").read_text()
+    assert f"<b>Risk of copying: {done.findings.risk:.2f}" in page
+    sections = page.split("<h2>")[1:]
+    for section, person in zip(sections, done.findings.people, strict=False):
+        assert section.startswith(person.person)
+        above, _, faces = section.partition('<div class="faces">')
+        assert f"Risk of copying: {person.risk:.2f}" in above
+        assert all(f"<td>{name}<td>" in above and f"{part:.2f}" in above for name, part in person.parts.items())
+        assert all(words in above for words in person.advice)
+        assert faces.count("<img") == person.photos + 2  # and the two held out
