@@ -78,6 +78,19 @@ class NegativeSettings(Section):
         return value
 
 
+class CaptionSettings(Section):
+    """Captions for photos that have none, by an image-to-text model on this machine; nothing is downloaded.
+
+    model       its folder, as transformers saves it (BLIP, Florence, LLaVA and others, in safetensors)
+    prompt      what it is asked, if it takes a question
+    max_tokens  length of a caption at most
+    """
+
+    model: UserPath | None = None
+    prompt: str = ""
+    max_tokens: Annotated[int, Field(ge=1, le=512)] = 75
+
+
 class JitterSettings(Section):
     """Further crops of each face for SigLIP, which data.jitter of finetune.py draws from.
 
@@ -119,6 +132,7 @@ class PrepareSettings(Section):
     encoders: EncoderSettings
     negatives: NegativeSettings = NegativeSettings()
     jitter: JitterSettings = JitterSettings()
+    captions: CaptionSettings = CaptionSettings()
     layout: Literal["auto", "photos", "multiid2m"] = "auto"
     sizes: Annotated[tuple[Annotated[int, Field(ge=16, le=4096, multiple_of=16)], ...], Field(min_length=1)] = (
         512,

@@ -17,6 +17,7 @@ from ..cache.files import SHARDS, read_header, remove_partial_files, remove_unus
 from ..cache.shards import Shards, ShardWriter, key_of
 from ..configuration.preparing import PrepareSettings
 from .cache_plan import CachePlan, dummy_texts, plan_cache
+from .captioner import caption_key, captioned
 from .copy_risk import CopyRisk, PersonPhoto, assess_people
 from .detection import DetectedPhoto, detect_all
 from .encoding import encode_images, encode_texts, text_key
@@ -37,6 +38,7 @@ KINDS = {
     "image": "the VAE",
     "text": "a text encoder",
     "siglip": "the SigLIP tower",
+    "captions": "the captioner",
 }
 
 
@@ -75,7 +77,10 @@ def prepare(settings: PrepareSettings, load: Callable[[], PreparationModels]) ->
     shards = Shards(settings.cache / SHARDS)
     detected = _detect(sources, models, shards, settings)
     naming = _named(sources, detected, settings)
-    plan = plan_cache(naming.photos, tuple(naming.centres), settings, models)
+    photos = list(
+        _bar(captioned(naming.photos, models, shards, _shard_bytes(settings)), len(naming.photos), "captions", "photo")
+    )
+    plan = plan_cache(photos, tuple(naming.centres), settings, models)
     for cause, names in by_cause((photo.source.name, reason) for photo, reason in plan.rejected):
         logger.warning("%s left out: %s: %s.", counted(names), first_of(names), cause)
     _encode(plan, models, shards, settings)
@@ -224,6 +229,7 @@ def _used(cache: Cache, detected: Sequence[DetectedPhoto], models: PreparationMo
     first = {look.digest: key_of("look", models.fingerprints["faces"], look.digest) for look in detected}
     keys = set(first.values()) | {key_of("second", models.fingerprints.get("second"), key) for key in first.values()}
     keys |= {crop.latent for image in cache.images for crop in image.crops}
+    keys |= {caption_key(models, look.digest) for look in detected}
     keys |= {key for face in cache.faces for key in face.jittered}
     keys |= {image.text for image in cache.images} | {face.siglip for face in cache.faces} | set(cache.dummies)
     return (name for name in shards if name.partition(".")[0] in keys)
