@@ -20,7 +20,9 @@ def landmarks_in(box):
     return LANDMARKS * np.array([x2 - x1, y2 - y1], np.float32) + np.array([x1, y1], np.float32)
 
 
-def small_cache(photos=4, people=2, size_px=64, held_out=1, pairs=2, negatives=12, embedding=512, seed=0, latents=None):
+def small_cache(
+    photos=4, people=2, size_px=64, held_out=1, pairs=2, negatives=12, embedding=512, seed=0, latents=None, variants=0
+):
     """`photos` of each person alone and `pairs` of neighbours together; the last `held_out` of each are held out.
 
     latents  (people in the image, boxes, number) -> mean [16, h, w]; random where None
@@ -35,7 +37,10 @@ def small_cache(photos=4, people=2, size_px=64, held_out=1, pairs=2, negatives=1
         cut = []
         for person, box in zip(present, boxes, strict=True):
             cut.append(CropFace(len(faces), box, landmarks_in(box)))
-            faces.append(FaceRecord(person, index, box, landmarks_in(box), siglip=f"face{len(faces)}"))
+            jittered = tuple(f"face{len(faces)}v{number}" for number in range(variants))
+            faces.append(FaceRecord(person, index, box, landmarks_in(box), (), f"face{len(faces)}", jittered))
+            for key, what in ((key, what) for key in jittered for what in ("tokens", "flipped")):
+                tensors[f"{key}.{what}"] = torch.randn(SIGLIP_TOKENS, SIGLIP_WIDTH, generator=generator)
             vectors.append(centres[person] + 0.25 * torch.randn(embedding, generator=generator))
             for what in ("tokens", "flipped"):
                 name = f"face{len(faces) - 1}.{what}"

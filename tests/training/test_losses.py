@@ -7,7 +7,8 @@ import torch
 from withanyone_pack.tests.training.rooms import add_training
 
 add_training()
-from training.losses.contrast import Bank, contrast, draw_rows, info_nce
+from training.cache.entries import FILLED, FOREIGN
+from training.losses.contrast import Bank, contrast, draw_rows, drawn_mix, info_nce
 from training.losses.flow import LatentScale, image_positions, pack, sample_latent, unpack
 from training.losses.identity import TargetFaces, face_embeddings, samples_to_judge
 from training.losses.warp import align_faces, clamped
@@ -113,9 +114,9 @@ def test_landmarks_are_fractions_of_the_image():
     assert torch.allclose(crop, align_faces(image, torch.tensor([0]), points[None]), atol=1e-2)
 
 
-def bank():
+def bank(filler=FILLED):
     """Two known people of 3 and 1 faces, five strangers, two fillers; in no order."""
-    identities = torch.tensor([1, -1, 0, -1, 1, -2, -1, -1, 1, -2, -1])
+    identities = torch.tensor([1, -1, 0, -1, 1, filler, -1, -1, 1, filler, -1])
     return Bank.of(torch.randn(11, 32, generator=seeded(2)), identities)
 
 
@@ -130,11 +131,11 @@ def test_draws_never_show_a_face_its_own_person():
 
 
 def test_draws_are_uniform_over_people_and_then_over_their_faces():
-    made = bank()
+    made = bank(filler=FOREIGN)
     counts = torch.bincount(draw_rows(made, [0], 80000, seeded())[0], minlength=11) / 80000
     people = {owner: counts[made.owner_N == owner] for owner in (1, 0)}
     assert people[0].sum() == 0
-    assert abs(people[1].sum() - 1 / 8) < 0.01  # one of seven strangers and fillers and this person
+    assert abs(people[1].sum() - 1 / 8) < 0.01  # one of seven strangers and this person
     assert (people[1] - 1 / 24).abs().max() < 0.005
     assert (counts[made.owner_N < 0] - 1 / 8).abs().max() < 0.01
 
@@ -221,3 +222,28 @@ def test_a_strangers_own_target_is_no_negative_at_any_bound():
     nobody = torch.full((64,), -1)
     found = contrast(targets, targets, nobody, targets, nobody, same_person=1.0)
     assert found.counts_F.tolist() == [63] * 64
+
+
+def filled_bank(own=(5, 4, 3), strangers=6, fillers=50):
+    marks = [number for number, count in enumerate(own) for _ in range(count)] + [FOREIGN] * strangers
+    marks += [FILLED] * fillers
+    vectors = torch.randn(len(marks), 16, generator=torch.Generator().manual_seed(0))
+    return Bank.of(vectors, torch.tensor(marks))
+
+
+def test_real_faces_come_first_and_fillers_only_fill_up():
+    bank = filled_bank()
+    rows = draw_rows(bank, [0, 2, -1], 40, torch.Generator().manual_seed(1))
+    for drawn, own, real in zip(rows, (0, 2, None), (13, 15, 18), strict=True):
+        owners = bank.owner_N[drawn]
+        assert (owners != FILLED).sum() == real  # everybody else, each face once
+        assert len(set(drawn[owners != FILLED].tolist())) == real
+        assert own is None or (owners != own).all()
+    few = draw_rows(bank, [0], 12, torch.Generator().manual_seed(1))
+    assert (bank.owner_N[few] != FILLED).all()
+    assert drawn_mix(bank, 40) == pytest.approx((8, 6, 26))
+
+
+def test_a_bank_of_one_person_and_fillers_has_fillers_alone():
+    bank = filled_bank(own=(5,), strangers=0)
+    assert (bank.owner_N[draw_rows(bank, [0], 9)] == FILLED).all()

@@ -16,6 +16,7 @@ from training.loop.optimizer import (
     optimizer_numbers,
     optimizer_tensors,
     restore_optimizer,
+    trial_bytes,
 )
 
 GPU = pytest.mark.needs_gpu
@@ -23,6 +24,8 @@ KINDS = {
     "adamw": ({"name": "adamw"}, "cpu"),
     "fused": ({"name": "adamw", "fused": True}, "cpu"),
     "prodigy": ({"name": "prodigy", "lr": 1.0}, "cpu"),
+    "lion": ({"name": "Lion", "betas": (0.8, 0.9), "options": {"fixed_decay": True}}, "cpu"),
+    "came": ({"name": "came"}, "cpu"),
 }
 ON_CUDA = {f"{kind}_cuda": (settings, "cuda") for kind, (settings, _) in KINDS.items()}
 ON_CUDA["adamw8bit_cuda"] = ({"name": "adamw8bit"}, "cuda")
@@ -105,3 +108,47 @@ def test_missing_libraries_are_named_with_their_command(monkeypatch):
 def test_prodigy_with_a_rate_for_adamw_is_refused():
     with pytest.raises(ValueError, match=r"multiplies it by lr \(0\.0001\); set optim\.lr=1"):
         OptimSettings(name="prodigy")
+
+
+def test_a_class_of_pytorch_optimizer_gets_the_settings_and_its_options():
+    settings = OptimSettings(**KINDS["lion"][0], lr=3e-4, weight_decay=0.2)
+    assert optimizer_class(settings).__name__ == "Lion"
+    matrices, vectors = make_optimizer(settings, parameters("cpu")).param_groups
+    assert (matrices["lr"], matrices["betas"], matrices["weight_decay"]) == (3e-4, (0.8, 0.9), 0.2)
+    assert matrices["fixed_decay"] is True
+    assert vectors["weight_decay"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"name": "Lionn"}, r"optim\.name is Lionn; .*did you mean Lion\?"),
+        ({"name": "adamw9"}, "did you mean adamw"),
+        (
+            {"name": "Lion", "options": {"weight_decuple": True}},
+            "has weight_decuple, which Lion does not",
+        ),
+        ({"name": "Lion", "options": {"betas": 3}}, "Lion, which refuses its settings"),
+        ({"name": "SAM"}, "cannot work without base_optimizer"),
+        ({"name": "AdaHessian"}, "cannot take a step from gradients alone"),
+        ({"name": "ScheduleFreeAdamW"}, "could not be resumed as the same run"),
+    ],
+)
+def test_what_cannot_be_trained_with_is_refused_before_anything_is_loaded(changes, words):
+    with pytest.raises(ValueError, match=words):
+        optimizer_class(OptimSettings(**changes))
+
+
+def test_options_of_our_own_optimizers_are_settings():
+    with pytest.raises(ValueError, match="leave options out"):
+        OptimSettings(options={"amsgrad": True})
+
+
+def test_a_class_without_the_package_names_its_command(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pytorch_optimizer", None)
+    with pytest.raises(RuntimeError, match="`python -m pip install pytorch-optimizer`"):
+        optimizer_class(OptimSettings(name="Lion"))
+
+
+def test_memory_of_a_strangers_states_is_measured():
+    assert trial_bytes(OptimSettings(name="Lion")) == pytest.approx(4, rel=0.05)

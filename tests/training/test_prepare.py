@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 from withanyone_pack.tests.training import coded_faces as coded
 from withanyone_pack.tests.training.caches import same
 from withanyone_pack.tests.training.prepared import prepared
 
 from training.cache import shards
 from training.cache.cache import Cache
-from training.cache.entries import UNKNOWN
+from training.cache.entries import FOREIGN, UNKNOWN
 from training.preparing.preparing import prepare
 from withanyone_core.faces.crop import face_crop
 
@@ -222,3 +223,59 @@ def test_captions_are_read_first_and_their_readers_leave_before_photos_are_encod
     assert models.image.asked
     assert models.siglip.asked
     assert text.asked
+
+
+def test_jittered_references_are_other_crops_of_the_same_faces_and_the_same_every_time(tmp_path):
+    coded.two_people(tmp_path / "data")
+    plain = prepared(tmp_path).cache
+    models = coded.models()
+    prepared(tmp_path, models, jitter={"variants": 2})
+    assert models.siglip.asked == 2 * 2 * len(plain.faces)  # each flipped too; those without jitter are there already
+    cache = Cache.open(tmp_path / "cache")
+    assert cache.variants == 2
+    for index in range(len(cache.faces)):
+        crops = [cache.face(index, variant).siglip for variant in range(3)]
+        assert torch.equal(crops[0], plain.face(index).siglip)
+        assert not torch.equal(crops[1], crops[2])
+        for crop in crops[1:]:
+            assert 0 < (crop - crops[0]).abs().mean() < 40
+    models = coded.models()
+    again = prepared(tmp_path, models, jitter={"variants": 2}).cache
+    assert models.siglip.asked == 0
+    assert again.data == cache.data != plain.data
+
+
+def test_a_bank_is_shared_as_embeddings_of_strangers_alone(tmp_path):
+    coded.two_people(tmp_path / "data")
+    shared = tmp_path / "bank.safetensors"
+    done = prepared(tmp_path, negatives={"export": str(shared)})
+    with safe_open(shared, framework="pt") as file:
+        assert list(file.keys()) == ["vectors"]
+        vectors = file.get_tensor("vectors")
+    strangers = done.cache.negatives.embeddings[done.cache.negatives.identities == FOREIGN]
+    assert torch.equal(vectors, strangers)
+    assert len(vectors) == done.bank.foreign == 21
+    other = coded.two_people(tmp_path / "other/data", negatives=0)
+    (other / "groups/three.png").unlink()
+    taken = prepared(tmp_path / "other", negatives={"bank": str(shared)})
+    assert taken.bank.foreign == 21
+    models = coded.models(files={"recognizer.onnx": "cd" * 32})
+    with pytest.raises(ValueError, match=r"made with another recognizer\.onnx than this face pack has"):
+        prepared(tmp_path / "other", models, negatives={"bank": str(shared)})
+    with pytest.raises(ValueError, match="nothing to write"):
+        prepared(tmp_path / "other", negatives={"export": str(shared)})
+
+
+def test_the_page_has_each_persons_risk_and_its_reasons_above_the_faces(tmp_path):
+    coded.two_people(tmp_path / "data")
+    done = prepared(tmp_path)
+    page = (tmp_path / "cache/report.html").read_text()
+    assert f"<b>Risk of copying: {done.findings.risk:.2f}" in page
+    sections = page.split("<h2>")[1:]
+    for section, person in zip(sections, done.findings.people, strict=False):
+        assert section.startswith(person.person)
+        above, _, faces = section.partition('<div class="faces">')
+        assert f"Risk of copying: {person.risk:.2f}" in above
+        assert all(f"<td>{name}<td>" in above and f"{part:.2f}" in above for name, part in person.parts.items())
+        assert all(words in above for words in person.advice)
+        assert faces.count("<img") == person.photos + 2  # and the two held out

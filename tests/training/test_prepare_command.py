@@ -118,3 +118,8 @@ def test_the_shipped_recipes_lack_only_data_and_cache(name):
         read_settings(PrepareSettings, recipe)
     settings = read_settings(PrepareSettings, recipe, ["data=photos", "cache=cache"])
     assert settings.encoders.vae.parent.name in ("vae", "weights")
+
+
+def test_a_folder_without_a_captioner_is_refused(place, tmp_path, capsys):
+    assert main([str(place / "prepare.yaml"), f"cache={tmp_path / 'cache'}", f"captions.model={tmp_path}"]) == 2
+    assert "which holds no .safetensors" in capsys.readouterr().err

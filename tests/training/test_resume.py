@@ -24,6 +24,8 @@ KINDS = {
     "average": ("optim.ema=0.9", "optim.schedule=cosine"),
     "lora": ("train.mode=lora", "train.rank=4", "adapter.branch=both", "train.targets=[to_q, to_kv, to_out]"),
     "prodigy": ("optim.name=prodigy", "optim.lr=1"),
+    "lion": ("optim.name=Lion", "optim.options={fixed_decay: true}"),
+    "logit_normal": ("noise.sigmas=logit_normal", "noise.logit_std=0.8"),
     "fused": ("optim.fused=true",),
     "references": ("data.references=mean", "data.single_ratio=0.5", "data.paired_ratio=1"),
     "phases": ("phases=[{until_step: 3, overrides: {data.text_dropout: 1, data.paired_ratio: 0}}]",),

@@ -1,16 +1,18 @@
 """What is drawn for a step, and that it depends on seed, step and sample alone."""
 
+import math
 from collections import Counter
 
 import numpy as np
 import pytest
 import torch
 from withanyone_pack.tests.training.small_cache import small_cache
+from withanyone_pack.tests.training.small_trainer import settings_of
 
-from training.configuration.finetune import DataSettings
+from training.configuration.finetune import DataSettings, NoiseSettings
 from training.loop.batch import ConditioningSpec, make_batch
 from training.loop.draws import Draws
-from training.loop.sampling import Sampler
+from training.loop.sampling import Sampler, Source
 from training.losses.flow import LatentScale
 
 SETTINGS = DataSettings(cache="/nowhere")
@@ -222,3 +224,70 @@ def test_a_cache_with_nothing_to_train_on_is_refused():
         Sampler(small_cache(photos=1, held_out=1, pairs=0), 4)
     with pytest.raises(ValueError, match="max_people"):
         Sampler(small_cache(photos=1, held_out=1, pairs=2), 1)
+
+
+def test_logit_normal_sigmas_are_drawn_and_shifted_as_said():
+    cache = small_cache()
+    noise = NoiseSettings(sigmas="logit_normal", logit_mean=-0.5, logit_std=0.7)
+    sampler, found = Sampler(cache, 4), []
+    for step in range(300):
+        samples = sampler.micro_batch(SETTINGS, 0, step, 0, 2)
+        batch = make_batch(cache, samples, LatentScale(), None, 0, noise=noise)
+        plain = make_batch(cache, samples, LatentScale(), None, 0)
+        assert torch.equal(batch.noise_BCHW, plain.noise_BCHW)  # no other draw is touched
+        found.append(batch.sigmas_B)
+    sigmas = torch.cat(found).double()
+    shift = math.exp(0.5 + 0.65 * ((64 // 16) ** 2 - 256) / 3840)
+    unshifted = sigmas / (shift - (shift - 1) * sigmas)
+    logits = torch.logit(unshifted)
+    assert abs(logits.mean() + 0.5) < 0.1
+    assert abs(logits.std() - 0.7) < 0.07
+
+
+def test_a_target_face_unlike_its_person_is_painted_and_not_judged(caplog):
+    cache = small_cache(photos=5, people=1, held_out=0)
+    vectors = cache.arcface.clone()
+    vectors[2] = -vectors[2]
+    cache = type(cache)(**{**cache.__dict__, "arcface": vectors})
+    source = Source.of(cache, settings_of("run", "data.id_dropout=0"), torch.device("cpu"))
+    assert "1 target faces are less like their person than cosine 0.3" in caplog.text
+    assert "2.jpg" in caplog.text
+    shown = judged = 0
+    for step in range(60):
+        samples = source.sampler.micro_batch(SETTINGS, 0, step, 0, 2)
+        batch = make_batch(cache, samples, LatentScale(), source.bank, 8)
+        people = [person for sample in samples for person in sample.people]
+        odd = [person for person in people if person.face == 2]
+        shown += len(odd)
+        judged += sum(person.odd for person in odd)
+        kept = [cache.arcface[person.face] for person in people if person.shown and person.face != 2]
+        assert len(batch.target_FE) == len(batch.faces.sample_F) == len(batch.rows_FK) == len(kept)
+        assert all(torch.equal(one, other) for one, other in zip(batch.target_FE, kept, strict=True))
+    assert shown == judged > 10
+    everybody = Sampler(cache, 4, min_target_cos=-1.0)
+    assert not everybody.odd_faces
+
+
+def test_jittered_references_come_as_often_as_asked_and_change_nothing_else():
+    cache = small_cache(variants=3)
+    settings = DataSettings(cache="/x", jitter=0.5)
+    seen, spec = Counter(), ConditioningSpec(siglip=True)
+    for step in range(150):
+        plain = Sampler(cache, 4).micro_batch(SETTINGS, 0, step, 0, 2)
+        jittered = Sampler(cache, 4).micro_batch(settings, 0, step, 0, 2)
+        assert faces([plain]) == faces([jittered])
+        batch = make_batch(cache, jittered, LatentScale(), None, 0, spec)
+        for row, sample in enumerate(jittered):
+            for place, person in enumerate(sample.people):
+                seen[person.variant] += 1
+                face = cache.face(person.reference, person.variant)
+                expected = face.siglip_flipped if person.flipped else face.siglip
+                assert torch.equal(batch.people.siglip_BPTW[row, place], expected)
+    total = sum(seen.values())
+    assert abs(seen[0] / total - 0.5) < 0.08
+    assert all(abs(seen[variant] / total - 1 / 6) < 0.06 for variant in (1, 2, 3))
+
+
+def test_jitter_without_jittered_references_in_the_cache_is_refused():
+    with pytest.raises(ValueError, match=r"the cache has no jittered references.*jitter\.variants=4"):
+        Source.of(small_cache(), settings_of("run", "data.jitter=0.5"), torch.device("cpu"))

@@ -84,11 +84,17 @@ class Cache:
             )
         return self._text(self.dummies[people])
 
-    def face(self, index: int) -> FaceEntry:
-        """A face with its embeddings."""
+    @property
+    def variants(self) -> int:
+        """Jittered crops of each face whose SigLIP tokens are kept."""
+        return min((len(face.jittered) for face in self.faces), default=0)
+
+    def face(self, index: int, variant: int = 0) -> FaceEntry:
+        """A face with its embeddings; SigLIP tokens of its crop, or of a jittered one (`variant` from 1)."""
         record = self.faces[index]
-        siglip = self._read(record.siglip, "tokens") if record.siglip else None
-        flipped = self._read(record.siglip, "flipped") if record.siglip else None
+        key = record.jittered[variant - 1] if variant else record.siglip
+        siglip = self._read(key, "tokens") if key else None
+        flipped = self._read(key, "flipped") if key else None
         return FaceEntry(record, self.arcface[index], siglip, flipped)
 
     def name_of(self, face: int) -> str:

@@ -82,6 +82,7 @@ class FaceRecord:
     landmarks  float32 [5, 2], fractions of the whole photo
     flags      what is wrong with it in single words: small, blurred, faint, profile, partial_profile
     siglip     key of its SigLIP tokens among the cache's tensors, empty where none were made
+    jittered   keys of the tokens of jittered crops; every face of a cache has as many
     """
 
     identity: int
@@ -90,6 +91,7 @@ class FaceRecord:
     landmarks: np.ndarray
     flags: tuple[str, ...] = ()
     siglip: str = ""
+    jittered: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

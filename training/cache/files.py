@@ -159,7 +159,9 @@ def _image(values: dict[str, Any]) -> ImageEntry:
 
 
 def _face(values: dict[str, Any]) -> FaceRecord:
-    return FaceRecord(**{**_points(values), "flags": tuple(values["flags"])})
+    # Caches made before there were jittered crops have none.
+    words = {"flags": tuple(values["flags"]), "jittered": tuple(values.get("jittered", ()))}
+    return FaceRecord(**{**_points(values), **words})
 
 
 def _points(values: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
 Count = Annotated[int, Field(ge=1)]
+OWN_OPTIMIZERS = ("adamw", "adamw8bit", "prodigy")
 
 
 class BaseSettings(Section):
@@ -84,6 +85,8 @@ class DataSettings(Section):
     text_dropout  how often the caption gives way to "two people"
     id_dropout    how often a person's tokens are left out
     flip          how often a reference's SigLIP tokens are those of its mirror image
+    jitter        how often they are those of a crop with other colors and another frame, of those that prepare.py made
+                  (jitter.variants)
     max_people    images with more people are not used
     """
 
@@ -95,6 +98,7 @@ class DataSettings(Section):
     text_dropout: Fraction = 0.1
     id_dropout: Fraction = 0.05
     flip: Fraction = 0.5
+    jitter: Fraction = 0.0
     max_people: Annotated[int, Field(ge=1, le=16)] = 4
 
 
@@ -102,7 +106,9 @@ class OptimSettings(Section):
     """The optimizer.
 
     name        adamw; adamw8bit (a quarter of the memory for its states; needs bitsandbytes and CUDA); prodigy (finds
-                the learning rate itself, twice the memory; needs pytorch-optimizer)
+                the learning rate itself, twice the memory; needs pytorch-optimizer); or a class of pytorch-optimizer,
+                such as Lion or CAME
+    options     further arguments of such a class, such as {weight_decouple: true}
     fused       adamw in one kernel: auto (on CUDA), true or false
     steps       of the whole run
     betas, eps  AdamW's
@@ -117,7 +123,8 @@ class OptimSettings(Section):
     skip_limit  the run stops after so many steps in a row whose loss is NaN or infinite
     """
 
-    name: Literal["adamw", "adamw8bit", "prodigy"] = "adamw"
+    name: str = "adamw"
+    options: dict[str, Any] = Field(default_factory=dict)
     fused: Literal["auto"] | bool = "auto"
     lr: Positive = 1e-4
     weight_decay: NotNegative = 0.01
@@ -132,6 +139,20 @@ class OptimSettings(Section):
     ema: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     skip_limit: Count = 10
 
+    @field_validator("name")
+    @classmethod
+    def _own_names_are_small(cls, value: str) -> str:
+        return value.lower() if value.lower() in OWN_OPTIMIZERS else value
+
+    @model_validator(mode="after")
+    def _options_are_a_strangers(self) -> "OptimSettings":
+        if self.options and self.name in OWN_OPTIMIZERS:
+            raise ValueError(
+                f"options are for classes of pytorch-optimizer, and name is {self.name}, whose settings are those "
+                "beside it; leave options out"
+            )
+        return self
+
     @model_validator(mode="after")
     def _prodigy_has_a_factor(self) -> "OptimSettings":
         if self.name == "prodigy" and self.lr < 0.01:
@@ -142,11 +163,17 @@ class OptimSettings(Section):
 
 
 class NoiseSettings(Section):
-    """What the base model gets besides noisy images.
+    """What the base model gets: how noisy images, and what besides them.
 
+    sigmas    how they are drawn before the shift for the image's size: uniform (released program), or logit_normal, in
+              which sigmas in the middle come more often
+    logit_mean, logit_std  of logit_normal: of log(sigma / (1 - sigma)) before the shift
     guidance  the guidance scale (released program: 1)
     """
 
+    sigmas: Literal["uniform", "logit_normal"] = "uniform"
+    logit_mean: float = 0.0
+    logit_std: Positive = 1.0
     guidance: NotNegative = 1.0
 
 
@@ -156,11 +183,14 @@ class IdentitySettings(Section):
     weight      in the total loss
     recognizer  the ONNX file that prepare.py embedded the faces with
     max_sigma   samples with more noise (sigma, 0 to 1) are neither decoded nor recognized; 1: all are
+    min_target_cos  a target face less like its person's other photos than this cosine is not judged, in InfoNCE
+                neither: covered, turned away or somebody else's; -1: all are
     """
 
     recognizer: UserPath | None = None
     weight: NotNegative = 0.1
     max_sigma: Fraction = 0.6
+    min_target_cos: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.3
 
 
 class ContrastSettings(Section):

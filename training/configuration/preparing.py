@@ -1,5 +1,6 @@
 """The settings of prepare.py."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
@@ -58,12 +59,50 @@ class EncoderSettings(Section):
 class NegativeSettings(Section):
     """Faces of other people, besides data/negatives.
 
-    bank   safetensors with `vectors` [N, 512] of the same recognizer, or the bank of another cache
-    least  where fewer embeddings of other people are there, random ones fill up
+    bank    safetensors with `vectors` [N, 512] of the same recognizer, as `export` writes it, or another cache's bank
+    export  file (.safetensors) to write the faces of other people to, for others to use as `bank`: embeddings only, no
+            photos, no names, and nobody who is trained
+    least   where fewer embeddings of other people are there, random ones fill up
     """
 
     bank: UserPath | None = None
+    export: UserPath | None = None
     least: Annotated[int, Field(ge=0)] = 512
+
+    @field_validator("export")
+    @classmethod
+    def _is_safetensors(cls, value: Path | None) -> Path | None:
+        if value is not None and value.suffix != ".safetensors":
+            raise ValueError(f"is {value.name}; expected a name that ends in .safetensors.")
+        return value
+
+
+class CaptionSettings(Section):
+    """Captions for photos that have none, by an image-to-text model on this machine; nothing is downloaded.
+
+    model       its folder, as transformers saves it (BLIP, Florence, LLaVA and others, in safetensors)
+    prompt      what it is asked, if it takes a question
+    max_tokens  length of a caption at most
+    """
+
+    model: UserPath | None = None
+    prompt: str = ""
+    max_tokens: Annotated[int, Field(ge=1, le=512)] = 75
+
+
+class JitterSettings(Section):
+    """Further crops of each face for SigLIP, which data.jitter of finetune.py draws from.
+
+    variants    of each face; 0: none
+    box         how far the frame's middle and sides move at most, as a fraction of the face's box
+    brightness, contrast, saturation  change by at most this fraction
+    """
+
+    variants: Annotated[int, Field(ge=0, le=32)] = 0
+    box: Annotated[float, Field(ge=0.0, le=0.3)] = 0.08
+    brightness: Annotated[float, Field(ge=0.0, le=0.9)] = 0.1
+    contrast: Annotated[float, Field(ge=0.0, le=0.9)] = 0.1
+    saturation: Annotated[float, Field(ge=0.0, le=0.9)] = 0.1
 
 
 class PrepareSettings(Section):
@@ -91,6 +130,8 @@ class PrepareSettings(Section):
     faces: FaceSettings
     encoders: EncoderSettings
     negatives: NegativeSettings = NegativeSettings()
+    jitter: JitterSettings = JitterSettings()
+    captions: CaptionSettings = CaptionSettings()
     layout: Literal["auto", "photos", "multiid2m"] = "auto"
     sizes: Annotated[tuple[Annotated[int, Field(ge=16, le=4096, multiple_of=16)], ...], Field(min_length=1)] = (
         512,

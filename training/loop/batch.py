@@ -17,8 +17,9 @@ from withanyone_core.injection.diffusers import LearnedRows, PlacedPeople, membe
 from withanyone_core.regions.layout import Box
 
 from ..cache.cache import Cache
+from ..configuration.finetune import NoiseSettings
 from ..losses.contrast import Bank, draw_rows
-from ..losses.flow import SIGMAS, LatentScale, sample_latent, sigma_table
+from ..losses.flow import SIGMAS, LatentScale, sample_latent, shifted_sigmas, sigma_table
 from ..losses.identity import TargetFaces
 from .sampling import Person, Sample
 
@@ -38,7 +39,7 @@ class ConditioningSpec:
     learned: Mapping[Branch, Tensor] = field(default_factory=dict)
 
 
-DEFAULT_CONDITIONING = ConditioningSpec()
+DEFAULT_CONDITIONING, DEFAULT_NOISE = ConditioningSpec(), NoiseSettings()
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +81,7 @@ def make_batch(
     bank: Bank | None,
     negatives: int,
     conditioning: ConditioningSpec = DEFAULT_CONDITIONING,
+    noise: NoiseSettings = DEFAULT_NOISE,
 ) -> Batch:
     """The tensors of samples of one size, on the CPU; every random number is the sample's own.
 
@@ -87,14 +89,14 @@ def make_batch(
     """
     clean = torch.cat([clean_latent(cache, sample, scale) for sample in samples])
     width_px, height_px = 8 * clean.shape[-1], 8 * clean.shape[-2]
-    sigmas = sigma_table((width_px // 16) * (height_px // 16))
+    tokens = (width_px // 16) * (height_px // 16)
     texts = [text_of(cache, sample) for sample in samples]
-    targets = [(row, person) for row, sample in enumerate(samples) for person in sample.people if person.shown]
+    targets = [(row, person) for row, sample in enumerate(samples) for person in sample.judged]
     none = torch.zeros(0, cache.arcface.shape[1])
     return Batch(
         clean_BCHW=clean,
         noise_BCHW=torch.stack([sample.draws.normal("noise", tuple(clean.shape[1:])) for sample in samples]),
-        sigmas_B=torch.stack([sigmas[sample.draws.below("level", SIGMAS)] for sample in samples]),
+        sigmas_B=drawn_sigmas(samples, tokens, noise),
         t5_BTD=torch.stack([t5 for t5, _ in texts]),
         pooled_BD=torch.stack([pooled for _, pooled in texts]),
         people=placed_people(cache, samples, width_px, height_px, conditioning),
@@ -107,6 +109,15 @@ def make_batch(
         identities_F=torch.tensor([cache.faces[person.face].identity for _, person in targets], dtype=torch.int64),
         rows_FK=_rows(cache, samples, bank, negatives),
     )
+
+
+def drawn_sigmas(samples: Sequence[Sample], tokens: int, noise: NoiseSettings) -> Tensor:
+    """A sigma for each sample of this many image tokens, float32 [B]."""
+    if noise.sigmas == "uniform":
+        table = sigma_table(tokens)
+        return torch.stack([table[sample.draws.below("level", SIGMAS)] for sample in samples])
+    logits = torch.cat([sample.draws.normal("level", (1,)) for sample in samples])
+    return shifted_sigmas(torch.sigmoid(noise.logit_mean + noise.logit_std * logits), tokens)
 
 
 def clean_latent(cache: Cache, sample: Sample, scale: LatentScale) -> Tensor:
@@ -165,7 +176,7 @@ def _siglip(cache: Cache, samples: Sequence[Sample], most: int) -> Tensor:
     """SigLIP tokens of everybody's reference, [B, P, tokens, width]."""
     found = []
     for sample in samples:
-        faces = [(cache.face(person.reference), person.flipped) for person in sample.people]
+        faces = [(cache.face(person.reference, person.variant), person.flipped) for person in sample.people]
         tokens = torch.stack([face.siglip_flipped if flipped else face.siglip for face, flipped in faces])
         found.append(torch.cat([tokens, tokens.new_zeros(most - len(faces), *tokens.shape[1:])]))
     return torch.stack(found)
@@ -176,7 +187,7 @@ def _rows(cache: Cache, samples: Sequence[Sample], bank: Bank | None, count: int
         return None
     rows = [torch.zeros(0, count, dtype=torch.int64)]
     for sample in samples:
-        identities = [cache.faces[person.face].identity for person in sample.people if person.shown]
+        identities = [cache.faces[person.face].identity for person in sample.judged]
         if identities:
             rows.append(draw_rows(bank, identities, count, sample.draws.torch_generator("negatives")))
     return torch.cat(rows)

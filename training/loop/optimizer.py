@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..configuration.finetune import OptimSettings
+from ..configuration.finetune import OWN_OPTIMIZERS, OptimSettings
 from ..distributed import zero
 from ..distributed.processes import Processes
+from . import third_party
 
 # Of the peak rate: a cosine that ends at 0 wastes the last steps.
 FINAL_LR_FRACTION = 0.1
@@ -28,12 +29,14 @@ def learning_rate(settings: OptimSettings, step: int, steps: int) -> float:
 
 
 def make_optimizer(settings: OptimSettings, parameters: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
-    """AdamW or Prodigy over named parameters, with weight decay on matrices only. RuntimeError as `optimizer_class`."""
+    """The optimizer over named parameters, with weight decay on matrices only. Raises as `optimizer_class`."""
     matrices = [parameter for parameter in parameters.values() if parameter.ndim > 1]
     biases = [parameter for parameter in parameters.values() if parameter.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": biases, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
     choices = {"lr": settings.lr, "betas": settings.betas, "eps": settings.eps}
+    if settings.name not in OWN_OPTIMIZERS:
+        return third_party.made(settings, groups)
     if settings.name == "adamw":
         on_cuda = all(parameter.is_cuda for parameter in parameters.values())
         choices["fused"] = on_cuda if settings.fused == "auto" else settings.fused
@@ -44,7 +47,14 @@ def make_optimizer(settings: OptimSettings, parameters: Mapping[str, nn.Paramete
 
 
 def optimizer_class(settings: OptimSettings) -> type[torch.optim.Optimizer]:
-    """Its class. RuntimeError where a library is missing, or the CUDA device that 8-bit states need."""
+    """Its class. RuntimeError where a library is missing, or the CUDA device that 8-bit states need.
+
+    ValueError for a class of pytorch-optimizer that is unknown, or does not work as training needs it.
+    """
+    if settings.name not in OWN_OPTIMIZERS:
+        found = third_party.named_class(settings)
+        _check_resumes(settings)
+        return found
     if settings.name == "adamw":
         return torch.optim.AdamW
     if settings.name == "prodigy":
@@ -110,6 +120,36 @@ def restore_optimizer(
             parameter = parameters[key]
             moves = isinstance(value, Tensor) and (kind != "step" or is_fused)
             optimizer.state[parameter][kind] = value.to(parameter.device) if moves else value
+
+
+def trial_bytes(settings: OptimSettings) -> float:
+    """Bytes of states for each number that is trained, measured on a small matrix."""
+    parameters = third_party.trial_parameters()
+    optimizer = make_optimizer(settings, parameters)
+    third_party.advance(optimizer, parameters, range(2))
+    names = {parameter: name for name, parameter in parameters.items()}
+    tensors = optimizer_tensors(optimizer, names).values()
+    return sum(tensor.nbytes for tensor in tensors) / sum(parameter.numel() for parameter in parameters.values())
+
+
+def _check_resumes(settings: OptimSettings) -> None:
+    """ValueError where an optimizer cannot step here, or a run that resumes with it would not be the same run."""
+    whole = third_party.trial_parameters()
+    optimizer = make_optimizer(settings, whole)
+    third_party.advance(optimizer, whole, range(3))
+    names = {parameter: name for name, parameter in whole.items()}
+    tensors = {name: value.clone() for name, value in optimizer_tensors(optimizer, names).items()}
+    numbers = optimizer_numbers(optimizer, names)
+    resumed = {name: nn.Parameter(value.detach().clone()) for name, value in whole.items()}
+    again = make_optimizer(settings, resumed)
+    restore_optimizer(again, resumed, tensors, numbers)
+    third_party.advance(optimizer, whole, range(3, 5))
+    third_party.advance(again, resumed, range(3, 5))
+    if any(not torch.equal(resumed[name], value) for name, value in whole.items()):
+        raise ValueError(
+            f"optim.name is {settings.name}, which keeps more than checkpoints hold, so a run could not be resumed as "
+            "the same run. Choose another, such as Lion, or set optim.name=adamw."
+        )
 
 
 class ExponentialMovingAverage:

@@ -1,7 +1,8 @@
 """Sampling of training images: which image, whose face, and which photo is the reference; with its negatives."""
 
+import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
@@ -14,12 +15,14 @@ from withanyone_core.tolerance import SLACK
 from ..cache.cache import Cache
 from ..cache.entries import UNKNOWN, BoxFractions
 from ..configuration.finetune import DataSettings, Finetune
-from ..losses.contrast import Bank
+from ..losses.contrast import Bank, drawn_mix
 from .draws import Draws
 from .own_tokens import chosen_person
 
 # Of two photos of a person: below, one of them is of somebody else; above, unless configured otherwise, the same shot.
 MIN_SIMILARITY, SAME_SHOT_SIMILARITY = 0.2, 0.95
+NAMED_AT_MOST = 5
+LOGGER = logging.getLogger("withanyone")
 Place = tuple[int, int]  # image, crop
 Bucket = tuple[int, int]  # width and height in pixels
 
@@ -35,6 +38,8 @@ class Person:
     averaged   indices of the faces whose mean embedding is the reference instead; empty: the reference's own
     flipped    whether the reference's SigLIP tokens are those of its mirror image
     shown      whether the person's tokens are there at all
+    odd        whether the face is too unlike the person's others for an identity loss
+    variant    which jittered crop of the reference the SigLIP tokens are of; 0: the crop itself
     """
 
     face: int
@@ -44,6 +49,8 @@ class Person:
     flipped: bool = False
     shown: bool = True
     averaged: tuple[int, ...] = ()
+    odd: bool = False
+    variant: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,16 +63,27 @@ class Sample:
     captioned: bool
     draws: Draws
 
+    @property
+    def judged(self) -> tuple[Person, ...]:
+        """Whom the identity losses look at."""
+        return tuple(person for person in self.people if person.shown and not person.odd)
+
 
 class Sampler:
     """Draws samples of a cache, every person equally often however many photos there are of each."""
 
     def __init__(
-        self, cache: Cache, max_people: int, person: str = "", same_shot_similarity: float = SAME_SHOT_SIMILARITY
+        self,
+        cache: Cache,
+        max_people: int,
+        person: str = "",
+        same_shot_similarity: float = SAME_SHOT_SIMILARITY,
+        min_target_cos: float = -1.0,
     ) -> None:
         """Only images of the person of that name are drawn where one is named.
 
         same_shot_similarity  photos of a person with a larger cosine are the same shot; 1: none are
+        min_target_cos        of a face to its person's other photos, under which no identity loss looks at it
 
         ValueError where the cache has nothing to train on.
         """
@@ -75,6 +93,7 @@ class Sampler:
         )  # a computed cosine may be above 1
         self._units = _units(cache.arcface.numpy())
         self._faces_of = _faces_of(cache)
+        self.odd_faces = frozenset(_odd_faces(self._faces_of, self._units, min_target_cos))
         self._places = _places(cache, max_people)
         if person:
             own = [index for index, name in enumerate(cache.identities) if name == person]
@@ -132,6 +151,12 @@ class Sampler:
             identity = known[draws.below("identity", len(known))]
         return places[identity][draws.below("place", len(places[identity]))]
 
+    def _variant(self, settings: DataSettings, draws: Draws, number: int) -> int:
+        variants = self.cache.variants
+        if variants == 0 or not draws.happens(f"jitter {number}", settings.jitter):
+            return 0
+        return 1 + draws.below(f"variant {number}", variants)
+
     def _bucket(self, place: Place) -> Bucket:
         image, crop = place
         return self.cache.bucket(self.cache.images[image], crop)[:2]
@@ -154,6 +179,8 @@ class Sampler:
                     flipped=draws.happens(f"flip {number}", settings.flip),
                     shown=not draws.happens(f"drop {number}", settings.id_dropout),
                     averaged=averaged,
+                    odd=face.face in self.odd_faces,
+                    variant=self._variant(settings, draws, number),
                 )
             )
         return Sample(image, crop, tuple(people), not draws.happens("text", settings.text_dropout), draws)
@@ -180,9 +207,17 @@ class Source:
                     "photos of other people, or set nce.negatives=0 (then only the people of a batch count)."
                 )
             bank = Bank.of(negatives.embeddings, negatives.identities)
+            _tell_mix(bank, settings.nce.negatives)
         # Only the one person's images can teach that person's tokens.
         person = chosen_person(cache, settings.train.identity) if settings.train.mode == "tokens" else ""
-        sampler = Sampler(cache, settings.data.max_people, person, settings.data.same_shot_cos)
+        data, least = settings.data, settings.id_loss.min_target_cos
+        if data.jitter > 0 and cache.variants == 0:
+            raise ValueError(
+                "data.jitter is set and the cache has no jittered references. Prepare it again with jitter.variants=4 "
+                "(and a SigLIP tower), or set data.jitter=0."
+            )
+        sampler = Sampler(cache, data.max_people, person, data.same_shot_cos, least)
+        _tell_odd(sampler, least)
         return cls(cache, sampler, bank, bank and bank.to(device))
 
 
@@ -204,7 +239,15 @@ class Sources:
     def at(self, settings: Finetune) -> Source:
         """The source of a phase's settings."""
         with_bank = settings.nce.weight > 0 and settings.nce.negatives > 0
-        key = settings.data.cache, settings.data.max_people, settings.data.same_shot_cos, with_bank
+        data = settings.data
+        key = (
+            data.cache,
+            data.max_people,
+            data.same_shot_cos,
+            with_bank,
+            settings.id_loss.min_target_cos,
+            data.jitter > 0,
+        )
         with self._lock:
             if key not in self._sources:
                 self._sources[key] = Source.of(self.cache(settings.data.cache), settings, self._device)
@@ -217,6 +260,50 @@ def _faces_of(cache: Cache) -> Mapping[int, np.ndarray]:
         if not cache.images[face.image].held_out:
             found[face.identity].append(index)
     return {identity: np.array(faces) for identity, faces in found.items()}
+
+
+def _odd_faces(faces_of: Mapping[int, np.ndarray], units: np.ndarray, least: float) -> Iterator[int]:
+    """Faces of known people whose cosine to the mean direction of the person's others is smaller."""
+    for identity, faces in faces_of.items():
+        if identity == UNKNOWN or len(faces) < 2:
+            continue
+        others = units[faces].sum(axis=0) - units[faces]
+        cosines = (_units(others) * units[faces]).sum(axis=1)
+        yield from faces[cosines < least - SLACK].tolist()
+
+
+def _tell_mix(bank: Bank, count: int) -> None:
+    if len(bank.sizes_G) < 2:  # drawing says what is missing
+        return
+    known, strangers, fillers = drawn_mix(bank, count)
+    LOGGER.info(
+        "Of the %d negatives of a face %.0f are faces of other trained people, %.0f of other people, and %.0f random "
+        "embeddings.",
+        count,
+        known,
+        strangers,
+        fillers,
+    )
+    if fillers > count / 2:
+        LOGGER.warning(
+            "%.0f of the %d negatives of a face are random embeddings, which teach little: put photos of other people "
+            "into negatives, or name a bank of faces as negatives.bank, and prepare again.",
+            fillers,
+            count,
+        )
+
+
+def _tell_odd(sampler: Sampler, least: float) -> None:
+    if sampler.odd_faces:
+        cache = sampler.cache
+        names = [cache.images[cache.faces[face].image].name for face in sorted(sampler.odd_faces)]
+        more = len(names) - NAMED_AT_MOST
+        LOGGER.warning(
+            "%d target faces are less like their person than cosine %g (id_loss.min_target_cos): not judged are %s.",
+            len(names),
+            least,
+            ", ".join(names[:NAMED_AT_MOST]) + f" and {more} more" * (more > 0),
+        )
 
 
 def _places(cache: Cache, max_people: int) -> dict[int, list[Place]]:

@@ -180,7 +180,9 @@ class Trainer:
         )
         frozen = self.state.frozen
         negatives = settings.nce.negatives if frozen.recognizer is not None else 0
-        return make_batch(source.cache, samples, frozen.scale, source.bank, negatives, self.state.conditioning)
+        return make_batch(
+            source.cache, samples, frozen.scale, source.bank, negatives, self.state.conditioning, settings.noise
+        )
 
     def _micro_batch_after(self, micro_batch: MicroBatch) -> MicroBatch | None:
         (step, index), optim = micro_batch, self.state.settings.optim

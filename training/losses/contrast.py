@@ -11,8 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..cache.entries import FILLED
+
 TAU = 0.1
 DRAWS = 4096
+MIX_PEOPLE = 32
 _COPIED = 2  # a copied row is read, written and read again, an element of the bank read once
 _NOWHERE = -1e4  # a logit without weight or gradient, finite so that a face without negatives has a gradient of 0
 _ROUNDING = 2e-6  # of a float32 cosine of 512 numbers
@@ -55,6 +58,11 @@ class Bank:
         unit = F.normalize(embeddings_NE.float()[order], dim=-1)
         return cls(unit, owner, sizes.cumsum(0) - sizes, sizes, group_of)
 
+    @property
+    def fillers(self) -> int:
+        """Random embeddings that stand in for faces: the first so many rows, each a person of its own."""
+        return int((self.owner_N == FILLED).sum())
+
     def to(self, device: torch.device | str) -> "Bank":
         parts = (self.unit_NE, self.owner_N, self.starts_G, self.sizes_G, self.group_of)
         return Bank(*(part.to(device) for part in parts))
@@ -79,20 +87,53 @@ def draw_rows(
 ) -> Tensor:
     """Rows of the bank for each face, int64 [F, count] on the CPU: a person at random, then one of their faces.
 
-    With replacement, and never the face's own person (released program). ValueError where nobody else is in the bank.
+    With replacement, and never the face's own person (released program). Real faces come first: in a bank with fillers
+    that has fewer real faces than `count`, each of them once, and fillers for the rest. ValueError where nobody else is
+    in the bank.
     """
     numbers = torch.as_tensor(identities, dtype=torch.long)
     group_of, starts, sizes = bank.group_of.cpu(), bank.starts_G.cpu(), bank.sizes_G.cpu()
     known = (numbers >= 0) & (numbers < len(group_of))
     own_F1 = torch.full((len(numbers), 1), -1)
     own_F1[known, 0] = group_of[numbers[known]]
-    others_F1 = len(sizes) - (own_F1 >= 0).long()
-    if (others_F1 == 0).any():
+    fillers = bank.fillers
+    others_F1 = len(sizes) - fillers - (own_F1 >= 0).long()
+    if not fillers and (others_F1 == 0).any():
         raise ValueError("The bank of negatives holds one person only; add photos of other people.")
     chances = torch.rand(2, len(numbers), count, generator=generator, dtype=torch.float64)
-    group = (chances[0] * others_F1).long()
+    group = fillers + (chances[0] * others_F1).long()
     group += (group >= own_F1) & (own_F1 >= 0)
-    return starts[group] + (chances[1] * sizes[group]).long()
+    group = group.clamp(max=len(sizes) - 1)  # where there is no real face, whose place fillers take
+    rows = starts[group] + (chances[1] * sizes[group]).long()
+    if fillers:
+        for face, own in enumerate(own_F1[:, 0].tolist()):
+            rows[face] = _real_first(bank, own, rows[face], generator)
+    return rows
+
+
+def _real_first(bank: Bank, own: int, drawn: Tensor, generator: torch.Generator | None) -> Tensor:
+    """`drawn` rows where the bank has as many real faces; else each real face but those of group `own`, and fillers."""
+    fillers, count = bank.fillers, len(drawn)
+    real = torch.arange(fillers, len(bank.owner_N))
+    if own >= 0:
+        first = int(bank.starts_G[own])
+        real = real[(real < first) | (real >= first + int(bank.sizes_G[own]))]
+    if len(real) >= count:
+        return drawn
+    return torch.cat([real, torch.randint(fillers, (count - len(real),), generator=generator)])
+
+
+def drawn_mix(bank: Bank, count: int = DRAWS) -> tuple[float, float, float]:
+    """What a face of one of the bank's people is compared with, on average over draws for at most MIX_PEOPLE of them.
+
+    Numbers of faces of the others of these people, of faces of anybody else, and of fillers; they add up to `count`.
+    """
+    people = (bank.group_of >= 0).nonzero()[:MIX_PEOPLE, 0].tolist()
+    rows = draw_rows(bank, people or [-1], count, torch.Generator().manual_seed(0))
+    owners = bank.owner_N.cpu()[rows]
+    kinds = (owners >= 0, (owners < 0) & (owners != FILLED), owners == FILLED)
+    known, strangers, fillers = (float(kind.sum()) / len(rows) for kind in kinds)
+    return known, strangers, fillers
 
 
 def contrast(

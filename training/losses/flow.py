@@ -31,10 +31,14 @@ class LatentScale:
 
 def sigma_table(tokens: int) -> Tensor:
     """The released table for a number of image tokens, float32 [1000] from 1 to 0: a uniform grid shifted to noise."""
-    grid = torch.linspace(1, 0, SIGMAS)
+    return shifted_sigmas(torch.linspace(1, 0, SIGMAS), tokens)
+
+
+def shifted_sigmas(sigmas: Tensor, tokens: int) -> Tensor:
+    """Sigmas moved towards noise, the further the more image tokens there are; 0 and 1 stay what they are."""
     shift = math.exp(0.5 + 0.65 * (tokens - 256) / 3840)
     # In this order 0 gives 0 and not NaN, and the last bit is the released table's.
-    return shift / (shift + (1 / grid - 1))
+    return shift / (shift + (1 / sigmas - 1))
 
 
 def sample_latent(mean: Tensor, logvar: Tensor, noise: Tensor, scale: LatentScale) -> Tensor:

@@ -17,6 +17,7 @@ from torch import nn
 
 from ..base.block_swap import choose_swapped_blocks
 from ..configuration.finetune import Finetune, OptimSettings
+from ..loop.optimizer import trial_bytes
 from .counting import tensor_bytes
 from .dry_run import DryRun, DummyModels, dry_run
 from .fake_tensors import BatchShape
@@ -88,6 +89,9 @@ def memory_from(models: DummyModels, shape: BatchShape, settings: Finetune, pass
 
 def state_bytes(trained: Sequence[nn.Parameter], optim: OptimSettings) -> int:
     """Bytes of the optimizer's states."""
+    if optim.name not in _STATES:
+        each = trial_bytes(optim)
+        return round(sum(each * parameter.numel() for parameter in trained))
     return sum(_STATES[optim.name](parameter.numel()) for parameter in trained)
 
 

@@ -13,6 +13,7 @@ from .captions import head_count, plain_caption
 from .crops import Crop, bucket_sizes, crops
 from .detection import DetectedPhoto
 from .encoding import ImageJob, latent_key, siglip_key, text_key
+from .jitter import Jitter, jitters
 from .models import PreparationModels
 from .naming import NamedPhoto
 from .quality import flags, is_small
@@ -77,7 +78,8 @@ def plan_cache(
             )
         )
         boxes = tuple(photo.look.faces[face].box_px for face in faces)
-        jobs.append(ImageJob(photo.source, photo.look.digest, found, boxes))
+        jittered = tuple(jitter for face in faces for jitter in _jitters(photo.look, face, settings, models))
+        jobs.append(ImageJob(photo.source, photo.look.digest, found, boxes, jittered))
     left = [(photo, _why_not(photo, settings)) for photo, (_, found) in zip(photos, cut, strict=True) if not found]
     return CachePlan(
         tuple(identities),
@@ -184,7 +186,16 @@ def _record(
         whole.points(face.landmarks_px.astype(np.float64)).astype(np.float32),
         flags(face.box_px, face.landmarks_px, look.sharp[number], length, min(settings.sizes), median_length),
         siglip_key(models, look.digest, face.box_px),
+        tuple(siglip_key(models, look.digest, jitter) for jitter in _jitters(look, number, settings, models)),
     )
+
+
+def _jitters(
+    look: DetectedPhoto, number: int, settings: PrepareSettings, models: PreparationModels
+) -> tuple[Jitter, ...]:
+    if models.siglip is None:
+        return ()
+    return jitters(settings.jitter, look, number, settings.seed)
 
 
 def _crop_entry(

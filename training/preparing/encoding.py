@@ -13,6 +13,7 @@ from withanyone_core.faces.crop import face_crop
 from ..cache.shards import Shards, ShardWriter, key_of
 from .crops import Crop
 from .detection import mapped
+from .jitter import Jitter
 from .models import PreparationModels
 from .photos import decode_photo
 from .sources import Source
@@ -24,21 +25,22 @@ TOKEN_DTYPE = torch.bfloat16
 
 @dataclass(frozen=True, eq=False)
 class ImageJob:
-    """What is needed of one photo: the posterior of each crop and the tokens of each face box."""
+    """What is needed of one photo: the posterior of each crop, and the tokens of each face box and jittered crop."""
 
     source: Source
     digest: str
     crops: tuple[Crop, ...]
     faces_px: tuple[BoxPx, ...]
+    jittered: tuple[Jitter, ...] = ()
 
 
 def latent_key(models: PreparationModels, digest: str, crop: Crop) -> str:
     return key_of("latent", models.fingerprints["image"], digest, crop)
 
 
-def siglip_key(models: PreparationModels, digest: str, box_px: BoxPx) -> str:
-    """Empty without a SigLIP tower."""
-    return key_of("siglip", models.fingerprints["siglip"], digest, box_px) if models.siglip else ""
+def siglip_key(models: PreparationModels, digest: str, shown: BoxPx | Jitter) -> str:
+    """Of a face box as it is, or of a jittered crop. Empty without a SigLIP tower."""
+    return key_of("siglip", models.fingerprints["siglip"], digest, shown) if models.siglip else ""
 
 
 def text_key(models: PreparationModels, text: str) -> str:
@@ -80,9 +82,10 @@ def _image_tensors(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The posteriors of the crops and the tokens of the faces that are not kept yet."""
     latents = {latent_key(models, job.digest, crop): crop for crop in job.crops}
-    tokens = {siglip_key(models, job.digest, box): box for box in job.faces_px} if models.siglip else {}
+    wanted = [(box, Jitter(box)) for box in job.faces_px] + [(jitter, jitter) for jitter in job.jittered]
+    tokens = {siglip_key(models, job.digest, shown): jitter for shown, jitter in wanted} if models.siglip else {}
     latents = {key: crop for key, crop in latents.items() if f"{key}.logvar" not in kept}
-    tokens = {key: box for key, box in tokens.items() if f"{key}.flipped" not in kept}
+    tokens = {key: jitter for key, jitter in tokens.items() if f"{key}.flipped" not in kept}
     if not latents and not tokens:
         return {}, {}
     photo = decode_photo(job.source.location.read())
@@ -92,8 +95,8 @@ def _image_tensors(
         for name, tensor in (("mean", mean), ("logvar", logvar)):
             of_crops[f"{key}.{name}"] = _finite(tensor, job.source.name).to(LATENT_DTYPE)
     of_faces: dict[str, Tensor] = {}
-    for key, box in tokens.items():
-        crop = face_crop(photo, box)
+    for key, jitter in tokens.items():
+        crop = jitter.colored(face_crop(photo, jitter.box_px))
         for name, pixels in (("tokens", crop), ("flipped", np.ascontiguousarray(crop[:, ::-1]))):
             of_faces[f"{key}.{name}"] = _finite(models.siglip.tokens(pixels), job.source.name).to(TOKEN_DTYPE)
     return of_crops, of_faces

@@ -13,8 +13,8 @@ from withanyone_core.metrics.dlib_judge import DlibJudge
 from withanyone_core.metrics.judges import Judge, load_judge
 
 from ..cache.shards import key_of
-from ..configuration.preparing import EncoderSettings, FaceSettings, PrepareSettings
-from .models import PreparationModels
+from ..configuration.preparing import CaptionSettings, EncoderSettings, FaceSettings, PrepareSettings
+from .models import Captioner, PreparationModels
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
@@ -55,6 +55,9 @@ def load_models(settings: PrepareSettings) -> PreparationModels:
     if second is not None:
         fingerprints["second"] = second.fingerprint
         files[second.file_name] = second.fingerprint
+    captioner = None if settings.captions.model is None else _captioner(settings.captions, device, DTYPES[precision])
+    if captioner is not None:
+        fingerprints["captions"] = captioner.fingerprint
     if siglip is not None:
         fingerprints["siglip"] = key_of(siglip.fingerprint, precision)
         files[encoders.siglip.name] = siglip.fingerprint
@@ -66,7 +69,14 @@ def load_models(settings: PrepareSettings) -> PreparationModels:
         siglip and OneAtATime(siglip),
         second and OneAtATime(second),
         files,
+        captioner,
     )
+
+
+def _captioner(settings: CaptionSettings, device: str, dtype: torch.dtype) -> Captioner:
+    from .captioner import LocalCaptioner  # here for the reason given in `_encoders`
+
+    return LocalCaptioner(settings, dtype, device)
 
 
 def _faces(settings: FaceSettings) -> tuple[InsightFaceAnalysis, str, dict[str, str]]:

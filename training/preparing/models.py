@@ -42,12 +42,18 @@ class TokenEncoder(Protocol):
     def tokens(self, crop: np.ndarray) -> Tensor: ...
 
 
+class Captioner(Protocol):
+    """An RGB photo [H, W, 3] uint8 to a line of text."""
+
+    def caption(self, photo: np.ndarray) -> str: ...
+
+
 @dataclass(frozen=True, eq=False)
 class PreparationModels:
     """All models of a run.
 
-    fingerprints  by kind (faces, second, image, text, siglip): changes with the model's files and settings, and is
-                  all that tells one model's results from another's
+    fingerprints  by kind (faces, second, image, text, siglip, captions): changes with the model's files and settings,
+                  and is all that tells one model's results from another's
     files         the model files behind them: name to SHA-256
     """
 
@@ -58,10 +64,11 @@ class PreparationModels:
     siglip: TokenEncoder | None = None
     second: SecondRecognizer | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+    captioner: Captioner | None = None
 
     def __post_init__(self) -> None:
         used = {"faces": self.faces, "image": self.image, "text": self.text}
-        used |= {"siglip": self.siglip, "second": self.second}
+        used |= {"siglip": self.siglip, "second": self.second, "captions": self.captioner}
         missing = [kind for kind, model in used.items() if model is not None and not self.fingerprints.get(kind)]
         if missing:
             raise ValueError(f"The model for {missing[0]} has no fingerprint, so its results cannot be kept apart.")

@@ -1,22 +1,26 @@
 """The bank of faces that a generated face should be unlike."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
+from safetensors.torch import save
 
 from withanyone_core.tolerance import SLACK
 
 from ..cache.entries import FILLED, FOREIGN, Negatives
+from ..cache.shards import write_whole
 
 FALSE_NEGATIVE_COSINE = 0.4
 LEAST_FOREIGN = 512
 LEAST_TO_IMITATE = 16  # embeddings: the spread of fewer says nothing about that of faces
 BANK_TENSORS = ("vectors", "negatives.vectors")
+MADE_WITH = "withanyone.made_with"
 TRIES = 8
 
 
@@ -63,17 +67,44 @@ def bank(
     return NegativeBank(negatives, len(usable), len(foreign) - len(usable), len(filled))
 
 
-def read_bank(path: Path, width: int) -> np.ndarray:
+def write_bank(path: Path, found: NegativeBank, files: Mapping[str, str]) -> None:
+    """Writes the faces of other people for `read_bank`: raw embeddings alone, and the models they were made with.
+
+    files  of those models: name to SHA-256
+    Raises ValueError where there is no such face, OSError where the file cannot be written.
+    """
+    foreign = found.negatives.embeddings[found.negatives.identities == FOREIGN]
+    if len(foreign) == 0:
+        raise ValueError(
+            f"There is nothing to write to {path}: no face of anybody else was found. Put photos of other people into "
+            "negatives, or leave negatives.export out."
+        )
+    made_with = {name: digest for name, digest in files.items() if name.endswith(".onnx")}
+    header = {"format": "pt", MADE_WITH: json.dumps(made_with)}
+    write_whole(path, save({"vectors": foreign.contiguous()}, header))
+
+
+def read_bank(path: Path, width: int, files: Mapping[str, str] | None = None) -> np.ndarray:
     """Raw embeddings [N, width] of a bank file: safetensors with `vectors`, or the bank file of another cache.
 
+    files  model files of this run, name to SHA-256: a bank that says it was made with another file of such a name is
+           refused
     Raises FileNotFoundError, or ValueError for anything else.
     """
     if not path.is_file():
         raise FileNotFoundError(f"There is no bank of negatives {path}.")
     try:
         arrays = load_file(path)
-    except (SafetensorError, OSError) as error:
+        with safe_open(path, framework="np") as reader:
+            made_with = json.loads((reader.metadata() or {}).get(MADE_WITH, "{}"))
+    except (SafetensorError, OSError, ValueError) as error:
         raise ValueError(f"The bank of negatives {path} is no safetensors file: {error}") from error
+    other = [name for name, digest in made_with.items() if digest != (files or {}).get(name, digest)]
+    if other:
+        raise ValueError(
+            f"The bank of negatives {path} was made with another {other[0]} than this face pack has: embeddings of two "
+            "recognizers cannot be compared. Use a bank of the same recognizer, or none."
+        )
     name = next((name for name in BANK_TENSORS if name in arrays), None)
     if name is None or arrays[name].ndim != 2 or arrays[name].shape[1] != width:
         shapes = ", ".join(f"{each} {list(array.shape)}" for each, array in arrays.items()) or "nothing"

@@ -17,6 +17,7 @@ from ..cache.files import SHARDS, read_header, remove_partial_files, remove_unus
 from ..cache.shards import Shards, ShardWriter, key_of
 from ..configuration.preparing import PrepareSettings
 from .cache_plan import CachePlan, dummy_texts, plan_cache
+from .captioner import caption_key, captioned
 from .copy_risk import CopyRisk, PersonPhoto, assess_people
 from .detection import DetectedPhoto, detect_all
 from .encoding import encode_images, encode_texts, text_key
@@ -24,7 +25,7 @@ from .folder import Unused, unused, unused_lines
 from .models import PreparationModels
 from .multiid import centres_of, is_multiid, multiid_sources
 from .naming import Naming, named
-from .negatives import NegativeBank, bank, read_bank
+from .negatives import NegativeBank, bank, read_bank, write_bank
 from .reasons import by_cause, counted, first_of
 from .report import write_report
 from .sources import Source, plain_sources
@@ -37,6 +38,7 @@ KINDS = {
     "image": "the VAE",
     "text": "a text encoder",
     "siglip": "the SigLIP tower",
+    "captions": "the captioner",
 }
 
 
@@ -75,11 +77,16 @@ def prepare(settings: PrepareSettings, load: Callable[[], PreparationModels]) ->
     shards = Shards(settings.cache / SHARDS)
     detected = _detect(sources, models, shards, settings)
     naming = _named(sources, detected, settings)
-    plan = plan_cache(naming.photos, tuple(naming.centres), settings, models)
+    photos = list(
+        _bar(captioned(naming.photos, models, shards, _shard_bytes(settings)), len(naming.photos), "captions", "photo")
+    )
+    plan = plan_cache(photos, tuple(naming.centres), settings, models)
     for cause, names in by_cause((photo.source.name, reason) for photo, reason in plan.rejected):
         logger.warning("%s left out: %s: %s.", counted(names), first_of(names), cause)
     _encode(plan, models, shards, settings)
-    negatives = _bank(naming, plan, settings)
+    negatives = _bank(naming, plan, settings, models.files)
+    if settings.negatives.export is not None:
+        write_bank(settings.negatives.export, negatives, models.files)
     cache = _cache(plan, negatives, models, shards, settings)
     write_cache(settings.cache, cache)
     findings = assess_people(_photos_by_person(plan), negatives.foreign)
@@ -157,7 +164,7 @@ def _texts(plan: CachePlan, settings: PrepareSettings) -> list[str]:
     return list(dict.fromkeys([*dummy_texts(settings.max_faces), *(image.caption for image in plan.images)]))
 
 
-def _bank(naming: Naming, plan: CachePlan, settings: PrepareSettings) -> NegativeBank:
+def _bank(naming: Naming, plan: CachePlan, settings: PrepareSettings, files: Mapping[str, str]) -> NegativeBank:
     embeddings = plan.embeddings()
     trained = [
         number
@@ -175,7 +182,7 @@ def _bank(naming: Naming, plan: CachePlan, settings: PrepareSettings) -> Negativ
     read = (
         np.zeros((0, width), np.float32)
         if settings.negatives.bank is None
-        else read_bank(settings.negatives.bank, width)
+        else read_bank(settings.negatives.bank, width, files)
     )
     stacked = np.concatenate([np.array(foreign, np.float32).reshape(-1, width), read])
     identities = [plan.faces[number].identity for number in trained]
@@ -213,7 +220,7 @@ def _data_fingerprint(plan: CachePlan) -> str:
     for image in plan.images:
         digest.update(repr((image.name, image.digest, image.caption, image.held_out)).encode())
     for face in plan.faces:
-        digest.update(repr((face.identity, face.image, face.box)).encode())
+        digest.update(repr((face.identity, face.image, face.box, *face.jittered)).encode())
     return digest.hexdigest()
 
 
@@ -222,6 +229,8 @@ def _used(cache: Cache, detected: Sequence[DetectedPhoto], models: PreparationMo
     first = {look.digest: key_of("look", models.fingerprints["faces"], look.digest) for look in detected}
     keys = set(first.values()) | {key_of("second", models.fingerprints.get("second"), key) for key in first.values()}
     keys |= {crop.latent for image in cache.images for crop in image.crops}
+    keys |= {caption_key(models, look.digest) for look in detected}
+    keys |= {key for face in cache.faces for key in face.jittered}
     keys |= {image.text for image in cache.images} | {face.siglip for face in cache.faces} | set(cache.dummies)
     return (name for name in shards if name.partition(".")[0] in keys)
 

@@ -25,6 +25,13 @@ from .reasons import Reason, by_cause, counted
 READABLE, SHEET, NUMBERS = "report.md", "report.html", "doctor.json"
 SHOWN_AT_MOST = 400  # faces of one section of the sheet: some 2 MB
 
+_MEANING = {
+    "similarity": "how alike the photos' faces are",
+    "repeats": "photos that have a near-duplicate",
+    "pose": "how little the head turns",
+    "expression": "how little the mouth moves",
+    "number": "how few photos there are",
+}
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Prepared photos</title>
@@ -33,6 +40,7 @@ body {{ font: 15px/1.5 system-ui, sans-serif; margin: 1.5em; background: #fff; c
 .faces {{ display: flex; flex-wrap: wrap; gap: 10px; }}
 figure {{ margin: 0; width: 112px; font-size: 11px; overflow-wrap: anywhere; }}
 img {{ width: 96px; height: 96px; border: 3px solid #2a7; border-radius: 4px; }}
+.bar {{ width: 120px; height: 8px; background: #8883; }} .bar i {{ display: block; height: 8px; background: #c9752f; }}
 .no img {{ border-color: #c33; }} .held img {{ border-color: #37c; }} .unknown img {{ border-color: #999; }}
 </style></head><body>
 <h1>Prepared photos</h1>
@@ -56,7 +64,7 @@ def write_report(
     left  what lies in the data folder and was not used
     """
     write_whole(folder / NUMBERS, (json.dumps(asdict(findings), indent=2) + "\n").encode())
-    write_whole(folder / SHEET, sheet(naming, plan, cache.tensors).encode())
+    write_whole(folder / SHEET, sheet(naming, plan, cache.tensors, findings).encode())
     write_whole(folder / READABLE, markdown(cache, naming, plan, bank, findings, left).encode())
     return folder / READABLE
 
@@ -97,18 +105,38 @@ class _Item:
     colour: str
 
 
-def sheet(naming: Naming, plan: CachePlan, tensors: Mapping[str, Tensor]) -> str:
-    """The contact sheet: one page with all images in it.
+def sheet(naming: Naming, plan: CachePlan, tensors: Mapping[str, Tensor], findings: CopyRisk) -> str:
+    """The contact sheet: one page with all images in it, and above each person's the risk of copying and its reasons.
 
     tensors  of the cache, which hold the small images
     """
-    sections = [_figures(person, _faces_of(plan, index), tensors) for index, person in enumerate(plan.identities)]
+    risks = {person.person: _risk(person) for person in findings.people}
+    sections = [f"<p><b>Risk of copying: {findings.risk:.2f} ({risk_level(findings.risk)})</b></p>"]
+    sections += [f"<p>{escape(line)}</p>" for line in findings.advice]
+    sections += [
+        _figures(person, _faces_of(plan, index), tensors, risks.get(person, ""))
+        for index, person in enumerate(plan.identities)
+    ]
     sections.append(_figures("Strangers", _faces_of(plan, UNKNOWN), tensors))
     left_out = [(source, look, reason) for source, look, reason in naming.rejected]
     left_out += [(photo.source, photo.look, reason) for photo, reason in plan.rejected]
     rejected = [_Item(look.thumbs, 0, source.name, str(reason), "no") for source, look, reason in left_out]
     sections.append(_figures("Left out", rejected, tensors))
     return _PAGE.format(sections="\n".join(section for section in sections if section))
+
+
+def _risk(person: PersonCopyRisk) -> str:
+    """The risk of copying, each reason with a bar, and what to add."""
+    rows = "".join(
+        f'<tr><td>{name}<td><div class="bar"><i style="width:{100 * part:.0f}%"></i></div><td>{part:.2f}'
+        f"<td>{escape(_MEANING[name])}"
+        for name, part in person.parts.items()
+    )
+    advice = f"<p>Add {escape('; '.join(person.advice))}.</p>" if person.advice else ""
+    return (
+        f"<p><b>Risk of copying: {person.risk:.2f} ({risk_level(person.risk)})</b>, from {person.photos} photos, "
+        f"{person.repeats} of them near-duplicates</p><table>{rows}</table>{advice}"
+    )
 
 
 def _doctor(findings: CopyRisk) -> Iterator[str]:
@@ -174,12 +202,12 @@ def _faces_of(plan: CachePlan, identity: int) -> list[_Item]:
     return found
 
 
-def _figures(title: str, items: Sequence[_Item], tensors: Mapping[str, Tensor]) -> str:
+def _figures(title: str, items: Sequence[_Item], tensors: Mapping[str, Tensor], above: str = "") -> str:
     if not items:
         return ""
     more = f"<p>and {len(items) - SHOWN_AT_MOST} more</p>" if len(items) > SHOWN_AT_MOST else ""
     figures = "\n".join(_figure(item, tensors) for item in items[:SHOWN_AT_MOST])
-    return f'<h2>{escape(title)} ({len(items)})</h2>\n<div class="faces">\n{figures}\n</div>{more}'
+    return f'<h2>{escape(title)} ({len(items)})</h2>\n{above}<div class="faces">\n{figures}\n</div>{more}'
 
 
 def _figure(item: _Item, tensors: Mapping[str, Tensor]) -> str:

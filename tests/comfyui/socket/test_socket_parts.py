@@ -152,6 +152,35 @@ def test_another_strength_reads_no_weights_again_and_is_exact(base, adapter, tmp
     assert torch.equal(sample(applied(base, trained, faces)), changed)
 
 
+def test_added_and_merged_matrices_are_bf16_roundings_of_the_same_sum(tmp_path):
+    """A LoRA added on the fly and one merged into a file are each within half a unit in the last place of the sum.
+
+    Query projections are folded with a norm, so there it is one rounding more: of the folded matrix without the LoRA
+    where it is added, of the sum before the norm where it is merged.
+    """
+    half_a_unit = 2.0**-8
+    adapter = ComfyAdapter.open(random_adapter(tmp_path / "bf16.safetensors", dtype=torch.bfloat16))
+    targets = [f"ipa_arc.{layer}.{name}" for layer in range(5) for name in ("to_q", "to_out")]
+    lora = read_lora(lora_file(tmp_path, *targets, size=0.3), adapter.file, 0.9)
+    added, joined = adapter.with_lora(lora), merged(tmp_path, adapter, lora)
+    patchers = [each.attention((Branch.ARC,)) for each in (added, joined)]
+    patchers[0].patch_model()
+    tensors = load_file(adapter.file.path)
+    for number in range(5):
+        norm = tensors[f"ipa_arc.{number}.norm2.weight"].double()
+        for name, factor in (("to_q", norm), ("to_out", torch.ones(()).double())):
+            key = f"ipa_arc.{number}.{name}.weight"
+            before, update = tensors[key].double() * factor, lora.updates[key]
+            change = 0.9 * (update.up.double() @ update.down.double()) * factor
+            once = half_a_unit * (before + change).abs()
+            bound = once if name == "to_out" else once + half_a_unit * torch.maximum(before.abs(), once / half_a_unit)
+            for patcher in patchers:
+                weight = getattr(patcher.model[number], name).weight.double()
+                assert ((weight - before - change).abs() <= 1.01 * bound + 1e-6).all(), key
+            assert change.abs().mean() > 4 * bound.mean(), key  # a change that rounding cannot hide
+    patchers[0].unpatch_model()
+
+
 def test_loras_add_up(base, adapter, tmp_path):
     path = lora_file(tmp_path, "ipa_arc.2.to_out", "ipa_sig.0.to_q")
     twice = adapter.with_lora(read_lora(path, adapter.file, 0.3)).with_lora(read_lora(path, adapter.file, 0.4))
