@@ -62,6 +62,7 @@ def _siglip(images: Images) -> Tensor | None:
 
 
 def _learned(images: Images, branch: Branch) -> LearnedRows | None:
+    # An ordered set: which row a person gets must not depend on hashing.
     everybody = dict.fromkeys(identity for image in images for identity in image)
     owners = [identity for identity in everybody if learned_tokens(branch, identity) is not None]
     if not owners:
