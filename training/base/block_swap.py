@@ -42,6 +42,8 @@ def swap_blocks(transformer: nn.Module, layers: Sequence[int], device: torch.dev
     cpu_blocks = [_CpuBlock.of(blocks[layer], pinned=device.type == "cuda") for layer in layers]
     prefetcher = _Prefetcher(cpu_blocks, device)
     for number, layer in enumerate(layers):
+        # Not by hooks: recomputation may stop a block early by an exception, and then a context manager ends while a
+        # forward hook is never called.
         blocks[layer].forward = _with_swapping(blocks[layer].forward, prefetcher, number)
     transformer.register_forward_pre_hook(lambda *_: prefetcher.set_direction(1))
     transformer.register_forward_hook(lambda *_: prefetcher.set_direction(-1), always_call=True)
@@ -87,6 +89,7 @@ class _CpuBlock:
     def of(cls, block: nn.Module, pinned: bool) -> "_CpuBlock":
         places, tensors, size = [], [], 0
         for owner in block.modules():
+            # Through the dicts: `setattr` refuses a plain tensor where a parameter is registered.
             for held in (owner._parameters, owner._buffers):
                 for name, tensor in held.items():
                     if tensor is not None:
@@ -136,6 +139,7 @@ class _Transfer:
 
     def wait(self) -> Tensor:
         if self.event is not None:
+            # The stream waits for the copy, not the CPU.
             torch.cuda.current_stream(self.flat.device).wait_event(self.event)
         return self.flat
 
@@ -157,6 +161,7 @@ class _Prefetcher:
     @contextmanager
     def loaded(self, number: int) -> Iterator[None]:
         """Inside, a block's tensors are on the device and the next block's are on their way."""
+        # The first block of a pass, or one that the direction did not foresee.
         if self._next is None or self._next.number != number:
             self._drop()
             self._next = self._fetch(number)

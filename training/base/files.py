@@ -76,6 +76,7 @@ def fingerprint(*paths: Path) -> str:
     for path in paths:
         files = weight_files(path)
         settings = sorted(path.glob("*.json")) if path.is_dir() else []
+        # In a folder names tell parts apart; a single file is the same model under any name.
         for file in (*files, *settings):
             digest.update(
                 f"{file.name} {file_sha256(file)}\n".encode() if path.is_dir() else file_sha256(file).encode()

@@ -16,6 +16,7 @@ from .files import Tensors, model_folder, open_tensors
 from .quantize import Quantization, QuantizedLinear, check_quantization, replace_linears
 
 _PREFIXES = ("model.diffusion_model.", "diffusion_model.", "transformer.")
+# How a head's 128 channels are spread over FLUX.1's three coordinates; no tensor shows it.
 _FLUX_1_AXES = (16, 56, 56)
 # What sizes are read from.
 _SIZE_KEYS = (
@@ -59,6 +60,7 @@ def load_flux(
     configuration, weights = _opened(Path(path))
     with torch.device("meta"):
         model = FluxTransformer2DModel(**configuration)
+    # Before it is filled: each matrix is quantized as it is read, so the model in its full type is never in memory.
     if quantization is not None:
         replace_linears(model, quantization)
     blocks = [*model.transformer_blocks, *model.single_transformer_blocks]
@@ -107,6 +109,8 @@ def _opened(path: Path) -> tuple[dict[str, object], Iterator[tuple[str, Tensor]]
     tensors = open_tensors(folder)
     if folder.is_dir() and (folder / "config.json").is_file():
         known = json.loads((folder / "config.json").read_text(encoding="utf-8-sig"))
+        # diffusers wraps __init__ to record its arguments, and only the wrapped one names them; other keys of the file
+        # are not its.
         names = set(FluxTransformer2DModel.__init__.__wrapped__.__annotations__)
         return {key: value for key, value in known.items() if key in names}, ((key, tensors[key]) for key in tensors)
     keys = _flux_keys(path, tensors)
@@ -137,6 +141,7 @@ def _shapes(path: Path, tensors: Tensors, keys: Mapping[str, str]) -> dict[str, 
     """Shapes under diffusers' names, without reading a value."""
     found = {}
     for name, key in _weights(keys):
+        # Shapes take the way of the tensors, on meta, so that stacked matrices are split without being read.
         for renamed, part in _renamed(path, name, torch.empty(tensors.shape(key), device="meta")):
             found[renamed] = tuple(part.shape)
     missing = [key for key in _SIZE_KEYS if key not in found]

@@ -130,4 +130,5 @@ def _joined(key: str, parts: Mapping[int, Tensor]) -> Tensor:
 
 
 def _halves_swapped(tensor: Tensor) -> Tensor:
+    # Its own inverse, so both ways use it.
     return torch.cat(tensor.chunk(2)[::-1])

@@ -66,6 +66,7 @@ class _DequantizedLinear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         quantized = ctx.saved_tensors
+        # None for the bias (frozen too), the shape, the quantization and each quantized tensor.
         return grad @ _FORMATS[ctx.quantization].dequantize(quantized, ctx.shape, grad.dtype), *[None] * (
             3 + len(quantized)
         )
@@ -74,6 +75,7 @@ class _DequantizedLinear(torch.autograd.Function):
 def replace_linears(model: nn.Module, quantization: Quantization) -> None:
     """Swaps every linear layer inside the transformer's blocks for an empty `QuantizedLinear`."""
     for blocks in (model.transformer_blocks, model.single_transformer_blocks):
+        # Lists, since the tree is changed while it is walked.
         for parent in list(blocks.modules()):
             for name, layer in list(parent.named_children()):
                 if isinstance(layer, nn.Linear):
@@ -99,6 +101,7 @@ def check_quantization(quantization: Quantization) -> None:
 
 def _quantize_fp8(weight: Tensor) -> Mapping[str, Tensor]:
     wide = weight.float()
+    # The smallest normal number keeps a matrix of zeros from a scale of infinity.
     largest = wide.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
     exponent = torch.floor(torch.log2(torch.finfo(FP8).max / largest))
     return {"weight": (wide * torch.exp2(exponent)).to(FP8), "scale": torch.exp2(-exponent)}
@@ -109,12 +112,14 @@ def _quantize_int8(weight: Tensor) -> Mapping[str, Tensor]:
     largest = wide.abs().amax(1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
     # Scales that bf16 holds exactly make the dequantized matrix the same in every compute type, but for its last bit.
     scale = (largest / _INT8_MAX).bfloat16().float()
+    # Rounded to bf16 the scale may come out smaller than it is, which lifts the largest weight past 127.
     quantized = (wide / scale).round().clamp(-_INT8_MAX, _INT8_MAX).to(torch.int8)
     return {"weight": quantized, "scale": scale}
 
 
 def _dequantize_scaled(quantized: Sequence[Tensor], shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
     weight, scale = quantized
+    # In place: the cast has just made a tensor of its own, and a second one would double what a pass needs.
     return weight.to(dtype).mul_(scale.to(dtype))
 
 
@@ -138,6 +143,7 @@ def _dequantize_nf4(quantized: Sequence[Tensor], shape: tuple[int, int], dtype: 
     from bitsandbytes.functional import QuantState, dequantize_4bit
 
     weight, scale, scale_mean, scale_scale, values, scale_values = quantized
+    # Built from tensors for each pass: as a plain object it would neither move with the layer nor be swapped.
     scales = QuantState(scale_scale, code=scale_values, blocksize=_NF4_SCALES_BLOCK, dtype=torch.float32)
     state = QuantState(scale, torch.Size(shape), values, _NF4_BLOCK, "nf4", dtype, scale_mean, scales)
     return dequantize_4bit(weight, state)

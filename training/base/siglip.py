@@ -36,9 +36,11 @@ class SiglipTokens:
             image_size=self._shape.image_size_px,
             patch_size=self._shape.patch_px,
             layer_norm_eps=LAYER_NORM_EPS,
+            # The head that pools is not among the weights, and nobody reads its output.
             vision_use_head=False,
         )
         model = SiglipVisionModel(configuration)
+        # Versions of transformers differ in whether the names begin with vision_model.
         named = {key: weights.get(key, weights.get(f"{VISION}{key}")) for key in model.state_dict()}
         missing = [key for key, value in named.items() if value is None and not key.endswith("position_ids")]
         if missing:

@@ -18,7 +18,9 @@ HUB_REPOSITORY = "black-forest-labs/FLUX.1-dev"  # whose tokenizers may lie in t
 # What whole checkpoints and bundles put before the names.
 _T5_PREFIXES = ("text_encoders.t5xxl.transformer.", "t5xxl.transformer.", "t5xxl.")
 _CLIP_PREFIXES = ("text_encoders.clip_l.transformer.", "clip_l.transformer.", "clip_l.")
+# Of the released program: T5 padded to 512 tokens, CLIP to all its 77 positions.
 _T5_TOKENS, _CLIP_TOKENS = 512, 77
+# Two numbers that no tensor shows: the channels of a CLIP head, the distance from which T5's buckets are one.
 _CLIP_HEAD, _T5_BUCKETS_DISTANCE = 64, 128
 _OVERFLOWING = "DenseReluDense.wo.weight"
 _TOKENIZER_FILES = ("*.json", "*.model", "*.txt")
@@ -111,6 +113,7 @@ def load_t5(path: Path, dtype: torch.dtype = torch.bfloat16, device: torch.devic
         feed_forward_proj="gated-gelu" if gated else "relu",
         dropout_rate=0.0,
     )
+    # The embedding is tied: files hold it under one name or the other, and the class expects both.
     state = {**state, "shared.weight": shared, "encoder.embed_tokens.weight": shared}
     with torch.device("meta"):  # random weights for 4.8 billion parameters would take minutes
         model = T5EncoderModel(configuration)
@@ -132,7 +135,9 @@ def load_clip(path: Path, dtype: torch.dtype = torch.bfloat16, device: torch.dev
         num_hidden_layers=_layers(state, "encoder.layers."),
         num_attention_heads=max(1, width // _CLIP_HEAD),
         max_position_embeddings=state["embeddings.position_embedding.weight"].shape[0],
+        # OpenAI's CLIP was trained with this approximation.
         hidden_act="quick_gelu",
+        # CLIP's vocabulary ends with its start and its end mark.
         bos_token_id=vocabulary - 2,
         eos_token_id=vocabulary - 1,
     )

@@ -47,6 +47,7 @@ class Processes:
         sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.count)]
         with _worker_lost_errors():
             dist.all_gather(sizes, torch.tensor([len(rows)]), group=self._group)
+        # all_gather takes equal shapes only.
         most = max(map(int, sizes))
         padded = torch.cat([rows.detach(), rows.new_zeros(most - len(rows), *rows.shape[1:])]).contiguous()
         parts = [torch.empty_like(padded) for _ in range(self.count)]
@@ -67,6 +68,8 @@ class Processes:
         """Replaces each gradient by its sum over the processes; one that nobody has stays None."""
         if self.count == 1:
             return
+        # A parameter that none of this process's samples has reached has no gradient here, and all must send the same
+        # buffers.
         owners = self.summed(torch.tensor([float(parameter.grad is not None) for parameter in parameters]))
         reached = [parameter for parameter, count in zip(parameters, owners.tolist(), strict=True) if count]
         for parameter in reached:
@@ -87,6 +90,7 @@ class Processes:
         size = torch.tensor([len(content)])
         with _worker_lost_errors():
             dist.broadcast(size, src=0, group=self._group)
+        # A bytearray, because torch wants memory that it may write to.
         held = torch.frombuffer(bytearray(content), dtype=torch.uint8) if content else torch.empty(int(size)).byte()
         with _worker_lost_errors():
             dist.broadcast(held, src=0, group=self._group)
@@ -111,6 +115,7 @@ class Processes:
 
 def is_worker_lost(error: RuntimeError) -> bool:
     """Whether an error, of any exchange between processes, says that another has gone."""
+    # gloo has no exception of its own for this, only these words.
     signs = "closed by peer", "reset by peer", "Broken pipe"
     return isinstance(error, WorkerLostError | dist.DistError) or any(each in str(error) for each in signs)
 

@@ -40,6 +40,7 @@ def shard(transformer: nn.Module, processes: int, device: torch.device) -> None:
     offload = CPUOffloadPolicy() if parse_flag_from_env("FSDP_OFFLOAD_PARAMS") else OffloadPolicy()
     for block in (*transformer.transformer_blocks, *transformer.single_transformer_blocks):
         fully_shard(block, mesh=mesh, reshard_after_forward=True, offload_policy=offload)
+    # The blocks first: the root then takes only what lies outside them, and each block is gathered by itself.
     fully_shard(transformer, mesh=mesh, offload_policy=offload)
 
 

@@ -50,6 +50,7 @@ class ZeroUpdate:
         import deepspeed
 
         self._parameters, self._processes = parameters, processes
+        # The engine gets the parameters alone; the forward pass is not its affair.
         module = nn.Module()
         for number, parameter in enumerate(parameters.values()):
             module.register_parameter(f"parameter_{number}", parameter)
@@ -69,6 +70,7 @@ class ZeroUpdate:
         for group in sharded.param_groups:
             group["lr"] = rate
         self._engine.step()
+        # DeepSpeed knows the norm only after its step.
         norm = float(self._engine.get_global_grad_norm())
         return norm, is_finite and not sharded.overflow and math.isfinite(norm)
 
@@ -89,6 +91,7 @@ class ZeroUpdate:
     def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, float]) -> None:
         from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
 
+        # The engine made its float32 copies before a checkpoint was loaded into the parameters.
         for parameter in self._parameters.values():
             safe_set_full_fp32_param(parameter, parameter.detach().clone())
         taken = next((value for name, value in tensors.items() if name.endswith("/step")), torch.tensor(0.0))

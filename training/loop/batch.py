@@ -88,10 +88,12 @@ def make_batch(
     ValueError for samples whose texts differ in length, or negatives that cannot be drawn.
     """
     clean = torch.cat([clean_latent(cache, sample, scale) for sample in samples])
+    # The VAE takes 8 pixels to a latent, the transformer 2 x 2 latents to a token.
     width_px, height_px = 8 * clean.shape[-1], 8 * clean.shape[-2]
     tokens = (width_px // 16) * (height_px // 16)
     texts = [text_of(cache, sample) for sample in samples]
     targets = [(row, person) for row, sample in enumerate(samples) for person in sample.judged]
+    # Something to concatenate where no face is shown.
     none = torch.zeros(0, cache.arcface.shape[1])
     return Batch(
         clean_BCHW=clean,
@@ -102,6 +104,7 @@ def make_batch(
         people=placed_people(cache, samples, width_px, height_px, conditioning),
         faces=TargetFaces(
             torch.tensor([row for row, _ in targets], dtype=torch.int64),
+            # Without faces NumPy would make it one-dimensional.
             np.array([person.landmarks for _, person in targets], dtype=np.float32).reshape(-1, 5, 2),
         ),
         target_FE=torch.cat([none, *(cache.arcface[person.face][None] for _, person in targets)]),

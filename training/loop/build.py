@@ -61,6 +61,7 @@ def build_trainer(settings: Finetune) -> Trainer:
     evaluation_models = load_judges(settings) if accelerator.is_main_process else None
     frozen = _frozen(settings, accelerator)
     check_widths(cache, frozen)
+    # Blocks may be quantized, the embedder never is: its type is that of the activations.
     dtype = frozen.transformer.x_embedder.weight.dtype
     sizes = Sizes(
         frozen.transformer.inner_dim,
@@ -178,6 +179,7 @@ def load_judges(settings: Finetune) -> EvaluationModels | None:
         is_trained = (
             settings.id_loss.recognizer is not None
             and onnx.is_file()
+            # Sizes first, because a hash reads the whole file.
             and (
                 onnx.stat().st_size == settings.id_loss.recognizer.stat().st_size
                 and file_sha256(onnx) == file_sha256(settings.id_loss.recognizer)

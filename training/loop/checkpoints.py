@@ -85,10 +85,12 @@ def write_checkpoint(run: Path, checkpoint: Checkpoint) -> Path:
             (METRICS, json.dumps(checkpoint.metrics, indent=1)),
         ):
             (partial / name).write_text(text, encoding="utf-8")
+        # Before the rename: after a power cut the new name could otherwise stand for empty files.
         for name in _FILES:
             _to_disk(partial / name)
         shutil.rmtree(folder, ignore_errors=True)  # an older run's, already resumed from
         partial.rename(folder)
+        # The rename itself is safe once the folder's entry is on the disk.
         _to_disk(run)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
@@ -190,6 +192,7 @@ def remove_old(run: Path, keep: int, also: Iterable[int] = ()) -> None:
 def _to_disk(path: Path) -> None:
     if os.name == "nt" and path.is_dir():
         return  # Windows has no such thing for folders
+    # Windows flushes only what was opened for writing.
     descriptor = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -28,5 +28,6 @@ def check_compiler(device: torch.device) -> None:
 def compile_blocks(transformer: nn.Module, backend: str = "inductor") -> None:
     """Compiles each block at its first use; swapped blocks, whose time is that of copying, stay plain."""
     for block in (*transformer.transformer_blocks, *transformer.single_transformer_blocks):
+        # Block swap has put a forward of its own into the instance.
         if "forward" not in vars(block):
             block.forward = torch.compile(block.forward, backend=backend)

@@ -42,6 +42,7 @@ def _panel(title: str, lines: Mapping[str, Series], top: float) -> list[str]:
     steps = [step for points in lines.values() for step, _ in points]
     values = [value for points in lines.values() for _, value in points]
     low, high = min(values), max(values)
+    # A constant series has no spread to scale by.
     spread = (high - low) or 1.0
     low, high = low - 0.05 * spread, high + 0.05 * spread
     last = max(*steps, 1)

@@ -21,7 +21,10 @@ class Draws:
 
     def generator(self, purpose: str) -> np.random.Generator:
         """A generator of its own for a purpose: one more or fewer draw for another purpose changes nothing here."""
+        # Not hash(): Python salts it, so it differs from process to process.
         name = int.from_bytes(blake2b(purpose.encode(), digest_size=8).digest(), "little")
+        # Philox is counter-based: key and counter are its whole state, and nothing has to be advanced to get to a step.
+        # The two low words of the counter are left for the draws themselves.
         return np.random.Generator(np.random.Philox(key=[self.seed, name], counter=[0, 0, self.sample, self.step]))
 
     def normal(self, purpose: str, shape: tuple[int, ...]) -> Tensor:

@@ -34,6 +34,7 @@ def verdict(
     if not scored or compare(scored[0], scored[-1], scored[0]) is None:
         return Verdict(None)
     start = scored[0]
+    # Step 0 is the adapter as it came, and no result of the run.
     trained = [scores for scores in scored if scores.step > 0]
     best_step = _best(trained, start, seed).step if trained else None
     before, last = scored[:-patience], scored[-patience:]

@@ -169,8 +169,10 @@ def compare(
     likeness = [[scores.sim_gt[name] for name in names] for scores in (earlier, later)]
     copied = [[values[name] if name in common else None for name in names] for values in copying]
     sims, copies = np.split(paired_means([*likeness, *copied], seed), [2])
+    # Too few show copying in all three to compare, so it counts for neither.
     if len(common) < LEAST_IMAGES:
         copies = np.zeros_like(copies)
+    # Copying less than the start earns nothing; only what training has added is held against it.
     added = np.maximum(0.0, copies[:2] - copies[2])
     scores = sims - COPY_PASTE_PENALTY * added
     return Comparison(

@@ -39,6 +39,7 @@ class MetricsLog:
     def add(self, step: int, values: Mapping[str, Value]) -> None:
         """Appends a row; what is None or not a column of the table is left empty."""
         row = [step, *(values.get(name) for name in self.columns[1:])]
+        # newline="": the csv module writes the line ends.
         with self.path.open("a", encoding="utf-8", newline="") as stream:
             # repr keeps every bit of a float.
             stream.write(_text(self.columns, [["" if value is None else repr(value) for value in row]]))
@@ -66,6 +67,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         return []
     with path.open(encoding="utf-8-sig", newline="") as stream:
+        # DictReader fills a row that was cut short with None.
         return [row for row in csv.DictReader(stream) if row["step"].isdigit() and None not in row.values()]
 
 
@@ -129,4 +131,5 @@ def _curves(folder: Path, step: int) -> "ModuleType | None":
     except ImportError:
         LOGGER.warning("tensorboard is not installed; the numbers are in CSV files only.")
         return None
+    # TensorBoard hides what a run that was stopped later had written beyond the checkpoint.
     return SummaryWriter(str(folder), purge_step=step + 1)

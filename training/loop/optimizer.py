@@ -21,6 +21,7 @@ _GROUP = "group"
 
 def learning_rate(settings: OptimSettings, step: int, steps: int) -> float:
     """The learning rate after `step` of `steps` steps: a function, so that a checkpoint need not hold a scheduler."""
+    # step + 1: the first step already moves the weights, by a fraction of the rate.
     warm = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
     if settings.schedule == "constant":
         return settings.lr * warm
@@ -161,6 +162,7 @@ class ExponentialMovingAverage:
 
     def update(self, parameters: Mapping[str, nn.Parameter], step: int) -> None:
         """Takes in the parameters after `step` finished steps; early on faster, so that the start is forgotten."""
+        # The warm-up that TensorFlow gives its moving averages.
         decay = min(self.decay, (1 + step) / (10 + step))
         for name, average in self.tensors.items():
             average.lerp_(parameters[name].detach().float(), 1 - decay)
@@ -185,7 +187,9 @@ class Update:
         They are not where the loss or the norm is NaN or infinite.
         """
         parameters = list(self._parameters.values())
+        # Before clipping, which is meant for the gradient of the whole batch.
         self._processes.sum_gradients(parameters)
+        # 0 switches clipping off; the norm is wanted all the same, to log it and to find NaN.
         norm = float(nn.utils.clip_grad_norm_(parameters, max_norm or math.inf))
         is_finite = is_finite and math.isfinite(norm)
         if is_finite:

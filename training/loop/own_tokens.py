@@ -68,11 +68,13 @@ def cached_person(cache: Cache, name: str, recognizer: Path | None, image: Calla
         raise ValueError(f"The cache holds no photo of {name} to learn from: all are held out. Prepare more of them.")
     embeddings = cache.arcface[list(faces)].numpy()
     mean = mean_embedding(list(embeddings))
+    # Cosines but for the mean's own length, which is the same in all of them.
     nearest = faces[int(np.argmax(embeddings @ mean / np.linalg.norm(embeddings, axis=1)))]
     identity = Identity(
         name,
         torch.from_numpy(mean),
         cache.face(nearest).siglip,
+        # A copy: arrays from Pillow are read-only, and torch warns of those.
         torch.from_numpy(_crop(cache, nearest, image).copy()).float() / 255,
         face_model(recognizer) if recognizer else "",
         f"{len(faces)} photo{'s' if len(faces) > 1 else ''}, combined by mean",
@@ -94,6 +96,7 @@ def _crop(cache: Cache, face: int, image: Callable[[int], np.ndarray]) -> np.nda
         photo, box = decode_photo(Path(entry.source).read_bytes()), record.box
     except (OSError, UnreadablePhoto):
         photo = image(record.image)
+        # The cached image is the crop, so the box is the crop's as well.
         (box,) = (cut.box for cut in entry.crops[0].faces if cut.face == face)
     height_px, width_px = photo.shape[:2]
     x1, y1, x2, y2 = box
@@ -141,4 +144,5 @@ def with_tokens(person: Person, values: Mapping[str, Tensor], file: AdapterFile,
 
 def _of_size_one(tokens: Tensor) -> Tensor:
     size = tokens.square().mean().sqrt().item()
+    # A power of two is exact in every float type.
     return tokens * 2.0 ** -round(math.log2(size)) if size > 0 else tokens

@@ -21,6 +21,7 @@ class Prefetcher(Generic[Batch]):
         following  the micro-batch after another, None after the last
         """
         self._make, self._following = make, following
+        # One worker makes them in the order in which they are taken.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches")
         self._futures: dict[MicroBatch, Future[Batch]] = {}
 
@@ -31,6 +32,7 @@ class Prefetcher(Generic[Batch]):
             self._cancel()
             self._futures[key] = self._thread.submit(self._make, *key)
         future = self._futures.pop(key)
+        # Before the wait, so that the thread does not run idle after this batch.
         self._submit_after(key)
         return future.result()
 

@@ -70,6 +70,7 @@ def write_identity(path: Path, checkpoint: Path) -> Path:
     Raises ValueError for one that is damaged, OSError where the disk does not take it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    # With the ending of the finished file, because the check below opens nothing else.
     partial = path.with_name(path.name + ".partial.safetensors")
     try:
         copyfile(checkpoint / ADAPTER, partial)
@@ -125,6 +126,7 @@ def write_result(path: Path, tensors: Mapping[str, Tensor], header: Header) -> P
             "has diverged; export an earlier checkpoint, or train again with a lower optim.lr."
         )
     path.parent.mkdir(parents=True, exist_ok=True)
+    # With the ending of the finished file, because the check below opens nothing else.
     partial = path.with_name(path.name + ".partial.safetensors")
     try:
         save_tensors(partial, tensors, header)

@@ -36,6 +36,7 @@ def claimed(settings: Finetune) -> Iterator[None]:
     run = settings.out
     try:
         run.mkdir(parents=True, exist_ok=True)
+        # Not truncated: until the lock is taken, the text says whose the folder is.
         stream = (run / LOCK).open("a+", encoding="utf-8")
     except OSError as error:
         raise OSError(
@@ -59,6 +60,7 @@ def _take(stream: TextIO, run: Path) -> None:
     except ValueError:
         holder = {}  # its run was killed while it wrote it
     host = socket.gethostname()
+    # Locks need not reach over a network, so the name of another machine in the file counts as one.
     is_elsewhere = holder.get("host", host) != host
     if is_elsewhere or not _locked(stream):
         ended = f"If that one has ended, delete {run / LOCK}. " if is_elsewhere else ""

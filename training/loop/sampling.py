@@ -120,6 +120,7 @@ class Sampler:
         if count % parts:
             raise ValueError(f"{count} samples cannot be spread evenly over {parts} processes; each needs as many.")
         own = range(first + part * count // parts, first + (part + 1) * count // parts)
+        # Each process draws the first sample of the micro-batch, whose size all others take.
         leading = self._place(Draws(seed, step, first), self._places)
         same = self._in_bucket[self._bucket(leading)]
         draws = [Draws(seed, step, sample) for sample in own]
@@ -143,6 +144,7 @@ class Sampler:
 
     def _place(self, draws: Draws, places: Mapping[int, Sequence[Place]]) -> Place:
         """A place of a person drawn evenly; images of nobody known come as often as there are of them."""
+        # Sorted: what is drawn is an index, and must not depend on the order of the cache's images.
         known = sorted(identity for identity in places if identity != UNKNOWN)
         strangers = len(places.get(UNKNOWN, ()))
         total = sum(map(len, places.values()))
@@ -164,6 +166,7 @@ class Sampler:
     def _sample(self, settings: DataSettings, place: Place, draws: Draws) -> Sample:
         image, crop = place
         people = []
+        # A draw's name holds the person's number, so that nobody's draws shift with those of the others.
         for number, face in enumerate(self.cache.images[image].crops[crop].faces):
             reference, averaged = None, ()
             if draws.happens(f"paired {number}", settings.paired_ratio):
@@ -218,6 +221,7 @@ class Source:
             )
         sampler = Sampler(cache, data.max_people, person, data.same_shot_cos, least)
         _tell_odd(sampler, least)
+        # The CPU's bank is for drawing rows in the prefetching thread, the device's for their cosines.
         return cls(cache, sampler, bank, bank and bank.to(device))
 
 
@@ -228,6 +232,7 @@ class Sources:
         self._device = device
         self._caches = dict(opened or {})
         self._sources: dict[tuple[object, ...], Source] = {}
+        # Reentrant: `at` opens a cache while it holds the lock.
         self._lock = RLock()
 
     def cache(self, path: Path) -> Cache:

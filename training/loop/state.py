@@ -92,6 +92,7 @@ class TrainingState:
     def verdict(self) -> Verdict:
         """Which checkpoint is best, and whether early stopping ends the run now."""
         measured = self.progress.measured
+        # A bootstrap takes its time, and `is_over` asks at every step.
         if len(measured) not in self._verdicts:
             stopping = self.settings.early_stopping
             found = verdict(

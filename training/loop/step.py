@@ -62,9 +62,11 @@ def velocity(
         hidden_states=pack(noisy_BCHW).to(dtype),
         encoder_hidden_states=t5_BTD.to(dtype),
         pooled_projections=pooled_BD.to(dtype),
+        # diffusers multiplies timestep and guidance by 1000.
         timestep=timestep,
         guidance=torch.full_like(timestep, guidance) if transformer.config.guidance_embeds else None,
         img_ids=image_positions(rows, columns).to(device),
+        # All text stands at position 0, 0, 0.
         txt_ids=torch.zeros(t5_BTD.shape[1], 3, device=device),
         return_dict=False,
     )[0]
@@ -133,6 +135,7 @@ def compute_loss(
     flow = flow_losses(predicted, target_velocity(batch.clean_BCHW, batch.noise_BCHW)).mean()
     samples, count = _judged(batch, frozen, settings)
     total = total or GlobalBatchStats(batch.target_FE, batch.identities_F, count)
+    # Each process has equally many samples, so the mean over all is the sum of these.
     loss, values = flow / total.processes, {"flow": [flow.item()], "faces": [0.0]}
     if len(samples):
         estimate = clean_estimate(noisy, predicted, batch.sigmas_B)[samples]
@@ -140,12 +143,14 @@ def compute_loss(
         identity, contrasted = (losses_F.sum() / total.faces for losses_F in faces.losses)
         loss = loss + settings.id_loss.weight * identity + settings.nce.weight * contrasted
         values |= faces.values
+    # Multiplied back, since the logged value is averaged over processes and not summed.
     return LossOutput(loss, {**values, "loss": [loss.item() * total.processes]})
 
 
 def totals(passes: Sequence[Mapping[str, list[float]]]) -> Tensor:
     """Of each column the sum over passes or over all their faces, and how many there are: float64 [columns, 2]."""
     together = {name: [value for values in passes for value in values.get(name, ())] for name in COLUMNS}
+    # fsum is exact, so the order of passes and faces changes no digit.
     return torch.tensor([[math.fsum(values), len(values)] for values in together.values()], dtype=torch.float64)
 
 

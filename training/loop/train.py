@@ -60,6 +60,7 @@ def _loop(trainer: Trainer, stop: StopRequest) -> None:
             trainer.step()
             log_step()
             step = state.progress.step
+            # The main process reads the files for all: the others might miss one that it has just removed.
             requests = trainer.processes.from_main(lambda: take_requests(state.run))
             is_last = step == settings.optim.steps
             validates = step % settings.validation.every_steps == 0 or is_last or VALIDATE in requests

@@ -168,6 +168,7 @@ def _own(network: AdapterNetwork, train: TrainSettings, layout: Literal["dual", 
     chosen = {}
     for name, parameter in network.named_parameters():
         if train.mode == "full" or name.endswith(("to_kv.weight", "to_out.weight")):
+            # By .data it stays the same Parameter, which the module holds.
             parameter.data = parameter.data.float()
             chosen[parameter_key(name, layout)] = parameter.requires_grad_(True)
     return chosen
@@ -194,6 +195,7 @@ def _lora(
         is_update = f".{_LORA}." in name
         parameter.requires_grad_(is_update)
         if is_update:
+            # peft calls it TARGET.lora_A.default.weight.
             target, kind = name.removesuffix(f".{_LORA}.weight").rsplit(".", 1)
             key = f"{parameter_key(target + '.weight', layout).removesuffix('.weight')}.{kind}.weight"
             parameter.data = _start_of(key, parameter, seed)
@@ -219,6 +221,7 @@ def _fresh(adapter: AdapterSettings, branches: tuple[Branch, ...], sizes: Sizes,
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if parameter.ndim == 1:
+                # in.2 is the projectors' layer norm, by its place in nn.Sequential; norms begin as 1, all biases as 0.
                 parameter.fill_(float("norm" in name or name.endswith("in.2.weight")) * name.endswith("weight"))
             elif name.endswith("to_out.weight"):
                 parameter.zero_()

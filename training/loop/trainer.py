@@ -264,14 +264,17 @@ class Trainer:
         check_origin(numbers["origin"], state.origin)
         kinds = state_kinds(tensors)
         state.adapter.load(kinds["parameter"])
+        # After the parameters: ZeRO takes its float32 copies from them here.
         self.update.restore(kinds["optimizer"], numbers["optimizer"])
         state.ema = ExponentialMovingAverage(kinds["average"] or state.adapter.parameters, state.settings.optim.ema)
+        # A resumed run has all its tries again, since what was changed may help.
         state.progress = Progress.from_json({**numbers["progress"], "skipped_in_row": 0})
 
     def _open_logs(self) -> None:
         run, progress = self.state.run, self.state.progress
         accelerator = self.state.accelerator
         self.step_log = MetricsLog(run / STEP_METRICS, STEP_COLUMNS, progress.step, accelerator)
+        # Where the checkpoint holds no validation, that of step 0 is taken again, and its old row goes.
         last = progress.step if progress.measured else -1
         self.validation_log = MetricsLog(run / VALIDATION_METRICS, self.validator.columns, last, accelerator)
 

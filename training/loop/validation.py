@@ -201,6 +201,7 @@ def _between_photos(judged: Sequence[Sequence[CaseScores]], name: str) -> float 
 
 def encode_png(image: np.ndarray) -> bytes:
     """PNG bytes of RGB uint8 [H, W, 3]."""
+    # OpenCV writes images from BGR.
     _, found = cv2.imencode(".png", np.ascontiguousarray(image[:, :, ::-1]))
     return found.tobytes()
 
@@ -222,6 +223,7 @@ def scenes(cache: Cache, sampler: Sampler, seed: int, most: int, person: str = "
     chosen = [chosen[index] for index in np.linspace(0, len(chosen) - 1, min(most, len(chosen))).round().astype(int)]
     found = []
     for image, number_of_seed in product(chosen, range(seeds)):
+        # By the photo's own index: its scene is the same whichever others are chosen.
         draws = Draws(seed, number_of_seed, image.index)
         people = []
         for number, face in enumerate(image.crops[0].faces):
@@ -267,6 +269,7 @@ def generate_image(
 @torch.no_grad()
 def decode_photo(cache: Cache, image: int, crop: int, frozen: FrozenModels) -> np.ndarray:
     """A cached photo as the VAE sees it, uint8 [H, W, 3]."""
+    # The posterior's mean, without a draw: every validation compares with the same image.
     mean, _ = cache.latent(cache.images[image], crop)
     device = next(frozen.transformer.parameters()).device
     return decode_pixels(frozen, frozen.scale.into_model(mean)[None].to(device))
@@ -294,6 +297,7 @@ def decode_pixels(frozen: FrozenModels, latent_1CHW: Tensor) -> np.ndarray:
     """Latents of one image decoded, uint8 [H, W, 3]. NaN becomes black."""
     latent = frozen.scale.out_of_model(latent_1CHW).to(frozen.vae.dtype)
     values = 127.5 * (frozen.vae.decode(latent, return_dict=False)[0][0].float() + 1)
+    # NaN first: as a byte it may be anything.
     return values.nan_to_num(0.0).clamp(0, 255).round().byte().permute(1, 2, 0).cpu().numpy()
 
 

@@ -41,7 +41,9 @@ class Recognizer(nn.Module):
         self.name = name
         self._nodes = tuple(nodes)
         self._entry = entry
+        # Values of a graph have dots and slashes in their names, which register_buffer refuses.
         self._slots = {key: f"weight_{place}" for place, key in enumerate(weights)}
+        # Buffers: they move with the module, while no optimizer finds them and no gradient is kept for them.
         for key, value in weights.items():
             self.register_buffer(self._slots[key], value)
         first = {node.operator for node in nodes[:_NORMALIZING]}
@@ -68,6 +70,7 @@ class Recognizer(nn.Module):
         return _read(graph, path.name)
 
     def forward(self, crops_F3HW: Tensor) -> Tensor:
+        # The training step's autocast would run the convolutions in bf16.
         with torch.autocast(crops_F3HW.device.type, enabled=False):
             values: Values = {self._entry: (crops_F3HW.float() - self._mean) / self._spread}
             for node in self._nodes:
@@ -76,6 +79,7 @@ class Recognizer(nn.Module):
             return values[self._nodes[-1].output]
 
     def _value(self, name: str, values: Values) -> Tensor | None:
+        # ONNX writes an optional input that is left out as an empty name.
         if name == "":
             return None
         return getattr(self, self._slots[name]) if name in self._slots else values[name]
@@ -125,6 +129,7 @@ _EXPECTED: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
     "Conv": {"auto_pad": (b"NOTSET",)},
     "BatchNormalization": {"training_mode": (0,), "spatial": (1,)},
     "Gemm": {"transA": (0,)},
+    # 1 is ONNX's number of float32.
     "Cast": {"to": (1,)},
     "Flatten": {"axis": (1,)},
     "Reshape": {"allowzero": (0,)},
@@ -134,6 +139,7 @@ _EXPECTED: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
 def _conv(inputs: Sequence[Tensor | None], settings: Mapping[str, Any]) -> Tensor:
     image, weight, bias = (*inputs, None)[:3]
     before, after = _pads(settings)
+    # conv2d pads both ends of a dimension alike, ONNX need not; F.pad takes the last dimension first.
     if before != after:
         image = F.pad(image, (before[1], after[1], before[0], after[0]))
         before = (0, 0)
@@ -142,6 +148,7 @@ def _conv(inputs: Sequence[Tensor | None], settings: Mapping[str, Any]) -> Tenso
 
 
 def _pads(settings: Mapping[str, Any]) -> tuple[tuple[int, int], tuple[int, int]]:
+    # ONNX lists the starts of all dimensions, then their ends.
     top, left, bottom, right = settings.get("pads", (0, 0, 0, 0))
     return (top, left), (bottom, right)
 
@@ -153,6 +160,7 @@ def _batch_norm(inputs: Sequence[Tensor | None], settings: Mapping[str, Any]) ->
 
 def _prelu(inputs: Sequence[Tensor | None], settings: Mapping[str, Any]) -> Tensor:
     values, slope = inputs
+    # ONNX broadcasts slopes [C, 1, 1], torch takes them as [C].
     return F.prelu(values, slope.flatten())
 
 
@@ -165,6 +173,7 @@ def _gemm(inputs: Sequence[Tensor | None], settings: Mapping[str, Any]) -> Tenso
 
 def _reshape(inputs: Sequence[Tensor | None], settings: Mapping[str, Any]) -> Tensor:
     values, shape = inputs
+    # In ONNX a size of 0 keeps that of the input.
     sizes = [values.shape[place] if size == 0 else size for place, size in enumerate(shape.tolist())]
     # Exporters write the batch they traced with; it is the images' number that counts.
     return values.reshape(values.shape[0], *sizes[1:])

@@ -42,4 +42,6 @@ def _blocks(vae: AutoencoderKL) -> Iterator[Callable[[Tensor], Tensor]]:
 
 def _residual(resnets: torch.nn.ModuleList | list[torch.nn.Module]) -> Iterator[Callable[[Tensor], Tensor]]:
     for resnet in resnets:
+        # `resnet` is bound by the default, since the loop has moved when the backward pass calls this again. None
+        # stands for the time embedding, which a VAE has not.
         yield lambda values, resnet=resnet: resnet(values, None)

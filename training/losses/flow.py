@@ -36,6 +36,8 @@ def sigma_table(tokens: int) -> Tensor:
 
 def shifted_sigmas(sigmas: Tensor, tokens: int) -> Tensor:
     """Sigmas moved towards noise, the further the more image tokens there are; 0 and 1 stay what they are."""
+    # FLUX.1's mu, 0.5 at 256 tokens and 1.15 at 4096. Of the true number of tokens; the released sampler counts 64
+    # times fewer, so its schedule is another one.
     shift = math.exp(0.5 + 0.65 * (tokens - 256) / 3840)
     # In this order 0 gives 0 and not NaN, and the last bit is the released table's.
     return shift / (shift + (1 / sigmas - 1))
@@ -48,6 +50,7 @@ def sample_latent(mean: Tensor, logvar: Tensor, noise: Tensor, scale: LatentScal
 
 def pack(latent_BCHW: Tensor) -> Tensor:
     """Image tokens [B, N, D] of 2 x 2 latent pixels, row by row."""
+    # Channel-major within a token (c, row, column), as FLUX.1 packs its latents.
     return rearrange(latent_BCHW, "b c (h ph) (w pw) -> b (h w) (c ph pw)", ph=2, pw=2)
 
 
@@ -58,6 +61,7 @@ def unpack(tokens_BND: Tensor, rows: int, columns: int) -> Tensor:
 
 def image_positions(rows: int, columns: int) -> Tensor:
     """Positions of image tokens for the transformer, float32 [N, 3]: 0, row, column."""
+    # The first number is 0 for the generated image; Kontext's reference images have others.
     grid = torch.zeros(rows, columns, 3)
     grid[..., 1] = torch.arange(rows)[:, None]
     grid[..., 2] = torch.arange(columns)[None, :]

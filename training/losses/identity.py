@@ -39,6 +39,7 @@ class TargetFaces:
 def samples_to_judge(sigmas_B: Tensor, faces: TargetFaces, max_sigma: float = MAX_SIGMA) -> Tensor:
     """Samples, int64 ascending, whose faces are worth decoding: a sigma of at most `max_sigma`, and a face."""
     with_faces = torch.unique(faces.sample_F)
+    # A sigma at the bound is inside, whatever float32 made of it.
     return with_faces[sigmas_B.to(with_faces.device)[with_faces] <= max_sigma + SLACK]
 
 

@@ -31,6 +31,7 @@ def align_faces(images_B3HW: Tensor, image_F: Tensor, landmarks_px_F52: np.ndarr
     backwards = np.stack([_crop_to_image(each) for each in landmarks])
     # Source pixels a crop pixel: the length of a crop step in the image.
     steps = np.hypot(backwards[:, 0, 0], backwards[:, 1, 0])
+    # Reduced by the whole part; what is left, under 1.5 image pixels a crop pixel, is bilinear sampling's.
     factors = np.where(steps > _DENSEST + SLACK_PX, np.floor(steps + SLACK_PX), 1).astype(int)
     crops: list[Tensor | None] = [None] * len(landmarks)
     for factor in np.unique(factors):
@@ -66,11 +67,14 @@ def _reduced(images: Tensor, factor: int) -> Tensor:
 def _sampled(sources_F3HW: Tensor, backwards_F23: np.ndarray, factor: int) -> Tensor:
     """Bilinear crops; the matrices are meant for images `factor` times as large."""
     height, width = sources_F3HW.shape[-2:]
+    # Coordinates stay in float64 until the end: in bf16, as the released program has them, those above 256 move by 2
+    # pixels.
     side = torch.arange(SIDE_PX, dtype=torch.float64)
     y, x = torch.meshgrid(side, side, indexing="ij")
     points = torch.stack([x, y, torch.ones_like(x)], dim=-1)
     places = torch.einsum("hwk,fck->fhwc", points, torch.from_numpy(backwards_F23))
     places = (places + 0.5) / factor  # pixel centres, from the top left corner
+    # align_corners=False: -1 and 1 are the outer edges of the first and the last pixel.
     grid = 2 * places / torch.tensor([width, height], dtype=torch.float64) - 1
     grid = grid.to(sources_F3HW.device, torch.float32)
     return F.grid_sample(sources_F3HW, grid, mode="bilinear", padding_mode="zeros", align_corners=False)

@@ -135,6 +135,7 @@ def _same_models(settings: Finetune, sources: Sources) -> str:
 
 
 def _judges(settings: Finetune) -> str:
+    # The judges' cache lies in the run's folder, which must not come to be here.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         load_judges(settings.model_copy(update={"out": Path(folder)}))
     return ", ".join(path.name for path in settings.validation.judges)
@@ -153,13 +154,16 @@ def _fit(settings: Finetune, sources: Sources, made: list[DummyModels]) -> str:
 def _run_folder(settings: Finetune, models: DummyModels) -> str:
     """Where the run writes, and whether there is space: each checkpoint keeps weights, states and averages."""
     out = settings.out
+    # The folder need not exist yet; its nearest parent tells.
     there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     if not os.access(there, os.W_OK):
         raise ValueError(f"{there} cannot be written to; name another folder (out=...).")
     weights = 4 * sum(parameter.numel() for parameter in models.adapter.trained)
+    # Weights and their average in float32, the optimizer's states, and the result in bf16.
     size = (
         weights * (2 if settings.optim.ema else 1) + state_bytes(models.adapter.trained, settings.optim) + weights // 2
     )
+    # Two more than are kept: the best one, and the new one, which is written before an old one is deleted.
     needed, free = (settings.save.keep + 2) * size, shutil.disk_usage(there).free
     if needed > free:
         raise ValueError(

@@ -39,6 +39,7 @@ class LiveBytes(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
+        # A view and an operator in place return storage that they were given.
         given = {id(each.untyped_storage()) for each in _tensors((args, kwargs))}
         for made in _tensors(result):
             storage = made.untyped_storage()
@@ -75,6 +76,7 @@ class LiveBytes(TorchDispatchMode):
     def _add(self, storage: torch.UntypedStorage) -> None:
         size, part = storage.nbytes(), self._parts[-1]
         self._seen[storage] = True
+        # By the storage and not the tensor: a view keeps it alive.
         weakref.finalize(storage, self._free, size, part)
         self.live += size
         self._by_part[part] += size

@@ -82,6 +82,7 @@ def _parts(models: DummyModels) -> dict[nn.Module, str]:
         found[branch.encoder] = ADAPTER
         # Of these only the layers are called as modules.
         found |= dict.fromkeys((layer for each in branch.attention for layer in each.children()), ADAPTER)
+    # Leaves, since checkpointed decoding calls the decoder's parts and never the decoder.
     found |= dict.fromkeys(
         (module for module in models.frozen.vae.decoder.modules() if not list(module.children())), DECODER
     )

@@ -88,6 +88,7 @@ def covered(crop: CropEntry) -> int:
 def phases_of(settings: Finetune) -> tuple[Finetune, ...]:
     """The settings of each part of a run, and of what comes after them."""
     ends = phase_ends(settings.phases, settings.optim.steps)
+    # Of a phase's last step, which is counted from 0.
     parts = [settings.at(end - 1) for end in ends]
     return (*parts, settings) if not ends or ends[-1] < settings.optim.steps else tuple(parts)
 

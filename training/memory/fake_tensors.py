@@ -80,6 +80,7 @@ class FakeTensors:
     """Makes modules and tensors without data; those of one instance belong together."""
 
     def __init__(self) -> None:
+        # Indices and masks are real, so the two kinds meet in one operator.
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
 
     def module(self, make: Callable[[], nn.Module], dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -144,6 +145,7 @@ class FakeTensors:
 
     def tensor(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         with self._mode:
+            # Of the CPU: fake tensors of CUDA would ask for a device.
             return torch.empty(shape, dtype=dtype, device="cpu")
 
     def _of(self, value: Tensor) -> Tensor:
@@ -191,8 +193,10 @@ class AssumeOnes(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        # This is .item(), and a fake tensor has no number to give.
         if func is _aten._local_scalar_dense.default and isinstance(args[0], FakeTensor):
             return args[0].dtype == torch.bool or (1.0 if args[0].is_floating_point() else 1)
+        # How many rows a mask chooses would depend on data.
         if func in _INDEXING:
             args = (args[0], [row for each in args[1] for row in _rows(each)], *args[2:])
         return func(*args, **(kwargs or {}))

@@ -96,6 +96,7 @@ def state_bytes(trained: Sequence[nn.Parameter], optim: OptimSettings) -> int:
 
 
 def _eight_bit(count: int) -> int:
+    # Two states of a byte each, and for both the float32 scales of blocks.
     return 8 * count if count < _SMALL else 2 * count + 2 * 4 * -(-count // _BLOCKWISE)
 
 

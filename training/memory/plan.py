@@ -75,6 +75,7 @@ class Planner:
         """The fewest swapped blocks, in steps, with which a run fits."""
         blocks = len(_blocks(self.models(changed(settings, made))))
         for count in (0, *range(_SWAP_STEP, blocks, _SWAP_STEP), blocks):
+            # Fewer than the settings swap already would save nothing.
             if 0 < count <= settings.memory.blocks_to_swap:
                 continue
             changes = {**made, "memory.blocks_to_swap": count} if count else made

@@ -67,10 +67,12 @@ def run_trial(settings: Finetune) -> Trial:
 def measure_steps(trainer: Trainer) -> Trial:
     accumulated = range(trainer.state.settings.optim.gradient_accumulation_steps)
     micro_batches = [(step, index) for step in range(STEPS) for index in accumulated]
+    # A batch follows from its step and its number, so the steps below get these same ones.
     shapes = [shape_of_batch(trainer.batch(*micro_batch), trainer) for micro_batch in micro_batches]
     on_device = trainer.state.accelerator.device.type == "cuda"
     seconds, losses = [], []
     counted = LiveBytes()
+    # On a CPU only what the steps make is counted; what is there before is added.
     held = 0 if on_device else _held(trainer)
     if on_device:
         torch.cuda.reset_peak_memory_stats()
@@ -78,6 +80,7 @@ def measure_steps(trainer: Trainer) -> Trial:
         started = time.perf_counter()
         if on_device:
             trainer.step()
+            # A step returns before the device has done it.
             torch.cuda.synchronize()
         else:
             with counted:

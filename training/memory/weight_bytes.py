@@ -41,6 +41,7 @@ def module_bytes(module: nn.Module, precision: Precision, quantized: bool) -> in
     total = 0.0
     for layer in module.modules():
         own = dict(layer.named_parameters(recurse=False))
+        # Both nn.Linear and the layer that stands for a quantized one have these attributes.
         if quantized and {"in_features", "out_features"} <= vars(layer).keys():
             own.pop("weight", None)
             total += _MATRIX[precision](layer.out_features, layer.in_features)

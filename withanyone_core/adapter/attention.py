@@ -33,7 +33,9 @@ class AttentionLayer(nn.Module):
         super().__init__()
         placed = {"dtype": dtype, "device": device}
         self.heads = shape.heads
+        # Named as in the released checkpoint; its norm1 and to_kv, which read the people, are in encoder.py.
         self.norm2 = operations.LayerNorm(shape.hidden, **placed)
+        # No bias in either projection: an image token that attends to nobody then gets exactly zero added.
         self.to_q = operations.Linear(shape.hidden, shape.inner, bias=False, **placed)
         self.to_out = operations.Linear(shape.inner, shape.hidden, bias=False, **placed)
 
@@ -43,8 +45,10 @@ class AttentionLayer(nn.Module):
         seen_BST  bool [B, S, T or 1]: which of its sample's tokens an image token attends to; rows without any give
                   meaningless values, which the caller drops
         """
+        # Heads are contiguous runs of channels, as released; there is neither a q/k norm nor a rotary embedding.
         queries = rearrange(self.to_q(self.norm2(image_BSD)), "b s (h c) -> b h s c", h=self.heads)
         keys, values = keys_values_B2HTC.unbind(1)
+        # One mask for all heads, and the default scale 1 / sqrt(C), as released.
         out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=seen_BST[:, None])
         return self.to_out(rearrange(out, "b h s c -> b s (h c)"))
 
@@ -78,5 +82,6 @@ class IdentityAttention(nn.ModuleList):
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> None:
+        # The index is the checkpoint's: FLUX.1's 19 double blocks are layers 0 to 18, its 38 single blocks 19 to 56.
         super().__init__(AttentionLayer(shape, operations, dtype, device) for _ in range(shape.layers))
         self.shape = shape

@@ -29,6 +29,7 @@ def merge(files: Sequence[AdapterFile], changes: Sequence[Change] = ()) -> dict[
     """
     chosen = {branch: file for file in files for branch in file.shapes}
     sizes = {branch: file.shapes[branch] for branch, file in chosen.items()}
+    # Branches meet in the residual stream alone: numbers of heads and tokens may differ, width and blocks may not.
     first, *others = sizes.items()
     for branch, size in others:
         if (size.hidden, size.layers) != (first[1].hidden, first[1].layers):
@@ -39,6 +40,7 @@ def merge(files: Sequence[AdapterFile], changes: Sequence[Change] = ()) -> dict[
             )
     merged: dict[str, Tensor] = {}
     for branch, file in chosen.items():
+        # Suffixed names also where one branch is left: they are those of the released inference file.
         merged |= _branch(file, branch, f"_{branch.value}", changes)
     return merged
 

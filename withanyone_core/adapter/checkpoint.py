@@ -34,6 +34,7 @@ logger = logging.getLogger("withanyone")
 _LAYER_KEYS = re.compile(r"^ipa(_arc|_sig)?\.([0-9]{1,4})\.(norm1|norm2|to_q|to_kv|to_out)\.(weight|bias)$")
 # Parameters that the training program saves beside the adapter and that no released network uses.
 _UNUSED_KEYS = re.compile(r"^(siglip_in_arc\.|learnable_query$)")
+# Spelled as in the header of a safetensors file.
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
@@ -79,11 +80,14 @@ def inspect_adapter(path: Path) -> AdapterFile:
         raise AdapterFileError(
             f"{path.name}: adapters are read from .safetensors files only (other formats can run code when opened)."
         )
+    # Before the header is read: a file replaced in between no longer matches its stamp, and `opened` refuses it.
     stamp = file_stamp(path)
     header = read_header(path)
     found = {key: info.shape for key, info in header.tensors.items()}
     layout = _layout(path, header)
+    # The released program lays the adapter over FLUX's state dict unchecked, so such a key would replace a FLUX weight.
     _refuse_flux_keys(path, found)
+    # Before branches are found: an unused `siglip_in` would make an arc file pass for a sig one.
     present = {key: shape for key, shape in found.items() if not _is_unused(key, shape, found)}
     shapes = {branch: _branch_shape(path, present, layout, branch) for branch in _branches(present, layout)}
     expected = {
@@ -114,6 +118,7 @@ def opened(file: AdapterFile) -> Iterator[safe_open]:
     _refuse_changed(file)
     with safe_open(file.path, framework="pt") as reader:
         yield reader
+    # Once more: safe_open maps the file, so one rewritten meanwhile gives a mixture of both.
     _refuse_changed(file)
 
 
@@ -158,6 +163,7 @@ def fingerprint(file: AdapterFile) -> str:
         for branch in sorted(file.shapes):
             key = file_key("layers.0.to_kv.weight", branch_suffix(branch, file.layout))
             weight = reader.get_tensor(key).to(torch.bfloat16).contiguous()
+            # NumPy has no bfloat16, hence the view as bytes.
             digest.update(weight.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
 
@@ -185,6 +191,7 @@ def _changed(file: AdapterFile, key: str, tensor: Tensor, changes: Sequence[Chan
     changed = tensor
     for change in changes:
         changed = change(key, changed)
+    # What no change has touched was checked when it was read.
     if changed is not tensor and not is_finite(changed):
         raise AdapterFileError(
             f"{file.path.name}: {key} becomes NaN or infinite with the adapter LoRAs added to it. Lower their "
@@ -216,6 +223,7 @@ def _branches(keys: Iterable[str], layout: Layout) -> list[Branch]:
     """The branches a file has layers or projectors of, complete or not."""
     keys = list(keys)
     if layout == "single":
+        # Unused `siglip_in` tensors are gone by here: one that is left belongs to a sig branch.
         return [Branch.SIG if any(key.startswith("siglip_in.") for key in keys) else Branch.ARC]
     return [
         branch
@@ -228,6 +236,8 @@ def _branches(keys: Iterable[str], layout: Layout) -> list[Branch]:
 def _is_unused(key: str, shape: tuple[int, ...], found: Shapes) -> bool:
     """A projector made for pooled SigLIP embeddings: four times the width, never called by an arc branch."""
     if key.startswith("siglip_in."):
+        # A raw training file has no suffix to tell by, only the rows of its first matrix: 4 x 3072 in an arc file, 3072
+        # in a sig file.
         return found.get("siglip_in.0.weight", ())[:1] != found.get("ipa.0.to_out.weight", ())[:1]
     return bool(_UNUSED_KEYS.match(key))
 
@@ -247,6 +257,7 @@ def _branch_shape(path: Path, found: Shapes, layout: Layout, branch: Branch) -> 
     return BranchShape(
         hidden=hidden,
         heads=inner // HEAD_DIM,
+        # By the highest number rather than a count: a gap must come out as missing keys, not as a shallower adapter.
         layers=1 + max(_layers(found, suffix), default=-1),
         arc_tokens=projector[0] // hidden,
         embedding=first[1],

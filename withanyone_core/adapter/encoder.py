@@ -31,6 +31,7 @@ class KeyValueLayer(nn.Module):
 
     def forward(self, tokens_NTD: Tensor) -> Tensor:
         """[N, T, D] to keys and values [N, 2, H, T, C]."""
+        # The first half of to_kv's rows is K, the second V (released checkpoint).
         return rearrange(self.to_kv(self.norm1(tokens_NTD)), "n t (two h c) -> n two h t c", two=2, h=self.heads)
 
 
@@ -47,6 +48,7 @@ class IdentityEncoder(nn.Module):
         super().__init__()
         placed = {"operations": operations, "dtype": dtype, "device": device}
         self.shape = shape
+        # Each branch has its own: the sig branch's ArcFace tokens do not come from the arc branch's projector.
         self.arcface_in = ArcProjector(shape.embedding, shape.hidden, shape.arc_tokens, **placed)
         self.siglip_in = SigProjector(shape.siglip_width, shape.hidden, **placed) if shape.siglip_width else None
         self.layers = nn.ModuleList(KeyValueLayer(shape, **placed) for _ in range(shape.layers))

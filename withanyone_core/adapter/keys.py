@@ -27,6 +27,7 @@ def part_shapes(shape: BranchShape, part: Part) -> dict[str, tuple[int, ...]]:
         return {f"{index}.{name}": size for index in range(shape.layers) for name, size in layer.items()}
     layer = {"norm1.weight": (hidden,), "norm1.bias": (hidden,), "to_kv.weight": (2 * inner, hidden)}
     names = {f"layers.{index}.{name}": size for index in range(shape.layers) for name, size in layer.items()}
+    # Widths of the released projectors: 512, 4 h, 8 h for ArcFace; 768, h, h for SigLIP patches.
     names |= _projector_shapes("arcface_in", shape.embedding, 4 * hidden, shape.arc_tokens * hidden)
     if shape.siglip_width:
         names |= _projector_shapes("siglip_in", shape.siglip_width, hidden, hidden)
@@ -35,6 +36,7 @@ def part_shapes(shape: BranchShape, part: Part) -> dict[str, tuple[int, ...]]:
 
 def _projector_shapes(name: str, entered: int, middle: int, left: int) -> dict[str, tuple[int, ...]]:
     return {
+        # Indices of nn.Sequential: 0 linear, 1 GELU (no parameters), 2 layer norm, 3 linear.
         f"{name}.0.weight": (middle, entered),
         f"{name}.0.bias": (middle,),
         f"{name}.2.weight": (middle,),

@@ -28,6 +28,7 @@ def check_learned(identity: Identity, file: AdapterFile, branch: Branch) -> None
             "they were learned with, learn them again for this one, or make the identity from photos."
         )
     shape = file.shapes[branch]
+    # In the sig branch SigLIP patches precede the ArcFace tokens, and no weight of the adapter fixes how many they are.
     least, most = shape.arc_tokens, shape.arc_tokens if branch is Branch.ARC else None
     if tokens.ndim != 2 or tokens.shape[1] != shape.hidden or not least <= len(tokens) <= (most or len(tokens)):
         count = str(least) if most else f"{least} or more"

@@ -20,6 +20,7 @@ from ..files.tensors import is_finite
 from .checkpoint import DTYPES, AdapterFile, AdapterFileError, read_header
 from .keys import expected_keys
 
+# Named as PEFT names the factors: A reads (down), B writes (up).
 _DOWN, _UP, _ALPHA = ".lora_A.weight", ".lora_B.weight", ".alpha"
 
 
@@ -33,10 +34,12 @@ class LowRank:
     @property
     def bound(self) -> float:
         """No number of `up @ down` is larger than this."""
+        # |sum over rank of up * down| <= rank * max|up| * max|down|; the product itself is never formed for it.
         return self.down.shape[0] * self.up.abs().max().item() * self.down.abs().max().item()
 
     def added_to(self, weight: Tensor, strength: float) -> Tensor:
         """The changed matrix in its own type; summed in float32."""
+        # Rounded once, at the end, whatever types the factors are stored in.
         change = strength * (self.up.float() @ self.down.float())
         return (weight.float() + change).to(weight.dtype)
 
@@ -75,6 +78,7 @@ def read_lora(path: Path, file: AdapterFile, strength: float = 1.0) -> AdapterLo
         key: shape
         for branch_shape in file.shapes.values()
         for key, shape in expected_keys(branch_shape, file.layout).items()
+        # Norms and biases have no low-rank update.
         if len(shape) == 2
     }
     updates = {f"{target}.weight": _low_rank(path, file, target, tensors, shapes) for target in targets}
@@ -139,6 +143,7 @@ def _low_rank(
             f"{list(shape)} matrix of {file.path.name}. It was made for an adapter of another size."
         )
     alpha = tensors[target + _ALPHA].float().item() if target + _ALPHA in tensors else float(rank)
+    # The scale goes into `up` here, so that whoever adds the update needs no alpha.
     up = up.float() * (alpha / rank)
     if not is_finite(up):
         raise AdapterFileError(f"{path.name}: the alpha of {target}, {alpha:g}, is too large. Fetch or train it again.")

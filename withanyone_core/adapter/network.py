@@ -55,6 +55,8 @@ class AdapterNetwork(nn.Module):
         chosen = tuple(file.shapes) if branches is None else tuple(branches)
         check_branches(file, chosen)
         name_unknown(file)
+        # On meta the modules cost nothing; `assign` makes the tensors that were read the parameters, without a second
+        # copy.
         with torch.device("meta"):
             network = cls(file.shapes[branch] for branch in chosen)
         state = {
@@ -87,6 +89,7 @@ def parameter_key(name: str, layout: Literal["dual", "single"] = "dual") -> str:
 
     `branches.arc.encoder.layers.3.to_kv.weight` is `ipa_arc.3.to_kv.weight` in a file of two branches.
     """
+    # branches.BRANCH.PART.REST: files do not name the part, since the two parts of a layer have no name in common.
     _, branch, _, rest = name.split(".", 3)
     return file_key(rest, f"_{branch}" if layout == "dual" else "")
 

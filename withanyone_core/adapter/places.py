@@ -34,6 +34,7 @@ class TrainedPlaces:
 
     def knows(self, region: Region) -> bool:
         """Whether it covers the same cells as one of the places."""
+        # By cells: boxes that cover the same cells are the same place to the network.
         cells = self._cells(region)
         return any(torch.equal(cells, self._cells(box)) for box in self.boxes)
 
@@ -92,6 +93,7 @@ def warn_of_unknown_places(faces: Sequence[PlacedFace], file: AdapterFile) -> No
     places = places_of(file)
     if places is None:
         return
+    # Somebody of weight 0 is out of the attention, wherever they stand.
     astray = [face for face in faces if face.weight != 0 and not places.knows(face.region)]
     if not astray:
         return

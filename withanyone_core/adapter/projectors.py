@@ -25,6 +25,7 @@ class ArcProjector(nn.Sequential):
         placed = {"dtype": dtype, "device": device}
         super().__init__(
             operations.Linear(embedding, 4 * hidden, **placed),
+            # The exact (erf) GELU as released, not the tanh form of FLUX's own blocks; the norm's eps is torch's 1e-5.
             nn.GELU(),
             operations.LayerNorm(4 * hidden, **placed),
             operations.Linear(4 * hidden, tokens * hidden, **placed),
@@ -33,6 +34,7 @@ class ArcProjector(nn.Sequential):
 
     def forward(self, embedding_ND: Tensor) -> Tensor:
         """[N, 512] to [N, tokens, D]. Feed raw embeddings: the first activation makes their length matter."""
+        # One matrix makes all tokens: token t is channels t * D to (t + 1) * D of its output.
         return rearrange(super().forward(embedding_ND), "n (t d) -> n t d", t=self.tokens)
 
 

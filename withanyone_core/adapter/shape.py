@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
+# Fixed in the released network; FLUX's own heads have 128 channels.
 HEAD_DIM = 64
 
 

@@ -49,8 +49,10 @@ class StackedAttentionLayer(nn.Module):
         super().__init__()
         placed = {"dtype": dtype, "device": device}
         self.norms: tuple[Norm, ...] = ()
+        # The norm has no parameters of its own: each branch's are folded into its rows of to_q (`fold_layer`).
         self.normalized = (shapes[0].hidden,)
         inner = sum(shape.inner for shape in shapes)
+        # With a bias, unlike the trained layer: that is where the norms' biases go.
         self.to_q = operations.Linear(shapes[0].hidden, inner, **placed)
         self.to_out = operations.Linear(inner, shapes[0].hidden, bias=False, **placed)
 
@@ -61,7 +63,9 @@ class StackedAttentionLayer(nn.Module):
         first of the group's keys and values, and so on. A run holds the tokens covered by one set of people, so no
         attention mask is needed and none is used.
         """
+        # eps is the default 1e-5, that of the layer norms it stands for.
         queries = self.to_q(F.layer_norm(image_BSD, self.normalized))
+        # One group needs neither the split nor the copy of cat, and this runs after every block.
         if len(sizes) == 1:
             return self.to_out(self._attended(queries, keys_values[0]))
         groups = zip(queries.split(sizes, 1), keys_values, strict=True)
@@ -77,10 +81,12 @@ class StackedAttentionLayer(nn.Module):
         taken, first = [], 0
         for keys_RHTC, values_RHTC in keys_values:
             heads = keys_RHTC.shape[1]
+            # Rows of to_q, and so heads of the queries, lie in the order of keys_values; the slice is a view.
             out_RHSC = attend(queries_RHSC.narrow(1, first, heads), keys_RHTC, values_RHTC)
             taken.append(out_RHSC.transpose(1, 2))
             first += heads
         joined = torch.cat(taken, 2)
+        # Back to batch-major, as the caller gathered the tokens.
         if batch > 1:
             joined = joined.view(runs, batch, -1, width).transpose(0, 1).contiguous()
         return joined.view(batch, size, width)
@@ -120,11 +126,13 @@ def fold_layer(branches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     Folded in float32, kept in the type of the matrices.
     """
     queries = [layer["to_q.weight"] for layer in branches]
+    # With n the normalized token, W (g * n + b) = (W diag(g)) n + W b: g scales W's columns, W b is the bias.
     weights = [query.float() * layer["norm2.weight"].float() for query, layer in zip(queries, branches, strict=True)]
     biases = [query.float() @ layer["norm2.bias"].float() for query, layer in zip(queries, branches, strict=True)]
     return {
         "to_q.weight": torch.cat(weights).to(queries[0].dtype),
         "to_q.bias": torch.cat(biases).to(queries[0].dtype),
+        # Columns, in the order of the rows of to_q above: the one product then sums the branches' outputs.
         "to_out.weight": torch.cat([layer["to_out.weight"] for layer in branches], dim=1),
     }
 
@@ -132,6 +140,7 @@ def fold_layer(branches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 def fold_update(update: LowRank, norm: Norm) -> tuple[LowRank, Tensor]:
     """What an update of a branch's query projection is for the folded matrix, and for its bias [inner]."""
     down, up = update.down.float(), update.up.float()
+    # (up down) diag(g) = up (down diag(g)): the update stays low-rank, and only its down factor changes.
     return LowRank(down * norm.weight.float(), up), up @ (down @ norm.bias.float())
 
 

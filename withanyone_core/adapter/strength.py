@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from .shape import Branch
 
+# Negative, because 0 is a weight somebody may ask for.
 FROM_SLIDER = -1.0
 
 

@@ -42,6 +42,7 @@ def similarity(landmarks_px: np.ndarray, template_px: np.ndarray = TEMPLATE_PX) 
     z = landmarks_px.astype(np.float64) @ (1, 1j)
     w = template_px @ (1, 1j)
     z_from_mean, w_from_mean = z - z.mean(), w - w.mean()
+    # vdot conjugates its first argument: a = sum(conj(z) w) / sum(|z|^2).
     a = np.vdot(z_from_mean, w_from_mean) / np.vdot(z_from_mean, z_from_mean).real
     b = w.mean() - a * z.mean()
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
@@ -56,6 +57,8 @@ def aligned_face(
     """
     import cv2
 
+    # After the fit: a crop may stretch its template, the similarity itself never does.
     scale = np.array([[side_px / template.width_px], [side_px / template.height_px]])
     matrix = scale * similarity(landmarks_px, template.points_px)
+    # Bilinear and black outside, as insightface cuts the crops that ArcFace is trained on.
     return cv2.warpAffine(photo, matrix, (side_px, side_px), flags=cv2.INTER_LINEAR, borderValue=0.0)

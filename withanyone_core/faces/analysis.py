@@ -17,7 +17,9 @@ from .opencv_analysis import OpenCvAnalysis, is_opencv_pack, load_opencv
 
 logger = logging.getLogger("withanyone")
 
+# insightface's own, which the released program leaves as it is.
 NMS_THRESHOLD = 0.4
+# For messages only: how near the likeliest face came to the threshold.
 FAINTEST_SCORE = 0.01
 EMBEDDING_SIZE = 512
 DETECTOR_FILE = "scrfd_10g_bnkps.onnx"
@@ -55,6 +57,7 @@ class InsightFaceAnalysis:
         self._detector = detector
         self._recognizer = recognizer
         self._det_threshold = det_threshold
+        # Device number 0, since insightface switches the session to the CPU for a negative one.
         # The size is spelled out: left to itself, insightface >= 1.0 merges detections of two sizes, and boxes, order
         # and landmarks differ from those the adapter was made with.
         detector.prepare(0, input_size=(det_size, det_size), nms_thresh=NMS_THRESHOLD, det_thresh=det_threshold)
@@ -79,6 +82,7 @@ class InsightFaceAnalysis:
         return float(boxes_px[:, 4].max(initial=0.0))
 
     def _face(self, photo_bgr: np.ndarray, box_px: np.ndarray, landmarks_px: np.ndarray) -> Face:
+        # The aligned face stays BGR: get_feat swaps the channels and scales the pixels itself.
         embedding = self._recognizer.get_feat(aligned_face(photo_bgr, landmarks_px)).reshape(-1)
         if embedding.size != EMBEDDING_SIZE:
             raise ValueError(
@@ -125,8 +129,10 @@ def load_face_analysis(
             recognizer_file.name,
             RECOGNIZER_FILE,
         )
+    # The CPU second, for operators that the provider lacks.
     providers = [provider_name] if provider_name == CPU else [provider_name, CPU]
     detector, recognizer = (_loaded(model_zoo, file, providers) for file in (detector_file, recognizer_file))
+    # onnxruntime falls back without an error where a provider's libraries do not load.
     if provider_name not in recognizer.session.get_providers():
         raise RuntimeError(
             f"onnxruntime could not start {provider} and fell back to the CPU; usually its libraries are missing or "
@@ -238,10 +244,12 @@ def graph_task(file: Path) -> str:
     if reason := no_onnx(file):
         raise ValueError(f"{file} {reason}")
     try:
+        # The graph alone tells the task; weights in a file beside it need not be read.
         graph = onnx.load(file, load_external_data=False).graph
     except DecodeError as error:
         raise ValueError(_unreadable(file)) from error
     sizes = [dimension.dim_value for dimension in graph.input[0].type.tensor_type.shape.dim] if graph.input else []
+    # SCRFD with landmarks: scores, boxes and landmarks at three or five strides.
     if len(graph.output) in (9, 15):
         return "detector"
     return "recognizer" if len(graph.output) == 1 and sizes[2:] == [112, 112] else "other"

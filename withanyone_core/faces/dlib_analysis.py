@@ -55,6 +55,7 @@ class DlibAnalysis:
     def _face(self, photo: np.ndarray, box: Any, score: float, scale: float) -> Face:
         shape = self._landmarks(photo, box)
         embedding = np.array(self._recognizer.compute_face_descriptor(photo, shape), np.float32)
+        # dlib's right and bottom are the last pixels inside, not the edges behind them.
         left, top, right, bottom = box.left(), box.top(), box.right() + 1, box.bottom() + 1
         points = np.array([(point.x, point.y) for point in shape.parts()], np.float64)
         return Face(
@@ -130,7 +131,9 @@ def _five_points(points: np.ndarray) -> np.ndarray:
 
     dlib has no corners of the mouth; they are put where a face with these eyes and this nose has them.
     """
+    # dlib counts the corners of the eye on the right of the image first (0, 1), then the other's (2, 3); 4 is the nose.
     left, right, nose = (points[2] + points[3]) / 2, (points[0] + points[1]) / 2, points[4]
+    # Eyes and nose fix the similarity; the template's mouth is carried back by its inverse.
     to_template = similarity(np.array([left, right, nose]), TEMPLATE_PX[:3])
     turn, shift = to_template[:, :2], to_template[:, 2]
     mouth = np.linalg.solve(turn, (TEMPLATE_PX[3:] - shift).T).T

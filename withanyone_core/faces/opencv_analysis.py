@@ -16,6 +16,7 @@ from .alignment import SIDE_PX, aligned_face, are_spread
 
 YUNET, SFACE, AURAFACE = "face_detection_yunet*.onnx", "face_recognition_sface*.onnx", "auraface*.onnx"
 SHARED = "opencv"
+# Both are OpenCV's defaults for YuNet.
 NMS_THRESHOLD = 0.3
 MOST_FACES = 5000
 EMBEDDING_SIZE = 512  # of a recognizer that was asked about nobody
@@ -66,8 +67,11 @@ class OpenCvAnalysis:
         self._detector.setInputSize(size)
         self._detector.setScoreThreshold(threshold)
         _, found = self._detector.detect(np.ascontiguousarray(small[:, :, ::-1]))
+        # OpenCV gives None instead of an array without rows.
         if found is None:
             return []
+        # Seven pairs are in pixels (corner, size, five points), the last number is the score. Each axis has its own
+        # factor, because the sides were rounded.
         to_photo = np.array([*np.tile(np.array(photo.shape[1::-1]) / size, 7), 1.0])
         return sorted(found.astype(np.float64) * to_photo, key=lambda row: -row[14])
 

@@ -46,4 +46,5 @@ def _image(photo_HWC: Tensor, label: str) -> np.ndarray:
     photo_HWC = photo_HWC.clamp(0.0, 1.0)
     if photo_HWC.shape[-1] == 4:
         photo_HWC = photo_HWC[..., :3] * photo_HWC[..., 3:]
+    # Rounding gives back the very 8-bit values that were divided by 255.
     return (photo_HWC * 255.0).round().to(torch.uint8).expand(-1, -1, 3).contiguous().numpy()

@@ -105,6 +105,7 @@ def identity_from_photos(
         name=name,
         arcface=torch.from_numpy(mean_embedding(embeddings)),
         siglip=None if siglip is None else siglip(used[0].crop),
+        # A copy: arrays from Pillow are read-only, and torch warns of those.
         crop=torch.from_numpy(used[0].crop.copy()).to(torch.float32) / 255.0,
         face_model=face_model,
         made_from=_made_from(used, choices),

@@ -80,6 +80,7 @@ def chosen_face(faces: Sequence[Face], rule: str, number: int, label: str, like:
     if rule == "best score":
         return 0
     if rule == "largest":
+        # Of equal areas the first, whose score is the higher.
         return max(range(len(faces)), key=lambda index: area_px(faces[index]))
     if rule == "left to right":
         if not 1 <= number <= len(faces):

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+# Of SigLIP; CLIP towers and torch's default have 1e-5.
 LAYER_NORM_EPS = 1e-6
 MEAN = STD = 0.5
 HEAD_WIDTH = 64  # of SigLIP base; a state dict does not hold its number of heads
@@ -65,6 +66,7 @@ def tower_shape(weights: Mapping[str, Tensor], source: str, heads: int | None = 
     first_mlp = weights.get(f"{VISION}encoder.layers.0.mlp.fc1.weight")
     shape = TowerShape(
         width=width,
+        # vision_model.encoder.layers.N.: the fourth part is the layer's number.
         layers=len({key.split(".")[3] for key in weights if key.startswith(f"{VISION}encoder.layers.")}),
         heads=heads or max(width // HEAD_WIDTH, 1),
         mlp_width=0 if first_mlp is None else first_mlp.shape[0],
@@ -87,6 +89,7 @@ def pixel_values(crop: np.ndarray, image_size_px: int) -> Tensor:
     """
     size = (image_size_px, image_size_px)
     pixels_HWC = np.asarray(Image.fromarray(crop).resize(size, Image.Resampling.BICUBIC))
+    # A copy: arrays from Pillow are read-only, and torch warns of those.
     unit_HWC = torch.from_numpy(pixels_HWC.copy()).to(torch.float32) / 255.0
     return ((unit_HWC - MEAN) / STD).movedim(-1, 0).unsqueeze(0).contiguous()
 

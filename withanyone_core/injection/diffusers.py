@@ -107,7 +107,10 @@ class AdapterSocket:
         self.dtype = transformer.x_embedder.weight.dtype
         self._entry = f"{_ENTRY}_{id(self)}"
         self._placed: _Scene | None = None
+        # From a block's pre-hook to its hook: the forward hook sees no keyword arguments, and the pre-hook took the
+        # entry out.
         self._scenes: dict[int, _Scene | None] = {}
+        # In the order of the checkpoint's layers, double blocks first.
         blocks = [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
         self._width, self._layers = transformer.inner_dim, len(blocks)
         self._check(self._width, self._layers)
@@ -169,6 +172,7 @@ class AdapterSocket:
         seen, keys_values = {}, {}
         for branch in self.weights:
             keys_values[branch] = self._keys_values(branch, people)
+            # The dimension is P * T, so this is the branch's T: 8 for arc, 264 for sig in the released checkpoint.
             tokens = keys_values[branch].shape[-2] // rows.shape[-1]
             # Padding rows see everything: a softmax over nothing is NaN in older torch, and so is its gradient.
             seen[branch] = (rows | ~covered_BS1).repeat_interleave(tokens, dim=2)
@@ -182,6 +186,7 @@ class AdapterSocket:
             # A batch in which everybody was dropped must still reach the adapter's parameters, with zero gradients.
             present_BP = torch.zeros_like(present_BP).index_fill(1, torch.tensor([0], device=present_BP.device), True)
         inputs = [people.arcface_BPE, people.siglip_BPTW if branch is Branch.SIG else None]
+        # Boolean indexing flattens [B, P] to the N people who are present, samples first.
         chosen = [None if value is None else value[present_BP].to(self.dtype) for value in inputs]
         learned = self._learned(people, branch, present_BP)
         if branch is Branch.SIG and people.siglip_BPTW is None and (not learned or learned[1] is not None):
@@ -191,8 +196,10 @@ class AdapterSocket:
             )
         with _computed_in(encoder, self.dtype, present_BP.device):
             made = encoder(*chosen, *learned).to(self.dtype)
+        # One person of zeros at the end, whom `slots` below gives to every absent one: one gather fills [B, P].
         padded = torch.cat([made, torch.zeros_like(made[:, :1])], dim=1)
         last = made.shape[1]
+        # The running count of present people is their row in `made`, since both flatten [B, P] alike.
         slots = torch.where(present_BP, present_BP.flatten().cumsum(0).view_as(present_BP) - 1, last)
         return rearrange(padded[:, slots], "l b p two h t c -> l b two h (p t) c")
 
@@ -205,6 +212,7 @@ class AdapterSocket:
         learned = people.learned[branch]
         rows_N = learned.rows_BP[present_BP]
         # Tokens of somebody who is not there stay part of the graph, with gradients of zero.
+        # Row 0 stands in for people without any (-1); the mask below drops it.
         tokens_NTD = learned.tokens_KTD.to(self.dtype)[rows_N.clamp(min=0)]
         return tokens_NTD, None if (rows_N >= 0).all() else rows_N >= 0
 
@@ -213,6 +221,7 @@ class AdapterSocket:
     ) -> tuple[Any, dict[str, Any]] | None:
         if self._placed is None:
             return None
+        # A new dict: the caller may pass its own again, and must not find the entry in it.
         options = {**(kwargs.get(_ATTENTION_OPTIONS) or {}), self._entry: self._placed}
         return args, {**kwargs, _ATTENTION_OPTIONS: options}
 
@@ -229,6 +238,7 @@ class AdapterSocket:
 
     def _adder(self, layer: int) -> Callable[..., Streams | None]:
         def add(module: nn.Module, args: Arguments, output: Streams) -> Streams | None:
+            # Popped: a scene holds keys and values of every layer and must not outlive its pass.
             scene = self._scenes.pop(layer, None)
             if scene is None:
                 return None
@@ -247,6 +257,8 @@ class AdapterSocket:
             with _computed_in(attention, tokens.dtype, tokens.device):
                 taken = attention.per_sample(tokens, scene.keys_values[branch][layer], scene.seen[branch])
             residual = residual + weight * taken.to(tokens.dtype)
+        # Out of place: autograd may need the block's output. Padding rows are finite (see `_scene`), so that they add
+        # zero.
         return stream_BND.scatter_add(1, index, residual * scene.covered_BS1)
 
 
@@ -271,6 +283,7 @@ def members(
 def _selected(covered_BN: Tensor) -> tuple[Tensor, Tensor]:
     """Indices [B, S] with every sample's covered tokens first, and which they are [B, S, 1]; S is at least 1."""
     size = max(1, int(covered_BN.sum(1).max()))
+    # Sorting gives every token once, which scatter_add relies on; stable keeps them in the order of the image.
     order = covered_BN.int().argsort(dim=1, descending=True, stable=True)[:, :size]
     return order, covered_BN.gather(1, order)[..., None]
 

@@ -62,6 +62,7 @@ def _siglip(images: Images) -> Tensor | None:
 
 
 def _learned(images: Images, branch: Branch) -> LearnedRows | None:
+    # An ordered set: which row a person gets must not depend on hashing.
     everybody = dict.fromkeys(identity for image in images for identity in image)
     known = {who: tokens for who in everybody if (tokens := learned_tokens(branch, who)) is not None}
     if not known:

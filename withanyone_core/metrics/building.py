@@ -85,6 +85,7 @@ def build_case(images: CaseImages, embed: Embed | None = None, width: int = 512)
 
 def scale_boxes(boxes: Sequence[BoxPx], written_for: np.ndarray, target: np.ndarray) -> tuple[BoxPx, ...]:
     """Boxes in pixels of the image `target`, from fractions of the canvas or pixels of the image `written_for`."""
+    # Boxes come in either unit; a face at most one pixel large is none, so numbers up to 1 can only be fractions.
     is_fraction = max(value for box in boxes for value in box) <= 1
     height, width = (1, 1) if is_fraction else written_for.shape[:2]
     x_factor, y_factor = target.shape[1] / width, target.shape[0] / height

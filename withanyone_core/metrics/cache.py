@@ -48,6 +48,7 @@ class ArrayStore:
     def __init__(self, path: Path) -> None:
         """Opens or makes the file. Raises ValueError where it is something else."""
         self._path = path
+        # A weak reference keeps no photo alive, and an id alone might be another photo's by the next call.
         self._last: tuple[ref[np.ndarray], str] | None = None
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._asking() as connection:
@@ -130,6 +131,7 @@ class CachedJudge:
         self._store = store
 
     def embed(self, photo: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
+        # Another detector's landmarks on the same photo give other crops, hence other embeddings.
         landmarks = sha256(b"".join(face.landmarks_px.astype("<f4").tobytes() for face in faces)).hexdigest()
         image, maker = self._store.key_of(photo), f"embeddings {self.fingerprint} {landmarks}"
         kept = self._store.get(image, maker)
@@ -146,5 +148,6 @@ def _arrays(faces: Sequence[Face]) -> dict[str, np.ndarray]:
         "boxes_px": np.array([face.box_px for face in faces], np.float64).reshape(-1, 4),
         "scores": np.array([face.score for face in faces], np.float64),
         "landmarks_px": np.array([face.landmarks_px for face in faces], np.float32).reshape(-1, 5, 2),
+        # Without faces NumPy cannot infer a -1.
         "embeddings": np.array([face.embedding for face in faces], np.float32).reshape(len(faces), -1 if faces else 0),
     }

@@ -62,6 +62,7 @@ class FaceEmbeddings:
         `width` is the embeddings' length where there is no face at all.
         """
         if embeddings is None:
+            # Without faces NumPy cannot infer a -1.
             embeddings = np.array([face.embedding for face in faces], dtype=np.float32).reshape(
                 len(faces), -1 if faces else width
             )

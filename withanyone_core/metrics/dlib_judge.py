@@ -56,6 +56,8 @@ def _box(landmarks_px: np.ndarray) -> Any:
 
     to_crop = similarity(landmarks_px)
     turn, shift = to_crop[:, :2], to_crop[:, 2]
+    # The inverse of the similarity for one point; its scale is the root of the determinant. The turn is dropped, since
+    # dlib's boxes are upright.
     middle = np.linalg.solve(turn, BOX_MIDDLE_PX - shift)
     half = BOX_SIDE_PX / np.sqrt(np.linalg.det(turn)) / 2
     left, top = (int(edge) for edge in np.round(middle - half))

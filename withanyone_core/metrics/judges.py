@@ -111,6 +111,8 @@ class Judge:
         levels = crops[..., ::-1] if self.card.colours == "bgr" else crops
         mean, std = (np.array(each, np.float32) for each in (self.card.mean, self.card.std))
         batch = (levels.astype(np.float32) - mean) / std
+        # A graph with a fixed batch takes no fewer, so the last crop is repeated; the copies' embeddings are cut off
+        # below.
         if self._fixed_batch > len(batch):
             batch = np.concatenate([batch, np.repeat(batch[-1:], self._fixed_batch - len(batch), axis=0)])
         if self.card.layout == "nchw":
@@ -192,6 +194,7 @@ def read_card(path: Path) -> Card:
     if not path.is_file():
         raise FileNotFoundError(f"There is no judge's card {path}. Shipped ones: {', '.join(shipped_cards())}.")
     try:
+        # Editors on Windows write a byte order mark first.
         values = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise ValueError(f"The judge's card {path.name} is no JSON: {error}.") from error
@@ -212,6 +215,7 @@ def _check_values(card: Card, source: str) -> None:
     wrong = {
         "name": not (isinstance(card.name, str) and card.name),
         "onnx": not (isinstance(card.onnx, str) and card.onnx),
+        # By type and not by isinstance: JSON's true would pass for the int 1.
         "size_px": type(card.size_px) is not int or not 16 <= card.size_px <= 1024,
         "colours": card.colours not in COLOURS,
         "layout": card.layout not in LAYOUTS,
@@ -292,6 +296,7 @@ def _checked_input(session: Any, card: Card, onnx: Path) -> tuple[Any, int]:
     """The graph's input and its batch size, 0 where any will do."""
     (first, *others) = session.get_inputs()
     wanted = [3, card.size_px, card.size_px] if card.layout == "nchw" else [card.size_px, card.size_px, 3]
+    # A dimension without a number is free, and takes what the card says.
     free = [
         side if isinstance(side, int) and side > 0 else expected
         for side, expected in zip(first.shape[1:], wanted, strict=False)

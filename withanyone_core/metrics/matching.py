@@ -81,6 +81,7 @@ def overlaps(boxes_px: np.ndarray, others_px: np.ndarray) -> np.ndarray:
     sides = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
     shared = sides.clip(min=0).prod(axis=-1)
     areas = [(boxes[..., 2:] - boxes[..., :2]).clip(min=0).prod(axis=-1) for boxes in (first, second)]
+    # Two boxes without area would give 0 / 0.
     return shared / np.maximum(areas[0] + areas[1] - shared, 1e-9)
 
 
@@ -150,6 +151,7 @@ def _left_to_right(
         for identity in range(case.expected)
         if identity not in found and identity not in without and not case.references[identity].count
     ]
+    # x1 + x2 is twice the middle.
     free = sorted(set(range(faces.count)) - set(found.values()), key=lambda face: faces.boxes_px[face, ::2].sum())
     return dict(zip(waiting, free, strict=False))
 
@@ -166,6 +168,7 @@ def faces_in_boxes(boxes_px: Sequence[BoxPx], faces: FaceEmbeddings) -> dict[int
     belongs = inside | (overlap >= LEAST_OVERLAP - SLACK)
     one_more_pair = len(places) + 1  # outweighs every overlap together
     pairs = best_assignment(np.where(belongs, one_more_pair + overlap, 0.0))
+    # The assignment pairs as many as it can: pairs that do not belong are there for lack of others, at a gain of 0.
     return {identity: face for identity, face in pairs if belongs[identity, face]}
 
 

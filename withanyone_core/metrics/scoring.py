@@ -20,6 +20,7 @@ def score_case(case: Case, legacy: bool = False, matching: Matching | None = Non
 
     Raises ValueError, naming the image, for embeddings without a direction or of different lengths.
     """
+    # `match` checks the embeddings itself; these two ways do without it.
     if legacy or matching:
         check_embeddings(case)
     if legacy:
@@ -121,6 +122,7 @@ def _copy_paste(theta_gt: float | None, theta_gr: float | None, theta_tr: float 
 
 def _legacy(case: Case) -> CaseScores:
     """One entry a generated face, in their order; `identity` is the reference it was matched with, or -1."""
+    # The first detection, as the released evaluator takes it: that of the highest score.
     firsts = [(index, reference.embeddings[0]) for index, reference in enumerate(case.references) if reference.count]
     width = case.generated.width
     generated = unit(case.generated.embeddings, f"the generated image of {case.name}")

@@ -14,6 +14,7 @@ def unit(embeddings: np.ndarray, whose: str) -> np.ndarray:
     """
     exact = np.asarray(embeddings, dtype=np.float64)
     finite = np.all(np.isfinite(exact), axis=1)
+    # A length of NaN would pass the comparison below, so rows that are not finite count as zeros.
     lengths = np.linalg.norm(np.where(finite[:, None], exact, 0.0), axis=1)
     for face in np.flatnonzero(lengths < SHORTEST):
         wrong = "has numbers that are not finite (NaN or infinite)" if not finite[face] else "is all zeros"

@@ -122,6 +122,7 @@ def statistic(
     groups  for each value what it shares with others, such as its prompt; whole groups are resampled, since images
             of one prompt are not independent. Without it every value stands alone.
     """
+    # Padded with zeros, since sums run in the order of sorted names.
     names = [f"{index:012d}" for index in range(len(values))] if groups is None else groups
     known = [(name, value) for name, value in zip(names, values, strict=True) if value is not None]
     if not known:
@@ -162,6 +163,7 @@ def difference_of(
         return statistic([change for _, change in changes], [group for group, _ in changes], seed, resamples)
     generator = np.random.default_rng(seed)
     sides = [_by_group(list(each.values())) for each in known]
+    # Reversed: second minus first.
     low, high = interval(np.subtract(*[_resampled_means(*side, generator, resamples) for side in sides[::-1]]))
     means = [float(sums.sum() / counts.sum()) for sums, counts in sides]
     if min(len(sums) for sums, _ in sides) < 2:
@@ -181,6 +183,7 @@ def paired_means(columns: Sequence[Sequence[float | None]], seed: int = 0, resam
     means = []
     with np.errstate(invalid="ignore"):
         for total, count in zip(sums, counts, strict=True):
+            # The same seed for each column draws the same images for all of them.
             drawn = _resampled_means(total, count, np.random.default_rng(seed), resamples)
             means.append(np.append(total.sum() / count.sum(), drawn))
     return np.stack(means)
@@ -229,6 +232,7 @@ def legacy_statistic(values: Sequence[float | None]) -> LegacyStatistic | None:
     reach = FENCE * (q3 - q1)
     kept = known[(known >= q1 - reach) & (known <= q3 + reach)]
     removed = known.size - kept.size
+    # The fences are of all values, the quartiles that are reported of those inside (released evaluator).
     q1, median, q3 = (float(value) for value in np.percentile(kept, [25, 50, 75]))
     return LegacyStatistic(
         mean=float(kept.mean()),
@@ -266,5 +270,6 @@ def _resampled_means(
     means = []
     for start in range(0, resamples, AT_ONCE):
         drawn = generator.integers(len(sums), size=(min(AT_ONCE, resamples - start), len(sums)))
+        # A ratio of sums and no mean of means: a group of more images weighs more, as in the plain mean.
         means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
     return np.concatenate(means)

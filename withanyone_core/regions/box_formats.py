@@ -31,6 +31,7 @@ def boxes_from(given: Any, width_px: int, height_px: int, numbers: str = SIZED) 
         raise ValueError(f"The order of the numbers is {numbers!r}; expected one of {'; '.join(NUMBERS)}.")
     if isinstance(given, str):
         boxes = parse_boxes(given, width_px, height_px)
+    # Before the general lists: a SEGS is a pair of lists and would be read as frames.
     elif _is_segs(given):
         (segs_height_px, segs_width_px), segments = given
         fours = [_four(_listed(segment.bbox), CORNERS, f"segment {n}") for n, segment in enumerate(segments, start=1)]
@@ -121,6 +122,7 @@ def _listed(given: Any) -> Any:
 
 
 def _is_number(value: Any) -> bool:
+    # bool is an int in Python, and True among the numbers is a mistake rather than a 1.
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 

@@ -56,6 +56,8 @@ def box_cells(box_px: BoxPx, columns: int, rows: int, truncate_upper: bool = Fal
     x1, y1, x2, y2 = box_px
     if truncate_upper:
         x2, y2 = int(x2), int(y2)
+    # The released int(x1) // 8 // 2 and ceil(x2 / 8 / 2); dividing by powers of two is exact, so 16 at once is the
+    # same.
     return (
         max(0, int(x1) // CELL_PX),
         max(0, int(y1) // CELL_PX),
@@ -76,6 +78,7 @@ def cell_groups(regions: list[Region], grid: Grid, truncate_upper: bool = False)
     if not regions:
         return ()
     members_NL = torch.stack([region_cells(region, grid, truncate_upper) for region in regions])
+    # A column is a cell, so equal columns are cells covered by the same set of people.
     patterns_NP, pattern_of_cell_L = torch.unique(members_NL, dim=1, return_inverse=True)
     return tuple(
         CellGroup(
@@ -89,9 +92,11 @@ def cell_groups(regions: list[Region], grid: Grid, truncate_upper: bool = False)
 
 def _box_membership(box: Box, grid: Grid, truncate_upper: bool) -> Tensor:
     x1, y1, x2, y2 = box.to_px(grid.canvas_width_px, grid.canvas_height_px)
+    # Shifted before it is rounded to cells: the cells are those of the part that this call sees.
     seen = (x1 - grid.left_px, y1 - grid.top_px, x2 - grid.left_px, y2 - grid.top_px)
     column0, row0, column1, row1 = box_cells(seen, grid.columns, grid.rows, truncate_upper)
     members = torch.zeros(grid.rows, grid.columns, dtype=torch.bool)
+    # The end of a box above or left of the grid is negative, which a slice would count from the last cell.
     members[row0 : max(row0, row1), column0 : max(column0, column1)] = True
     return members.flatten()
 
@@ -102,7 +107,10 @@ def _mask_cells(mask: Mask, grid: Grid) -> Tensor:
     columns = _edges(grid.columns, grid.left_px, grid.canvas_width_px, width)
     rows = _edges(grid.rows, grid.top_px, grid.canvas_height_px, height)
     area = (rows[1:] - rows[:-1])[:, None] * (columns[1:] - columns[:-1])[None, :]
+    # The integral at the cells' edges, which need not be whole mask pixels; its mixed difference is each cell's covered
+    # area. In float64, because it sums over the whole mask.
     covered = _sums_up_to(_sums_up_to(mask.coverage.double(), rows, 0), columns, 1).diff(dim=0).diff(dim=1)
+    # A cell beyond the canvas has no area, and 0 >= 0 would make everybody its owner.
     return ((covered >= _HALF * area) & (area > 0)).flatten()
 
 
@@ -115,6 +123,7 @@ def _edges(cells: int, start_px: int, canvas_px: int, mask_size: int) -> Tensor:
 def _sums_up_to(values: Tensor, edges: Tensor, dim: int) -> Tensor:
     """Integral of `values` along `dim` from 0 to each (fractional) edge."""
     sums = torch.cat([torch.zeros_like(values.narrow(dim, 0, 1)), values.cumsum(dim)], dim)
+    # At the far end the edge is the size itself: the last value then counts whole (part = 1).
     lower = edges.floor().long().clamp(max=values.shape[dim] - 1)
     part = (edges - lower).reshape(-1, 1) if dim == 0 else edges - lower
     return sums.index_select(dim, lower) + part * values.index_select(dim, lower)

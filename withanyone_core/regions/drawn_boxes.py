@@ -25,6 +25,7 @@ def boxes_from_json(text: str) -> tuple[Box, ...]:
     """
     try:
         given = json.loads(text)
+    # Python's JSON reader recurses, and RecursionError is no ValueError.
     except RecursionError as error:
         raise ValueError(f"The boxes are nested too deeply; {EXPECTED}.") from error
     except ValueError as error:

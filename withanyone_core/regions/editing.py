@@ -11,6 +11,7 @@ from ..faces.crop import whole_pixels
 from ..identity import Face
 from .layout import Box, Layout
 
+# The released face-edit program's blur, PIL's GaussianBlur on the cut-out box.
 BLUR_RADIUS_PX = 15
 # The released program leaves smaller faces sharp.
 SMALLEST_FACE_PX = 100
@@ -44,6 +45,7 @@ def prepare_edit(
     boxes_px = [_inside(face.box_px, width_px, height_px) for face in faces]
     size = floor_to_tokens(width_px, height_px)
     blurred = Image.fromarray(blur_boxes(photo, boxes_px, smallest_px))
+    # The resize below has no crop, so fractions of the photo are fractions of the canvas.
     layout = Layout(tuple(Box.from_px(*box, width_px, height_px) for box in boxes_px), *size)
     sharp = tuple(number for number, box in enumerate(boxes_px, 1) if not _is_large(box, smallest_px))
     return FaceEdit(np.asarray(blurred.resize(size, Image.Resampling.LANCZOS)), layout, sharp)

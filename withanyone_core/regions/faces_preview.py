@@ -46,7 +46,9 @@ def _shaded(canvas: Image.Image, members_PL: Tensor, grid: Grid, scale: float) -
     cell_HW = row[:, None] * grid.columns + column[None, :]
     stripe_HW = (np.arange(height)[:, None] + np.arange(width)[None, :]) // STRIPE_PX
     owners_L = members_PL.sum(0).numpy()
+    # Stripe s of a cell with n owners is owner s modulo n's; clip keeps the modulus from 0 where nobody owns the cell.
     turn_HW = stripe_HW % owners_L[cell_HW].clip(1)
+    # Which of a cell's owners somebody is, from 0.
     rank_PL = (members_PL.cumsum(0) - 1).numpy()
     shaded_HWC = np.asarray(canvas, dtype=np.float32).copy()
     for index, owned_L in enumerate(members_PL.numpy()):
@@ -70,6 +72,7 @@ def _outline(
         draw.rectangle(drawable((x1 + inset, y1 + inset, x2 - inset, y2 - inset)), outline=colour, width=3)
         return
     side = CELL_PX * scale
+    # A frame of empty cells: without it a mask that reaches the canvas's edge has no outline there.
     edged_RC = torch.nn.functional.pad(cells_RC.int(), (1, 1, 1, 1))
     for row, column in edged_RC.diff(dim=0)[:, 1:-1].nonzero().tolist():
         draw.line((column * side, row * side, (column + 1) * side, row * side), fill=colour, width=3)

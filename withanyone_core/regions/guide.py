@@ -36,23 +36,27 @@ class Fit:
             return cls((1.0, 1.0), (0.0, 0.0))
         if rule != CROP:
             raise ValueError(f"The fit is {rule!r}; expected one of {', '.join(FITS)}.")
+        # The side with the larger ratio fills the canvas (scale 1); the other sticks out and is cut.
         ratios = [canvas / guide for canvas, guide in zip(canvas_px, guide_px, strict=True)]
         x, y = (max(ratios) / ratio for ratio in ratios)
         return cls((x, y), ((1.0 - x) / 2.0, (1.0 - y) / 2.0))
 
     def box(self, box_px: BoxPx, guide_px: tuple[int, int]) -> Box:
         """A box in pixels of the guide image (width, height) on the canvas; it may lie outside."""
+        # Doubled: width and height once for each of the box's two corners.
         edges = zip(box_px, guide_px * 2, self.scale * 2, self.shift * 2, strict=True)
         return Box(*(scale * edge / side + shift for edge, side, scale, shift in edges))
 
     def image(self, guide: np.ndarray, canvas_px: tuple[int, int]) -> np.ndarray:
         """The part of the guide image [H, W, 3] uint8 that lies on the canvas, in the size of the canvas."""
         height_px, width_px = guide.shape[:2]
+        # The inverse of `box`: where fractions 0 and 1 of the canvas lie, in pixels of the guide image.
         seen = [
             (-shift / scale * side, (1.0 - shift) / scale * side)
             for scale, shift, side in zip(self.scale, self.shift, (width_px, height_px), strict=True)
         ]
         (left, right), (top, bottom) = seen
+        # Pillow's `box` takes fractions of a pixel, so the image lies under the boxes exactly.
         resized = Image.fromarray(guide).resize(canvas_px, Image.Resampling.BICUBIC, box=(left, top, right, bottom))
         return np.asarray(resized)
 
@@ -93,6 +97,7 @@ def layout_from_faces(
             f'"{CROP}". Choose "{STRETCH}", or a canvas with the proportions of the image '
             f"({guide_px[0]}x{guide_px[1]})."
         )
+    # 0 keeps everybody: a slice to None has no end.
     kept = inside[: max_people or None]
     remarks = [
         f"The face at {_place(faces[index])} of the guide image lies outside the canvas and is left out."
@@ -125,6 +130,7 @@ def _in_order(faces: Sequence[Face], order: str) -> list[int]:
 
 
 def _middle_is_inside(box: Box) -> bool:
+    # low + high is twice the middle, so the canvas reaches from 0 to 2; a middle on its very edge is outside.
     return all(SLACK < low + high < 2.0 - SLACK for low, high in ((box.x1, box.x2), (box.y1, box.y2)))
 
 

@@ -48,6 +48,7 @@ class Box:
         return Box(*(min(max(value, 0.0), 1.0) for value in self.as_tuple()))
 
 
+# Compared by identity: a tensor has no single truth value.
 @dataclass(frozen=True, eq=False)
 class Mask:
     """A mask: a region of any shape. `coverage` is float [height, width] in 0..1 and spans the whole canvas.
@@ -99,6 +100,7 @@ class Layout:
     boxes: tuple[Box, ...]
     width_px: int
     height_px: int
+    # Left out of comparisons because tensors have no single truth value: a layout is its boxes and its canvas.
     embeddings: Tensor | None = field(default=None, compare=False)
     face_model: str = field(default="", compare=False)
 
@@ -106,6 +108,7 @@ class Layout:
         check_canvas(self.width_px, self.height_px)
         if self.embeddings is not None and len(self.embeddings) != len(self.boxes):
             raise ValueError(f"{len(self.boxes)} boxes came with the face embeddings of {len(self.embeddings)}.")
+        # Before clamping, which would turn a box outside the canvas into one without area.
         for number, box in enumerate(self.boxes, start=1):
             self._check(number, box)
         clamped = tuple(box.clamped() for box in self.boxes)
@@ -113,6 +116,7 @@ class Layout:
         if changed:
             boxes = "; ".join(self._words(number, self.boxes[number - 1]) for number in changed)
             LOGGER.warning("Partly outside the %dx%d canvas and clamped: %s", self.width_px, self.height_px, boxes)
+        # The only way to set a field of a frozen dataclass.
         object.__setattr__(self, "boxes", clamped)
 
     def _check(self, number: int, box: Box) -> None:
@@ -162,6 +166,7 @@ class PlacedFace:
 
 def stretching(faces: Iterable[PlacedFace], width_px: int, height_px: int) -> str | None:
     """What is to be said where an image has other proportions than the layout of the faces; None where all is well."""
+    # `place_in_box` refuses a second layout in one chain, so the first speaks for all.
     layout = next((face.layout for face in faces if face.layout is not None), None)
     if layout is None or abs(width_px * layout.height_px / (height_px * layout.width_px) - 1) <= ASPECT_TOLERANCE:
         return None

@@ -40,12 +40,14 @@ def overlaps(members_PL: Tensor) -> tuple[Overlap, ...]:
     for first, second in combinations(range(len(counts)), 2):
         shared = int((members_PL[first] & members_PL[second]).sum())
         if shared:
+            # Neither count is 0 here: each includes the shared cells.
             found.append(Overlap(first, second, shared, shared / counts[first], shared / counts[second]))
     return tuple(found)
 
 
 def labels(faces: Sequence[PlacedFace]) -> list[str]:
     """What each person is called in images and texts: number in the chain, from 1, and name."""
+    # A line break inside a name would break the list of one person a line.
     return [f"{number} {' '.join(face.identity.name.split())}" for number, face in enumerate(faces, start=1)]
 
 

@@ -93,6 +93,8 @@ def preset_layout(people: int, width_px: int, height_px: int, seed: int = 0) -> 
     if people not in PRESETS:
         return row_layout(people, width_px, height_px)
     if (width_px, height_px) in PLACES:
+        # A generator of its own, by the seed: the released program draws from an unseeded one, and its layouts never
+        # come again.
         known = random.Random(seed).choice(PLACES[width_px, height_px][people])
         return _layout(list(known), width_px, height_px)
     preset = random.Random(seed).choice(PRESETS[people])
@@ -145,8 +147,10 @@ def even_row(people: int, width_px: int, height_px: int) -> list[WholeBoxPx]:
             "Widen it, or write the boxes yourself."
         )
     width_each = columns / people
+    # `high` below is 1.25 x `wide`: 0.4 of the rows keeps it at half the canvas.
     wide = max(1, min(int(0.7 * width_each + SLACK), int(0.4 * rows + SLACK)))
     high = min(math.ceil(1.25 * wide - SLACK), rows)
     top = max(0, round(0.44 * rows - high / 2))
+    # int(x + 0.5) rounds every half up; round() takes halves to even numbers, and the gaps of a row would differ.
     lefts = [int((number + 0.5) * width_each - wide / 2 + 0.5 + SLACK) for number in range(people)]
     return [(left * CELL_PX, top * CELL_PX, (left + wide) * CELL_PX, (top + high) * CELL_PX) for left in lefts]
