@@ -81,6 +81,7 @@ def _pack_roots() -> list[Path]:
 def _register(key: str, extensions: set[str]) -> None:
     default = str(Path(folder_paths.models_dir) / key)
     paths, known_extensions = folder_paths.folder_names_and_paths.get(key, ([], set()))
+    # At the end: what the user or another pack has registered is found before ours.
     if default not in paths:
         paths = [*paths, default]
     folder_paths.folder_names_and_paths[key] = (paths, set(known_extensions) | extensions)

@@ -260,6 +260,7 @@ def _json(values: dict[str, Any]) -> str:
 
 def _shown(cls: type[io.ComfyNode], *batches: Tensor) -> dict[str, Any]:
     shown = [ui.PreviewImage(batch, cls=cls).as_dict() for batch in batches]
+    # A node has one `ui`: the images of all batches go into one list.
     return shown[0] | {"images": [image for each in shown for image in each["images"]]}
 
 

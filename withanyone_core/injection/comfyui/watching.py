@@ -58,6 +58,7 @@ class Watch:
     def part(self) -> Part:
         schedule = self.moment.schedule
         if schedule is None or len(schedule) == 0:
+            # Taken for a whole run where ComfyUI does not say which sigmas it has.
             return Part(float("inf"), 0.0, self.moment.sampling)
         return Part(schedule[0].item(), schedule[-1].item(), self.moment.sampling)
 
