@@ -249,6 +249,7 @@ def _progress(count: int) -> Callable[[], None]:
 
 
 def _crops(faces: tuple[PlacedFace, ...], identities: Sequence[Identity] = ()) -> list[np.ndarray]:
+    # Somebody of weight 0 was not to be in the image.
     crops = [face.identity.crop for face in faces if face.weight > 0] + [one.crop for one in identities]
     return [(crop.detach().cpu() * 255.0).round().to(torch.uint8).numpy() for crop in crops]
 

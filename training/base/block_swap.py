@@ -30,6 +30,7 @@ def choose_swapped_blocks(blocks: int, count: int) -> tuple[int, ...]:
         raise ValueError(
             f"memory.blocks_to_swap is {count}, and the base model has {blocks} blocks. Set it to {blocks} at most."
         )
+    # The middles of `count` equal parts of all blocks.
     return tuple(int((number + 0.5) * blocks / count) for number in range(count))
 
 
@@ -46,6 +47,7 @@ def swap_blocks(transformer: nn.Module, layers: Sequence[int], device: torch.dev
         # forward hook is never called.
         blocks[layer].forward = _with_swapping(blocks[layer].forward, prefetcher, number)
     transformer.register_forward_pre_hook(lambda *_: prefetcher.set_direction(1))
+    # always_call: a pass that fails has to drop what it has prefetched, too.
     transformer.register_forward_hook(lambda *_: prefetcher.set_direction(-1), always_call=True)
 
 

@@ -88,6 +88,7 @@ def _filled(path: Path, state: dict[str, Tensor]) -> AutoencoderKL:
             down_block_types=("DownEncoderBlock2D",) * len(widths),
             up_block_types=("UpDecoderBlock2D",) * len(widths),
             block_out_channels=tuple(widths),
+            # Of the encoder; diffusers gives the decoder one more by itself.
             layers_per_block=len(first),
             latent_channels=state["decoder.conv_in.weight"].shape[1],
             norm_num_groups=_GROUP,

@@ -188,6 +188,7 @@ class Trainer:
         bank = state.sources.at(settings).device_bank
         found = compute_loss(batch.to(device), state.frozen, self.socket, bank, settings, total)
         count = settings.optim.gradient_accumulation_steps
+        # The mean over micro-batches, which have equally many samples.
         self.update.backward(found.loss / count, is_last=index + 1 == count)
         return found.values
 

@@ -98,6 +98,7 @@ def _read(graph: Any, name: str) -> Recognizer:
             nodes.append(_Node(node.op_type, tuple(node.input), node.output[0], settings))
     entries = [each.name for each in graph.input if each.name not in weights]
     _check(name, nodes, entries, [each.name for each in graph.output])
+    # In float32 whatever the file holds; integers are shapes and axes.
     float_weights = {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
     return Recognizer(nodes, float_weights, entries[0], name).eval()
 

@@ -122,6 +122,7 @@ def contrast(
                   face's own person is left out, and its own target is by being too alike
     rows_FK       of `draw_rows`
     """
+    # Only the generated face moves: positives and negatives carry no gradient (released program).
     made, positives = F.normalize(generated_FE.float(), dim=-1), F.normalize(positives_FE.float(), dim=-1).detach()
     others = F.normalize(others_OE.float(), dim=-1).detach()
     # Both at once: what takes time is reading the bank.

@@ -63,6 +63,7 @@ class AdapterFile:
     @property
     def truncates_boxes(self) -> bool:
         """Whether a box's fractional upper corner is cut to whole pixels first, as the face-edit program does."""
+        # Ke is the only released adapter in this layout; raw training files share it, and nothing in them tells.
         return self.layout == "single"
 
 

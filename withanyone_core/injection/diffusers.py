@@ -104,6 +104,7 @@ class AdapterSocket:
         self.adapter = adapter
         weights = dict.fromkeys(adapter.shapes, 1.0) if weights is None else weights
         self.weights = {branch: weight for branch, weight in weights.items() if weight != 0}
+        # It lies outside the blocks, so it is neither quantized nor swapped, and has the type of the activations.
         self.dtype = transformer.x_embedder.weight.dtype
         self._entry = f"{_ENTRY}_{id(self)}"
         self._placed: _Scene | None = None
