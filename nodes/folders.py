@@ -33,6 +33,7 @@ def face_pack_dir(name: str) -> Path:
 
     Raises ValueError for a name that is not one folder's: it may come from a stranger's workflow.
     """
+    # It knows the separators of every system, and drives.
     if PureWindowsPath(name).name != name or name in ("", ".."):
         raise ValueError(f"The face pack {name!r} is not the name of a folder under models/insightface/models.")
     candidates = [root / name for root in _pack_roots()]

@@ -28,6 +28,7 @@ def load_vae(
     found = model_folder(path, "vae")
     model = _of_folder(found, dtype) if found.is_dir() else _of_file(found, dtype)
     model = model.to(device).eval().requires_grad_(False)
+    # Older VAEs in diffusers have a scale and no shift.
     return model, LatentScale(model.config.scaling_factor, model.config.shift_factor or 0.0)
 
 

@@ -78,6 +78,7 @@ class Processes:
         for bucket in _buckets([parameter.grad for parameter in reached]):
             flat = torch.cat([gradient.flatten() for gradient in bucket])
             with _worker_lost_errors():
+                # In the default group, between the devices.
                 dist.all_reduce(flat)
             for gradient, part in zip(bucket, flat.split([each.numel() for each in bucket]), strict=True):
                 gradient.copy_(part.view_as(gradient))

@@ -122,6 +122,7 @@ def load_trainable(
     ValueError for fresh weights that cannot be made.
     """
     branches = _BRANCHES[adapter.branch]
+    # What is trained is in float32: an update may be smaller than what bf16 rounds away.
     kept = torch.float32 if train.mode == "full" else dtype
     if adapter.init is None and train.mode == "tokens":
         raise ValueError(

@@ -54,6 +54,7 @@ def _crop_to_image(landmarks_px: np.ndarray) -> np.ndarray:
         raise ValueError(
             f"The landmarks {landmarks_px.round(2).tolist()} cannot be aligned: expected five different finite points."
         )
+    # The inverse, because sampling asks where each pixel of the crop comes from.
     return np.linalg.inv(np.vstack([similarity(landmarks_px), [0, 0, 1]]))[:2]
 
 

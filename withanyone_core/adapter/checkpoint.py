@@ -138,6 +138,7 @@ def read_part(
     with opened(file) as reader:
         for name in part_shapes(file.shapes[branch], part):
             key = file_key(name, suffix)
+            # get_tensor gives pages of the mapped file, and Windows lets nobody replace a file that is mapped.
             tensor = reader.get_tensor(key) if mapped else reader.get_tensor(key).clone()
             if not is_finite(tensor):
                 raise AdapterFileError(

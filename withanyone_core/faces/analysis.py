@@ -160,6 +160,7 @@ def onnx_folder(pack_dir: Path) -> Path:
 
 def _bgr(photo: np.ndarray) -> np.ndarray:
     """insightface reads images as OpenCV loads them. This is the only place where channels change order."""
+    # OpenCV takes no array with a negative stride.
     return np.ascontiguousarray(photo[:, :, ::-1])
 
 

@@ -46,6 +46,7 @@ class DlibJudge:
 
     def _embedding(self, photo: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
         shape = self._landmarks(photo, _box(landmarks_px))
+        # Less what all faces have in common: with it strangers have a cosine of 0.84.
         return np.array(self._recognizer.compute_face_descriptor(photo, shape), np.float32) - np.float32(CENTRE)
 
 

@@ -84,6 +84,7 @@ class Forward:
             known = self.keys_values(stream_BND)
             keys_values = [known.of(group.people, layer) for group in served.groups]
             residual = self.attention[layer](tokens, served.sizes, keys_values)
+            # Here and not in the values: those are made once a run, while a curve moves with each step.
             updated = torch.add(tokens, residual, alpha=self.strength)
             if updated.dtype == torch.float16:  # FLUX outgrows float16; ComfyUI clips its own stream the same way
                 updated = torch.nan_to_num(updated, nan=0.0, posinf=65504, neginf=-65504)
