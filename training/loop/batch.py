@@ -88,6 +88,7 @@ def make_batch(
     clean = torch.cat([clean_latent(cache, sample, scale) for sample in samples])
     # The VAE takes 8 pixels to a latent, the transformer 2 x 2 latents to a token.
     width_px, height_px = 8 * clean.shape[-1], 8 * clean.shape[-2]
+    # The shift depends on the number of image tokens, so each size has a table of its own.
     sigmas = sigma_table((width_px // 16) * (height_px // 16))
     texts = [text_of(cache, sample) for sample in samples]
     targets = [(row, person) for row, sample in enumerate(samples) for person in sample.people if person.shown]

@@ -92,6 +92,7 @@ def _read(graph: Any, name: str) -> Recognizer:
     nodes = []
     for node in graph.node:
         settings = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+        # A constant is a weight too: it moves to the device with the module.
         if node.op_type == "Constant":
             weights[node.output[0]] = torch.from_numpy(numpy_helper.to_array(settings["value"]).copy())
         else:
