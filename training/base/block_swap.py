@@ -97,6 +97,7 @@ class _CpuBlock:
                     if tensor is not None:
                         places.append(_Place(held, name, tensor.dtype, tensor.shape, size))
                         tensors.append(tensor.detach())
+                        # Rounded up, since a view of bytes as another type needs an aligned start.
                         size += -(-tensor.nbytes // _ALIGNED) * _ALIGNED
         flat = torch.empty(size, dtype=torch.uint8)
         for place, tensor in zip(places, tensors, strict=True):
@@ -151,6 +152,7 @@ class _Prefetcher:
 
     def __init__(self, cpu_blocks: Sequence[_CpuBlock], device: torch.device) -> None:
         self._cpu_blocks, self._device = cpu_blocks, device
+        # A stream of its own, so that copies run while the block before computes.
         self._side = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._next: _Transfer | None = None
         self._direction = 1

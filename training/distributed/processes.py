@@ -125,6 +125,7 @@ def _buckets(gradients: Sequence[Tensor]) -> Iterator[list[Tensor]]:
     """The gradients in order, so many at a time as are sent together."""
     bucket: list[Tensor] = []
     for gradient in gradients:
+        # A gradient larger than a bucket goes alone.
         if bucket and sum(each.numel() for each in bucket) + gradient.numel() > _BUCKET:
             yield bucket
             bucket = []

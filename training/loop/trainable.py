@@ -168,6 +168,7 @@ def _own(network: AdapterNetwork, train: TrainSettings, layout: Literal["dual", 
     """The adapter's own parameters that are trained, made float32."""
     chosen = {}
     for name, parameter in network.named_parameters():
+        # kv_out trains what is read of people and what is added to the image; the queries stay.
         if train.mode == "full" or name.endswith(("to_kv.weight", "to_out.weight")):
             # By .data it stays the same Parameter, which the module holds.
             parameter.data = parameter.data.float()

@@ -247,6 +247,7 @@ class Trainer:
         )
         write_checkpoint(state.run, checkpoint)
         best = state.verdict.best_step
+        # The best one is what the result is made of.
         remove_old(state.run, state.settings.save.keep, () if best is None else (best,))
 
     def _restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
