@@ -52,6 +52,7 @@ def places(query: Mapping[str, str]) -> list[list[float]]:
 
 def saved_identities() -> list[dict[str, Any]]:
     """Every saved identity with the time of its last change, so that a browser may keep an image until then."""
+    # As text: nanoseconds since 1970 are more than a number of JavaScript holds exactly.
     return [{"name": name, "changed": str(identity_path(name).stat().st_mtime_ns)} for name in identity_names()]
 
 
@@ -72,6 +73,7 @@ async def answer_places(request: web.Request) -> web.Response:
 
 async def answer_identities(request: web.Request) -> web.Response:
     try:
+        # In a thread: reading files in the server's own would hold up all its other answers.
         return web.json_response({"identities": await asyncio.to_thread(saved_identities)})
     except FileNotFoundError as error:  # deleted while they were listed
         return _refused(error)
@@ -87,6 +89,7 @@ async def answer_crop(request: web.Request) -> web.Response:
 
 def _whole(query: Mapping[str, str], name: str, low: int, high: int) -> int:
     text = query.get(name, "")
+    # isdigit alone also takes other scripts' digits and superscripts, which int() refuses in part.
     if not (text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= high):
         raise ValueError(f"The question's {name} is {text!r}; expected a whole number from {low} to {high}.")
     return int(text)

@@ -61,6 +61,7 @@ class ApplyWithAnyone(io.ComfyNode):
                 ),
                 _override("id_weight", "arc (who it is)"),
                 _override("siglip_weight", "sig (how the photo looks)"),
+                # Widgets are added at the end only, since workflows keep their values by position.
                 _factor("first_factor", "beginning"),
                 _factor("last_factor", "end"),
                 io.Combo.Input(

@@ -24,6 +24,7 @@ MINIATURE = Path(__file__).resolve().parents[1] / "miniature"
 
 
 class WithAnyoneExtension(ComfyExtension):
+    # Called by ComfyUI 0.14 and newer alone.
     async def on_load(self) -> None:
         await register_replacements(ComfyAPI())
 
@@ -43,6 +44,7 @@ def _miniature_loaders() -> list[type[io.ComfyNode]]:
     return list(miniature.NODES)
 
 
+# Not in on_load, which older versions of ComfyUI never call.
 def comfy_entrypoint() -> WithAnyoneExtension:
     answers.register()
     return WithAnyoneExtension()

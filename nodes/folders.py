@@ -33,6 +33,7 @@ def face_pack_dir(name: str) -> Path:
 
     Raises ValueError for a name that is not one folder's: it may come from a stranger's workflow.
     """
+    # It knows the separators of every system, and drives.
     if PureWindowsPath(name).name != name or name in ("", ".."):
         raise ValueError(f"The face pack {name!r} is not the name of a folder under models/insightface/models.")
     candidates = [root / name for root in _pack_roots()]
@@ -81,6 +82,7 @@ def _pack_roots() -> list[Path]:
 def _register(key: str, extensions: set[str]) -> None:
     default = str(Path(folder_paths.models_dir) / key)
     paths, known_extensions = folder_paths.folder_names_and_paths.get(key, ([], set()))
+    # At the end: what the user or another pack has registered is found before ours.
     if default not in paths:
         paths = [*paths, default]
     folder_paths.folder_names_and_paths[key] = (paths, set(known_extensions) | extensions)

@@ -86,6 +86,7 @@ class IdentityFromPhotos(io.ComfyNode):
         choices = Choices(which_face, face_index, combine, no_face, like)
         encoder = None if clip_vision is None else siglip_encoder(clip_vision)
         identity, used = identity_from_photos(image_arrays(photos), face_analysis, name, choices, encoder)
+        # As a dict, since a node has one `ui`, and its text is shown beside the images.
         shown = ui.PreviewImage(images([captioned_crop(item) for item in used]), cls=cls).as_dict()
         shown["text"] = tuple(item.description() for item in used)
         return io.NodeOutput(identity, images([item.crop for item in used]), _bounding_box(used[0]), ui=shown)

@@ -70,6 +70,7 @@ def free_path(prefix: str, person: str) -> Path:
 
 def _cut(name: str) -> str:
     """The beginning of a person's name, whole letters only. The file itself holds all of it."""
+    # errors="ignore" drops a letter that the cut has split.
     return name.encode()[:NAME_BYTES].decode(errors="ignore").strip(" .")
 
 
@@ -84,6 +85,7 @@ def _refuse_long(path: PurePosixPath, what: str) -> None:
 
 
 def _inside(text: str, what: str) -> PurePosixPath:
+    # A workflow may come from Windows, where a backslash separates folders.
     path = PurePosixPath(text.strip().replace("\\", "/"))
     if path.is_absolute() or not path.name or ".." in path.parts:
         raise ValueError(

@@ -15,6 +15,7 @@ from ..withanyone_core.regions.preview import thumbnail
 def images(images_HWC: Sequence[np.ndarray]) -> Tensor:
     """An IMAGE batch from 8-bit images of one size, each [H, W, 3]."""
     batch_BHWC = torch.from_numpy(np.stack(images_HWC)).to(torch.float32) / 255.0
+    # Where ComfyUI keeps what nodes pass on: the CPU, unless it is run with --gpu-only.
     return batch_BHWC.to(comfy.model_management.intermediate_device())
 
 

@@ -169,6 +169,7 @@ class PreviewFaces(io.ComfyNode):
 
 def canvas_side(name: str, more: str = "", default: int = 1024) -> io.Int.Input:
     tooltip = f"{name.capitalize()} of the canvas in pixels.{more}"
+    # A default of 0 is allowed where it means that the size is taken from elsewhere.
     return io.Int.Input(name, default=default, min=min(default, CELL_PX), max=LARGEST_PX, step=CELL_PX, tooltip=tooltip)
 
 

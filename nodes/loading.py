@@ -9,6 +9,7 @@ from ..withanyone_core.injection.comfyui.parts import ComfyAdapter
 from . import folders, sockets
 from .siglip import load_siglip
 
+# At import, since the schemas below list what lies in these folders.
 folders.register_model_folders()
 
 AS_STORED, FP8 = "as stored", "fp8"
@@ -43,10 +44,12 @@ class LoadAdapter(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, adapter_name: str) -> bool | str:
+        # An input that is named here is not checked by ComfyUI, whose message would not help.
         return folders.found(folders.ADAPTERS, adapter_name, ADAPTER_FILE)
 
     @classmethod
     def fingerprint_inputs(cls, adapter_name: str, **others: object) -> str:
+        # ComfyUI passes all inputs of the node, of which only the file counts here.
         return folders.stamp(folders.ADAPTERS, adapter_name, ADAPTER_FILE)
 
     @classmethod

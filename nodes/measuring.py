@@ -249,6 +249,7 @@ def _progress(count: int) -> Callable[[], None]:
 
 
 def _crops(faces: tuple[PlacedFace, ...], identities: Sequence[Identity] = ()) -> list[np.ndarray]:
+    # Somebody of weight 0 was not to be in the image.
     crops = [face.identity.crop for face in faces if face.weight > 0] + [one.crop for one in identities]
     return [(crop.detach().cpu() * 255.0).round().to(torch.uint8).numpy() for crop in crops]
 
@@ -260,6 +261,7 @@ def _json(values: dict[str, Any]) -> str:
 
 def _shown(cls: type[io.ComfyNode], *batches: Tensor) -> dict[str, Any]:
     shown = [ui.PreviewImage(batch, cls=cls).as_dict() for batch in batches]
+    # A node has one `ui`: the images of all batches go into one list.
     return shown[0] | {"images": [image for each in shown for image in each["images"]]}
 
 

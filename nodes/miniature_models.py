@@ -39,6 +39,7 @@ def flux_config() -> MiniatureFluxConfig:
     fields = backbone.comfyui_parameters()
     known = {name: value for name, value in fields.items() if name in FluxParams.__dataclass_fields__}
     config = MiniatureFluxConfig({"image_model": "flux", **known})
+    # None: computed in the type of the weights, without a cast for each layer.
     config.set_inference_dtype(torch.float32, None)
     return config
 
@@ -75,6 +76,7 @@ def vae() -> comfy.sd.VAE:
     vae.latent_channels = autoencoder.LATENT_CHANNELS
     if vae.first_stage_model is None:
         raise RuntimeError(f"{files.VAE_FILE} does not fit ComfyUI's class.")
+    # ComfyUI's class has 32 groups whatever it is given.
     for module in vae.first_stage_model.modules():
         if isinstance(module, torch.nn.GroupNorm):
             module.num_groups = autoencoder.NORM_GROUPS
@@ -111,6 +113,7 @@ class CaptionTokenizer(FluxTokenizer):
             embedding_key="t5xxl",
             has_start_token=False,
             pad_to_max_length=False,
+            # As ComfyUI's own T5 tokenizer has it: prompts are padded and never cut.
             max_length=99_999_999,
             min_length=text.T5_TOKENS,
             **shared,
@@ -123,6 +126,7 @@ class CaptionEncoders(FluxClipModel):
     def __init__(
         self, device: str = "cpu", dtype: torch.dtype | None = None, model_options: dict | None = None
     ) -> None:
+        # Not FluxClipModel's own, which would build the encoders at full size.
         torch.nn.Module.__init__(self)
         vocabulary = len(PreTrainedTokenizerFast.from_pretrained(files.shipped(files.T5_WORDS)))
         shared = {"device": device, "dtype": dtype, "return_projected_pooled": False}

@@ -88,6 +88,7 @@ class SampleUntilAlike(io.ComfyNode):
         bounds = (lowest_weight, highest_weight) if weight_draws and lowest_weight != highest_weight else None
         seeds = tuple((noise_seed + number) % SEEDS for number in range(draws))
         plan = Plan(seeds, finish, tuple(face.weight for face in people), bounds, weight_draws)
+        # A single draw has no rival, so judging it early would only cost a decoding.
         cut = cut_of(sigmas, 1.0 if draws == 1 and bounds is None else stop_at)
         progress = partial(_progress, guider.model_patcher)
         studio = Studio(guider, sampler, sigmas, latent_image, vae, people, judge, cut, progress)
@@ -105,6 +106,7 @@ def _progress(patcher: comfy.model_patcher.ModelPatcher, planned: int) -> Shown:
 
     def show(step: int, clean: Tensor) -> None:
         nonlocal done
+        # Counted here, because each draw's own steps begin at 0 again.
         done += 1
         preview = previewer.decode_latent_to_preview_image("JPEG", clean) if previewer else None
         bar.update_absolute(min(done, planned), planned, preview)

@@ -49,6 +49,7 @@ def siglip_tower(state: dict[str, Tensor], source: str, heads: int | None = None
     """
     weights = siglip.vision_weights(state)
     clip_vision = _empty_tower(siglip.tower_shape(weights, source, heads))
+    # Before the weights are loaded: the empty tower has the type of ComfyUI's text encoders, which would round them.
     clip_vision.model.to(torch.float32)
     clip_vision.dtype = torch.float32
     for module in clip_vision.model.modules():
@@ -79,7 +80,9 @@ def siglip_encoder(clip_vision: comfy.clip_vision.ClipVisionModel) -> Callable[[
 @torch.no_grad()
 def patch_tokens(clip_vision: comfy.clip_vision.ClipVisionModel, pixel_values: Tensor) -> Tensor:
     """SigLIP's last hidden state after its final norm, float32 [B, patches, width], of pixels [B, 3, size, size]."""
+    # Where the tower lies is ComfyUI's to decide, with all other models in view.
     comfy.model_management.load_model_gpu(clip_vision.patcher)
+    # The first output is the last hidden state after the final norm, which alone WithAnyone reads.
     tokens, *_ = clip_vision.model(pixel_values=pixel_values.to(clip_vision.load_device))
     return tokens.to(comfy.model_management.intermediate_device(), torch.float32)
 

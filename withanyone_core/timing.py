@@ -57,5 +57,6 @@ def _eased(position: float, shape: str) -> float:
     if shape == "ease out":
         return 1.0 - (1.0 - position) ** 2
     if shape == "ease in and out":
+        # Smoothstep: its slope is 0 at both ends.
         return position**2 * (3.0 - 2.0 * position)
     return position

@@ -42,6 +42,7 @@ def load_base(
     Raises FileNotFoundError, ValueError for files of another kind or that do not belong together, RuntimeError
     where the library that quantizes is missing.
     """
+    # Quantized matrices are dequantized to bf16, and all else is held in it.
     dtype = _DTYPES.get(precision, torch.bfloat16)
     transformer = load_flux(path, dtype, device, _QUANTIZATIONS.get(precision), blocks_to_swap)
     vae_model, scale = load_vae(path if vae is None else vae, dtype, device)

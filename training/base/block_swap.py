@@ -30,6 +30,7 @@ def choose_swapped_blocks(blocks: int, count: int) -> tuple[int, ...]:
         raise ValueError(
             f"memory.blocks_to_swap is {count}, and the base model has {blocks} blocks. Set it to {blocks} at most."
         )
+    # The middles of `count` equal parts of all blocks.
     return tuple(int((number + 0.5) * blocks / count) for number in range(count))
 
 
@@ -46,6 +47,7 @@ def swap_blocks(transformer: nn.Module, layers: Sequence[int], device: torch.dev
         # forward hook is never called.
         blocks[layer].forward = _with_swapping(blocks[layer].forward, prefetcher, number)
     transformer.register_forward_pre_hook(lambda *_: prefetcher.set_direction(1))
+    # always_call: a pass that fails has to drop what it has prefetched, too.
     transformer.register_forward_hook(lambda *_: prefetcher.set_direction(-1), always_call=True)
 
 
@@ -95,6 +97,7 @@ class _CpuBlock:
                     if tensor is not None:
                         places.append(_Place(held, name, tensor.dtype, tensor.shape, size))
                         tensors.append(tensor.detach())
+                        # Rounded up, since a view of bytes as another type needs an aligned start.
                         size += -(-tensor.nbytes // _ALIGNED) * _ALIGNED
         flat = torch.empty(size, dtype=torch.uint8)
         for place, tensor in zip(places, tensors, strict=True):
@@ -149,6 +152,7 @@ class _Prefetcher:
 
     def __init__(self, cpu_blocks: Sequence[_CpuBlock], device: torch.device) -> None:
         self._cpu_blocks, self._device = cpu_blocks, device
+        # A stream of its own, so that copies run while the block before computes.
         self._side = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._next: _Transfer | None = None
         self._direction = 1

@@ -109,8 +109,7 @@ def _opened(path: Path) -> tuple[dict[str, object], Iterator[tuple[str, Tensor]]
     tensors = open_tensors(folder)
     if folder.is_dir() and (folder / "config.json").is_file():
         known = json.loads((folder / "config.json").read_text(encoding="utf-8-sig"))
-        # diffusers wraps __init__ to record its arguments, and only the wrapped one names them; other keys of the file
-        # are not its.
+        # diffusers wraps __init__ to record its arguments; what else a configuration holds is no argument.
         names = set(FluxTransformer2DModel.__init__.__wrapped__.__annotations__)
         return {key: value for key, value in known.items() if key in names}, ((key, tensors[key]) for key in tensors)
     keys = _flux_keys(path, tensors)

@@ -28,6 +28,7 @@ def load_vae(
     found = model_folder(path, "vae")
     model = _of_folder(found, dtype) if found.is_dir() else _of_file(found, dtype)
     model = model.to(device).train(False).requires_grad_(False)
+    # Older VAEs in diffusers have a scale and no shift.
     return model, LatentScale(model.config.scaling_factor, model.config.shift_factor or 0.0)
 
 
@@ -88,6 +89,7 @@ def _filled(path: Path, state: dict[str, Tensor]) -> AutoencoderKL:
             down_block_types=("DownEncoderBlock2D",) * len(widths),
             up_block_types=("UpDecoderBlock2D",) * len(widths),
             block_out_channels=tuple(widths),
+            # Of the encoder; diffusers gives the decoder one more by itself.
             layers_per_block=len(first),
             latent_channels=state["decoder.conv_in.weight"].shape[1],
             norm_num_groups=_GROUP,

@@ -78,6 +78,7 @@ class Processes:
         for bucket in _buckets([parameter.grad for parameter in reached]):
             flat = torch.cat([gradient.flatten() for gradient in bucket])
             with _worker_lost_errors():
+                # In the default group, between the devices.
                 dist.all_reduce(flat)
             for gradient, part in zip(bucket, flat.split([each.numel() for each in bucket]), strict=True):
                 gradient.copy_(part.view_as(gradient))
@@ -124,6 +125,7 @@ def _buckets(gradients: Sequence[Tensor]) -> Iterator[list[Tensor]]:
     """The gradients in order, so many at a time as are sent together."""
     bucket: list[Tensor] = []
     for gradient in gradients:
+        # A gradient larger than a bucket goes alone.
         if bucket and sum(each.numel() for each in bucket) + gradient.numel() > _BUCKET:
             yield bucket
             bucket = []

@@ -91,6 +91,7 @@ def make_batch(
     # The VAE takes 8 pixels to a latent, the transformer 2 x 2 latents to a token.
     width_px, height_px = 8 * clean.shape[-1], 8 * clean.shape[-2]
     tokens = (width_px // 16) * (height_px // 16)
+    # The shift depends on the number of image tokens, so each size has a table of its own.
     texts = [text_of(cache, sample) for sample in samples]
     targets = [(row, person) for row, sample in enumerate(samples) for person in sample.judged]
     # Something to concatenate where no face is shown.

@@ -49,6 +49,7 @@ def build_trainer(settings: Finetune) -> Trainer:
 
     Raises FileNotFoundError, ValueError or RuntimeError for what is missing, damaged or does not fit.
     """
+    # Only for its errors: a library that is missing is found before any file is opened.
     optimizer_class(settings.optim)
     if zero.is_deepspeed_requested():
         zero.check_shardable(settings.optim.name)
@@ -58,6 +59,7 @@ def build_trainer(settings: Finetune) -> Trainer:
     sources = Sources(accelerator.device)
     cache = sources.at(settings).cache
     check_models(settings, sources)
+    # The main process alone generates and scores.
     evaluation_models = load_judges(settings) if accelerator.is_main_process else None
     frozen = _frozen(settings, accelerator)
     check_widths(cache, frozen)
@@ -138,6 +140,7 @@ def _frozen(settings: Finetune, accelerator: Accelerator) -> FrozenModels:
         check_shardable(settings)
     if memory.compile_blocks:
         check_compiler(device)
+    # FSDP is for cards that cannot hold all of it: `shard` moves each process's part.
     home = "cpu" if is_sharded else device
     base = load_base(settings.base.path, settings.base.vae, settings.base.precision, home, memory.blocks_to_swap)
     if memory.gradient_checkpointing:

@@ -62,6 +62,7 @@ def divergence_advice(settings: Finetune, step: int, is_main: bool) -> str:
 
 def _what_to_lower(settings: Finetune) -> str:
     optim, memory = settings.optim, settings.memory
+    # What costs least comes first.
     wishes = {
         "optim.batch_size=1 (with larger optim.gradient_accumulation_steps)": optim.batch_size > 1,
         "memory.gradient_checkpointing=true": not memory.gradient_checkpointing,

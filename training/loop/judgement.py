@@ -54,6 +54,7 @@ class Difference:
     @property
     def is_above(self) -> bool:
         """Whether it is above 0 by its interval, as shown."""
+        # Rounded as it is shown: nobody shall read +0.000 and take it for a rise.
         return round(self.low, DIGITS) > 0
 
     @property

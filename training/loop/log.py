@@ -80,6 +80,7 @@ def log_steps(state: TrainingState, is_main: bool) -> Iterator[Callable[[], None
     with tqdm(total=last, initial=progress.step, unit="step", disable=is_silent) as bar:
 
         def log_step() -> None:
+            # None at a step whose loss was NaN.
             if progress.row["loss"] is not None:
                 losses.append(progress.row["loss"])
             numbers = _numbers(progress.row, losses)

@@ -30,6 +30,7 @@ def start_trackers(accelerator: Accelerator, settings: Finetune) -> None:
     place = settings.out / _ID
     if accelerator.is_main_process and not place.is_file():
         place.write_text(uuid.uuid4().hex, encoding="utf-8")
+    # The others read what the main process has just written.
     accelerator.wait_for_everyone()
     run = {
         "name": settings.out.name,

@@ -62,9 +62,11 @@ def _loop(trainer: Trainer, stop: StopRequest) -> None:
             step = state.progress.step
             # The main process reads the files for all: the others might miss one that it has just removed.
             requests = trainer.processes.from_main(lambda: take_requests(state.run))
+            # The last step is always validated: the result is chosen among steps with scores.
             is_last = step == settings.optim.steps
             validates = step % settings.validation.every_steps == 0 or is_last or VALIDATE in requests
             is_ending = stop.signal is not None
+            # What is validated is saved, so that it can become the result.
             saves = validates or step % settings.save.every_steps == 0 or SAVE in requests or is_ending
             if saves and state.progress.skipped_in_row:
                 LOGGER.warning("Nothing is validated or saved at step %d, which was skipped.", step)

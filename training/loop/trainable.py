@@ -122,6 +122,7 @@ def load_trainable(
     ValueError for fresh weights that cannot be made.
     """
     branches = _BRANCHES[adapter.branch]
+    # What is trained is in float32: an update may be smaller than what bf16 rounds away.
     kept = torch.float32 if train.mode == "full" else dtype
     if adapter.init is None and train.mode == "tokens":
         raise ValueError(
@@ -167,6 +168,7 @@ def _own(network: AdapterNetwork, train: TrainSettings, layout: Literal["dual", 
     """The adapter's own parameters that are trained, made float32."""
     chosen = {}
     for name, parameter in network.named_parameters():
+        # kv_out trains what is read of people and what is added to the image; the queries stay.
         if train.mode == "full" or name.endswith(("to_kv.weight", "to_out.weight")):
             # By .data it stays the same Parameter, which the module holds.
             parameter.data = parameter.data.float()

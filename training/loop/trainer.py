@@ -199,6 +199,7 @@ class Trainer:
         bank = state.sources.at(settings).device_bank
         found = compute_loss(batch.to(device), state.frozen, self.socket, bank, settings, total)
         count = settings.optim.gradient_accumulation_steps
+        # The mean over micro-batches, which have equally many samples.
         self.update.backward(found.loss / count, is_last=index + 1 == count)
         return found.values
 
@@ -257,6 +258,7 @@ class Trainer:
         )
         write_checkpoint(state.run, checkpoint)
         best = state.verdict.best_step
+        # The best one is what the result is made of.
         remove_old(state.run, state.settings.save.keep, () if best is None else (best,))
 
     def _restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:

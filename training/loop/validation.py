@@ -261,6 +261,7 @@ def generate_image(
     with socket.placed(people):
         for sigma, following in pairwise(sigmas):
             predicted = velocity(frozen.transformer, latent, sigma.expand(1).to(device), t5, pooled, guidance)
+            # In float32; the released program keeps the latent in bf16 between steps.
             latent = latent + (following - sigma).to(device) * predicted
             advance()
     return decode_pixels(frozen, latent)

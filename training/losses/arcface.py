@@ -92,12 +92,14 @@ def _read(graph: Any, name: str) -> Recognizer:
     nodes = []
     for node in graph.node:
         settings = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+        # A constant is a weight too: it moves to the device with the module.
         if node.op_type == "Constant":
             weights[node.output[0]] = torch.from_numpy(numpy_helper.to_array(settings["value"]).copy())
         else:
             nodes.append(_Node(node.op_type, tuple(node.input), node.output[0], settings))
     entries = [each.name for each in graph.input if each.name not in weights]
     _check(name, nodes, entries, [each.name for each in graph.output])
+    # In float32 whatever the file holds; integers are shapes and axes.
     float_weights = {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
     return Recognizer(nodes, float_weights, entries[0], name).train(False)
 

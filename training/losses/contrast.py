@@ -163,6 +163,7 @@ def contrast(
                   face's own person is left out, and its own target is by being too alike
     rows_FK       of `draw_rows`
     """
+    # Only the generated face moves: positives and negatives carry no gradient (released program).
     made, positives = F.normalize(generated_FE.float(), dim=-1), F.normalize(positives_FE.float(), dim=-1).detach()
     others = F.normalize(others_OE.float(), dim=-1).detach()
     # Both at once: what takes time is reading the bank.
@@ -172,6 +173,7 @@ def contrast(
     if rows_FK is not None:
         cosines = torch.cat([cosines, _cosines(both_2FE, bank.unit_NE, rows_FK)], dim=2)
         owners = bank.owner_N[rows_FK]
+        # People who are no one's are nobody's own, although the numbers of both may be -1.
         kept = torch.cat([kept, (owners != identities_F[:, None]) | (owners < 0)], dim=1)
     negatives, alike = cosines
     # Below the bound by more than rounding, so that a stranger's own target is left out at a bound of 1 too.

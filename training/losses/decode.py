@@ -19,6 +19,7 @@ def decoded(vae: AutoencoderKL, latent_BCHW: Tensor, scale: LatentScale) -> Tens
     values = scale.out_of_model(latent_BCHW).to(vae.dtype)
     for block in _blocks(vae):
         values = checkpoint(block, values, use_reentrant=False) if torch.is_grad_enabled() else block(values)
+    # Clamping is left to `warp.clamped`, which lets gradients through.
     return 127.5 * (values.float() + 1)
 
 

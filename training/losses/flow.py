@@ -75,6 +75,7 @@ def add_noise(clean: Tensor, noise: Tensor, sigmas_B: Tensor) -> Tensor:
 
 
 def target_velocity(clean: Tensor, noise: Tensor) -> Tensor:
+    # The derivative of (1 - t) clean + t noise by t.
     return noise - clean
 
 
@@ -85,6 +86,7 @@ def flow_losses(velocity: Tensor, target: Tensor) -> Tensor:
 
 def clean_estimate(noisy: Tensor, velocity: Tensor, sigmas_B: Tensor) -> Tensor:
     """`noisy - t velocity`, float32."""
+    # (1 - t) clean + t noise - t (noise - clean) is clean.
     return noisy.float() - _beside(sigmas_B, noisy) * velocity.float()
 
 

@@ -33,6 +33,7 @@ class TargetFaces:
     def within(self, samples: Tensor) -> "TargetFaces":
         """The faces of some samples (int64, ascending), renumbered from 0."""
         kept = torch.isin(self.sample_F, samples)
+        # Both ascend, so a sample's place among those chosen is its new number.
         return TargetFaces(torch.searchsorted(samples, self.sample_F[kept]), self.landmarks_F52[kept.cpu().numpy()])
 
 

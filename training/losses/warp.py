@@ -34,6 +34,7 @@ def align_faces(images_B3HW: Tensor, image_F: Tensor, landmarks_px_F52: np.ndarr
     # Reduced by the whole part; what is left, under 1.5 image pixels a crop pixel, is bilinear sampling's.
     factors = np.where(steps > _DENSEST + SLACK_PX, np.floor(steps + SLACK_PX), 1).astype(int)
     crops: list[Tensor | None] = [None] * len(landmarks)
+    # By factor, so that all faces of one are reduced and sampled together.
     for factor in np.unique(factors):
         chosen = np.flatnonzero(factors == factor)
         sources = _reduced(images[image_F[torch.from_numpy(chosen).to(image_F.device)]], int(factor))
@@ -53,6 +54,7 @@ def _crop_to_image(landmarks_px: np.ndarray) -> np.ndarray:
         raise ValueError(
             f"The landmarks {landmarks_px.round(2).tolist()} cannot be aligned: expected five different finite points."
         )
+    # The inverse, because sampling asks where each pixel of the crop comes from.
     return np.linalg.inv(np.vstack([similarity(landmarks_px), [0, 0, 1]]))[:2]
 
 

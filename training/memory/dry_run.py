@@ -63,6 +63,7 @@ def dry_run(models: DummyModels, shape: BatchShape, settings: Finetune) -> DryRu
             (passed.loss / settings.optim.gradient_accumulation_steps).backward()
     finally:
         socket.remove()
+        # The planner uses the same models for further runs.
         for parameter in models.adapter.trained:
             parameter.grad = None
     return DryRun(counted.peak, counted.at_peak, operations.total)

@@ -164,6 +164,7 @@ def batch_of(shape: BatchShape, tensor: Callable[..., Tensor], learned: Mapping[
     """
     faces, rows = shape.batch * shape.faces, torch.zeros(shape.batch, shape.people, dtype=torch.int64)
     latent = shape.channels, shape.height_px // 8, shape.width_px // 8
+    # ArcFace's own face, half as large as the image, in its middle.
     landmarks = np.tile(TEMPLATE_PX / SIDE_PX * 0.5 + 0.25, (faces, 1, 1)).astype(np.float32)
     target = tensor(faces, shape.embedding)
     drawn = shape.negatives[1]

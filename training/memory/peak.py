@@ -81,6 +81,7 @@ def memory_from(models: DummyModels, shape: BatchShape, settings: Finetune, pass
         Part(f"trained weights, {_numbers(models.adapter.trained)}", trained),
         Part(f"optimizer's states, {settings.optim.name}", state_bytes(models.adapter.trained, settings.optim)),
         Part("average of weights", trained if settings.optim.ema else 0),
+        # The bank's rows on the device, in float32.
         Part("negatives", 4 * shape.negatives[0] * shape.embedding),
     )
     passing = tuple(Part(name, size) for name, size in passed.by_part.items())

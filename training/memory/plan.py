@@ -41,6 +41,7 @@ class Planner:
         models = self.models(settings)
         key = f"{_model_key(settings)} {shape} {settings.memory.gradient_checkpointing}"
         key += f" {settings.memory.vae_gradient_checkpointing}"
+        # With several passes a step, gradients lie there already when a pass begins.
         key += f" {settings.optim.gradient_accumulation_steps > 1}"
         if key not in self._passes:
             self._passes[key] = dry_run(models, shape, settings)

@@ -49,6 +49,7 @@ def run_trial(settings: Finetune) -> Trial:
     """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, _quiet():
         changes = {
+            # Every sample is decoded and judged: the most that a step takes.
             "id_loss.max_sigma": 1.0,
             "validation.num_images": 0,
             "validation.judges": (),

@@ -63,6 +63,7 @@ def attend(queries_BHSC: Tensor, keys_BHTC: Tensor, values_BHTC: Tensor, device:
     if device.type != "mps":
         return F.scaled_dot_product_attention(queries_BHSC, keys_BHTC, values_BHTC)
     count = queries_BHSC.shape[2]
+    # Zeros behind the queries: a query's result does not depend on the others.
     filled = F.pad(queries_BHSC, (0, 0, 0, max(0, _MPS_QUERIES - count))).contiguous()
     return F.scaled_dot_product_attention(filled, keys_BHTC.contiguous(), values_BHTC.contiguous())[:, :, :count]
 

@@ -63,6 +63,7 @@ class AdapterFile:
     @property
     def truncates_boxes(self) -> bool:
         """Whether a box's fractional upper corner is cut to whole pixels first, as the face-edit program does."""
+        # Ke is the only released adapter in this layout; raw training files share it, and nothing in them tells.
         return self.layout == "single"
 
 
@@ -137,6 +138,7 @@ def read_part(
     with opened(file) as reader:
         for name in part_shapes(file.shapes[branch], part):
             key = file_key(name, suffix)
+            # get_tensor gives pages of the mapped file, and Windows lets nobody replace a file that is mapped.
             tensor = reader.get_tensor(key) if mapped else reader.get_tensor(key).clone()
             if not is_finite(tensor):
                 raise AdapterFileError(

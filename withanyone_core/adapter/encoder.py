@@ -57,6 +57,7 @@ class IdentityEncoder(nn.Module):
         """What the projectors make of each person [N, T, D]: SigLIP patches first (sig branch only), then ArcFace."""
         tokens = [self.arcface_in(arcface_ND)]
         if self.siglip_in is not None:
+            # The released order; attention itself does not depend on it.
             tokens.insert(0, self.siglip_in(siglip_NTD))
         return torch.cat(tokens, dim=1)
 
@@ -79,4 +80,5 @@ class IdentityEncoder(nn.Module):
         else:
             projected_NTD = self.tokens(arcface_ND, siglip_NTD)
             tokens_NTD = torch.where(has_learned_N[:, None, None], learned_NTD, projected_NTD)
+        # Nothing here depends on the noise, the step or the prompt: once for a person is enough.
         return torch.stack([layer(tokens_NTD) for layer in self.layers])

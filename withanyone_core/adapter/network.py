@@ -98,4 +98,5 @@ def file_tensors(
     state: Mapping[str, Tensor], layout: Literal["dual", "single"] = "dual", dtype: torch.dtype | None = None
 ) -> dict[str, Tensor]:
     """A state dict of `AdapterNetwork` under the keys of an adapter file, ready to be saved; values in `dtype`."""
+    # safetensors stores bytes as they lie, so tensors have to be contiguous.
     return {parameter_key(name, layout): value.detach().to(dtype=dtype).contiguous() for name, value in state.items()}

@@ -54,6 +54,7 @@ class StackedAttentionLayer(nn.Module):
         inner = sum(shape.inner for shape in shapes)
         # With a bias, unlike the trained layer: that is where the norms' biases go.
         self.to_q = operations.Linear(shapes[0].hidden, inner, **placed)
+        # Without a bias, as trained: whoever takes nothing gets exactly zero.
         self.to_out = operations.Linear(inner, shapes[0].hidden, bias=False, **placed)
 
     def forward(self, image_BSD: Tensor, sizes: Sequence[int], keys_values: Sequence[BranchKeysValues]) -> Tensor:

@@ -113,6 +113,7 @@ def load_face_analysis(
     Raises FileNotFoundError where the folder or one of the two files is missing, ValueError for a file that cannot be
     read, RuntimeError where insightface or the provider is not to be had; each says which file or package goes where.
     """
+    # A folder of that name with models of its own is a pack like any other.
     if pack_dir.name == DLIB and next(pack_dir.glob("*.onnx"), None) is None:
         return load_dlib(det_threshold)
     folder = onnx_folder(pack_dir)
@@ -159,6 +160,7 @@ def onnx_folder(pack_dir: Path) -> Path:
 
 def _bgr(photo: np.ndarray) -> np.ndarray:
     """insightface reads images as OpenCV loads them. This is the only place where channels change order."""
+    # OpenCV takes no array with a negative stride.
     return np.ascontiguousarray(photo[:, :, ::-1])
 
 

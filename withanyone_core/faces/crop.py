@@ -50,4 +50,5 @@ def face_crop(photo: np.ndarray, box_px: BoxPx) -> np.ndarray:
             f"The face box ({box}) covers no pixel of the photo ({width_px} x {height_px}) or is under one pixel wide."
         )
     cut = Image.fromarray(photo).crop(rectangle)
+    # LANCZOS to a square, whatever the cut's proportions, as released.
     return np.asarray(cut.resize((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS))

@@ -43,6 +43,7 @@ class DlibAnalysis:
         """The faces of an RGB photo [H, W, 3] uint8 by descending score, with centred embeddings float32 [128]."""
         small, scale = _reduced(np.ascontiguousarray(photo))
         enlarged = int(max(small.shape[:2]) < UPSAMPLED_BELOW_PX)
+        # dlib's score has no bounds, the node's threshold is a likelihood.
         boxes, scores, _ = self._detector.run(small, enlarged, _raw(self._threshold))
         found = [self._face(small, box, _likelihood(score), scale) for box, score in zip(boxes, scores, strict=True)]
         return tuple(sorted((face for face in found if are_spread(face.landmarks_px)), key=lambda face: -face.score))

@@ -66,6 +66,7 @@ class OpenCvAnalysis:
         small = cv2.resize(photo, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
         self._detector.setInputSize(size)
         self._detector.setScoreThreshold(threshold)
+        # OpenCV's models read BGR.
         _, found = self._detector.detect(np.ascontiguousarray(small[:, :, ::-1]))
         # OpenCV gives None instead of an array without rows.
         if found is None:

@@ -36,6 +36,7 @@ def area_px(face: Face) -> float:
 
 def left_to_right(faces: Sequence[Face]) -> list[int]:
     """Indices of the faces in the order in which their middles stand in the photo."""
+    # x1 + x2 is twice the middle.
     return sorted(range(len(faces)), key=lambda index: faces[index].box_px[0] + faces[index].box_px[2])
 
 

@@ -104,6 +104,7 @@ class AdapterSocket:
         self.adapter = adapter
         weights = dict.fromkeys(adapter.shapes, 1.0) if weights is None else weights
         self.weights = {branch: weight for branch, weight in weights.items() if weight != 0}
+        # It lies outside the blocks, so it is neither quantized nor swapped, and has the type of the activations.
         self.dtype = transformer.x_embedder.weight.dtype
         self._entry = f"{_ENTRY}_{id(self)}"
         self._placed: _Scene | None = None
@@ -114,6 +115,7 @@ class AdapterSocket:
         blocks = [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
         self._width, self._layers = transformer.inner_dim, len(blocks)
         self._check(self._width, self._layers)
+        # Hooks, so that diffusers' classes stay as they are and the adapter can be taken out again.
         self._handles = [transformer.register_forward_pre_hook(self._send, with_kwargs=True)]
         for layer, block in enumerate(blocks):
             self._handles += [
@@ -195,6 +197,7 @@ class AdapterSocket:
                 "tower, or use the arc branch alone."
             )
         with _computed_in(encoder, self.dtype, present_BP.device):
+            # [L, N, 2, H, T, C], N the people who are present.
             made = encoder(*chosen, *learned).to(self.dtype)
         # One person of zeros at the end, whom `slots` below gives to every absent one: one gather fills [B, P].
         padded = torch.cat([made, torch.zeros_like(made[:, :1])], dim=1)
@@ -250,6 +253,7 @@ class AdapterSocket:
     def _updated(self, scene: _Scene, layer: int, stream_BND: Tensor) -> Tensor:
         """The stream with every branch's residual on the tokens in somebody's place; all others as they were."""
         index = scene.cells_BS[..., None].expand(-1, -1, stream_BND.shape[-1])
+        # Gathered and not masked: the cost follows the covered area, and all other tokens stay what they were.
         tokens = stream_BND.gather(1, index)
         residual = torch.zeros_like(tokens)
         for branch, weight in scene.weights.items():

@@ -48,6 +48,7 @@ class DlibJudge:
         shape = self._landmarks(photo, _box(landmarks_px))
         descriptor = self._recognizer.compute_face_descriptor(photo, shape)
         return np.array(descriptor, np.float32) - np.array(CENTRE, np.float32)
+        # Less what all faces have in common: with it strangers have a cosine of 0.84.
 
 
 def _box(landmarks_px: np.ndarray) -> Any:

@@ -75,6 +75,7 @@ class Judge:
     def fingerprint(self) -> str:
         """Changes with the recognizer's file and with everything on the card that changes its input."""
         if not self._fingerprint:
+            # What it is called, and whether it took part in training, change no embedding.
             wanted = {key: value for key, value in asdict(self.card).items() if key not in ("name", "onnx", "about")}
             del wanted["trained_with"]
             text = file_sha256(self._onnx) + json.dumps(wanted, sort_keys=True)

@@ -43,6 +43,7 @@ def match(case: Case) -> Matching:
     references, notes = _reference_faces(case)
     anchors = {identity: case.references[identity].embeddings[face] for identity, face in references.items()}
     truths, truth_notes = _truth_faces(case, anchors)
+    # Once for all metrics: matched for each again, the faces behind one copy-paste value may be of different people.
     faces, method = _generated_faces(case, anchors, truths)
     everyone = range(case.expected)
     return Matching(

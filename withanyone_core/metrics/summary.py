@@ -269,6 +269,7 @@ def _resampled_means(
 ) -> np.ndarray:
     means = []
     for start in range(0, resamples, AT_ONCE):
+        # Whole groups, with replacement: the images of one are not independent.
         drawn = generator.integers(len(sums), size=(min(AT_ONCE, resamples - start), len(sums)))
         # A ratio of sums and no mean of means: a group of more images weighs more, as in the plain mean.
         means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))

@@ -32,6 +32,7 @@ class Grid:
     @property
     def is_whole(self) -> bool:
         """Whether the call sees the whole canvas."""
+        # Not equal but at least: the last cell of a canvas that is no multiple of 16 reaches beyond it.
         return self.columns * CELL_PX >= self.canvas_width_px and self.rows * CELL_PX >= self.canvas_height_px
 
 

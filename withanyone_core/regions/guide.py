@@ -113,6 +113,7 @@ def layout_from_faces(
         boxes=tuple(boxes[index].clamped() for index in kept),
         width_px=canvas_px[0],
         height_px=canvas_px[1],
+        # For Place Face, which can find a person's box by them.
         embeddings=torch.from_numpy(np.stack([faces[index].embedding for index in kept]).astype(np.float32)),
         face_model=face_model,
     )

@@ -189,6 +189,7 @@ def parse_boxes(text: str, width_px: int, height_px: int) -> tuple[Box, ...]:
         for part in line.split(";")
         if part.strip()
     ]
+    # Fractions that were computed may end a rounding error above 1.
     if all(value <= 1 + SLACK for row in rows for value in row):
         return tuple(Box(*row) for row in rows)
     return tuple(Box.from_px(*row, width_px, height_px) for row in rows)

@@ -75,6 +75,7 @@ def kept_latent(latent: Mapping[str, Any], results: Sequence[SearchResult]) -> d
     count = len(results)
     parts = {
         name: latent[name][:count]
+        # A mask or a list of another length is meant for the whole batch, and stays whole.
         for name in ("noise_mask", "batch_index")
         if name in latent and len(latent[name]) == len(latent["samples"])
     }

@@ -52,9 +52,11 @@ def announce_canvas(executor: Callable, *args: Any, **kwargs: Any) -> torch.Tens
     """PREDICT_NOISE wrapper: the guider still sees the whole latent and all conditionings."""
     bound = bind(executor, args, kwargs)
     model_options = bound.arguments.get("model_options") or {}
+    # CFGGuider, and guiders built on it, keep their conditionings here.
     conds = getattr(executor.class_obj, "conds", {})
     height, width = bound.arguments["x"].shape[-2:]
     canvas = Canvas(height, width, *_marks(conds))
+    # Copies: the guider passes the dicts that came in to its next step as well.
     options = {**model_options.get("transformer_options", {}), OPTION: canvas}
     bound.arguments["model_options"] = {**model_options, "transformer_options": options}
     return executor(*bound.args, **bound.kwargs)
@@ -66,10 +68,13 @@ def chunks(x: torch.Tensor, options: Mapping[str, Any], patch_size: int) -> list
     canvas = options.get(OPTION) or Canvas(height, width)
     kinds = options.get("cond_or_uncond") or [0]
     ids = options.get("uuids") or [None] * len(kinds)
+    # Chunk by chunk: rows k * size to (k + 1) * size belong to cond_or_uncond[k].
     size = x.shape[0] // len(kinds)
     return [
         Chunk(
             rows=slice(index * size, (index + 1) * size),
+            # ComfyUI's 0 marks the first of a guider's prompts, which need not be the positive one; names decide where
+            # known.
             conditional=uuid not in canvas.unconditional if canvas.unconditional else kind == 0,
             grid=_grid(canvas, None if uuid is None else canvas.areas.get(uuid), height, width, patch_size),
         )
@@ -93,6 +98,7 @@ def _grid(canvas: Canvas, area: Area | None, height: int, width: int, patch_size
     top = left = 0
     if area is not None:
         area_height, area_width, top, left = area
+        # ComfyUI cuts an area off at the latent's edge.
         expected = min(area_height, canvas.height - top), min(area_width, canvas.width - left)
     else:
         expected = canvas.height, canvas.width

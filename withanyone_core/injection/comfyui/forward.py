@@ -55,10 +55,12 @@ class Forward:
         self.inner = replacements.get("dit", {})
         keys = [(DOUBLE, index) for index in range(len(diffusion_model.double_blocks))]
         keys += [(SINGLE, index) for index in range(len(diffusion_model.single_blocks))]
+        # Several Apply nodes of one MODEL are nested: each finds itself by its place in the tuple.
         outer = _FORWARDS.get()
         blocks = {key: _replacement(key, layer, len(outer)) for layer, key in enumerate(keys)}
         token = _FORWARDS.set((*outer, self))
         try:
+            # Ours take the places of others' replacements and call them (`inner`): ComfyUI knows one a block.
             yield {**options, "patches_replace": {**replacements, "dit": {**self.inner, **blocks}}}
         finally:
             _FORWARDS.reset(token)
@@ -75,12 +77,14 @@ class Forward:
     def add_people(self, stream_BND: Tensor, layer: int, first: int) -> None:
         """Adds the residual in place to the image tokens, which begin at token `first` of the stream."""
         for served in self.regions:
+            # A slice of rows is a view, so that what is written to it below is in the stream.
             rows = stream_BND[served.rows]
             read, written = self._indices(served, first)
             tokens = rows.index_select(1, read)
             known = self.keys_values(stream_BND)
             keys_values = [known.of(group.people, layer) for group in served.groups]
             residual = self.attention[layer](tokens, served.sizes, keys_values)
+            # Here and not in the values: those are made once a run, while a curve moves with each step.
             updated = torch.add(tokens, residual, alpha=self.strength)
             if updated.dtype == torch.float16:  # FLUX outgrows float16; ComfyUI clips its own stream the same way
                 updated = torch.nan_to_num(updated, nan=0.0, posinf=65504, neginf=-65504)
@@ -116,4 +120,5 @@ def _replacement(key: BlockKey, layer: int, depth: int) -> Callable:
         forward.after_block(key, layer, out)  # pyright: ignore[reportAttributeAccessIssue]
         return out
 
+    # Not recursive: the block that is called inside may stay compiled.
     return torch.compiler.disable(block, recursive=False)

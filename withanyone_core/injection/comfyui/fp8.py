@@ -47,6 +47,7 @@ def quantize(weight: Tensor) -> tuple[Tensor, Tensor]:
     """
     smallest, largest = weight.float().aminmax(dim=1)
     extent = torch.maximum(-smallest, largest)
+    # A row of zeros has no logarithm; any scale does.
     scale = torch.where(extent > 0, torch.exp2(torch.ceil(torch.log2(extent / LARGEST))), 1.0)
     return (weight.float() / scale[:, None]).to(FP8), scale
 

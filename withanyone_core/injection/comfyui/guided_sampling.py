@@ -69,6 +69,7 @@ class GuidedSampling:
         override = PersonWeights(dict(zip(self._people, weights, strict=True)) if self._people else {})
         guider = self._counting(override)
         noise = self._noise(seed)
+        # Sigmas are the ends of steps: both parts hold the one where they meet.
         stopped, clean = self._run(guider, noise, self._sigmas[: self._cut + 1], seed, 0)
         if len(override.used) < len(self._people):
             raise ValueError(
@@ -108,6 +109,7 @@ class GuidedSampling:
         ended = ended.to(comfy.model_management.intermediate_device())
         if "clean" not in seen:  # a sampler that tells nothing: what it ends with is all there is
             return ended, ended
+        # The callback's estimate is in the model's own scale, a LATENT in the VAE's.
         return ended, guider.model_patcher.model.process_latent_out(seen["clean"].to(ended.device))
 
     def _noise(self, seed: int) -> Tensor:
@@ -122,10 +124,13 @@ class GuidedSampling:
         Given as noise, and not as a latent that already holds it, so that a mask keeps the latent it is meant to keep.
         """
         scale = base.model_sampling.noise_scaling
+        # As ComfyUI's guiders do: a latent of zeros counts as empty and is not scaled.
         start = base.process_latent_in(self._start) if torch.count_nonzero(self._start) > 0 else self._start
         stopped, start, sigma = stopped.float(), start.to(stopped.device).float(), sigma.to(stopped.device)
         nothing = torch.zeros_like(stopped)
+        # A sampler's result comes back over (1 - sigma) in flow matching; scaling it without noise takes that back.
         noisy = scale(sigma, nothing, base.process_latent_in(stopped))
+        # noise_scaling is linear in the noise: sigma times it is what `start` lacks.
         return (noisy - scale(sigma, nothing, start)) / sigma
 
     def _counting(self, override: PersonWeights) -> comfy.samplers.CFGGuider:
@@ -135,6 +140,7 @@ class GuidedSampling:
             self.forwards += 1
             return executor(*args, **kwargs)
 
+        # A shallow copy: the guider that came in may be used by other nodes.
         guider = copy.copy(self._guider)
         guider.model_options = comfy.model_patcher.create_model_options_clone(guider.model_options)
         comfy.patcher_extension.add_wrapper_with_key(

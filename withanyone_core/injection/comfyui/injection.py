@@ -136,6 +136,7 @@ class Injection:
         base = executor.class_obj
         options = bound.arguments.get("transformer_options", {})
         self.run.weights = options.get(WEIGHTS, self.run.weights)
+        # At APPLY_MODEL `t` is sigma still; only below does it become the model's timestep.
         moment = Moment(base.model_sampling, bound.arguments["t"], options.get("sample_sigmas"))
         people = self._people_at(moment)
         self.watcher.before_call(moment, people)
@@ -144,8 +145,10 @@ class Injection:
         if regions:
             self.run.check_latent(bound.arguments["x"])
             self._warn_of_suspicions(bool(bound.kwargs.get("ref_latents")))
+        # Looked up at each call: with several GPUs each device has a patcher of its own.
         attention = base.current_patcher.get_additional_models_with_key(KEY)[self.slot].model
         strength = self._strength_at(moment) if regions else 0.0
+        # Also where nobody is active: compiled blocks must find the same replacements in every call.
         forward = Forward(regions, strength, attention, self.device_keys_values)
         with forward.after_blocks(options, base.diffusion_model) as bound.arguments["transformer_options"]:
             out = executor(*bound.args, **{**bound.kwargs, **compiler_mark(base.diffusion_model, options)})
@@ -171,6 +174,8 @@ class Injection:
         key = like.device, like.dtype
         if key not in self.run.keys_values:
             weights = [self.settings.weights[branch] for branch in self.keys_values]
+            # In the values and not on the output: under one softmax over several people each keeps a weight of their
+            # own.
             scales = [[weight * self.run.weights.of(face) for face in self.faces] for weight in weights]
             self.run.keys_values[key] = DeviceKeysValues(list(self.keys_values.values()), scales, like)
         return self.run.keys_values[key]
@@ -213,8 +218,10 @@ class Injection:
         key = grid, device, people
         if key not in self.run.region_tokens:
             groups = cell_groups([self.faces[person].region for person in people], grid, self.truncates_boxes)
+            # `cell_groups` numbers the people it was given; from here on they are numbered among all.
             runs = [replace(group, people=tuple(people[index] for index in group.people)) for group in groups]
             found = group_tokens(runs, self._tokens_of_people(), device)
+            # In an area or a tile somebody may be missing with good reason.
             if grid.is_whole:
                 self._warn_of_absent(found, people)
                 self._warn_of_stretching(grid)

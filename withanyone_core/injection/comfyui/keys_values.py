@@ -56,6 +56,7 @@ def _stacks(people: Sequence[Tensor], scales: Sequence[float], like: Tensor) -> 
     for _, chosen in groupby(enumerate(people), key=lambda each: each[1].shape):
         numbers, made = zip(*chosen, strict=True)
         layers, two, *rest = made[0].shape
+        # Filled person by person: stacking copies would take the memory twice.
         stack = like.new_empty(layers, two, len(made), *rest)
         for place, (number, each) in enumerate(zip(numbers, made, strict=True)):
             stack[:, :, place] = each

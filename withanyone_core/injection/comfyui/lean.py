@@ -16,6 +16,7 @@ class LeanLinear(comfy.ops.manual_cast.Linear):
     def forward(self, entered: Tensor) -> Tensor:
         weight = self.weight
         is_ready = weight.dtype == entered.dtype and weight.device == entered.device
+        # Functions are patches that ComfyUI adds as the layer runs, LoRAs among them.
         if not is_ready or self.weight_function or self.bias_function:
             return super().forward(entered)
         return F.linear(entered, weight, self.bias)

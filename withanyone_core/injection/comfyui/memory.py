@@ -57,6 +57,7 @@ class KeysValuesMemory:
         demand = Demand(self.count * dtype_size(_activation_type(model)))
         bound.arguments["conds"] = {**conds, _free_name(conds): [{"control": demand}]}
         prepared = executor(*bound.args, **bound.kwargs)
+        # What was lent for the estimate must not reach the sampler.
         return tuple(conds if value is bound.arguments["conds"] else value for value in prepared)
 
 

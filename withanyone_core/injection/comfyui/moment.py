@@ -9,6 +9,7 @@ from ...timing import Window
 
 # Schedules hit a window's edge only up to rounding; a strict comparison would drop that step.
 _SIGMA_TOLERANCE = 1e-4
+# 1 / 2^40 of the denoising, which is finer than float32 tells sigmas apart.
 _HALVINGS = 40
 
 
@@ -39,6 +40,7 @@ class Moment:
             return 0.0
         return min(1.0, max(0.0, (self._percent() - window.start) / (window.end - window.start)))
 
+    # Cached, because .item() makes the CPU wait for the device.
     @cached_property
     def sigma(self) -> float:
         return self.sigmas.max().item()

@@ -66,6 +66,7 @@ class ComfyAdapter:
         if self._without_last_lora is None:
             return load_encoder(self.file, branch, device=device)
         self._refuse_overflow((branch,), "encoder")
+        # A clone shares the module; the patches are its own.
         patcher = self._without_last_lora.encoder(branch, device).clone()
         add_lora(patcher, self.loras[-1], part_keys(self.file, branch, "encoder"))
         return patcher
@@ -131,6 +132,7 @@ class ComfyAdapter:
         """
         for branch in branches:
             keys = part_keys(self.file, branch, part).values()
+            # The other half of the type's range is left to the weights themselves.
             if sum(lora.largest_change(keys) for lora in self.loras) > torch.finfo(self.file.dtype).max / 2:
                 read_part(self.file, branch, part, self.loras)
 
@@ -201,6 +203,7 @@ def load_encoder(
     """
     with torch.device("meta"):
         module = IdentityEncoder(file.shapes[branch], comfy.ops.manual_cast)
+    # Assigned and not copied: the parameters are then the mapped pages of the file.
     module.load_state_dict(read_part(file, branch, "encoder", mapped=not comfy.utils.DISABLE_MMAP), assign=True)
     return _patcher(module, disable_dynamic, device, (load_encoder, (file, branch)))
 

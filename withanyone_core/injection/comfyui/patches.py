@@ -61,5 +61,6 @@ def _in_scale(update: LowRank, row_scale: Tensor | None) -> LowRank:
 
 
 def _low_rank(update: LowRank) -> LoRAAdapter:
+    # In ComfyUI's order. Without alpha nothing is scaled: `up` has the scale in it.
     alpha = mid = dora = reshape = None
     return LoRAAdapter(set(), (update.up, update.down, alpha, mid, dora, reshape))

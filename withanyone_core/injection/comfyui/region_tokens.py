@@ -59,6 +59,7 @@ class RegionTokens:
 def group_tokens(runs: Sequence[CellGroup], tokens: Sequence[tuple[int, ...]], device: torch.device) -> RegionTokens:
     """Runs as they are served, in all rows. `tokens` has each person's number of tokens in every branch."""
     batches: list[list[CellGroup]] = []
+    # One person each first, by number: neighbours' keys and values lie side by side, so that their runs may be joined.
     for run in sorted(runs, key=lambda run: (len(run.people), run.people)):
         if batches and _fits(batches[-1], run, tokens):
             batches[-1].append(run)

@@ -49,7 +49,9 @@ def apply_adapter(
     patched.add_wrapper_with_key(
         WrappersMP.PREPARE_SAMPLING, KEY, _closure(KeysValuesMemory(keys_values).prepare_sampling)
     )
+    # After every run, so that nothing stays on the device between runs.
     patched.add_callback_with_key(CallbacksMP.ON_CLEANUP, KEY, lambda *_: injection.run.end())
+    # Once for all Apply nodes: it says what is sampled, not who.
     if announce_canvas not in patched.get_wrappers(WrappersMP.PREDICT_NOISE, KEY):
         patched.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, announce_canvas)
     return patched

@@ -63,6 +63,8 @@ class Watch:
     culprit: str = ""
     moment: Moment | None = None
 
+    # Taken for a whole run where ComfyUI does not say which sigmas it has.
+
 
 class Watcher:
     """Follows the runs of one Apply; `watch` is of the current run."""
