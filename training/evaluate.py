@@ -14,11 +14,12 @@ if not __package__:
 
 from tqdm import tqdm
 
-from training.evaluation.cases import CaseFiles, read_cases
+from training.evaluation.cases import CaseFiles
 from training.evaluation.comparison import KEY, Key, write_comparison
 from training.evaluation.measuring import EvaluationModels, case_key, measure
 from training.evaluation.models import load_evaluation_models
 from training.evaluation.preference import preference_markdown, preference_report, read_choices, read_report
+from training.evaluation.reading import read_cases
 from training.evaluation.records import Line, Lines, write_json, write_text
 from training.evaluation.report import PLOT, Json, markdown, plot, report_of
 from withanyone_core.command import RESUMES, positive, run_command

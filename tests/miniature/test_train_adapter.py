@@ -14,7 +14,7 @@ from miniature.lab.recipes.cards import digest_of
 from miniature.lab.recipes.photos import PhotoSet
 from miniature.lab.train_adapter import make
 from miniature.world.scene import SPOTS
-from training.cache.cache import Cache
+from training.cache.files import read_cache
 from withanyone_core.adapter.checkpoint import inspect_adapter
 from withanyone_core.adapter.face_model import face_model_of
 from withanyone_core.adapter.network import AdapterNetwork, file_tensors
@@ -43,7 +43,7 @@ def test_from_photos_to_a_file_and_its_card(start, tmp_path):
     card = json.loads((tmp_path / "out/cards/adapter.json").read_text())
     assert card["steps"] == 2 * STEPS
     assert card["files"]["adapter.safetensors"]["sha256"] == digest_of(path).sha256
-    prepared = Cache.open(tmp_path / "scratch/cache")
+    prepared = read_cache(tmp_path / "scratch/cache")
     assert len(prepared.identities) == FEW.identities
     assert any(image.people > 1 for image in prepared.images)
     # ten steps leave each branch near where it started, and not there

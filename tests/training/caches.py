@@ -5,12 +5,12 @@ from withanyone_pack.tests.training.rooms import add_training
 
 add_training()
 from training.cache import files
-from training.cache.cache import Cache
+from training.cache.files import read_cache
 
 
 def contents(folder):
     """Everything a cache says, wherever it lies in its shards."""
-    cache = Cache.open(folder)
+    cache = read_cache(folder)
     tensors = {name: cache.tensors[name] for name in sorted(cache.tensors)}
     return cache, tensors
 

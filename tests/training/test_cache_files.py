@@ -12,6 +12,7 @@ add_training()
 from training.cache import files, shards
 from training.cache.cache import Cache
 from training.cache.entries import UNKNOWN, CropEntry, CropFace, FaceRecord, ImageEntry, Negatives
+from training.cache.files import read_cache
 
 POINTS = np.array([[0.3, 0.4], [0.7, 0.41], [0.5, 0.6], [0.35, 0.8], [0.65, 1 / 3]], np.float32)
 
@@ -61,7 +62,7 @@ def written(folder) -> Cache:
 
 def test_what_is_written_is_read(tmp_path):
     cache = written(tmp_path)
-    read = Cache.open(tmp_path)
+    read = read_cache(tmp_path)
     assert read.identities == ("alice",)
     assert [files._plain(asdict(one)["name"]) for one in read.images] == ["alice/ä.jpg", "alice/b.jpg"]
     for mine, other in zip(cache.faces, read.faces, strict=True):
@@ -86,7 +87,7 @@ def test_what_is_written_is_read(tmp_path):
 
 def test_tensors_come_as_float32(tmp_path):
     cache = written(tmp_path)
-    read = Cache.open(tmp_path)
+    read = read_cache(tmp_path)
     mean, logvar = read.latent(read.images[0], 0)
     assert mean.dtype == torch.float32
     assert torch.equal(mean, cache.tensors["latent.mean"].float())
@@ -113,14 +114,14 @@ def test_too_many_people_are_refused():
 
 def test_no_cache_says_so(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no finished cache"):
-        Cache.open(tmp_path)
+        read_cache(tmp_path)
 
 
 def test_a_lost_shard_is_named(tmp_path):
     written(tmp_path)
     for path in (tmp_path / files.SHARDS).iterdir():
         path.unlink()
-    read = Cache.open(tmp_path)
+    read = read_cache(tmp_path)
     with pytest.raises(ValueError, match="lacks a tensor"):
         read.text(read.images[0])
 
@@ -130,7 +131,7 @@ def test_a_damaged_index_is_named(tmp_path):
     index = next(tmp_path.glob("index-*"))
     index.write_text(index.read_text()[:-40])
     with pytest.raises(ValueError, match="is damaged"):
-        Cache.open(tmp_path)
+        read_cache(tmp_path)
 
 
 @pytest.mark.parametrize("files_that_fit", [0, 1, 2])
@@ -146,7 +147,7 @@ def test_a_full_disk_leaves_the_previous_cache(tmp_path, monkeypatch, files_that
     monkeypatch.setattr(shards.os, "fsync", full)
     with pytest.raises(OSError, match=r"No space left on device.*same command again"):
         files.write_cache(tmp_path, small_cache(cache.tensors))
-    assert torch.equal(Cache.open(tmp_path).arcface, cache.arcface)
+    assert torch.equal(read_cache(tmp_path).arcface, cache.arcface)
     assert not list(tmp_path.rglob("*.partial"))
 
 
@@ -166,7 +167,7 @@ def test_shards_nobody_uses_are_removed(tmp_path):
 
 def test_a_cache_of_other_models_is_refused(tmp_path):
     written(tmp_path)
-    read = Cache.open(tmp_path)
+    read = read_cache(tmp_path)
     read.check_models({"any name": "12" * 32})
     with pytest.raises(ValueError, match=r"made with other models: new\.safetensors .*ae\.safetensors"):
         read.check_models({"new.safetensors": "34" * 32})

@@ -15,9 +15,9 @@ from withanyone_pack.tests.training.rooms import add_training
 
 add_training()
 from training.evaluate import main
-from training.evaluation.cases import read_cases
 from training.evaluation.comparison import KEY, PAGE, Key, write_comparison
 from training.evaluation.preference import preference_markdown, preference_report, read_choices, read_report
+from training.evaluation.reading import read_cases
 
 NAMES = [f"case_{number}" for number in range(6)]
 RED, BLUE, GREEN = ((0, 0, 220), (220, 0, 0), (0, 200, 0))

@@ -10,8 +10,8 @@ from withanyone_pack.tests.training.rooms import add_training
 
 add_training()
 from training.evaluate import LINES, evaluate
-from training.evaluation.cases import read_cases
 from training.evaluation.models import make_evaluation_models
+from training.evaluation.reading import read_cases
 from training.evaluation.report import summary_of
 from withanyone_core.metrics.case import METRICS, JudgeInfo
 

@@ -16,9 +16,9 @@ add_comfyui()  # which also makes torchvision importable, that transformers want
 import transformers
 
 from training.evaluate import evaluate
-from training.evaluation.cases import read_cases
 from training.evaluation.extras import Aesthetic, Clip
 from training.evaluation.models import make_evaluation_models
+from training.evaluation.reading import read_cases
 
 SIDE, WIDTH, WORDS = 32, 16, ["<|startoftext|>", "<|endoftext|>", "a", "b", "a</w>", "b</w>", "ab</w>"]
 TOWER = {

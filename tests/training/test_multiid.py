@@ -14,8 +14,8 @@ import pytest
 from withanyone_pack.tests.pack import ROOT
 from withanyone_pack.tests.training import coded_faces as coded
 
-from training.cache.cache import Cache
 from training.cache.entries import UNKNOWN
+from training.cache.files import read_cache
 from training.preparing.multiid import centres_of, is_multiid, multiid_sources
 from training.preparing.preparing import prepare
 from training.preparing.unpickling import UnsafeFile, read_npy
@@ -85,7 +85,7 @@ def test_names_are_given_by_face(tmp_path):
     data = data_set(tmp_path / "data")
     settings = coded.settings(data, tmp_path / "cache")
     prepare(settings, coded.models)
-    cache = Cache.open(tmp_path / "cache")
+    cache = read_cache(tmp_path / "cache")
     assert cache.identities == ("0003", "0001", "0002")
     named = {image.name: [cache.faces[face.face].identity for face in image.crops[0].faces] for image in cache.images}
     assert named["train_cp/00000/000"] == [1, 2]

@@ -11,8 +11,8 @@ add_training()
 pyarrow = pytest.importorskip("pyarrow")
 from pyarrow import parquet
 
-from training.evaluation.cases import read_cases
 from training.evaluation.images import content, decode_image
+from training.evaluation.reading import read_cases
 
 
 def encoded(number):

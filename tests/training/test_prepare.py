@@ -13,8 +13,8 @@ from withanyone_pack.tests.training.caches import same
 from withanyone_pack.tests.training.prepared import prepared
 
 from training.cache import shards
-from training.cache.cache import Cache
 from training.cache.entries import FOREIGN, UNKNOWN
+from training.cache.files import read_cache
 from training.preparing.preparing import prepare
 from withanyone_core.faces.crop import face_crop
 
@@ -22,7 +22,7 @@ from withanyone_core.faces.crop import face_crop
 def test_two_people_and_photos_of_both(tmp_path):
     coded.two_people(tmp_path / "data")
     done = prepared(tmp_path)
-    cache = Cache.open(tmp_path / "cache")
+    cache = read_cache(tmp_path / "cache")
     assert cache.identities == ("alice", "bob")
     assert len(cache.images) == 14
     both = next(image for image in cache.images if image.name == "groups/both.png")
@@ -35,7 +35,7 @@ def test_two_people_and_photos_of_both(tmp_path):
 def test_crops_show_every_face_where_the_detector_saw_it(tmp_path):
     coded.two_people(tmp_path / "data")
     prepared(tmp_path, crops=6)
-    cache = Cache.open(tmp_path / "cache")
+    cache = read_cache(tmp_path / "cache")
     models = coded.models()
     assert any(len(image.crops) > 2 for image in cache.images)
     for image in cache.images:
@@ -66,7 +66,7 @@ def test_crops_show_every_face_where_the_detector_saw_it(tmp_path):
 def test_latents_are_of_the_pixels_the_boxes_are_measured_in(tmp_path):
     coded.two_people(tmp_path / "data")
     prepared(tmp_path, crops=4)
-    cache = Cache.open(tmp_path / "cache")
+    cache = read_cache(tmp_path / "cache")
     mix = coded.SmallImages().mix
     for image in cache.images[:6]:
         for number, crop in enumerate(image.crops):
@@ -126,9 +126,9 @@ def test_a_changed_model_rebuilds_only_what_depends_on_it(tmp_path, caplog, kind
     counts = {name: getattr(models, name).asked for name in ("faces", "image", "text", "siglip", "second")}
     assert [name for name in counts if counts[name]] == [name for name in counts if name in asked]
     assert "was made with other models" in caplog.text
-    assert Cache.open(tmp_path / "cache").fingerprints[kind] == "another"
+    assert read_cache(tmp_path / "cache").fingerprints[kind] == "another"
     means = {name for name in shards.Shards(tmp_path / "cache/shards") if name.endswith(".mean")}
-    cache = Cache.open(tmp_path / "cache")
+    cache = read_cache(tmp_path / "cache")
     assert means == {f"{crop.latent}.mean" for image in cache.images for crop in image.crops}
 
 
@@ -231,7 +231,7 @@ def test_jittered_references_are_other_crops_of_the_same_faces_and_the_same_ever
     models = coded.models()
     prepared(tmp_path, models, jitter={"variants": 2})
     assert models.siglip.asked == 2 * 2 * len(plain.faces)  # each flipped too; those without jitter are there already
-    cache = Cache.open(tmp_path / "cache")
+    cache = read_cache(tmp_path / "cache")
     assert cache.variants == 2
     for index in range(len(cache.faces)):
         crops = [cache.face(index, variant).siglip for variant in range(3)]

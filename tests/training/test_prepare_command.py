@@ -18,7 +18,7 @@ from withanyone_pack.tests.training.test_encoders import files, tokenizer
 
 add_training()
 from training.base.files import fingerprint
-from training.cache.cache import Cache
+from training.cache.files import read_cache
 from training.configuration.preparing import EncoderSettings, FaceSettings, NegativeSettings, PrepareSettings
 from training.configuration.reading import read_settings
 from training.prepare import main
@@ -58,7 +58,7 @@ def place(tmp_path_factory):
 def test_photos_become_a_cache(place, capsys):
     assert main([str(place / "prepare.yaml"), f"cache={place / 'cache'}", "max_faces=2"]) == 0
     assert "6 photos of 1 people are ready in" in capsys.readouterr().out
-    cache = Cache.open(place / "cache")
+    cache = read_cache(place / "cache")
     assert cache.identities == ("alice",)
     assert len(cache.faces_of(0)) + len(cache.faces_of(0, held_out=True)) == len(cache.images) == 6
     mean, logvar = cache.latent(cache.images[0], 1)

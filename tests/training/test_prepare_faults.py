@@ -8,8 +8,8 @@ from withanyone_pack.tests.training import coded_faces as coded
 from withanyone_pack.tests.training.prepared import prepared
 
 from training.cache import shards
-from training.cache.cache import Cache
 from training.cache.entries import UNKNOWN
+from training.cache.files import read_cache
 from training.preparing.preparing import prepare
 
 
@@ -122,7 +122,7 @@ def test_no_negatives(tmp_path, caplog):
 def test_a_full_disk(tmp_path, monkeypatch):
     data = coded.two_people(tmp_path / "data")
     prepared(tmp_path)
-    arcface = Cache.open(tmp_path / "cache").arcface
+    arcface = read_cache(tmp_path / "cache").arcface
     coded.save(data / "identities/alice/7.png", coded.photo((1, 7), seed=7))
 
     def full(descriptor):
@@ -134,7 +134,7 @@ def test_a_full_disk(tmp_path, monkeypatch):
             OSError, match=r"could not be written \(No space left on device\).*resumes where it stopped"
         ):
             prepared(tmp_path)
-    assert torch.equal(Cache.open(tmp_path / "cache").arcface, arcface)
+    assert torch.equal(read_cache(tmp_path / "cache").arcface, arcface)
     assert len(prepared(tmp_path).cache.faces) == len(arcface) + 1
 
 

@@ -10,7 +10,7 @@ from withanyone_pack.tests.training import coded_faces as coded
 from withanyone_pack.tests.training.caches import same
 
 from training.cache import files, shards
-from training.cache.cache import Cache
+from training.cache.files import read_cache
 from training.preparing.preparing import prepare
 
 PATIENCE_S = 120
@@ -49,16 +49,16 @@ def test_a_run_killed_while_it_brings_a_cache_up_to_date_leaves_the_old_one(tmp_
     data = coded.two_people(tmp_path / "data")
     prepare(coded.settings(data, tmp_path / "cache"), coded.models)
     before = (tmp_path / "cache/cache.json").read_bytes()
-    names = [image.name for image in Cache.open(tmp_path / "cache").images]
+    names = [image.name for image in read_cache(tmp_path / "cache").images]
     for number in range(10, 16):
         coded.save(data / f"identities/alice/{number}.png", coded.photo((1, number), seed=number))
     whole = sum(name.endswith(".logvar") for name in shards.Shards(tmp_path / "cache/shards"))
     killed(data, tmp_path / "cache", latents=whole + 4)
     (tmp_path / "cache/shards/half.safetensors.1.partial").write_bytes(b"half")
     assert (tmp_path / "cache/cache.json").read_bytes() == before
-    read = Cache.open(tmp_path / "cache")
+    read = read_cache(tmp_path / "cache")
     assert [image.name for image in read.images] == names
     assert read.latent(read.images[0], 0)[0].shape[0] == 16
     prepare(coded.settings(data, tmp_path / "cache"), coded.models)
-    assert len(Cache.open(tmp_path / "cache").images) == len(names) + 6
+    assert len(read_cache(tmp_path / "cache").images) == len(names) + 6
     assert not list(tmp_path.rglob("*.partial"))

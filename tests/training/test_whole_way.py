@@ -32,7 +32,7 @@ from withanyone_pack.withanyone_core.regions.layout import PlacedFace
 
 from training import export as exporting
 from training import finetune, prepare
-from training.cache.cache import Cache
+from training.cache.files import read_cache
 from training.loop.checkpoints import checkpoints
 from training.loop.log import read_rows
 
@@ -107,7 +107,7 @@ def cache(place):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loading, "load_face_analysis", lambda *_: people.analysis())
         assert prepare.main([str(place / "prepare.yaml")]) == 0
-    return Cache.open(place / "cache")
+    return read_cache(place / "cache")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -38,16 +37,6 @@ class Cache:
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     data: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def open(cls, folder: Path) -> "Cache":
-        """The cache of a folder; latents, texts and tokens are read when asked for.
-
-        Raises FileNotFoundError where there is none, ValueError for one that cannot be used.
-        """
-        from .files import read_cache
-
-        return read_cache(Path(folder))
 
     def check_models(self, wanted: Mapping[str, str]) -> None:
         """ValueError where the cache was not made with the model files `wanted`, by SHA-256 with their names."""

@@ -14,6 +14,7 @@ from withanyone_core.tolerance import SLACK
 
 from ..cache.cache import Cache
 from ..cache.entries import UNKNOWN, BoxFractions
+from ..cache.files import read_cache
 from ..configuration.finetune import DataSettings, Finetune
 from ..losses.contrast import Bank, drawn_mix
 from .draws import Draws
@@ -238,7 +239,7 @@ class Sources:
     def cache(self, path: Path) -> Cache:
         with self._lock:
             if path not in self._caches:
-                self._caches[path] = Cache.open(path)
+                self._caches[path] = read_cache(path)
             return self._caches[path]
 
     def at(self, settings: Finetune) -> Source:

@@ -104,11 +104,11 @@ class Judge:
 
     def embed_crops(self, crops: np.ndarray) -> np.ndarray:
         """Raw embeddings, float32 [n, width], of crops [n, size_px, size_px, 3] RGB uint8 of any number of photos."""
-        found = [self._run(crops[start : start + BATCH]) for start in range(0, len(crops), self._fixed_batch or BATCH)]
+        size = self._fixed_batch or BATCH
+        found = [self._run(crops[start : start + size]) for start in range(0, len(crops), size)]
         return np.concatenate([np.zeros((0, self.width), np.float32), *found])
 
     def _run(self, crops: np.ndarray) -> np.ndarray:
-        crops = crops[: self._fixed_batch or len(crops)]
         levels = crops[..., ::-1] if self.card.colours == "bgr" else crops
         mean, std = (np.array(each, np.float32) for each in (self.card.mean, self.card.std))
         batch = (levels.astype(np.float32) - mean) / std

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.cache.cache import Cache
+from training.cache.files import read_cache
 from withanyone_core.adapter.checkpoint import inspect_adapter
 from withanyone_core.files.digest import file_sha256
 from withanyone_core.metrics.judges import load_judge
@@ -72,7 +72,7 @@ def ladder_of(setting: Setting, bench: Bench) -> Ladder:
     known = settings_of(setting.recipe, (*all_changes, "adapter.init=none"), setting.scratch)
     if setting.cache is None:
         _make_cache(setting, folder)
-    cache = Cache.open(folder)
+    cache = read_cache(folder)
     models = model_digests(setting.weights)
     made_of = digest([models, cache.data])
     start = given or made_start(setting.recipe, changes, setting.start_steps, setting.scratch, made_of)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from training.cache.cache import Cache
+from training.cache.files import read_cache
 from training.finetune import main as finetune
 from training.loop.own_tokens import cached_person
 from withanyone_core.adapter.shape import Branch
@@ -126,7 +127,7 @@ def measure_people(trial: Trial, eyes: Eyes, folder: Path, results: Results) -> 
 
     Raises ValueError where too few of the people can be told apart, RuntimeError where a training failed.
     """
-    cache, known = Cache.open(folder), results.rows(SECTION)
+    cache, known = read_cache(folder), results.rows(SECTION)
     if len(cache.identities) <= trial.people:
         raise ValueError(f"{len(cache.identities)} people were prepared; expected more than {trial.people}.")
     for number in range(trial.people):

@@ -35,6 +35,7 @@ class Part:
         """The part of a run whose last call this was."""
         schedule = moment.schedule
         if schedule is None or len(schedule) == 0:
+            # Taken for a whole run where ComfyUI does not say which sigmas it has.
             return cls(float("inf"), 0.0, moment.sampling)
         return cls(schedule[0].item(), schedule[-1].item(), moment.sampling)
 
@@ -62,8 +63,6 @@ class Watch:
     blocks: bool = False
     culprit: str = ""
     moment: Moment | None = None
-
-    # Taken for a whole run where ComfyUI does not say which sigmas it has.
 
 
 class Watcher:
