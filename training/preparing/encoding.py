@@ -13,7 +13,7 @@ from withanyone_core.faces.crop import face_crop
 from ..cache.shards import Shards, ShardWriter, key_of
 from .crops import Crop
 from .detection import mapped
-from .models import PreparationModels
+from .models import PreparationModels, TokenEncoder
 from .photos import decode_photo
 from .sources import Source
 
@@ -91,12 +91,20 @@ def _image_tensors(
         mean, logvar = models.image.encode(crop.pixels(photo))
         for name, tensor in (("mean", mean), ("logvar", logvar)):
             of_crops[f"{key}.{name}"] = _finite(tensor, job.source.name).to(LATENT_DTYPE)
-    of_faces: dict[str, Tensor] = {}
-    for key, box in tokens.items():
-        crop = face_crop(photo, box)
-        for name, pixels in (("tokens", crop), ("flipped", np.ascontiguousarray(crop[:, ::-1]))):
-            of_faces[f"{key}.{name}"] = _finite(models.siglip.tokens(pixels), job.source.name).to(TOKEN_DTYPE)
+    of_faces = {} if models.siglip is None else _face_tensors(photo, tokens, models.siglip, job.source.name)
     return of_crops, of_faces
+
+
+def _face_tensors(
+    photo: np.ndarray, boxes_px: Mapping[str, BoxPx], siglip: TokenEncoder, name: str
+) -> dict[str, Tensor]:
+    """The tokens of each face and of its mirror image, by the face's key."""
+    found: dict[str, Tensor] = {}
+    for key, box_px in boxes_px.items():
+        crop = face_crop(photo, box_px)
+        for kind, pixels in (("tokens", crop), ("flipped", np.ascontiguousarray(crop[:, ::-1]))):
+            found[f"{key}.{kind}"] = _finite(siglip.tokens(pixels), name).to(TOKEN_DTYPE)
+    return found
 
 
 def _finite(tensor: Tensor, what: str) -> Tensor:
