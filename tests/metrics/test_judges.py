@@ -59,7 +59,9 @@ def test_a_level_is_normalised_by_its_own_channel(tmp_path):
     assert np.allclose(found, expected)
 
 
-@pytest.mark.parametrize("options", [{"batch": 1}, {"batch": 2}, {"batch": BATCH + 8}, {"batch": "batch"}, {"nhwc": True, "layout": "nhwc"}])
+@pytest.mark.parametrize(
+    "options", [{"batch": 1}, {"batch": 2}, {"batch": BATCH + 8}, {"batch": "batch"}, {"nhwc": True, "layout": "nhwc"}]
+)
 @pytest.mark.parametrize("count", [0, 1, 3, BATCH + 1])
 def test_any_number_of_faces_in_any_batch(tmp_path, options, count):
     judge = load_judge(write_judge(tmp_path, **options))

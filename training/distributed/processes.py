@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -33,7 +33,10 @@ class Processes:
 
     def __init__(self, accelerator: Accelerator) -> None:
         self.index, self.count = accelerator.process_index, accelerator.num_processes
-        self._group = dist.new_group(backend="gloo", timeout=PATIENCE) if self.count > 1 else None
+        self._group: dist.ProcessGroup | None = None
+        if self.count > 1:
+            # torch gives a number instead to who is left out of a group, which nobody is of this one.
+            self._group = cast("dist.ProcessGroup", dist.new_group(backend="gloo", timeout=PATIENCE))
 
     @property
     def is_main(self) -> bool:
@@ -72,10 +75,12 @@ class Processes:
         # buffers.
         owners = self.summed(torch.tensor([float(parameter.grad is not None) for parameter in parameters]))
         reached = [parameter for parameter, count in zip(parameters, owners.tolist(), strict=True) if count]
+        gradients: list[Tensor] = []
         for parameter in reached:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        for bucket in _buckets([parameter.grad for parameter in reached]):
+            gradients.append(parameter.grad)
+        for bucket in _buckets(gradients):
             flat = torch.cat([gradient.flatten() for gradient in bucket])
             with _worker_lost_errors():
                 # In the default group, between the devices.

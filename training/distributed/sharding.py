@@ -7,6 +7,7 @@ everywhere: its gradients are summed, and a checkpoint is the same for any numbe
 
 import torch
 from accelerate.utils import parse_flag_from_env
+from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
@@ -34,7 +35,7 @@ def check_shardable(settings: Finetune) -> None:
         )
 
 
-def shard(transformer: nn.Module, processes: int, device: torch.device) -> None:
+def shard(transformer: FluxTransformer2DModel, processes: int, device: torch.device) -> None:
     """Shards a transformer that lies on the CPU, leaving this process its part."""
     mesh = init_device_mesh(device.type, (processes,))
     offload = CPUOffloadPolicy() if parse_flag_from_env("FSDP_OFFLOAD_PARAMS") else OffloadPolicy()

@@ -109,6 +109,8 @@ def _fraction(by_case: Mapping[str, Sequence[float]], seed: int) -> Json:
     flat = [(case, vote) for case, votes in by_case.items() for vote in votes]
     counts = Counter(vote for _, vote in flat)
     fraction = statistic([vote for _, vote in flat], [case for case, _ in flat], seed)
+    if fraction is None:
+        raise ValueError("There is no choice to count.")
     counted = {"for_a": counts[1.0], "for_b": counts[0.0], "cannot_tell": counts[0.5], "cases": len(by_case)}
     return {**counted, "fraction_for_a": asdict(fraction)}
 
@@ -147,12 +149,17 @@ def _correlation(by_case: Mapping[str, Sequence[float]], by_metric: Mapping[str,
         return None
     found = {"spearman": pearsonr(rankdata(x), rankdata(y)), "pearson": pearsonr(x, y)}
     named = {name: _with_interval(result) for name, result in found.items()}
-    return {"n": len(cases), **named, "kendall": float(kendalltau(x, y).statistic)}
+    return {"n": len(cases), **named, "kendall": _value(kendalltau(x, y))}
 
 
 def _with_interval(result: Any) -> Json:
     low, high = result.confidence_interval(0.95)
-    return {"value": float(result.statistic), "low": float(low), "high": float(high), "p": float(result.pvalue)}
+    return {"value": _value(result), "low": float(low), "high": float(high), "p": float(result.pvalue)}
+
+
+def _value(result: Any) -> float:
+    # Any: scipy's results are classes that it makes at run time.
+    return float(result.statistic)
 
 
 def _fraction_rows(report: Json) -> Iterator[list[str]]:

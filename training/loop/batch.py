@@ -151,8 +151,10 @@ def placed_people(
         for place, person in enumerate(sample.people):
             arcface[row, place] = reference_embedding(cache, person)
     siglip = _siglip(cache, samples, membership.shape[1]) if conditioning.siglip else None
-    rows = _rows_of(cache, samples, membership.shape[1], conditioning.person) if conditioning.learned else None
-    learned = {branch: LearnedRows(tokens, rows) for branch, tokens in conditioning.learned.items()}
+    learned: dict[Branch, LearnedRows] = {}
+    if conditioning.learned:
+        rows = _rows_of(cache, samples, membership.shape[1], conditioning.person)
+        learned = {branch: LearnedRows(tokens, rows) for branch, tokens in conditioning.learned.items()}
     return PlacedPeople(arcface, membership, siglip, learned)
 
 
@@ -180,10 +182,20 @@ def _siglip(cache: Cache, samples: Sequence[Sample], most: int) -> Tensor:
     """SigLIP tokens of everybody's reference, [B, P, tokens, width]."""
     found = []
     for sample in samples:
-        faces = [(cache.face(person.reference, person.variant), person.flipped) for person in sample.people]
-        tokens = torch.stack([face.siglip_flipped if flipped else face.siglip for face, flipped in faces])
-        found.append(torch.cat([tokens, tokens.new_zeros(most - len(faces), *tokens.shape[1:])]))
+        tokens = torch.stack([_siglip_of(cache, person) for person in sample.people])
+        found.append(torch.cat([tokens, tokens.new_zeros(most - len(tokens), *tokens.shape[1:])]))
     return torch.stack(found)
+
+
+def _siglip_of(cache: Cache, person: Person) -> Tensor:
+    face = cache.face(person.reference, person.variant)
+    tokens = face.siglip_flipped if person.flipped else face.siglip
+    if tokens is None:
+        raise ValueError(
+            "The sig branch is trained and the cache holds no SigLIP tokens. Prepare it with a SigLIP tower, or set "
+            "adapter.branch=arc."
+        )
+    return tokens
 
 
 def _rows(cache: Cache, samples: Sequence[Sample], bank: Bank | None, count: int) -> Tensor | None:

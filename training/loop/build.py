@@ -201,9 +201,9 @@ def check_widths(cache: Cache, frozen: FrozenModels) -> None:
     image, config = cache.images[0], frozen.transformer.config
     text = cache.text(image)
     found = {
-        "latent channels": (cache.latent(image, 0)[0].shape[0], frozen.vae.config.latent_channels),
-        "numbers a T5 token": (text.t5.shape[-1], config.joint_attention_dim),
-        "numbers a pooled CLIP embedding": (text.pooled.shape[-1], config.pooled_projection_dim),
+        "latent channels": (cache.latent(image, 0)[0].shape[0], frozen.vae.config["latent_channels"]),
+        "numbers a T5 token": (text.t5.shape[-1], config["joint_attention_dim"]),
+        "numbers a pooled CLIP embedding": (text.pooled.shape[-1], config["pooled_projection_dim"]),
     }
     for what, (cached, expected) in found.items():
         if cached != expected:

@@ -8,7 +8,7 @@ import shutil
 from importlib.util import find_spec
 
 import torch
-from torch import nn
+from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 
 
 def check_compiler(device: torch.device) -> None:
@@ -25,7 +25,7 @@ def check_compiler(device: torch.device) -> None:
         )
 
 
-def compile_blocks(transformer: nn.Module, backend: str = "inductor") -> None:
+def compile_blocks(transformer: FluxTransformer2DModel, backend: str = "inductor") -> None:
     """Compiles each block at its first use; swapped blocks, whose time is that of copying, stay plain."""
     for block in (*transformer.transformer_blocks, *transformer.single_transformer_blocks):
         # Block swap has put a forward of its own into the instance.

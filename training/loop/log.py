@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from accelerate import Accelerator
@@ -16,6 +16,9 @@ from tqdm import tqdm
 
 from ..evaluation.records import write_text
 from .state import TrainingState
+
+if TYPE_CHECKING:  # tensorboard may be missing
+    from torch.utils.tensorboard import SummaryWriter
 
 LOGGER = logging.getLogger("withanyone")
 STEP_METRICS, VALIDATION_METRICS = "metrics.csv", "validation.csv"
@@ -126,7 +129,7 @@ def _text(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return stream.getvalue()
 
 
-def _curves(folder: Path, step: int) -> "ModuleType | None":
+def _curves(folder: Path, step: int) -> "SummaryWriter | None":
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

@@ -61,7 +61,7 @@ def optimizer_class(settings: OptimSettings) -> type[torch.optim.Optimizer]:
     if settings.name == "prodigy":
         return _prodigy()
     try:
-        import bitsandbytes
+        from bitsandbytes.optim.adamw import AdamW8bit
     except ImportError as error:
         raise RuntimeError(
             "optim.name is adamw8bit, which needs bitsandbytes, and that is not installed. Run `python -m pip install "
@@ -69,7 +69,7 @@ def optimizer_class(settings: OptimSettings) -> type[torch.optim.Optimizer]:
         ) from error
     if not torch.cuda.is_available():
         raise RuntimeError("optim.name is adamw8bit, which needs a CUDA device. Set optim.name=adamw.")
-    return bitsandbytes.optim.AdamW8bit
+    return AdamW8bit
 
 
 def _prodigy() -> type[torch.optim.Optimizer]:
@@ -83,17 +83,17 @@ def _prodigy() -> type[torch.optim.Optimizer]:
     return Prodigy
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]) -> dict[str, Tensor]:
+def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Mapping[Tensor, str]) -> dict[str, Tensor]:
     """The optimizer's states by parameter and kind: `KEY/exp_avg`; those of groups: `group/KIND`."""
     return {name: value for name, value in _states(optimizer, names) if isinstance(value, Tensor)}
 
 
-def optimizer_numbers(optimizer: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]) -> dict[str, float]:
+def optimizer_numbers(optimizer: torch.optim.Optimizer, names: Mapping[Tensor, str]) -> dict[str, float]:
     """States that are plain numbers (bitsandbytes counts its steps in one)."""
     return {name: value for name, value in _states(optimizer, names) if isinstance(value, int | float)}
 
 
-def _states(optimizer: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]) -> Iterator[tuple[str, object]]:
+def _states(optimizer: torch.optim.Optimizer, names: Mapping[Tensor, str]) -> Iterator[tuple[str, object]]:
     for kind in _ESTIMATES:
         if kind in optimizer.param_groups[0]:
             yield f"{_GROUP}/{kind}", optimizer.param_groups[0][kind]
@@ -119,8 +119,9 @@ def restore_optimizer(
                     group[kind] = value
                 continue
             parameter = parameters[key]
-            moves = isinstance(value, Tensor) and (kind != "step" or is_fused)
-            optimizer.state[parameter][kind] = value.to(parameter.device) if moves else value
+            if isinstance(value, Tensor) and (kind != "step" or is_fused):
+                value = value.to(parameter.device)
+            optimizer.state[parameter][kind] = value
 
 
 def trial_bytes(settings: OptimSettings) -> float:
@@ -175,7 +176,7 @@ class Update:
         self, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, processes: Processes
     ) -> None:
         self._parameters, self._optimizer, self._processes = parameters, optimizer, processes
-        self._names = {parameter: name for name, parameter in parameters.items()}
+        self._names: dict[Tensor, str] = {parameter: name for name, parameter in parameters.items()}
 
     def backward(self, loss: Tensor, is_last: bool) -> None:
         """Accumulates the gradients of this process's part of a loss; `is_last`: of the last micro-batch of a step."""

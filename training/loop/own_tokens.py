@@ -121,8 +121,8 @@ def started_tokens(network: AdapterNetwork, identity: Identity) -> dict[str, nn.
             )
         encoder = network[branch].encoder
         like = next(encoder.parameters())
-        inputs = [identity.arcface, identity.siglip if branch is Branch.SIG else None]
-        tokens = encoder.tokens(*(None if each is None else each[None].to(like.device, like.dtype) for each in inputs))
+        siglip = identity.siglip if branch is Branch.SIG else None
+        tokens = encoder.tokens(identity.arcface[None].to(like), None if siglip is None else siglip[None].to(like))
         found[PREFIX + branch.value] = nn.Parameter(_of_size_one(tokens.float()))
     return found
 

@@ -85,7 +85,7 @@ def header_of(
     settings: Mapping[str, Any],
     step: int,
     data: str,
-    measured: list[Mapping[str, Any]],
+    measured: Sequence[Mapping[str, Any]],
     lora: bool,
     changes: Sequence[Mapping[str, Any]] = (),
 ) -> Header:
@@ -162,7 +162,7 @@ def _face_model(recognizer: str | None) -> Header:
     return {METADATA_KEY: face_model(recognizer)} if recognizer else {}
 
 
-def _at(measured: list[Mapping[str, Any]], step: int) -> dict[str, float | None]:
+def _at(measured: Sequence[Mapping[str, Any]], step: int) -> dict[str, float | None]:
     """Means of the latest validation up to a step."""
     earlier = [validation for validation in measured if validation["step"] <= step]
     if not earlier:

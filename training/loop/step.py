@@ -3,10 +3,13 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
+from torch import Tensor
 
 from withanyone_core.injection.diffusers import AdapterSocket
 from withanyone_core.tolerance import SLACK
@@ -42,14 +45,25 @@ class FrozenModels:
     recognizer  crops [F, 3, 112, 112] to embeddings, differentiable; None without identity losses
     """
 
-    transformer: nn.Module
-    vae: nn.Module
+    transformer: FluxTransformer2DModel
+    vae: AutoencoderKL
     scale: LatentScale
     recognizer: Callable[[Tensor], Tensor] | None
 
+    def decode(self, latent_BCHW: Tensor) -> Tensor:
+        """RGB pixels [B, 3, 8 H, 8 W] of the transformer's latents, float32, -1 to 1 and not clamped."""
+        values = self.scale.out_of_model(latent_BCHW).to(self.vae.dtype)
+        # diffusers says FloatTensor and means every number format.
+        return self.vae.decode(cast(torch.FloatTensor, values), return_dict=False)[0].float()
+
 
 def velocity(
-    transformer: nn.Module, noisy_BCHW: Tensor, sigmas_B: Tensor, t5_BTD: Tensor, pooled_BD: Tensor, guidance: float
+    transformer: FluxTransformer2DModel,
+    noisy_BCHW: Tensor,
+    sigmas_B: Tensor,
+    t5_BTD: Tensor,
+    pooled_BD: Tensor,
+    guidance: float,
 ) -> Tensor:
     """The predicted velocity, float32 [B, C, H, W], at sigmas from 0 (clean) to 1 (noise).
 
@@ -64,7 +78,7 @@ def velocity(
         pooled_projections=pooled_BD.to(dtype),
         # diffusers multiplies timestep and guidance by 1000.
         timestep=timestep,
-        guidance=torch.full_like(timestep, guidance) if transformer.config.guidance_embeds else None,
+        guidance=torch.full_like(timestep, guidance) if transformer.config["guidance_embeds"] else None,
         img_ids=image_positions(rows, columns).to(device),
         # All text stands at position 0, 0, 0.
         txt_ids=torch.zeros(t5_BTD.shape[1], 3, device=device),
@@ -137,9 +151,11 @@ def compute_loss(
     total = total or GlobalBatchStats(batch.target_FE, batch.identities_F, count)
     # Each process has equally many samples, so the mean over all is the sum of these.
     loss, values = flow / total.processes, {"flow": [flow.item()], "faces": [0.0]}
-    if len(samples):
+    if frozen.recognizer is not None and len(samples):
         estimate = clean_estimate(noisy, predicted, batch.sigmas_B)[samples]
-        faces = _judged_faces(batch, frozen, bank, settings, estimate, samples, total)
+        pixels = _pixels(frozen, settings, estimate)
+        generated = face_embeddings(pixels, batch.faces.within(samples), frozen.recognizer)
+        faces = _judged_faces(batch, generated, bank, settings, samples, total)
         identity, contrasted = (losses_F.sum() / total.faces for losses_F in faces.losses)
         loss = loss + settings.id_loss.weight * identity + settings.nce.weight * contrasted
         values |= faces.values
@@ -177,20 +193,17 @@ class _Faces:
 
 def _judged_faces(
     batch: Batch,
-    frozen: FrozenModels,
+    generated_FE: Tensor,
     bank: Bank | None,
     settings: Finetune,
-    estimate_BCHW: Tensor,
     samples: Tensor,
     total: GlobalBatchStats,
 ) -> _Faces:
-    """Identity loss and InfoNCE of each face of `samples`, whose clean estimates are given."""
+    """Identity loss and InfoNCE of each face of `samples`, whose embeddings in the generated images are given."""
     kept = torch.isin(batch.faces.sample_F, samples)
-    pixels = _pixels(frozen, settings, estimate_BCHW)
-    generated = face_embeddings(pixels, batch.faces.within(samples), frozen.recognizer)
-    identity = identity_losses(generated, batch.target_FE[kept])
+    identity = identity_losses(generated_FE, batch.target_FE[kept])
     found = contrast(
-        generated,
+        generated_FE,
         batch.target_FE[kept],
         batch.identities_F[kept],
         total.targets_OE,
@@ -204,9 +217,9 @@ def _judged_faces(
         "id": identity.tolist(),
         "nce": found.losses_F.tolist(),
         "cos_target": (1 - identity).tolist(),
-        "cos_reference": F.cosine_similarity(generated, batch.reference_FE[kept], dim=-1).tolist(),
+        "cos_reference": F.cosine_similarity(generated_FE, batch.reference_FE[kept], dim=-1).tolist(),
         "cos_negative": found.hardest_F[found.counts_F > 0].tolist(),
-        "faces": [float(len(generated))],
+        "faces": [float(len(generated_FE))],
     }
     sigmas = batch.sigmas_B[batch.faces.sample_F[kept]].tolist()
     for sigma, value in zip(sigmas, values["id"], strict=True):
@@ -217,5 +230,4 @@ def _judged_faces(
 def _pixels(frozen: FrozenModels, settings: Finetune, latent_BCHW: Tensor) -> Tensor:
     if settings.memory.vae_gradient_checkpointing:
         return decoded(frozen.vae, latent_BCHW, frozen.scale)
-    plain = frozen.vae.decode(frozen.scale.out_of_model(latent_BCHW).to(frozen.vae.dtype), return_dict=False)[0]
-    return 127.5 * (plain.float() + 1)
+    return 127.5 * (frozen.decode(latent_BCHW) + 1)

@@ -75,6 +75,8 @@ class TrainableAdapter:
         or infinite.
         """
         if self.person is not None:
+            if self.file is None:
+                raise ValueError("A person's tokens are read by one adapter, and this one has no file.")
             return file_content(with_tokens(self.person, values, self.file, step))
         return self.result(values), {"format": "pt", "withanyone.step": str(step)}
 
@@ -138,6 +140,8 @@ def load_trainable(
     network.requires_grad_(False)
     layout = "dual" if file is None else file.layout
     if train.mode == "tokens":
+        if person is None:
+            raise ValueError("train.mode is tokens, and it is not said whose tokens are to be learned.")
         parameters = started_tokens(network, person.identity)
     elif train.mode == "lora":
         parameters = _lora(network, train, layout, seed)
@@ -189,9 +193,12 @@ def _lora(
             f"train.targets names {', '.join(train.targets)}, and the trained branch has no such matrix; "
             "the sig branch alone has siglip_in."
         )
-    inject_adapter_in_model(
-        LoraConfig(r=train.rank, lora_alpha=train.alpha, target_modules=chosen), network, adapter_name=_LORA
+    configuration = LoraConfig(
+        r=train.rank,
+        lora_alpha=train.alpha,  # pyright: ignore[reportArgumentType]  peft says int and takes any number
+        target_modules=chosen,
     )
+    inject_adapter_in_model(configuration, network, adapter_name=_LORA)
     found = {}
     for name, parameter in network.named_parameters():
         is_update = f".{_LORA}." in name

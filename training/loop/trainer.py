@@ -84,7 +84,8 @@ class Trainer:
         ]
         row = means(self.processes.summed(totals(values)))
         rate = learning_rate(settings.optim, number, state.settings.optim.steps)
-        norm, is_finite = self.update.step(rate, settings.optim.max_grad_norm, math.isfinite(row["loss"]))
+        is_finite = _finite_or_none(row["loss"]) is not None
+        norm, is_finite = self.update.step(rate, settings.optim.max_grad_norm, is_finite)
         if is_finite:
             state.ema.update(state.adapter.parameters, number + 1)
         self._count(is_finite)
@@ -103,11 +104,12 @@ class Trainer:
         if not self.validator.scenes:
             return
         self._check_finite(self.state.adapter.parameters)
-        losses_and_images = None
+        losses: list[float] = []
+        images: list[np.ndarray] = []
         if self.processes.is_main or is_sharded(self.state.frozen.transformer):
             with self.ema_weights():
-                losses_and_images = self.validator.generate(self.processes.is_main)
-        found = self.processes.from_main(lambda: self._score(*losses_and_images))
+                losses, images = self.validator.generate(self.processes.is_main)
+        found = self.processes.from_main(lambda: self._score(losses, images))
         progress = self.state.progress
         progress.measured.append({"step": progress.step, **found})
         LOGGER.info("Validation at step %d: %s.", progress.step, summary(found))

@@ -296,8 +296,7 @@ def crop_around(image: np.ndarray, box: BoxFractions) -> np.ndarray:
 
 def decode_pixels(frozen: FrozenModels, latent_1CHW: Tensor) -> np.ndarray:
     """Latents of one image decoded, uint8 [H, W, 3]. NaN becomes black."""
-    latent = frozen.scale.out_of_model(latent_1CHW).to(frozen.vae.dtype)
-    values = 127.5 * (frozen.vae.decode(latent, return_dict=False)[0][0].float() + 1)
+    values = 127.5 * (frozen.decode(latent_1CHW)[0] + 1)
     # NaN first: as a byte it may be anything.
     return values.nan_to_num(0.0).clamp(0, 255).round().byte().permute(1, 2, 0).cpu().numpy()
 

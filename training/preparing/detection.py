@@ -25,7 +25,8 @@ from .sources import Source
 THUMB_PX = 96
 AHEAD = 4  # photos in work for each worker, so that none waits and few are in memory
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +93,7 @@ def detect(
         return DetectedPhoto(digest, unreadable=str(error)), {}
     tensors = {} if knows_faces else _tensors(photo, find_faces(photo, models.faces), first)
     everything = {name: kept[name] for name in _names(first)} if knows_faces else tensors
-    if not knows_second:
+    if models.second is not None and not knows_second:
         faces = _faces(everything, first)
         tensors[f"{second}.vectors"] = torch.from_numpy(_second_embeddings(photo, faces, models.second))
     return _from_cache(digest, {**everything, **tensors}, first, second if models.second else None), tensors

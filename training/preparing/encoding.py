@@ -14,7 +14,7 @@ from ..cache.shards import Shards, ShardWriter, key_of
 from .crops import Crop
 from .detection import mapped
 from .jitter import Jitter
-from .models import PreparationModels
+from .models import PreparationModels, TokenEncoder
 from .photos import decode_photo
 from .sources import Source
 
@@ -94,18 +94,24 @@ def _image_tensors(
         mean, logvar = models.image.encode(crop.pixels(photo))
         for name, tensor in (("mean", mean), ("logvar", logvar)):
             of_crops[f"{key}.{name}"] = _finite(tensor, job.source.name).to(LATENT_DTYPE)
-    of_faces: dict[str, Tensor] = {}
-    for key, jitter in tokens.items():
-        crop = jitter.colored(face_crop(photo, jitter.box_px))
-        for name, pixels in (("tokens", crop), ("flipped", np.ascontiguousarray(crop[:, ::-1]))):
-            of_faces[f"{key}.{name}"] = _finite(models.siglip.tokens(pixels), job.source.name).to(TOKEN_DTYPE)
+    of_faces = {} if models.siglip is None else _face_tensors(photo, tokens, models.siglip, job.source.name)
     return of_crops, of_faces
+
+
+def _face_tensors(photo: np.ndarray, shown: Mapping[str, Jitter], siglip: TokenEncoder, name: str) -> dict[str, Tensor]:
+    """The tokens of each face and of its mirror image, by the face's key."""
+    found: dict[str, Tensor] = {}
+    for key, jitter in shown.items():
+        crop = jitter.colored(face_crop(photo, jitter.box_px))
+        for kind, pixels in (("tokens", crop), ("flipped", np.ascontiguousarray(crop[:, ::-1]))):
+            found[f"{key}.{kind}"] = _finite(siglip.tokens(pixels), name).to(TOKEN_DTYPE)
+    return found
 
 
 def _finite(tensor: Tensor, what: str) -> Tensor:
     if not torch.isfinite(tensor).all():
         raise ValueError(
             f"A model gave numbers that are not finite for {what}. Its file is damaged, or its number format is too "
-            "too narrow for it: try float32."
+            "narrow for it: try float32."
         )
     return tensor

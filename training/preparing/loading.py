@@ -1,39 +1,70 @@
 """The real models of prepare.py, from files of the user's."""
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import torch
 
-from withanyone_core.faces.analysis import CPU, PROVIDERS, InsightFaceAnalysis, load_face_analysis, onnx_folder
+from withanyone_core.faces.analysis import CPU, PROVIDERS, load_face_analysis, onnx_folder
 from withanyone_core.files.digest import file_sha256
 from withanyone_core.metrics.dlib_judge import DlibJudge
 from withanyone_core.metrics.judges import Judge, load_judge
 
 from ..cache.shards import key_of
 from ..configuration.preparing import CaptionSettings, EncoderSettings, FaceSettings, PrepareSettings
-from .models import Captioner, PreparationModels
+from .models import Captioner, FaceAnalysis, ImageEncoder, PreparationModels, SecondRecognizer, TokenEncoder
 
+if TYPE_CHECKING:  # imported where they are made
+    from ..base.siglip import SiglipTokens
+    from ..base.text import FluxText
+    from ..base.vae import VaeImages
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
-class OneAtATime:
-    """A model whose methods wait for each other: photos are decoded side by side, but no model is needed twice."""
+def one_at_a_time(method: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """The method, its calls waiting for each other: photos are decoded side by side, but no model is needed twice."""
+    lock = Lock()
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
-        self._lock = Lock()
+    @wraps(method)
+    def waiting(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
+        with lock:
+            return method(*arguments, **named)
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        method = getattr(self._model, name)
+    return waiting
 
-        def waiting(*arguments: Any) -> Any:
-            with self._lock:
-                return method(*arguments)
 
-        return waiting
+class WaitingFaces:
+    """A FaceAnalysis for several threads."""
+
+    def __init__(self, analysis: FaceAnalysis) -> None:
+        self.faces = one_at_a_time(analysis.faces)
+
+
+class WaitingImage:
+    """An ImageEncoder for several threads."""
+
+    def __init__(self, encoder: ImageEncoder) -> None:
+        self.encode = one_at_a_time(encoder.encode)
+
+
+class WaitingTokens:
+    """A TokenEncoder for several threads."""
+
+    def __init__(self, encoder: TokenEncoder) -> None:
+        self.tokens = one_at_a_time(encoder.tokens)
+
+
+class WaitingRecognizer:
+    """A SecondRecognizer for several threads."""
+
+    def __init__(self, recognizer: SecondRecognizer) -> None:
+        self.embed = one_at_a_time(recognizer.embed)
 
 
 def load_models(settings: PrepareSettings) -> PreparationModels:
@@ -58,16 +89,16 @@ def load_models(settings: PrepareSettings) -> PreparationModels:
     captioner = None if settings.captions.model is None else _captioner(settings.captions, device, DTYPES[precision])
     if captioner is not None:
         fingerprints["captions"] = captioner.fingerprint
-    if siglip is not None:
+    if siglip is not None and encoders.siglip is not None:
         fingerprints["siglip"] = key_of(siglip.fingerprint, precision)
         files[encoders.siglip.name] = siglip.fingerprint
     return PreparationModels(
-        OneAtATime(analysis),
-        OneAtATime(image),
+        WaitingFaces(analysis),
+        WaitingImage(image),
         text,
         fingerprints,
-        siglip and OneAtATime(siglip),
-        second and OneAtATime(second),
+        None if siglip is None else WaitingTokens(siglip),
+        None if second is None else WaitingRecognizer(second),
         files,
         captioner,
     )
@@ -79,7 +110,7 @@ def _captioner(settings: CaptionSettings, device: str, dtype: torch.dtype) -> Ca
     return LocalCaptioner(settings, dtype, device)
 
 
-def _faces(settings: FaceSettings) -> tuple[InsightFaceAnalysis, str, dict[str, str]]:
+def _faces(settings: FaceSettings) -> tuple[FaceAnalysis, str, dict[str, str]]:
     """Detector and recognizer, their fingerprint, and the pack's files with SHA-256."""
     analysis = load_face_analysis(settings.pack, settings.provider, settings.det_size, settings.det_threshold)
     files = {path.name: file_sha256(path) for path in sorted(onnx_folder(settings.pack).glob("*.onnx"))}
@@ -107,9 +138,11 @@ def _place(settings: EncoderSettings) -> tuple[str, str]:
     return device, precision
 
 
-def _encoders(settings: EncoderSettings, device: str, dtype: torch.dtype) -> tuple[Any, Any, Any]:
+def _encoders(
+    settings: EncoderSettings, device: str, dtype: torch.dtype
+) -> "tuple[VaeImages, FluxText, SiglipTokens | None]":
     """The VAE, the text encoders and the SigLIP tower, or None in its place."""
-    # Here, for transformers and diffusers take seconds to import and --help should not wait.
+    # Here, for they take seconds to import and --help should not wait.
     from ..base.siglip import SiglipTokens
     from ..base.text import FluxText
     from ..base.vae import VaeImages

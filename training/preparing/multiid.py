@@ -167,8 +167,9 @@ def _members(path: Path) -> Iterator[tuple[tarfile.TarInfo, Callable[[], bytes]]
             for member in archive:
                 if member.offset_data + member.size > size:
                     raise tarfile.ReadError("unexpected end of data")
-                if member.isfile():
-                    yield member, archive.extractfile(member).read
+                content = archive.extractfile(member) if member.isfile() else None
+                if content is not None:
+                    yield member, content.read
             if size % tarfile.BLOCKSIZE:  # tarfile takes half a header for the end
                 raise tarfile.ReadError("a part of a block at its end")
         except tarfile.ReadError as error:

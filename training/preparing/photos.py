@@ -29,7 +29,7 @@ def reads_heic() -> bool:
 @cache
 def reads_avif() -> bool:
     """Whether this Pillow reads AVIF."""
-    return features.check("avif")
+    return bool(features.check("avif"))
 
 
 def decode_photo(content: bytes) -> np.ndarray:

@@ -2,10 +2,11 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -31,6 +32,8 @@ from .report import write_report
 from .sources import Source, plain_sources
 
 logger = logging.getLogger("withanyone")
+
+Item = TypeVar("Item")
 
 KINDS = {
     "faces": "the detector or recognizer",
@@ -256,5 +259,5 @@ def _shard_bytes(settings: PrepareSettings) -> int:
     return int(settings.shard_mb * 2**20)
 
 
-def _bar(items: Iterator, total: int, what: str, unit: str) -> Iterator:
+def _bar(items: Iterable[Item], total: int, what: str, unit: str) -> Iterable[Item]:
     return tqdm(items, total=total, desc=what, unit=unit, disable=None)

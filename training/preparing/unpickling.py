@@ -8,7 +8,7 @@ import ast
 import io
 import pickle
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -28,6 +28,9 @@ _BROKEN = (
 )
 _MODULES = ("numpy", "numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric")
 
+ByteOrder = Literal["<", ">", "=", "|"]  # little, big, this machine's, none
+Order = Literal["C", "F"]  # of an array's numbers: rows first, columns first
+
 
 class UnsafeFile(ValueError):
     """A file that asks for more than dict, list, str, numbers and arrays; the message says for what."""
@@ -37,7 +40,8 @@ class _DType:
     """A number format by its short name, such as f4."""
 
     def __init__(self, name: Any, *_: Any) -> None:
-        self.name, self.order = str(name), "="
+        self.name = str(name)
+        self.order: ByteOrder = "="
 
     def __setstate__(self, state: Any) -> None:
         self.order = state[1]
@@ -63,7 +67,7 @@ class _Array:
         if not isinstance(self.state, tuple) or len(self.state) != 5 or not isinstance(self.state[2], _DType):
             raise UnsafeFile("it holds an array without a description")
         _, shape, kind, is_fortran, content = self.state
-        order = "F" if is_fortran else "C"
+        order: Order = "F" if is_fortran else "C"
         if isinstance(content, list):
             array = np.empty(len(content), object)
             array[:] = [_built(item) for item in content]
@@ -79,7 +83,7 @@ def _scalar(kind: _DType, content: bytes) -> Any:
     return np.frombuffer(content, kind.dtype())[0].item()
 
 
-def _from_buffer(content: Any, kind: _DType, shape: tuple[int, ...], order: str) -> np.ndarray:
+def _from_buffer(content: Any, kind: _DType, shape: tuple[int, ...], order: Order) -> np.ndarray:
     return np.frombuffer(bytes(content), kind.dtype()).reshape(shape, order=order).copy()
 
 
@@ -120,8 +124,11 @@ def read_npy(content: bytes, label: str) -> Any:
     try:
         kind, shape, order, data = _header(content)
         if kind != "|O":
+            byte_order = cast(ByteOrder, kind[0])  # NumPy refuses any other letter
             return (
-                np.frombuffer(data, _DType(kind[1:]).dtype().newbyteorder(kind[0])).reshape(shape, order=order).copy()
+                np.frombuffer(data, _DType(kind[1:]).dtype().newbyteorder(byte_order))
+                .reshape(shape, order=order)
+                .copy()
             )
         loaded = _built(_Unpickler(io.BytesIO(data)).load())
     except UnsafeFile as error:
@@ -132,7 +139,7 @@ def read_npy(content: bytes, label: str) -> Any:
     return loaded.item() if isinstance(loaded, np.ndarray) and loaded.shape == () else loaded
 
 
-def _header(content: bytes) -> tuple[str, tuple[int, ...], Literal["C", "F"], bytes]:
+def _header(content: bytes) -> tuple[str, tuple[int, ...], Order, bytes]:
     """Format, shape and order of a file's array, and the bytes after them."""
     if content[:6] != b"\x93NUMPY" or len(content) < 12:
         raise ValueError("it does not begin as one")

@@ -1,7 +1,6 @@
 """dlib's recognizer as a judge of faces that another detector has found: free for any use, installed by pip."""
 
 from collections.abc import Sequence
-from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
@@ -31,12 +30,16 @@ class DlibJudge:
         """Raises RuntimeError, readable, where dlib or its models are not installed."""
         self.info = JudgeInfo(DLIB_JUDGE)
         self._landmarks, self._recognizer = load_models()
+        self._fingerprint = ""
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """Changes with the models and with how they are used."""
-        contents = [file_sha256(file) for file in model_files()]
-        return sha256(repr((contents, BOX_MIDDLE_PX.tolist(), BOX_SIDE_PX)).encode()).hexdigest()
+        if not self._fingerprint:
+            contents = [file_sha256(file) for file in model_files()]
+            values = repr((contents, BOX_MIDDLE_PX.tolist(), BOX_SIDE_PX))
+            self._fingerprint = sha256(values.encode()).hexdigest()
+        return self._fingerprint
 
     def embed(self, photo: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
         """Centred embeddings, float32 [faces, 128], of the faces of an RGB photo [H, W, 3] uint8."""
