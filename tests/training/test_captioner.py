@@ -68,7 +68,7 @@ def small_captioner(folder):
 
 def test_a_small_model_of_transformers_says_something_about_a_photo(tmp_path):
     settings = CaptionSettings(model=str(small_captioner(tmp_path / "blip")), max_tokens=6)
-    captioner = LocalCaptioner(settings, torch.float32, "cpu")
+    captioner = LocalCaptioner(settings.model, settings, torch.float32, "cpu")
     said = captioner.caption(coded.photo((1, 1)))
     assert isinstance(said, str)
     assert said == captioner.caption(coded.photo((1, 1)))

@@ -85,8 +85,7 @@ def _items(text: str) -> list[str]:
 
 def _found(inner: str) -> Iterator[tuple[str | None, ...]]:
     position = 0
-    while position < len(inner):
-        found = _ITEM.match(inner, position)
+    while position < len(inner) and (found := _ITEM.match(inner, position)):
         yield found.groups()
         position = found.end()
 

@@ -129,7 +129,7 @@ def trial_bytes(settings: OptimSettings) -> float:
     parameters = third_party.trial_parameters()
     optimizer = make_optimizer(settings, parameters)
     third_party.advance(optimizer, parameters, range(2))
-    names = {parameter: name for name, parameter in parameters.items()}
+    names: dict[Tensor, str] = {parameter: name for name, parameter in parameters.items()}
     tensors = optimizer_tensors(optimizer, names).values()
     return sum(tensor.nbytes for tensor in tensors) / sum(parameter.numel() for parameter in parameters.values())
 
@@ -139,7 +139,7 @@ def _check_resumes(settings: OptimSettings) -> None:
     whole = third_party.trial_parameters()
     optimizer = make_optimizer(settings, whole)
     third_party.advance(optimizer, whole, range(3))
-    names = {parameter: name for name, parameter in whole.items()}
+    names: dict[Tensor, str] = {parameter: name for name, parameter in whole.items()}
     tensors = {name: value.clone() for name, value in optimizer_tensors(optimizer, names).items()}
     numbers = optimizer_numbers(optimizer, names)
     resumed = {name: nn.Parameter(value.detach().clone()) for name, value in whole.items()}

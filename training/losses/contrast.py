@@ -170,7 +170,7 @@ def contrast(
     both_2FE = torch.stack([made, positives])
     cosines = both_2FE @ others.T
     kept = ~_same(identities_F, other_identities_O)
-    if rows_FK is not None:
+    if bank is not None and rows_FK is not None:
         cosines = torch.cat([cosines, _cosines(both_2FE, bank.unit_NE, rows_FK)], dim=2)
         owners = bank.owner_N[rows_FK]
         # People who are no one's are nobody's own, although the numbers of both may be -1.

@@ -33,14 +33,14 @@ def align_faces(images_B3HW: Tensor, image_F: Tensor, landmarks_px_F52: np.ndarr
     steps = np.hypot(backwards[:, 0, 0], backwards[:, 1, 0])
     # Reduced by the whole part; what is left, under 1.5 image pixels a crop pixel, is bilinear sampling's.
     factors = np.where(steps > _DENSEST + SLACK_PX, np.floor(steps + SLACK_PX), 1).astype(int)
-    crops: list[Tensor | None] = [None] * len(landmarks)
+    crops: dict[int, Tensor] = {}
     # By factor, so that all faces of one are reduced and sampled together.
     for factor in np.unique(factors):
         chosen = np.flatnonzero(factors == factor)
         sources = _reduced(images[image_F[torch.from_numpy(chosen).to(image_F.device)]], int(factor))
         for face, crop in zip(chosen, _sampled(sources, backwards[chosen], int(factor)), strict=True):
-            crops[face] = crop
-    return torch.stack(crops)
+            crops[int(face)] = crop
+    return torch.stack([crops[face] for face in range(len(landmarks))])
 
 
 def clamped(pixels: Tensor) -> Tensor:

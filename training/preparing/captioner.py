@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,11 +21,10 @@ from .photos import decode_photo
 class LocalCaptioner:
     """A model of a transformers folder. Its code is transformers' own, its weights are safetensors."""
 
-    def __init__(self, settings: CaptionSettings, dtype: torch.dtype, device: str) -> None:
+    def __init__(self, folder: Path, settings: CaptionSettings, dtype: torch.dtype, device: str) -> None:
         """FileNotFoundError or ValueError for a folder that holds no such model."""
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
-        folder = Path(settings.model)
         weights = sorted(folder.glob("*.safetensors"))
         if not weights:
             raise FileNotFoundError(
@@ -33,12 +33,13 @@ class LocalCaptioner:
             )
         try:
             self._processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
-            self._model = AutoModelForImageTextToText.from_pretrained(
+            # transformers' automatic classes do not say which class comes of them.
+            model: Any = AutoModelForImageTextToText.from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, dtype=dtype
             )
         except (OSError, ValueError, KeyError) as error:
             raise ValueError(f"captions.model {folder} is no image-to-text model of transformers: {error}") from error
-        self._model = self._model.to(device).eval().requires_grad_(False)
+        self._model = model.to(device).train(False).requires_grad_(False)
         self._settings, self._device, self._dtype = settings, device, dtype
         self.fingerprint = key_of(*map(file_sha256, weights), settings.prompt, settings.max_tokens)
 

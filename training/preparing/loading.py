@@ -86,7 +86,7 @@ def load_models(settings: PrepareSettings) -> PreparationModels:
     if second is not None:
         fingerprints["second"] = second.fingerprint
         files[second.file_name] = second.fingerprint
-    captioner = None if settings.captions.model is None else _captioner(settings.captions, device, DTYPES[precision])
+    captioner = _captioner(settings.captions, device, DTYPES[precision])
     if captioner is not None:
         fingerprints["captions"] = captioner.fingerprint
     if siglip is not None and encoders.siglip is not None:
@@ -104,10 +104,12 @@ def load_models(settings: PrepareSettings) -> PreparationModels:
     )
 
 
-def _captioner(settings: CaptionSettings, device: str, dtype: torch.dtype) -> Captioner:
+def _captioner(settings: CaptionSettings, device: str, dtype: torch.dtype) -> Captioner | None:
+    if settings.model is None:
+        return None
     from .captioner import LocalCaptioner  # here for the reason given in `_encoders`
 
-    return LocalCaptioner(settings, dtype, device)
+    return LocalCaptioner(settings.model, settings, dtype, device)
 
 
 def _faces(settings: FaceSettings) -> tuple[FaceAnalysis, str, dict[str, str]]:

@@ -45,6 +45,8 @@ class TokenEncoder(Protocol):
 class Captioner(Protocol):
     """An RGB photo [H, W, 3] uint8 to a line of text."""
 
+    fingerprint: str
+
     def caption(self, photo: np.ndarray) -> str: ...
 
 
