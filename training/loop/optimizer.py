@@ -61,7 +61,7 @@ def optimizer_class(settings: OptimSettings) -> type[torch.optim.Optimizer]:
     if settings.name == "prodigy":
         return _prodigy()
     try:
-        from bitsandbytes.optim.adamw import AdamW8bit
+        import bitsandbytes
     except ImportError as error:
         raise RuntimeError(
             "optim.name is adamw8bit, which needs bitsandbytes, and that is not installed. Run `python -m pip install "
@@ -69,7 +69,7 @@ def optimizer_class(settings: OptimSettings) -> type[torch.optim.Optimizer]:
         ) from error
     if not torch.cuda.is_available():
         raise RuntimeError("optim.name is adamw8bit, which needs a CUDA device. Set optim.name=adamw.")
-    return AdamW8bit
+    return bitsandbytes.optim.AdamW8bit  # pyright: ignore[reportPrivateImportUsage]  its public name, unlisted
 
 
 def _prodigy() -> type[torch.optim.Optimizer]:
