@@ -141,7 +141,7 @@ def test_parts_of_a_pass_are_the_whole_pass(parts):
         whole = told(sampler.micro_batch(data, 7, step, 8, 8))
         divided = [told(sampler.micro_batch(data, 7, step, 8, 8, part, parts)) for part in range(parts)]
         assert [sample for part in divided for sample in part] == whole
-    with pytest.raises(ValueError, match=r"3 samples cannot be divided among 2 processes"):
+    with pytest.raises(ValueError, match=r"3 samples cannot be spread evenly over 2 processes"):
         sampler.micro_batch(data, 7, 0, 0, 3, 0, 2)
 
 
