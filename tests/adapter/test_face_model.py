@@ -1,4 +1,4 @@
-"""An adapter only understands the face vectors of the recognizer it was trained with."""
+"""An adapter only understands the face embeddings of the recognizer it was trained with."""
 
 from dataclasses import replace
 

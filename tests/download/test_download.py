@@ -114,7 +114,7 @@ def test_an_interrupted_run_is_gone_on_with_by_the_next(hub, comfyui, monkeypatc
 def test_a_connection_that_always_breaks_is_given_up_and_what_came_is_kept(hub, comfyui, capsys):
     hub.cuts = [800_000] + [0] * hub_module.ATTEMPTS
     assert run(hub, comfyui) == 1
-    assert "run this again to go on" in capsys.readouterr().out
+    assert "run this again to resume" in capsys.readouterr().out
     (part,) = parts(comfyui)
     assert CONTENT.startswith(part.read_bytes())
 

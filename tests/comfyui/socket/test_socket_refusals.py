@@ -71,7 +71,7 @@ def test_a_person_without_siglip_is_refused_only_where_it_matters(base, adapter)
 def test_a_person_of_another_face_model_or_tower_is_refused(base, adapter):
     known = person(1)
     foreign = Identity("Ada", known.arcface[:128], known.siglip, known.crop)
-    with pytest.raises(ValueError, match=r"“Ada” carries a face vector of shape \[128\].*512 numbers"):
+    with pytest.raises(ValueError, match=r"“Ada” carries a face embedding of shape \[128\].*512 numbers"):
         applied(base, adapter, (PlacedFace(foreign, LEFT),))
     wide = Identity("Ada", known.arcface, torch.zeros(16, 1152), known.crop)
     with pytest.raises(ValueError, match=r"SigLIP tokens of width 1152; adapter\.safetensors expects 32"):
