@@ -46,7 +46,7 @@ def load_base(
     dtype = _DTYPES.get(precision, torch.bfloat16)
     transformer = load_flux(path, dtype, device, _QUANTIZATIONS.get(precision), blocks_to_swap)
     vae_model, scale = load_vae(path if vae is None else vae, dtype, device)
-    channels, expected = vae_model.config.latent_channels, transformer.config.in_channels // _PATCH
+    channels, expected = vae_model.config["latent_channels"], transformer.config["in_channels"] // _PATCH
     if channels != expected:
         raise ValueError(
             f"The VAE makes latents of {channels} channels and the transformer reads {expected}. Use FLUX.1's own VAE "

@@ -34,12 +34,18 @@ def choose_swapped_blocks(blocks: int, count: int) -> tuple[int, ...]:
     return tuple(int((number + 0.5) * blocks / count) for number in range(count))
 
 
+def blocks_of(transformer: nn.Module) -> list[nn.Module]:
+    """The blocks of a FLUX.1 transformer, double ones first, as the adapter counts its layers."""
+    lists = ("transformer_blocks", "single_transformer_blocks")
+    return [block for name in lists for block in transformer.get_submodule(name).children()]
+
+
 def swap_blocks(transformer: nn.Module, layers: Sequence[int], device: torch.device) -> None:
     """Moves these blocks' tensors to the CPU's memory (pinned, for CUDA) and copies them to `device` when needed.
 
     Blocks are counted through double and single ones. Their own parameters have no values afterwards.
     """
-    blocks = [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
+    blocks = blocks_of(transformer)
     cpu_blocks = [_CpuBlock.of(blocks[layer], pinned=device.type == "cuda") for layer in layers]
     prefetcher = _Prefetcher(cpu_blocks, device)
     for number, layer in enumerate(layers):
@@ -65,7 +71,7 @@ def _with_swapping(forward: Callable[..., Any], prefetcher: "_Prefetcher", numbe
 class _Place:
     """Where in a block a tensor is, and where among the block's bytes."""
 
-    held: dict[str, Tensor | None]  # the parameters or buffers of one module
+    held: dict[str, Any]  # the parameters or buffers of one module
     name: str
     dtype: torch.dtype
     shape: torch.Size
@@ -138,7 +144,7 @@ class _Transfer:
 
     number: int
     flat: Tensor
-    event: torch.cuda.Event | None
+    event: torch.cuda.Event | torch.Event | None
 
     def wait(self) -> Tensor:
         if self.event is not None:

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from training.base.flux_keys import to_diffusers
 
-from .block_swap import choose_swapped_blocks, swap_blocks
+from .block_swap import blocks_of, choose_swapped_blocks, swap_blocks
 from .files import Tensors, model_folder, open_tensors
 from .quantize import Quantization, QuantizedLinear, check_quantization, replace_linears
 
@@ -63,7 +64,7 @@ def load_flux(
     # Before it is filled: each matrix is quantized as it is read, so the model in its full type is never in memory.
     if quantization is not None:
         replace_linears(model, quantization)
-    blocks = [*model.transformer_blocks, *model.single_transformer_blocks]
+    blocks = blocks_of(model)
     layers = choose_swapped_blocks(len(blocks), blocks_to_swap)
     on_cpu = {module for layer in layers for module in blocks[layer].modules()}
     _fill(model, weights, path, dtype, device, on_cpu)
@@ -73,7 +74,7 @@ def load_flux(
     return model
 
 
-def read_configuration(path: Path) -> dict[str, object]:
+def read_configuration(path: Path) -> dict[str, Any]:
     """Arguments of diffusers' class for the model of a file or folder, whose weights are not read.
 
     Raises as `load_flux` for what is no FLUX.1.
@@ -81,7 +82,7 @@ def read_configuration(path: Path) -> dict[str, object]:
     return _opened(Path(path))[0]
 
 
-def flux_configuration(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, object]:
+def flux_configuration(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     """Arguments of diffusers' class, read off shapes under diffusers' names.
 
     How positions are spread over a head is in no tensor: FLUX.1's 16/56/56 for heads of 128 channels, a quarter and
@@ -103,7 +104,7 @@ def flux_configuration(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, objec
     }
 
 
-def _opened(path: Path) -> tuple[dict[str, object], Iterator[tuple[str, Tensor]]]:
+def _opened(path: Path) -> tuple[dict[str, Any], Iterator[tuple[str, Tensor]]]:
     """The arguments of the class and its tensors under diffusers' names, one after the other."""
     folder = model_folder(path, "transformer")
     tensors = open_tensors(folder)
@@ -206,10 +207,11 @@ def _fill(
     missing = set(model.state_dict())
     for name, tensor in weights:
         owner_name, _, attribute = name.rpartition(".")
-        if name not in missing or model.get_submodule(owner_name)._parameters.get(attribute) is None:
+        held = model.get_submodule(owner_name)._parameters.get(attribute) if name in missing else None
+        if held is None:
             raise ValueError(f"{path.name}: {name} is no tensor of a FLUX.1 transformer of this size.")
         owner = model.get_submodule(owner_name)
-        expected = tuple(owner._parameters[attribute].shape)
+        expected = tuple(held.shape)
         if tuple(tensor.shape) != expected:
             raise ValueError(f"{path.name}: {name} has shape {list(tensor.shape)}, expected {list(expected)}.")
         home = torch.device("cpu") if owner in on_cpu else device

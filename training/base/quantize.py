@@ -15,6 +15,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from .block_swap import blocks_of
+
 FP8 = torch.float8_e4m3fn
 Quantization = Literal["fp8", "int8", "nf4"]
 _INT8_MAX = 127
@@ -30,7 +32,7 @@ class QuantizedLinear(nn.Module):
     def __init__(self, in_features: int, out_features: int, bias: bool, quantization: Quantization) -> None:
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
-        self.quantization = quantization
+        self.quantization: Quantization = quantization
         self.weight = nn.Parameter(torch.empty(out_features, in_features, device="meta"), requires_grad=False)
         self.bias = nn.Parameter(torch.empty(out_features), requires_grad=False) if bias else None
 
@@ -74,9 +76,9 @@ class _DequantizedLinear(torch.autograd.Function):
 
 def replace_linears(model: nn.Module, quantization: Quantization) -> None:
     """Swaps every linear layer inside the transformer's blocks for an empty `QuantizedLinear`."""
-    for blocks in (model.transformer_blocks, model.single_transformer_blocks):
+    for block in blocks_of(model):
         # Lists, since the tree is changed while it is walked.
-        for parent in list(blocks.modules()):
+        for parent in list(block.modules()):
             for name, layer in list(parent.named_children()):
                 if isinstance(layer, nn.Linear):
                     with torch.device("meta"):
@@ -126,6 +128,8 @@ def _dequantize_scaled(quantized: Sequence[Tensor], shape: tuple[int, int], dtyp
 def _quantize_nf4(weight: Tensor) -> Mapping[str, Tensor]:
     from bitsandbytes.functional import quantize_4bit
 
+    # With compress_statistics the state has a second one, which bitsandbytes does not say in its types.
+    state: Any
     quantized, state = quantize_4bit(
         weight.float().contiguous(), blocksize=_NF4_BLOCK, compress_statistics=True, quant_type="nf4"
     )

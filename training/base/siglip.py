@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from withanyone_core.faces.siglip import LAYER_NORM_EPS, VISION, pixel_values, tower_shape, vision_weights
 
@@ -46,13 +46,15 @@ class SiglipTokens:
         if missing:
             raise ValueError(f"{path.name} is not a whole SigLIP vision tower: {', '.join(missing[:4])} is missing.")
         model.load_state_dict({key: value for key, value in named.items() if value is not None}, strict=False)
-        self._model = model.to(dtype).train(False).requires_grad_(False)
+        nn.Module.to(model, dtype)  # in place; transformers wraps its own `to`, which loses its type
+        self._model = model.train(False).requires_grad_(False)
         self._device = device
         self.fingerprint = fingerprint(path)
 
     @torch.no_grad()
     def tokens(self, crop: np.ndarray) -> Tensor:
         """An RGB crop [H, W, 3] uint8 to post-norm tokens, float32 [patches, width]."""
-        model = self._model.to(self._device)
+        model = self._model
+        nn.Module.to(model, self._device)
         pixels = pixel_values(crop, self._shape.image_size_px).to(model.device, model.dtype)
         return model(pixel_values=pixels).last_hidden_state[0].float().cpu()

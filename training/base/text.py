@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,9 @@ from .files import fingerprint, model_folder, open_tensors
 from .flux import dequantize_scaled
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import CLIPTextModel, PreTrainedTokenizerBase, T5EncoderModel
 
+Encoder = TypeVar("Encoder", bound=nn.Module)
 HUB_REPOSITORY = "black-forest-labs/FLUX.1-dev"  # whose tokenizers may lie in the hub's cache already
 # What whole checkpoints and bundles put before the names.
 _T5_PREFIXES = ("text_encoders.t5xxl.transformer.", "t5xxl.transformer.", "t5xxl.")
@@ -52,9 +53,10 @@ class FluxText:
             clip_tokenizer or _inside(clip, "tokenizer"), "tokenizer", "clip_tokenizer"
         )
         self._device = device
-        self._models: tuple[nn.Module, nn.Module] | None = (load_t5(t5, dtype), load_clip(clip, dtype))
+        t5_model, clip_model = load_t5(t5, dtype), load_clip(clip, dtype)
+        self._models: tuple[nn.Module, nn.Module] | None = (t5_model, clip_model)
         self.t5_tokens = min(self._t5_tokenizer.model_max_length, _T5_TOKENS)
-        positions = self._models[1].config.max_position_embeddings
+        positions = clip_model.config.max_position_embeddings
         self.clip_tokens = min(self._clip_tokenizer.model_max_length, positions, _CLIP_TOKENS)
         self.fingerprint = _digest(
             fingerprint(model_folder(t5, "text_encoder_2")),
@@ -77,7 +79,8 @@ class FluxText:
         ids = self._ids(self._clip_tokenizer, text, self.clip_tokens, clip_model)
         states = clip_model(input_ids=ids).last_hidden_state[0]
         # CLIP's summary is the state of the first end mark; padding repeats that mark.
-        pooled = states[(ids[0] == self._clip_tokenizer.eos_token_id).int().argmax()]
+        end: Any = self._clip_tokenizer.eos_token_id
+        pooled = states[ids[0].eq(end).int().argmax()]
         return t5.float().cpu(), pooled.float().cpu()
 
     def release(self) -> None:
@@ -90,7 +93,7 @@ class FluxText:
         return tokens.input_ids.to(next(model.parameters()).device)
 
 
-def load_t5(path: Path, dtype: torch.dtype = torch.bfloat16, device: torch.device | str = "cpu") -> nn.Module:
+def load_t5(path: Path, dtype: torch.dtype = torch.bfloat16, device: torch.device | str = "cpu") -> "T5EncoderModel":
     """A frozen T5 encoder, sizes read off its tensors."""
     from transformers import T5Config, T5EncoderModel
 
@@ -100,7 +103,7 @@ def load_t5(path: Path, dtype: torch.dtype = torch.bfloat16, device: torch.devic
     query = state["encoder.block.0.layer.0.SelfAttention.q.weight"]
     gated = "encoder.block.0.layer.1.DenseReluDense.wi_0.weight" in state
     first = state[f"encoder.block.0.layer.1.DenseReluDense.{'wi_0' if gated else 'wi'}.weight"]
-    shared = state.get("shared.weight", state.get("encoder.embed_tokens.weight"))
+    shared = state["shared.weight" if "shared.weight" in state else "encoder.embed_tokens.weight"]
     configuration = T5Config(
         vocab_size=shared.shape[0],
         d_model=query.shape[1],
@@ -117,10 +120,10 @@ def load_t5(path: Path, dtype: torch.dtype = torch.bfloat16, device: torch.devic
     state = {**state, "shared.weight": shared, "encoder.embed_tokens.weight": shared}
     with torch.device("meta"):  # random weights for 4.8 billion parameters would take minutes
         model = T5EncoderModel(configuration)
-    return _filled(path, model, state).to(device)
+    return _filled(path, model, state, device)
 
 
-def load_clip(path: Path, dtype: torch.dtype = torch.bfloat16, device: torch.device | str = "cpu") -> nn.Module:
+def load_clip(path: Path, dtype: torch.dtype = torch.bfloat16, device: torch.device | str = "cpu") -> "CLIPTextModel":
     """A frozen CLIP text model, sizes read off its tensors (heads of 64 channels)."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -141,17 +144,20 @@ def load_clip(path: Path, dtype: torch.dtype = torch.bfloat16, device: torch.dev
         bos_token_id=vocabulary - 2,
         eos_token_id=vocabulary - 1,
     )
-    return _filled(path, CLIPTextModel(configuration), state, "text_model.").to(device)
+    return _filled(path, CLIPTextModel(configuration), state, device, "text_model.")
 
 
-def _filled(path: Path, model: nn.Module, state: Mapping[str, Tensor], prefix: str = "") -> nn.Module:
-    """The model with the tensors in place of its own, frozen."""
+def _filled(
+    path: Path, model: Encoder, state: Mapping[str, Tensor], device: torch.device | str, prefix: str = ""
+) -> Encoder:
+    """The model with the tensors in place of its own, frozen, on the device."""
     # Older transformers keep CLIP's layers under a name of their own.
     named = {key: state.get(key, state.get(key.removeprefix(prefix))) for key in model.state_dict()}
     missing = [key for key, value in named.items() if value is None]
     if missing:
         raise ValueError(f"{Path(path).name} is not complete: {', '.join(missing[:4])} is missing.")
     model.load_state_dict(named, assign=True)
+    nn.Module.to(model, device)  # in place; transformers wraps its own `to`, which loses its type
     return model.train(False).requires_grad_(False)
 
 

@@ -1,11 +1,12 @@
 """FLUX.1's VAE as diffusers' class, from a diffusers folder or a single file (ae.safetensors), and images encoded."""
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..losses.flow import LatentScale
 from .files import fingerprint, model_folder, open_tensors
@@ -27,9 +28,9 @@ def load_vae(
     """
     found = model_folder(path, "vae")
     model = _of_folder(found, dtype) if found.is_dir() else _of_file(found, dtype)
-    model = model.to(device).train(False).requires_grad_(False)
+    _moved(model, device).train(False).requires_grad_(False)
     # Older VAEs in diffusers have a scale and no shift.
-    return model, LatentScale(model.config.scaling_factor, model.config.shift_factor or 0.0)
+    return model, LatentScale(model.config["scaling_factor"], model.config["shift_factor"] or 0.0)
 
 
 class VaeImages:
@@ -49,9 +50,14 @@ class VaeImages:
     def encode(self, pixels: np.ndarray) -> tuple[Tensor, Tensor]:
         """RGB uint8 [H, W, 3] to mean and log-variance of the posterior, float32 [channels, H / 8, W / 8]."""
         image = torch.from_numpy(np.ascontiguousarray(pixels)).movedim(-1, 0)[None].float() / 127.5 - 1
-        vae = self._vae.to(self._device)
-        moments = vae.encode(image.to(vae.device, vae.dtype)).latent_dist
+        vae = _moved(self._vae, self._device)
+        (moments,) = vae.encode(cast(torch.FloatTensor, image.to(vae.device, vae.dtype)), return_dict=False)
         return moments.mean[0].float().cpu(), moments.logvar[0].float().clamp(*_LOGVAR).cpu()
+
+
+def _moved(model: AutoencoderKL, device: torch.device | str) -> AutoencoderKL:
+    nn.Module.to(model, device)  # in place; diffusers wraps its own `to`, which loses its type
+    return model
 
 
 def _of_folder(folder: Path, dtype: torch.dtype) -> AutoencoderKL:
@@ -86,8 +92,9 @@ def _filled(path: Path, state: dict[str, Tensor]) -> AutoencoderKL:
     scale = LatentScale()
     with torch.device("meta"):
         model = AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * len(widths),
-            up_block_types=("UpDecoderBlock2D",) * len(widths),
+            # diffusers says one block, and means as many as there are widths
+            down_block_types=("DownEncoderBlock2D",) * len(widths),  # pyright: ignore[reportArgumentType]
+            up_block_types=("UpDecoderBlock2D",) * len(widths),  # pyright: ignore[reportArgumentType]
             block_out_channels=tuple(widths),
             # Of the encoder; diffusers gives the decoder one more by itself.
             layers_per_block=len(first),

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from withanyone_core.files.first_bytes import no_onnx
 
 Values = dict[str, Tensor]
-Operator = Callable[[Sequence[Tensor | None], Mapping[str, Any]], Tensor]
+# Tensors; None for an optional input that the graph leaves out. ONNX, not Python, says which operators have one.
+Inputs = Sequence[Any]
+Operator = Callable[[Inputs, Mapping[str, Any]], Tensor]
 _NORMALIZING = (
     8  # insightface takes a recognizer for one that scales its pixels itself if these nodes subtract and multiply
 )
@@ -138,8 +140,9 @@ _EXPECTED: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
 }
 
 
-def _conv(inputs: Sequence[Tensor | None], settings: Mapping[str, Any]) -> Tensor:
-    image, weight, bias = (*inputs, None)[:3]
+def _conv(inputs: Inputs, settings: Mapping[str, Any]) -> Tensor:
+    image, weight, *rest = inputs
+    bias = rest[0] if rest else None
     before, after = _pads(settings)
     # conv2d pads both ends of a dimension alike, ONNX need not; F.pad takes the last dimension first.
     if before != after:
@@ -155,25 +158,26 @@ def _pads(settings: Mapping[str, Any]) -> tuple[tuple[int, int], tuple[int, int]
     return (top, left), (bottom, right)
 
 
-def _batch_norm(inputs: Sequence[Tensor | None], settings: Mapping[str, Any]) -> Tensor:
+def _batch_norm(inputs: Inputs, settings: Mapping[str, Any]) -> Tensor:
     values, scale, shift, mean, variance = inputs
     return F.batch_norm(values, mean, variance, scale, shift, eps=settings.get("epsilon", 1e-5))
 
 
-def _prelu(inputs: Sequence[Tensor | None], settings: Mapping[str, Any]) -> Tensor:
+def _prelu(inputs: Inputs, settings: Mapping[str, Any]) -> Tensor:
     values, slope = inputs
     # ONNX broadcasts slopes [C, 1, 1], torch takes them as [C].
     return F.prelu(values, slope.flatten())
 
 
-def _gemm(inputs: Sequence[Tensor | None], settings: Mapping[str, Any]) -> Tensor:
-    values, weight, shift = (*inputs, None)[:3]
+def _gemm(inputs: Inputs, settings: Mapping[str, Any]) -> Tensor:
+    values, weight, *rest = inputs
+    shift = rest[0] if rest else None
     weight = weight.T if settings.get("transB", 0) else weight
     product = settings.get("alpha", 1.0) * (values @ weight)
     return product if shift is None else product + settings.get("beta", 1.0) * shift
 
 
-def _reshape(inputs: Sequence[Tensor | None], settings: Mapping[str, Any]) -> Tensor:
+def _reshape(inputs: Inputs, settings: Mapping[str, Any]) -> Tensor:
     values, shape = inputs
     # In ONNX a size of 0 keeps that of the input.
     sizes = [values.shape[place] if size == 0 else size for place, size in enumerate(shape.tolist())]
@@ -181,8 +185,9 @@ def _reshape(inputs: Sequence[Tensor | None], settings: Mapping[str, Any]) -> Te
     return values.reshape(values.shape[0], *sizes[1:])
 
 
-def _unsqueeze(inputs: Sequence[Tensor | None], settings: Mapping[str, Any]) -> Tensor:
-    values, axes = (*inputs, None)[:2]
+def _unsqueeze(inputs: Inputs, settings: Mapping[str, Any]) -> Tensor:
+    values, *rest = inputs
+    axes = rest[0] if rest else None
     for axis in sorted(settings["axes"] if axes is None else axes.tolist()):
         values = values.unsqueeze(axis)
     return values

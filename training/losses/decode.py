@@ -5,6 +5,7 @@ normalization and the attention in the middle see the whole image.
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -29,13 +30,15 @@ def _blocks(vae: AutoencoderKL) -> Iterator[Callable[[Tensor], Tensor]]:
     if vae.post_quant_conv is not None:
         yield vae.post_quant_conv
     yield decoder.conv_in
-    middle = decoder.mid_block
+    # diffusers' parts are any module to a type checker.
+    middle: Any = decoder.mid_block
+    ups: Any = decoder.up_blocks
     yield from _residual(middle.resnets[:1])
     for attention, resnet in zip(middle.attentions, middle.resnets[1:], strict=True):
         if attention is not None:
             yield attention
         yield from _residual([resnet])
-    for block in decoder.up_blocks:
+    for block in ups:
         yield from _residual(block.resnets)
         yield from block.upsamplers or ()
     yield lambda values: decoder.conv_out(decoder.conv_act(decoder.conv_norm_out(values)))

@@ -73,8 +73,8 @@ def _checks(settings: Finetune, sources: Sources) -> Iterator[tuple[str, Callabl
     yield "base model", lambda: _base(settings)
     yield "VAE", lambda: _vae(settings)
     yield "adapter", lambda: _adapter(settings)
-    if settings.id_loss.recognizer is not None:
-        yield "recognizer", lambda: f"{Recognizer.load(settings.id_loss.recognizer).name}, differentiable"
+    if (recognizer := settings.id_loss.recognizer) is not None:
+        yield "recognizer", lambda: f"{Recognizer.load(recognizer).name}, differentiable"
     for part in {part.data.cache: part for part in phases_of(settings)}.values():
         yield "prepared photos", lambda part=part: _photos(part, sources)
     yield "photos and models", lambda: _same_models(settings, sources)
@@ -109,7 +109,7 @@ def _base(settings: Finetune) -> str:
 def _vae(settings: Finetune) -> str:
     path = settings.base.vae or settings.base.path
     vae, _ = load_vae(path, torch.bfloat16)
-    return f"{path.name}: {vae.config.latent_channels} latent channels"
+    return f"{path.name}: {vae.config['latent_channels']} latent channels"
 
 
 def _adapter(settings: Finetune) -> str:

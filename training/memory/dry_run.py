@@ -9,6 +9,7 @@ from torch import nn
 from withanyone_core.adapter.shape import Branch
 from withanyone_core.injection.diffusers import AdapterSocket
 
+from ..base.block_swap import blocks_of
 from ..configuration.finetune import Finetune
 from ..loop.step import FrozenModels, compute_loss
 from .counting import LiveBytes, Operations
@@ -77,12 +78,14 @@ def _prepare_gradients(trained: Sequence[nn.Parameter], counted: LiveBytes, are_
 
 def _parts(models: DummyModels) -> dict[nn.Module, str]:
     transformer, found = models.frozen.transformer, {}
-    for block in (*transformer.transformer_blocks, *transformer.single_transformer_blocks):
+    for block in blocks_of(transformer):
         found[block] = BLOCKS
     for branch in models.adapter.network.branches.values():
         found[branch.encoder] = ADAPTER
         # Of these only the layers are called as modules.
-        found |= dict.fromkeys((layer for each in branch.attention for layer in each.children()), ADAPTER)
+        found |= dict.fromkeys(
+            (layer for each in branch.get_submodule("attention").children() for layer in each.children()), ADAPTER
+        )
     # Leaves, since checkpointed decoding calls the decoder's parts and never the decoder.
     found |= dict.fromkeys(
         (module for module in models.frozen.vae.decoder.modules() if not list(module.children())), DECODER

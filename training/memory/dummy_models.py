@@ -34,7 +34,8 @@ def make_dummy_models(settings: Finetune, cache: Cache) -> DummyModels:
     transformer = fakes.transformer(read_configuration(settings.base.path), precision)
     # VAE and recognizer are a hundredth of the base model: reading them is as quick as reading headers.
     vae, scale = load_vae(settings.base.vae or settings.base.path, compute_dtype(precision))
-    recognizer = settings.id_loss.recognizer and fakes.without_data(Recognizer.load(settings.id_loss.recognizer))
+    judged_by = settings.id_loss.recognizer
+    recognizer = None if judged_by is None else fakes.without_data(Recognizer.load(judged_by))
     layers = len(transformer.transformer_blocks) + len(transformer.single_transformer_blocks)
     sizes = Sizes(transformer.inner_dim, layers, cache.arcface.shape[1], siglip_width(cache))
     adapter = fakes.adapter(branch_shapes(settings.adapter, sizes), settings.train, compute_dtype(precision))
@@ -67,9 +68,9 @@ def batch_shape(settings: Finetune, cache: Cache) -> BatchShape:
         people,
         people if settings.id_loss.recognizer is not None else 0,
         max(map(covered, largest)),
-        (*text.t5.shape, text.pooled.shape[-1]),
+        (text.t5.shape[0], text.t5.shape[1], text.pooled.shape[-1]),
         cache.arcface.shape[1],
-        tuple(tokens.shape) if reads_siglip and tokens is not None else None,
+        (tokens.shape[0], tokens.shape[1]) if reads_siglip and tokens is not None else None,
         (len(cache.negatives.embeddings), settings.nce.negatives) if with_bank else (0, 0),
         cache.latent(cache.images[0], 0)[0].shape[0],
     )
@@ -112,4 +113,4 @@ def parameter_count(module: torch.nn.Module) -> int:
     """Numbers of a model without data; matrices that are quantized count too."""
     held = sum(parameter.numel() for parameter in module.parameters())
     quantized = [layer for layer in module.modules() if hasattr(layer, "in_features") and not hasattr(layer, "weight")]
-    return held + sum(layer.in_features * layer.out_features for layer in quantized)
+    return held + sum(vars(layer)["in_features"] * vars(layer)["out_features"] for layer in quantized)

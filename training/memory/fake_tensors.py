@@ -7,7 +7,7 @@ stay real tensors.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from withanyone_core.adapter.shape import Branch, BranchShape
 from withanyone_core.faces.alignment import SIDE_PX, TEMPLATE_PX
 from withanyone_core.injection.diffusers import LearnedRows, PlacedPeople
 
+from ..base.block_swap import blocks_of
 from ..configuration.finetune import TrainSettings
 from ..loop.batch import Batch
 from ..losses.contrast import Bank
@@ -76,6 +77,9 @@ class DummyAdapter:
     learned: Mapping[Branch, Tensor]
 
 
+Module = TypeVar("Module", bound=nn.Module)
+
+
 class FakeTensors:
     """Makes modules and tensors without data; those of one instance belong together."""
 
@@ -83,7 +87,7 @@ class FakeTensors:
         # Indices and masks are real, so the two kinds meet in one operator.
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
 
-    def module(self, make: Callable[[], nn.Module], dtype: torch.dtype = torch.float32) -> nn.Module:
+    def module(self, make: Callable[[], Module], dtype: torch.dtype = torch.float32) -> Module:
         """What `make` makes, frozen."""
         usual = torch.get_default_dtype()
         torch.set_default_dtype(dtype)
@@ -94,7 +98,7 @@ class FakeTensors:
             torch.set_default_dtype(usual)
         return self.without_data(made)
 
-    def without_data(self, module: nn.Module) -> nn.Module:
+    def without_data(self, module: Module) -> Module:
         """A module from a file or from torch's meta device, frozen, its data dropped."""
         for owner in module.modules():
             for name, value in owner._parameters.items():
@@ -105,13 +109,13 @@ class FakeTensors:
                     owner._buffers[name] = self._of(value)
         return module
 
-    def transformer(self, configuration: Mapping[str, object], precision: Precision) -> FluxTransformer2DModel:
+    def transformer(self, configuration: Mapping[str, Any], precision: Precision) -> FluxTransformer2DModel:
         """A base model; if quantized, its blocks dequantize one layer at a time, as the real ones do."""
         dtype = compute_dtype(precision)
         model = self.module(lambda: FluxTransformer2DModel(**configuration), dtype)
         if is_quantized(precision):
-            for blocks in (model.transformer_blocks, model.single_transformer_blocks):
-                for parent in list(blocks.modules()):
+            for block in blocks_of(model):
+                for parent in list(block.modules()):
                     for name, layer in list(parent.named_children()):
                         if isinstance(layer, nn.Linear):
                             setattr(parent, name, _Quantized(layer))
@@ -241,7 +245,12 @@ def _network(shapes: Sequence[BranchShape], train: TrainSettings) -> AdapterNetw
 
         layers = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
         chosen = [name for name in layers if any(f".{target}" in name for target in train.targets)]
-        inject_adapter_in_model(LoraConfig(r=train.rank, lora_alpha=train.alpha, target_modules=chosen), network)
+        lora = LoraConfig(
+            r=train.rank,
+            lora_alpha=train.alpha,  # pyright: ignore[reportArgumentType]  peft says int and takes any number
+            target_modules=chosen,
+        )
+        inject_adapter_in_model(lora, network)
     return network
 
 

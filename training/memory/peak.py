@@ -85,7 +85,8 @@ def memory_from(models: DummyModels, shape: BatchShape, settings: Finetune, pass
         Part("negatives", 4 * shape.negatives[0] * shape.embedding),
     )
     passing = tuple(Part(name, size) for name, size in passed.by_part.items())
-    return Memory(*(tuple(part for part in parts if part.size) for parts in (held, passing)), host)
+    held, passing = (tuple(part for part in parts if part.size) for parts in (held, passing))
+    return Memory(held, passing, host)
 
 
 def state_bytes(trained: Sequence[nn.Parameter], optim: OptimSettings) -> int:

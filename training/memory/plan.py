@@ -3,6 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from torch import nn
+
+from ..base.block_swap import blocks_of
 from ..configuration.finetune import Finetune
 from .dry_run import DryRun, DummyModels, dry_run
 from .dummy_models import changed
@@ -116,6 +119,5 @@ def _model_key(settings: Finetune) -> str:
     return f"{settings.base.precision} {train.mode} {train.rank} {train.targets} {settings.adapter}"
 
 
-def _blocks(models: DummyModels) -> list[object]:
-    transformer = models.frozen.transformer
-    return [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
+def _blocks(models: DummyModels) -> list[nn.Module]:
+    return blocks_of(models.frozen.transformer)

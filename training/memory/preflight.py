@@ -4,8 +4,8 @@ from typing import TextIO
 
 from ..configuration.finetune import Finetune
 from ..loop.build import device_name
-from .checks import CheckResults, free_bytes, run_checks
-from .dummy_models import largest_batch_shape, make_dummy_models, parameter_count
+from .checks import free_bytes, run_checks
+from .dummy_models import DummyModels, largest_batch_shape, make_dummy_models, parameter_count
 from .peak import GIB, Memory, memory
 from .plan import Planner
 from .report import NEAR, distance, files_text, memory_text, plan_text, remedy_text, trial_text
@@ -19,31 +19,29 @@ def preflight(settings: Finetune, card_gib: float | None, with_steps: bool, out:
     """Whether the run can be started: no fault, it fits the card, and steps came out as predicted."""
     found = run_checks(settings)
     _write(out, files_text(found))
-    if not found.is_sound:
+    sources, models = found.sources, found.models
+    if not found.is_sound or sources is None or models is None:
         _write(out, "Fix what is marked FAULT; the rest was not checked.")
         return False
-    shape = largest_batch_shape(settings, found.sources)
-    planner = Planner(
-        shape, lambda changed: make_dummy_models(changed, found.sources.at(settings).cache), (settings, found.models)
-    )
+    shape = largest_batch_shape(settings, sources)
+    planner = Planner(shape, lambda changed: make_dummy_models(changed, sources.at(settings).cache), (settings, models))
     plan, card = planner.plan(settings), _card(settings, card_gib)
-    _write(out, plan_text(plan, found.models))
-    fits = card is None or plan.memory.fits(card)
+    _write(out, plan_text(plan, models))
     _write(out, memory_text(plan, card))
-    if not fits:
+    if card is not None and not plan.memory.fits(card):
         _write(out, remedy_text(planner.remedy(settings, card)))
         return False
     if not with_steps:
         return True
-    if device_name(settings) == "cpu" and parameter_count(found.models.frozen.transformer) > _MOST_ON_CPU:
+    if device_name(settings) == "cpu" and parameter_count(models.frozen.transformer) > _MOST_ON_CPU:
         _write(out, "Two steps\n  not taken: computed, no CUDA device here, and on a CPU they would take hours.")
         return True
-    return _compared(settings, found, out)
+    return _compared(settings, models, out)
 
 
-def _compared(settings: Finetune, found: CheckResults, out: TextIO) -> bool:
+def _compared(settings: Finetune, models: DummyModels, out: TextIO) -> bool:
     taken: Trial = run_trial(settings)
-    predicted: Memory = memory(found.models, taken.shape, settings)
+    predicted: Memory = memory(models, taken.shape, settings)
     _write(out, trial_text(taken, predicted))
     return abs(distance(taken, predicted)) <= NEAR
 

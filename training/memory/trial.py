@@ -106,9 +106,9 @@ def shape_of_batch(batch: Batch, trainer: Trainer) -> BatchShape:
         people.members_BPN.shape[1],
         int(counts.max()) if trainer.state.frozen.recognizer is not None else 0,
         max(1, int(people.members_BPN.any(1).sum(1).max())),
-        (*batch.t5_BTD.shape[1:], batch.pooled_BD.shape[-1]),
+        (batch.t5_BTD.shape[1], batch.t5_BTD.shape[2], batch.pooled_BD.shape[-1]),
         batch.target_FE.shape[-1],
-        None if people.siglip_BPTW is None else tuple(people.siglip_BPTW.shape[2:]),
+        None if people.siglip_BPTW is None else (people.siglip_BPTW.shape[2], people.siglip_BPTW.shape[3]),
         (len(bank.unit_NE), rows) if bank is not None and rows else (0, 0),
         batch.clean_BCHW.shape[1],
     )

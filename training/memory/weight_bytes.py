@@ -15,6 +15,8 @@ from typing import Literal
 import torch
 from torch import nn
 
+from ..base.block_swap import blocks_of
+
 Precision = Literal["bf16", "fp32", "fp8", "int8", "nf4"]
 _MATRIX: Mapping[str, Callable[[int, int], float]] = {
     "bf16": lambda rows, columns: 2 * rows * columns,
@@ -44,15 +46,14 @@ def module_bytes(module: nn.Module, precision: Precision, quantized: bool) -> in
         # Both nn.Linear and the layer that stands for a quantized one have these attributes.
         if quantized and {"in_features", "out_features"} <= vars(layer).keys():
             own.pop("weight", None)
-            total += _MATRIX[precision](layer.out_features, layer.in_features)
+            total += _MATRIX[precision](vars(layer)["out_features"], vars(layer)["in_features"])
         total += sum(width * parameter.numel() for parameter in own.values())
     return round(total)
 
 
 def block_bytes(transformer: nn.Module, precision: Precision) -> list[int]:
     """Bytes of each block of a base model, double blocks first."""
-    blocks = [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
-    return [module_bytes(block, precision, quantized=True) for block in blocks]
+    return [module_bytes(block, precision, quantized=True) for block in blocks_of(transformer)]
 
 
 def base_bytes(transformer: nn.Module, precision: Precision) -> int:
