@@ -1,4 +1,4 @@
-"""The types hold: pyright over what pyproject.toml includes, with ComfyUI's own types beside the pack's."""
+"""Lint and types: ruff over everything, pyright over what pyproject.toml includes, with ComfyUI's own types beside."""
 
 import json
 import os
@@ -10,6 +10,12 @@ import pytest
 from withanyone_pack.tests.pack import COMFYUI, ROOT
 
 PYRIGHT = Path(sys.executable).with_name("pyright")
+
+
+@pytest.mark.parametrize("command", [("check",), ("format", "--check")], ids=" ".join)
+def test_ruff_finds_nothing(command):
+    done = subprocess.run([sys.executable, "-m", "ruff", *command, "--quiet", ROOT], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.comfyui
