@@ -23,7 +23,7 @@ def test_ruff_finds_nothing(command):
 def test_the_types_hold(tmp_path):
     """In the test bed; where there is no ComfyUI, `make types` checks the nodes as far as the core goes."""
     config = tmp_path / "pyrightconfig.json"
-    config.write_text(json.dumps({"extends": str(ROOT / "pyproject.toml"), "extraPaths": [str(COMFYUI)]}))
+    config.write_text(json.dumps({"extends": str(ROOT / "pyproject.toml"), "extraPaths": [str(ROOT), str(COMFYUI)]}))
     command = [PYRIGHT, "--project", config, "--pythonpath", sys.executable, "--outputjson"]
     environment = {**os.environ, "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}  # else it asks the net for a newer one
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
