@@ -26,6 +26,7 @@ def script(tmp_path, text):
     return str(path)
 
 
+@pytest.mark.comfyui
 def test_dry_runs_every_stage_and_says_pass_last(tmp_path):
     command = [sys.executable, "benchmarks/gpu_rehearsal.py", "--dry", "--out", str(tmp_path)]
     threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}

@@ -99,6 +99,7 @@ def test_turned_heads_are_seen_on_both_sides():
     assert assess_person("x", folder).turned == (1, 2, 1)
 
 
+@pytest.mark.comfyui  # the detector that stands in for insightface's comes with the test bed
 def test_real_photographs_are_ranked(tmp_path):
     """One person of a real group photo: hardly changed copies, and copies as if of other days and turned about."""
     image = people.person(3)[..., ::-1]
