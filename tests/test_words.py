@@ -21,7 +21,7 @@ ROOMS = (
 )
 KINDS = (".py", ".yaml", ".json", ".js", ".md", ".html")
 PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
-NEITHER = ("miniature/weights/*", "nodes/web/docs/images/*", "*/judge_cards/*")
+NEITHER = ("miniature/weights/*", "miniature/scratch/*", "nodes/web/docs/images/*", "*/judge_cards/*")
 CODE = ("*.py", "*.yaml", "*.json", "*.js")
 EVERYWHERE = ("*",)
 DRAWING = ("miniature/world/*",)  # which paints backdrops

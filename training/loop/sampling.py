@@ -17,12 +17,12 @@ from ..cache.entries import UNKNOWN, BoxFractions
 from ..cache.files import read_cache
 from ..configuration.finetune import DataSettings, Finetune
 from ..losses.contrast import Bank, drawn_mix
+from ..preparing.reasons import first_of
 from .draws import Draws
 from .own_tokens import chosen_person
 
 # Of two photos of a person: below, one of them is of somebody else; above, unless configured otherwise, the same shot.
 MIN_SIMILARITY, SAME_SHOT_SIMILARITY = 0.2, 0.95
-NAMED_AT_MOST = 5
 LOGGER = logging.getLogger("withanyone")
 Place = tuple[int, int]  # image, crop
 Bucket = tuple[int, int]  # width and height in pixels
@@ -211,7 +211,7 @@ class Source:
                     "photos of other people, or set nce.negatives=0 (then only the people of a batch count)."
                 )
             bank = Bank.of(negatives.embeddings, negatives.identities)
-            _tell_mix(bank, settings.nce.negatives)
+            _log_mix(bank, settings.nce.negatives)
         # Only the one person's images can teach that person's tokens.
         person = chosen_person(cache, settings.train.identity) if settings.train.mode == "tokens" else ""
         data, least = settings.data, settings.id_loss.min_target_cos
@@ -221,7 +221,7 @@ class Source:
                 "(and a SigLIP tower), or set data.jitter=0."
             )
         sampler = Sampler(cache, data.max_people, person, data.same_shot_cos, least)
-        _tell_odd(sampler, least)
+        _log_odd_targets(sampler, least)
         # The CPU's bank is for drawing rows in the prefetching thread, the device's for their cosines.
         return cls(cache, sampler, bank, bank and bank.to(device))
 
@@ -278,7 +278,7 @@ def _odd_faces(faces_of: Mapping[int, np.ndarray], units: np.ndarray, least: flo
         yield from faces[cosines < least - SLACK].tolist()
 
 
-def _tell_mix(bank: Bank, count: int) -> None:
+def _log_mix(bank: Bank, count: int) -> None:
     if len(bank.sizes_G) < 2:  # drawing says what is missing
         return
     known, strangers, fillers = drawn_mix(bank, count)
@@ -299,16 +299,15 @@ def _tell_mix(bank: Bank, count: int) -> None:
         )
 
 
-def _tell_odd(sampler: Sampler, least: float) -> None:
+def _log_odd_targets(sampler: Sampler, least: float) -> None:
     if sampler.odd_faces:
         cache = sampler.cache
         names = [cache.images[cache.faces[face].image].name for face in sorted(sampler.odd_faces)]
-        more = len(names) - NAMED_AT_MOST
         LOGGER.warning(
             "%d target faces are less like their person than cosine %g (id_loss.min_target_cos): not judged are %s.",
             len(names),
             least,
-            ", ".join(names[:NAMED_AT_MOST]) + f" and {more} more" * (more > 0),
+            first_of(names),
         )
 
 

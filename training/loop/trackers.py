@@ -6,6 +6,7 @@ import uuid
 from accelerate import Accelerator
 
 from ..configuration.finetune import Finetune
+from ..evaluation.records import write_text
 from .result import without_paths
 
 _ID = "wandb_id.txt"  # of the run over there, so that a resumed run continues its curves
@@ -29,7 +30,7 @@ def start_trackers(accelerator: Accelerator, settings: Finetune) -> None:
         return
     place = settings.out / _ID
     if accelerator.is_main_process and not place.is_file():
-        place.write_text(uuid.uuid4().hex, encoding="utf-8")
+        write_text(place, uuid.uuid4().hex)
     # The others read what the main process has just written.
     accelerator.wait_for_everyone()
     run = {
