@@ -24,7 +24,11 @@ class ApplyWithAnyone(io.ComfyNode):
             category=sockets.CATEGORY,
             description="Puts the placed people into everything this model samples. Works with any sampler node.",
             inputs=[
-                io.Model.Input("model", tooltip="FLUX.1-dev or FLUX.1 Kontext, in any format ComfyUI samples itself."),
+                io.Model.Input(
+                    "model",
+                    tooltip="The base model that the adapter was trained on: for the released ones FLUX.1-dev or "
+                    "FLUX.1 Kontext, in any format ComfyUI samples itself.",
+                ),
                 sockets.Adapter.Input("adapter"),
                 sockets.Faces.Input("faces", tooltip="From the last Place Face of the chain."),
                 io.Float.Input(

@@ -3,7 +3,8 @@
 import logging
 
 LOGGER = logging.getLogger("withanyone")
-CELL_PX = 16  # one image token covers 16 x 16 pixels: 8 by the VAE, 2 by Flux's patches
+# The cells that layouts are drawn in, before a model is known: one image token of every base model so far.
+CELL_PX = 16
 
 # (x1, y1, x2, y2): top left and bottom right corner.
 BoxPx = tuple[float, float, float, float]

@@ -5,6 +5,7 @@ from pathlib import Path
 import comfy.model_patcher
 import comfy.samplers
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from ...withanyone_core.adapter.shape import Branch, BranchShape
@@ -66,14 +67,24 @@ def sample(
     sigmas: tuple[float, ...] = (1.0, 0.7, 0.4, 0.0),
     **choices: object,
 ) -> Tensor:
-    """Euler by ComfyUI's CFGGuider; the latent it ends with."""
+    """Euler by ComfyUI's CFGGuider; the latent it ends with.
+
+    Latents are FLUX.1's; a model that takes a token as one place of the latent gets them, and gives its own, so.
+    """
     guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(positive or prompt(0), negative or [])
     guider.set_cfg(cfg)
-    start = noise() if start is None else start
-    latent = torch.zeros_like(start) if latent is None else latent
+    start = latent_for(model, noise() if start is None else start)
+    latent = torch.zeros_like(start) if latent is None else latent_for(model, latent)
     euler = comfy.samplers.sampler_object("euler")
     return guider.sample(start, latent, euler, torch.tensor(sigmas), disable_pbar=True, seed=0, **choices)
+
+
+def latent_for(model: comfy.model_patcher.ModelPatcher, latent: Tensor) -> Tensor:
+    """A latent of FLUX.1 [B, C, H, W] as the model takes it: for FLUX.2 [B, 4 C, H / 2, W / 2]."""
+    if model.model.diffusion_model.patch_size == 2 or latent.shape[1] != noise().shape[1]:
+        return latent
+    return rearrange(latent, "b c (h ph) (w pw) -> b (c ph pw) h w", ph=2, pw=2)
 
 
 def difference(a: Tensor, b: Tensor) -> float:

@@ -1,4 +1,4 @@
-"""ComfyUI's own FLUX.1 class at a small size, in a ModelPatcher, for tests in this process.
+"""ComfyUI's own FLUX.1 and FLUX.2 at a small size, in a ModelPatcher, for tests in this process.
 
 Import after `add_comfyui()`.
 """
@@ -30,6 +30,24 @@ _FLUX = {
     "txt_ids_dims": [],
 }
 
+_FLUX_2 = {
+    "in_channels": 64,  # the same numbers a token as the FLUX.1 above, whose patches join 2 x 2 x 16
+    "out_channels": 64,
+    "axes_dim": [8, 8, 8, 8],
+    "mlp_ratio": 3.0,
+    "theta": 2000,
+    "patch_size": 1,
+    "vec_in_dim": None,
+    "qkv_bias": False,
+    "ops_bias": False,
+    "global_modulation": True,
+    "mlp_silu_act": True,
+    "guidance_embed": False,
+    "txt_ids_dims": [3],
+    "default_ref_method": "index",
+    "ref_index_scale": 10.0,
+}
+
 
 def small_flux(
     dimensions: dict = SMALL,
@@ -44,19 +62,41 @@ def small_flux(
     """
     config = comfy.supported_models.Flux({"image_model": "flux", **flux_parameters(dimensions)})
     config.set_inference_dtype(dtype, computed_in)
-    model = comfy.model_base.Flux(config, device=torch.device("cpu"))
-    model.diffusion_model.load_state_dict(
-        _as_named_here(weights, model.diffusion_model) if weights else _random_weights(model.diffusion_model, seed)
-    )
-    model.diffusion_model.to(dtype).eval()
-    device = comfy.model_management.get_torch_device()
-    return comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=torch.device("cpu"))
+    return _patcher(comfy.model_base.Flux(config, device=torch.device("cpu")), weights, dtype, seed)
+
+
+def small_flux2(
+    dimensions: dict = SMALL,
+    weights: dict[str, torch.Tensor] | None = None,
+    dtype: torch.dtype = torch.float32,
+    seed: int = 0,
+) -> comfy.model_patcher.ModelPatcher:
+    """A FLUX.2 of the blocks and width of a FLUX.1, whose token has as many pixels and numbers."""
+    fields = {**dimensions, **_FLUX_2}
+    known = {name: value for name, value in fields.items() if name in FluxParams.__dataclass_fields__}
+    config = comfy.supported_models.Flux2({"image_model": "flux2", **known})
+    config.set_inference_dtype(dtype, None)
+    return _patcher(comfy.model_base.Flux2(config, device=torch.device("cpu")), weights, dtype, seed)
+
+
+SMALL_BASES = {"flux.1": small_flux, "flux.2": small_flux2}
 
 
 def flux_parameters(dimensions: dict = SMALL) -> dict:
     """Arguments of a Flux class of this size, as far as this ComfyUI's version knows them."""
     fields = {**_FLUX, **dimensions}
     return {name: value for name, value in fields.items() if name in FluxParams.__dataclass_fields__}
+
+
+def _patcher(
+    model: comfy.model_base.Flux, weights: dict[str, torch.Tensor] | None, dtype: torch.dtype, seed: int
+) -> comfy.model_patcher.ModelPatcher:
+    model.diffusion_model.load_state_dict(
+        _as_named_here(weights, model.diffusion_model) if weights else _random_weights(model.diffusion_model, seed)
+    )
+    model.diffusion_model.to(dtype).eval()
+    device = comfy.model_management.get_torch_device()
+    return comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=torch.device("cpu"))
 
 
 def _as_named_here(weights: dict[str, torch.Tensor], module: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -4,14 +4,19 @@ Letters in tensor names: B batch, C latent channels, H and W latent rows and col
 (4 C). Sigmas are between 0 and 1.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
+from withanyone_core.base_models.base_model import BaseModel
+from withanyone_core.base_models.flux1 import FLUX_1
+from withanyone_core.schedule import shift_sigmas
+
 SIGMAS = 1000  # entries of the table that sigmas are drawn from
+# FLUX.2's shift depends on them too; its undistilled models, which are trained, are sampled with so many.
+_SAMPLER_STEPS = 50
 _LOGVAR = (-30.0, 20.0)  # where diffusers bounds the posterior's log-variance
 
 
@@ -29,18 +34,17 @@ class LatentScale:
         return latent / self.scale + self.shift
 
 
-def sigma_table(tokens: int) -> Tensor:
+def sigma_table(tokens: int, base: BaseModel = FLUX_1) -> Tensor:
     """The released table for a number of image tokens, float32 [1000] from 1 to 0: a uniform grid shifted to noise."""
-    return shifted_sigmas(torch.linspace(1, 0, SIGMAS), tokens)
+    return shifted_sigmas(torch.linspace(1, 0, SIGMAS), tokens, base)
 
 
-def shifted_sigmas(sigmas: Tensor, tokens: int) -> Tensor:
-    """Sigmas moved towards noise, the further the more image tokens there are; 0 and 1 stay what they are."""
-    # FLUX.1's mu, 0.5 at 256 tokens and 1.15 at 4096. Of the true number of tokens; the released sampler counts 64
-    # times fewer, so its schedule is another one.
-    shift = math.exp(0.5 + 0.65 * (tokens - 256) / 3840)
-    # In this order 0 gives 0 and not NaN, and the last bit is the released table's.
-    return shift / (shift + (1 / sigmas - 1))
+def shifted_sigmas(sigmas: Tensor, tokens: int, base: BaseModel = FLUX_1) -> Tensor:
+    """Sigmas moved towards noise, the further the more image tokens there are; 0 and 1 stay what they are.
+
+    By the true number of tokens; the released sampler counts 64 times fewer, so its schedule is another one.
+    """
+    return shift_sigmas(sigmas, base.mu(tokens, _SAMPLER_STEPS))
 
 
 def sample_latent(mean: Tensor, logvar: Tensor, noise: Tensor, scale: LatentScale) -> Tensor:

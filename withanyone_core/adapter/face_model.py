@@ -1,18 +1,19 @@
 """Whose face embeddings an adapter was trained with: those of another recognizer mean nothing to it."""
 
+from ..base_models.flux1 import FLUX_1
 from ..identity import Identity
 from .checkpoint import AdapterFile, opened
 
 METADATA_KEY = "face_model"  # of the file's safetensors header; adapters from training have it, released ones do not
 RELEASED = "antelopev2/glintr100.onnx"
-RELEASED_HIDDEN = 3072  # every released adapter is for FLUX.1, and none was trained with another recognizer
 
 
 def face_model_of(file: AdapterFile) -> str:
     """Pack and recognizer as in `Identity.face_model`; empty where neither the file nor its size tells."""
     with opened(file) as reader:
         written = (reader.metadata() or {}).get(METADATA_KEY, "")
-    released = any(shape.hidden == RELEASED_HIDDEN for shape in file.shapes.values())
+    # Every released adapter is for a published FLUX.1, and none was trained with another recognizer.
+    released = any(FLUX_1.named(shape.layers, shape.hidden) for shape in file.shapes.values())
     return written or (RELEASED if released else "")
 
 

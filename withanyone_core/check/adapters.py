@@ -1,16 +1,19 @@
 """WithAnyone's own files: adapters and identities. The rules are those of their loaders."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from ..adapter.base import base_of
 from ..adapter.checkpoint import AdapterFile, AdapterFileError, expected_keys, fingerprint, inspect_adapter
 from ..adapter.places import places_of
 from ..adapter.shape import Branch, BranchShape
+from ..base_models.base_model import BaseModel
+from ..base_models.flux1 import FLUX_1
+from ..base_models.registry import BASE_MODELS
 from ..file_kinds.header import Header, named
 from ..file_kinds.kinds import Json, Kind
 from ..file_kinds.naming import is_adapter, is_identity
 from ..identities.identity_file import IdentityFileError, inspect_identity, load_identity
-
-FLUX_BLOCKS, FLUX_WIDTH = 57, 3072
 
 
 def recognize_adapter(header: Header, path: Path) -> Kind | None:
@@ -18,7 +21,7 @@ def recognize_adapter(header: Header, path: Path) -> Kind | None:
         return None
     try:
         file = inspect_adapter(path)
-        places = places_of(file)
+        places, base = places_of(file), base_of(file)
     except AdapterFileError as error:
         return Kind("WithAnyone adapter, damaged or not complete", "nothing as it is", faults=(str(error),))
     used = {key for shape in file.shapes.values() for key in expected_keys(shape, file.layout)}
@@ -27,6 +30,7 @@ def recognize_adapter(header: Header, path: Path) -> Kind | None:
     facts |= {f"{branch.value} branch": _sizes(shape) for branch, shape in file.shapes.items()}
     facts["dead tensors dropped"] = named(dropped) if dropped else "none"
     facts["unknown tensors left out"] = list(file.unknown) or "none"
+    facts["base model"] = base.label if base else "not named in the file"
     facts["fingerprint"] = fingerprint(file)
     if places is not None:
         canvas = f"the places it was trained on, in pixels of {places.width_px} x {places.height_px}"
@@ -63,12 +67,11 @@ def _sizes(shape: BranchShape) -> str:
 
 
 def _fits(file: AdapterFile) -> str:
-    for shape in file.shapes.values():
-        if (shape.layers, shape.hidden) != (FLUX_BLOCKS, FLUX_WIDTH):
-            return (
-                f"a base model of {shape.layers} blocks and width {shape.hidden}, the one it was trained with; "
-                f"not FLUX.1, which has {FLUX_BLOCKS} blocks of width {FLUX_WIDTH}"
-            )
+    base = base_of(file)
+    shape = next(iter(file.shapes.values()))
+    models = () if base is None else base.named(shape.layers, shape.hidden)
+    if base is not FLUX_1 or not models:
+        return _fits_other(base, shape, models)
     if file.layout == "dual":
         one = "" if len(file.shapes) == 2 else f" It has the {next(iter(file.shapes)).value} branch only."
         return (
@@ -79,4 +82,18 @@ def _fits(file: AdapterFile) -> str:
         return "FLUX.1-dev: a sig branch as the training program writes it, not yet merged with an arc branch"
     return (
         "FLUX.1-Kontext-dev, face editing (Ke), or FLUX.1-dev if it is an arc branch as the training program writes it"
+    )
+
+
+def _fits_other(base: BaseModel | None, shape: BranchShape, models: Sequence[str]) -> str:
+    """Of an adapter for another model than the released ones are for."""
+    if models:
+        return f"{', '.join(models)}, the base model it was trained with"
+    family = "a base model" if base is None else f"a {base.label}"
+    known = "; ".join(
+        f"{name} has {size.blocks} of width {size.width}" for each in BASE_MODELS for name, size in each.sizes.items()
+    )
+    return (
+        f"{family} of {shape.layers} blocks and width {shape.hidden}, the one it was trained with; no published model "
+        f"({known})"
     )

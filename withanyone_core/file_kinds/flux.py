@@ -4,6 +4,10 @@ import re
 from dataclasses import dataclass
 from math import prod
 
+from ..base_models.base_model import Size
+from ..base_models.flux1 import FLUX_1
+from ..base_models.flux2 import FLUX_2
+from ..base_models.registry import base_of_keys
 from .header import Header, numbers, uneven
 from .kinds import NOT_NEEDED, Json, Kind, missing
 
@@ -11,9 +15,8 @@ PREFIXES = ("model.diffusion_model.", "diffusion_model.", "transformer.", "")
 _KEYS = re.compile(
     r"^(model\.diffusion_model\.|diffusion_model\.|transformer\.)?"
     r"(double_blocks|single_blocks|transformer_blocks|single_transformer_blocks|img_in|txt_in|time_in|vector_in"
-    r"|guidance_in|final_layer)\."
+    r"|guidance_in|final_layer|double_stream_modulation_img|double_stream_modulation_txt|single_stream_modulation)\."
 )
-FLUX_1 = (19, 38, 3072)
 _FITS = "the released adapters (models/diffusion_models)"
 
 
@@ -44,21 +47,21 @@ def recognize_flux(header: Header) -> Kind | None:
     for prefix in PREFIXES:
         model = header.under(prefix)
         for names in (_NATIVE, _DIFFUSERS):
-            doubles, singles = (len(numbers(model.tensors, prefix)) for prefix in (names.doubles, names.singles))
+            doubles, singles = (len(numbers(model.tensors, each)) for each in (names.doubles, names.singles))
             image_in = [key for key in model.tensors if key.startswith(f"{names.image_in}.")]
             if doubles and singles and image_in and not model.shape(f"{names.image_in}.proj.weight"):
-                return _named(header, model, names, (doubles, singles, _width(model, names)))
+                return _named(header, model, names, Size(doubles, singles, _width(model, names)))
     return None
 
 
-def _named(header: Header, model: Header, names: Names, size: tuple[int, int, int]) -> Kind:
+def _named(header: Header, model: Header, names: Names, size: Size) -> Kind:
     guidance = any(key.startswith(names.guidance) for key in model.tensors)
     quantization = _quantization(model)
-    channels = _image_channels(model, names, size[2])
+    channels = _image_channels(model, names, size.width)
     facts: dict[str, Json] = {
-        "double blocks": size[0],
-        "single blocks": size[1],
-        "width": size[2],
+        "double blocks": size.double_blocks,
+        "single blocks": size.single_blocks,
+        "width": size.width,
         "image channels in": channels,
         "guidance": guidance,
         "names": names.label,
@@ -76,16 +79,21 @@ def _named(header: Header, model: Header, names: Names, size: tuple[int, int, in
     return Kind(name, fits, facts, missing(gaps, "The model"))
 
 
-def _model(model: Header, size: tuple[int, int, int], channels: int, guidance: bool) -> tuple[str, str]:
+def _model(model: Header, size: Size, channels: int, guidance: bool) -> tuple[str, str]:
     """Name and what it fits with."""
+    base = base_of_keys(model.tensors)
     if any(key.startswith("distilled_guidance_layer.") for key in model.tensors):
         return "Chroma", f"not the released adapters: other guidance, no pooled text; {NOT_NEEDED}"
-    if any(key.startswith("double_stream_modulation_img.") for key in model.tensors):
-        return "FLUX.2", "not the released adapters, which are made for FLUX.1"
-    if size != FLUX_1:
-        double, single, width = FLUX_1
-        expected = f"{double} double and {single} single blocks of width {width}"
+    if base is FLUX_2:
+        return _flux_2(size)
+    if size not in FLUX_1.sizes.values():
+        needed = next(iter(FLUX_1.sizes.values()))
+        expected = f"{needed.double_blocks} double and {needed.single_blocks} single blocks of width {needed.width}"
         return "Flux of another size", f"an adapter trained with this size; the released ones need {expected}"
+    return _flux_1(channels, guidance)
+
+
+def _flux_1(channels: int, guidance: bool) -> tuple[str, str]:
     if not guidance:
         return (
             "FLUX.1-schnell",
@@ -99,6 +107,12 @@ def _model(model: Header, size: tuple[int, int, int], channels: int, guidance: b
         "FLUX.1-dev, FLUX.1-Kontext-dev or a fine-tune of theirs (same keys; only name or hash distinguishes them)",
         f"{_FITS}: withanyone.safetensors on dev, K and Ke on Kontext",
     )
+
+
+def _flux_2(size: Size) -> tuple[str, str]:
+    names = FLUX_2.named(size.blocks, size.width)
+    fits = "an adapter trained on it (docs/training.md); not the released adapters, which are made for FLUX.1"
+    return (f"{names[0]} or a fine-tune of it" if names else "FLUX.2 of another size"), fits
 
 
 def _width(model: Header, names: Names) -> int:

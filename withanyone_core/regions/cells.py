@@ -1,7 +1,7 @@
 """Which image tokens a person's place covers.
 
-FLUX.1 turns every 16 x 16 pixel cell of the canvas into one image token, row by row. A model call may see only a part
-of the canvas (area conditioning), so cells are always asked for a `Grid`: the part that call sees.
+A base model turns every square cell of the canvas (FLUX: 16 x 16 pixels) into one image token, row by row. A model call
+may see only a part of the canvas (area conditioning), so cells are always asked for a `Grid`: the part that call sees.
 """
 
 import math
@@ -20,7 +20,10 @@ _HALF = 0.5 - SLACK
 
 @dataclass(frozen=True)
 class Grid:
-    """The cells of one model call: `columns` x `rows`, the first at (`left_px`, `top_px`) of the canvas."""
+    """The cells of one model call: `columns` x `rows`, the first at (`left_px`, `top_px`) of the canvas.
+
+    cell_px  side of a cell
+    """
 
     columns: int
     rows: int
@@ -28,12 +31,14 @@ class Grid:
     canvas_height_px: int
     left_px: int = 0
     top_px: int = 0
+    cell_px: int = CELL_PX
 
     @property
     def is_whole(self) -> bool:
         """Whether the call sees the whole canvas."""
-        # Not equal but at least: the last cell of a canvas that is no multiple of 16 reaches beyond it.
-        return self.columns * CELL_PX >= self.canvas_width_px and self.rows * CELL_PX >= self.canvas_height_px
+        # Not equal but at least: the last cell of a canvas that is no multiple of cells reaches beyond it.
+        width_px, height_px = self.columns * self.cell_px, self.rows * self.cell_px
+        return width_px >= self.canvas_width_px and height_px >= self.canvas_height_px
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,9 @@ class CellGroup:
     cells: Tensor
 
 
-def box_cells(box_px: BoxPx, columns: int, rows: int, truncate_upper: bool = False) -> tuple[int, int, int, int]:
+def box_cells(
+    box_px: BoxPx, columns: int, rows: int, truncate_upper: bool = False, cell_px: int = CELL_PX
+) -> tuple[int, int, int, int]:
     """(column0, row0, column1, row1) of the cells a box reaches into, upper ends exclusive (released checkpoint).
 
     The lower corner rounds down and the upper corner up to whole cells. `truncate_upper` first cuts a fractional upper
@@ -60,10 +67,10 @@ def box_cells(box_px: BoxPx, columns: int, rows: int, truncate_upper: bool = Fal
     # The released int(x1) // 8 // 2 and ceil(x2 / 8 / 2); dividing by powers of two is exact, so 16 at once is the
     # same.
     return (
-        max(0, int(x1) // CELL_PX),
-        max(0, int(y1) // CELL_PX),
-        min(columns, math.ceil(x2 / CELL_PX)),
-        min(rows, math.ceil(y2 / CELL_PX)),
+        max(0, int(x1) // cell_px),
+        max(0, int(y1) // cell_px),
+        min(columns, math.ceil(x2 / cell_px)),
+        min(rows, math.ceil(y2 / cell_px)),
     )
 
 
@@ -95,7 +102,7 @@ def _box_membership(box: Box, grid: Grid, truncate_upper: bool) -> Tensor:
     x1, y1, x2, y2 = box.to_px(grid.canvas_width_px, grid.canvas_height_px)
     # Shifted before it is rounded to cells: the cells are those of the part that this call sees.
     seen = (x1 - grid.left_px, y1 - grid.top_px, x2 - grid.left_px, y2 - grid.top_px)
-    column0, row0, column1, row1 = box_cells(seen, grid.columns, grid.rows, truncate_upper)
+    column0, row0, column1, row1 = box_cells(seen, grid.columns, grid.rows, truncate_upper, grid.cell_px)
     members = torch.zeros(grid.rows, grid.columns, dtype=torch.bool)
     # The end of a box above or left of the grid is negative, which a slice would count from the last cell.
     members[row0 : max(row0, row1), column0 : max(column0, column1)] = True
@@ -105,8 +112,8 @@ def _box_membership(box: Box, grid: Grid, truncate_upper: bool) -> Tensor:
 def _mask_cells(mask: Mask, grid: Grid) -> Tensor:
     """A cell belongs to a mask that covers at least half of its area."""
     height, width = mask.coverage.shape
-    columns = _edges(grid.columns, grid.left_px, grid.canvas_width_px, width)
-    rows = _edges(grid.rows, grid.top_px, grid.canvas_height_px, height)
+    columns = _edges(grid.columns, grid.cell_px, grid.left_px, grid.canvas_width_px, width)
+    rows = _edges(grid.rows, grid.cell_px, grid.top_px, grid.canvas_height_px, height)
     area = (rows[1:] - rows[:-1])[:, None] * (columns[1:] - columns[:-1])[None, :]
     # The integral at the cells' edges, which need not be whole mask pixels; its mixed difference is each cell's covered
     # area. In float64, because it sums over the whole mask.
@@ -115,9 +122,9 @@ def _mask_cells(mask: Mask, grid: Grid) -> Tensor:
     return ((covered >= _HALF * area) & (area > 0)).flatten()
 
 
-def _edges(cells: int, start_px: int, canvas_px: int, mask_size: int) -> Tensor:
+def _edges(cells: int, cell_px: int, start_px: int, canvas_px: int, mask_size: int) -> Tensor:
     """Cell edges along one axis in mask pixels, float64 [cells + 1]; cells beyond the canvas have no extent."""
-    edges_px = start_px + CELL_PX * torch.arange(cells + 1, dtype=torch.float64)
+    edges_px = start_px + cell_px * torch.arange(cells + 1, dtype=torch.float64)
     return (edges_px * mask_size / canvas_px).clamp(0, mask_size)
 
 

@@ -35,7 +35,7 @@ def test_a_model_of_another_size_is_refused_in_words(adapter):
 def test_an_adapter_of_another_width_is_refused_in_words(base, tmp_path):
     wide = small_adapter(tmp_path, (replace(ARC, hidden=128), replace(SIG, hidden=128)))
     words = (
-        r"made for a model of width 128 with 5 blocks; the connected Flux has width 64 and 5 blocks\. Use FLUX\.1-dev"
+        r"made for a model of width 128 with 5 blocks; the connected Flux has width 64 and 5 blocks\. Use the model it"
     )
     with pytest.raises(ValueError, match=words):
         applied(base, wide)
@@ -44,7 +44,7 @@ def test_an_adapter_of_another_width_is_refused_in_words(base, tmp_path):
 def test_a_model_without_blocks_is_refused_in_words(base, adapter):
     strange = base.clone()
     strange.model = type("SDXL", (), {"diffusion_model": torch.nn.Linear(2, 2)})()
-    with pytest.raises(ValueError, match=r"works on FLUX\.1 models; SDXL has no double_blocks"):
+    with pytest.raises(ValueError, match=r"works on FLUX\.1 and FLUX\.2 models; SDXL has no double_blocks"):
         sampling.apply_adapter(_as_is(strange), adapter, two_faces(), sampling.Settings(EVEN))
 
 

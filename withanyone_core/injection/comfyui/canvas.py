@@ -12,7 +12,6 @@ from uuid import UUID
 
 import torch
 
-from ...canvas import CELL_PX
 from ...regions.cells import Grid
 
 OPTION = "withanyone_canvas"
@@ -62,8 +61,11 @@ def announce_canvas(executor: Callable, *args: Any, **kwargs: Any) -> torch.Tens
     return executor(*bound.args, **bound.kwargs)
 
 
-def chunks(x: torch.Tensor, options: Mapping[str, Any], patch_size: int) -> list[Chunk]:
-    """The conditionings batched in a call on latents `x` [rows, channels, height, width], in row order."""
+def chunks(x: torch.Tensor, options: Mapping[str, Any], token_px: int, latent_px: int) -> list[Chunk]:
+    """The conditionings batched in a call on latents `x` [rows, channels, height, width], in row order.
+
+    token_px, latent_px  pixels of the canvas along a side of an image token, and of one place of the latent
+    """
     height, width = x.shape[-2:]
     canvas = options.get(OPTION) or Canvas(height, width)
     kinds = options.get("cond_or_uncond") or [0]
@@ -76,7 +78,7 @@ def chunks(x: torch.Tensor, options: Mapping[str, Any], patch_size: int) -> list
             # ComfyUI's 0 marks the first of a guider's prompts, which need not be the positive one; names decide where
             # known.
             conditional=uuid not in canvas.unconditional if canvas.unconditional else kind == 0,
-            grid=_grid(canvas, None if uuid is None else canvas.areas.get(uuid), height, width, patch_size),
+            grid=_grid(canvas, None if uuid is None else canvas.areas.get(uuid), height, width, token_px, latent_px),
         )
         for index, (kind, uuid) in enumerate(zip(kinds, ids, strict=True))
     ]
@@ -89,12 +91,11 @@ def _marks(conds: Mapping[str, Sequence[Mapping[str, Any]]]) -> tuple[dict[UUID,
     return areas, frozenset(entry["uuid"] for name, entry in known if "negative" in name)
 
 
-def _grid(canvas: Canvas, area: Area | None, height: int, width: int, patch_size: int) -> Grid | None:
+def _grid(canvas: Canvas, area: Area | None, height: int, width: int, token_px: int, latent_px: int) -> Grid | None:
     """Cells of a crop; None unless it is the whole canvas or the conditioning's own area.
 
-    A cell is `patch_size` latent pixels wide; a canvas of odd size ends in a cell that FLUX pads.
+    A canvas that is no multiple of a token ends in a cell that FLUX pads.
     """
-    latent_px = CELL_PX // patch_size
     top = left = 0
     if area is not None:
         area_height, area_width, top, left = area
@@ -105,10 +106,11 @@ def _grid(canvas: Canvas, area: Area | None, height: int, width: int, patch_size
     if (height, width) != expected:
         return None
     return Grid(
-        columns=-(-width // patch_size),
-        rows=-(-height // patch_size),
+        columns=-(-width * latent_px // token_px),
+        rows=-(-height * latent_px // token_px),
         canvas_width_px=canvas.width * latent_px,
         canvas_height_px=canvas.height * latent_px,
         left_px=left * latent_px,
         top_px=top * latent_px,
+        cell_px=token_px,
     )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ...adapter.shape import Branch
+from ...base_models.base_model import BaseModel
 from ...regions.cells import Grid, cell_groups
 from ...regions.layout import PlacedFace, stretching
 from ...timing import ALWAYS, CONSTANT, Curve, Window
@@ -109,6 +110,7 @@ class SamplingRun:
 class Injection:
     """People, their keys and values, and where in the MODEL's additional models the attention is found.
 
+    base            the family of the MODEL
     keys_values     of each branch that works, every person's [layers, 2, heads, tokens, 64] on the CPU
     slot            the place of the attention of these branches in the additional models under `KEY`
     truncates_boxes whether boxes are rounded as the face-edit program does
@@ -116,12 +118,14 @@ class Injection:
 
     def __init__(
         self,
+        base: BaseModel,
         faces: Sequence[PlacedFace],
         keys_values: Mapping[Branch, Sequence[Tensor]],
         slot: int,
         settings: Settings,
         truncates_boxes: bool,
     ) -> None:
+        self.base = base
         self.faces = faces
         self.keys_values = keys_values
         self.slot = slot
@@ -133,26 +137,27 @@ class Injection:
     def apply_model(self, executor: Callable, *args: Any, **kwargs: Any) -> Tensor:
         """APPLY_MODEL wrapper."""
         bound = bind(executor, args, kwargs)
-        base = executor.class_obj
+        model = executor.class_obj
         options = bound.arguments.get("transformer_options", {})
         self.run.weights = options.get(WEIGHTS, self.run.weights)
         # At APPLY_MODEL `t` is sigma still; only below does it become the model's timestep.
-        moment = Moment(base.model_sampling, bound.arguments["t"], options.get("sample_sigmas"))
+        moment = Moment(model.model_sampling, bound.arguments["t"], options.get("sample_sigmas"))
         people = self._people_at(moment)
         self.watcher.before_call(moment, people)
-        patch_size = base.diffusion_model.patch_size
-        regions = self._regions(bound.arguments["x"], options, patch_size, people) if people else []
+        # Of the latent; the rest of a token's pixels are joined by the VAE.
+        latent_px = self.base.token_px // model.diffusion_model.patch_size
+        regions = self._regions(bound.arguments["x"], options, latent_px, people) if people else []
         if regions:
             self.run.check_latent(bound.arguments["x"])
             self._warn_of_suspicions(bool(bound.kwargs.get("ref_latents")))
         # Looked up at each call: with several GPUs each device has a patcher of its own.
-        attention = base.current_patcher.get_additional_models_with_key(KEY)[self.slot].model
+        attention = model.current_patcher.get_additional_models_with_key(KEY)[self.slot].model
         strength = self._strength_at(moment) if regions else 0.0
         # Also where nobody is active: compiled blocks must find the same replacements in every call.
         forward = Forward(regions, strength, attention, self.device_keys_values)
-        with forward.after_blocks(options, base.diffusion_model) as bound.arguments["transformer_options"]:
-            out = executor(*bound.args, **{**bound.kwargs, **compiler_mark(base.diffusion_model, options)})
-        self.watcher.after_call(forward, base.diffusion_model)
+        with forward.after_blocks(options, model.diffusion_model) as bound.arguments["transformer_options"]:
+            out = executor(*bound.args, **{**bound.kwargs, **compiler_mark(model.diffusion_model, options)})
+        self.watcher.after_call(forward, model.diffusion_model)
         return out
 
     def sampler_sample(self, executor: Callable, *args: Any, **kwargs: Any) -> Tensor:
@@ -182,6 +187,8 @@ class Injection:
 
     def _warn_of_suspicions(self, has_reference: bool) -> None:
         """Ke and the others can be told apart by their shapes only so far, so this stays a warning."""
+        if not self.base.edits_by_reference:
+            return
         is_edit = self.truncates_boxes and Branch.ARC in self.keys_values
         if is_edit and not has_reference:
             self.run.warn(EDIT_WITHOUT_REFERENCE)
@@ -198,11 +205,11 @@ class Injection:
             return 1.0
         return self.settings.curve.at(moment.position_in(self.settings.window))
 
-    def _regions(self, x: Tensor, options: Mapping[str, Any], patch_size: int, people: People) -> list[RegionTokens]:
+    def _regions(self, x: Tensor, options: Mapping[str, Any], latent_px: int, people: People) -> list[RegionTokens]:
         """Consecutive conditionings that see the same part of the canvas are served together."""
         regions: list[RegionTokens] = []
         previous: Grid | None = None
-        for chunk in chunks(x, options, patch_size):
+        for chunk in chunks(x, options, self.base.token_px, latent_px):
             grid = chunk.grid if chunk.conditional or self.settings.unconditional else None
             if chunk.grid is None:
                 self.run.warn(UNKNOWN_PART)
@@ -243,6 +250,6 @@ class Injection:
         for person in people:
             if person not in found.people:
                 self.run.warn(
-                    f"“{self.faces[person].identity.name}” covers no 16-pixel cell at this size and will not appear. "
-                    "Paint a larger mask or draw a larger box."
+                    f"“{self.faces[person].identity.name}” covers no {self.base.token_px}-pixel cell at this size "
+                    "and will not appear. Paint a larger mask or draw a larger box."
                 )

@@ -12,7 +12,11 @@ import comfy.model_patcher
 import torch
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 
-from ...adapter.shape import Branch, BranchShape
+from ...adapter.base import check_base
+from ...adapter.checkpoint import AdapterFile
+from ...adapter.shape import Branch
+from ...base_models.base_model import BaseModel
+from ...base_models.registry import base_of_module, known_labels
 from ...regions.layout import PlacedFace
 from .canvas import announce_canvas
 from .injection import KEY, Injection, Settings
@@ -33,8 +37,7 @@ def apply_adapter(
     patched = model.clone()
     faces = [face for face in faces if face.weight != 0]
     weights = {branch: settings.weights[branch] for branch in Branch if settings.weights.get(branch, 0) != 0}
-    for branch in weights:
-        check_base(model, adapter.file.shapes[branch])
+    base = base_of_model(model, adapter.file)
     if not faces or not weights:
         return patched
     device = model.load_device
@@ -43,7 +46,7 @@ def apply_adapter(
     keys_values = {branch: adapter.all_keys_values(branch, people, device) for branch in weights}
     slot = _attach_attention(patched, adapter, tuple(weights))
     settings = replace(settings, weights=weights)
-    injection = Injection(faces, keys_values, slot, settings, adapter.file.truncates_boxes)
+    injection = Injection(base, faces, keys_values, slot, settings, adapter.file.truncates_boxes)
     patched.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, _closure(injection.apply_model))
     patched.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, KEY, _closure(injection.sampler_sample))
     patched.add_wrapper_with_key(
@@ -57,27 +60,24 @@ def apply_adapter(
     return patched
 
 
-def check_base(model: comfy.model_patcher.ModelPatcher, shape: BranchShape) -> None:
-    """Refuses anything but a FLUX.1 transformer of the adapter's size that runs in ComfyUI's own class."""
-    base: Any = getattr(model.model, "diffusion_model", None)  # whatever model some loader has made
+def base_of_model(model: comfy.model_patcher.ModelPatcher, file: AdapterFile) -> BaseModel:
+    """The family of a MODEL. ValueError unless it runs in ComfyUI's own class and the adapter was made for its size."""
+    transformer: Any = getattr(model.model, "diffusion_model", None)  # whatever model some loader has made
     kind = type(model.model).__name__
-    if not hasattr(base, "double_blocks") or not hasattr(base, "single_blocks"):
+    if not hasattr(transformer, "double_blocks") or not hasattr(transformer, "single_blocks"):
         raise ValueError(
-            f"WithAnyone works on FLUX.1 models; {kind} has no double_blocks and single_blocks to follow. Load "
-            "FLUX.1-dev (or FLUX.1 Kontext) with Load Diffusion Model or a GGUF loader; Nunchaku's replacement model "
-            "cannot be used."
+            f"WithAnyone works on {known_labels()} models; {kind} has no double_blocks and single_blocks to follow. "
+            "Load FLUX with Load Diffusion Model or a GGUF loader; Nunchaku's replacement model cannot be used."
         )
-    if getattr(base, "vector_in", None) is None:
+    base = base_of_module(transformer)
+    if base is None:
         raise ValueError(
-            f"WithAnyone works on FLUX.1 models; {kind} has similar blocks but is another model (Flux.2, Chroma and "
+            f"WithAnyone works on {known_labels()} models; {kind} has similar blocks but is another model (Chroma and "
             "others need an adapter of their own)."
         )
-    layers = len(base.double_blocks) + len(base.single_blocks)
-    if (base.hidden_size, layers) != (shape.hidden, shape.layers):
-        raise ValueError(
-            f"This adapter was made for a model of width {shape.hidden} with {shape.layers} blocks; the connected "
-            f"{kind} has width {base.hidden_size} and {layers} blocks. Use FLUX.1-dev with the released adapters."
-        )
+    blocks = len(transformer.double_blocks) + len(transformer.single_blocks)
+    check_base(file, base, blocks, transformer.hidden_size, kind)
+    return base
 
 
 def check_fp8(adapter: ComfyAdapter, device: torch.device) -> None:
