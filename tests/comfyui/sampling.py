@@ -17,6 +17,7 @@ from ...withanyone_core.regions.layout import Box, PlacedFace
 from ..adapter.random_adapter import ARC, SIG, random_adapter
 
 LEFT, RIGHT = Box(0.05, 0.2, 0.45, 0.8), Box(0.55, 0.2, 0.95, 0.8)
+_LATENTS = {"reference_latents"}
 EVEN = {Branch.ARC: 0.5, Branch.SIG: 0.5}
 
 
@@ -72,7 +73,7 @@ def sample(
     Latents are FLUX.1's; a model that takes a token as one place of the latent gets them, and gives its own, so.
     """
     guider = comfy.samplers.CFGGuider(model)
-    guider.set_conds(positive or prompt(0), negative or [])
+    guider.set_conds(prompt_for(model, positive or prompt(0)), prompt_for(model, negative or []))
     guider.set_cfg(cfg)
     start = latent_for(model, noise() if start is None else start)
     latent = torch.zeros_like(start) if latent is None else latent_for(model, latent)
@@ -81,10 +82,29 @@ def sample(
 
 
 def latent_for(model: comfy.model_patcher.ModelPatcher, latent: Tensor) -> Tensor:
-    """A latent of FLUX.1 [B, C, H, W] as the model takes it: for FLUX.2 [B, 4 C, H / 2, W / 2]."""
-    if model.model.diffusion_model.patch_size == 2 or latent.shape[1] != noise().shape[1]:
+    """A latent of FLUX.1 [B, C, H, W] as the model takes it: for FLUX.2 [B, 4 C, H / 2, W / 2], odd edges cut off."""
+    if not joins_tokens(model) or latent.shape[1] != noise().shape[1]:
         return latent
-    return rearrange(latent, "b c (h ph) (w pw) -> b (c ph pw) h w", ph=2, pw=2)
+    even = latent[..., : latent.shape[-2] // 2 * 2, : latent.shape[-1] // 2 * 2]
+    return rearrange(even, "b c (h ph) (w pw) -> b (c ph pw) h w", ph=2, pw=2)
+
+
+def prompt_for(model: comfy.model_patcher.ModelPatcher, conditioning: list) -> list:
+    """A CONDITIONING with its reference latents as the model takes them."""
+    return [
+        [text, extras | {name: [latent_for(model, each) for each in extras[name]] for name in _LATENTS & extras.keys()}]
+        for text, extras in conditioning
+    ]
+
+
+def joins_tokens(model: comfy.model_patcher.ModelPatcher) -> bool:
+    """Whether a place of the model's latent is a whole image token, as FLUX.2's is."""
+    return model.model.diffusion_model.patch_size == 1
+
+
+def text_tokens(model: comfy.model_patcher.ModelPatcher, tokens: int = 12) -> int:
+    """Of the stream, for a prompt of so many; ComfyUI fills FLUX.2's up."""
+    return 512 if joins_tokens(model) else tokens
 
 
 def difference(a: Tensor, b: Tensor) -> float:

@@ -18,9 +18,7 @@ def base_of(file: AdapterFile) -> BaseModel | None:
         try:
             return base_named(written)
         except ValueError as error:
-            raise AdapterFileError(
-                f"{file.path.name} was trained for a base model of a later version. {error}"
-            ) from error
+            raise AdapterFileError(f"{file.path.name} needs a later version of this pack. {error}") from error
     shape = next(iter(file.shapes.values()))
     fitting = bases_of_size(shape.layers, shape.hidden)
     return fitting[0] if len(fitting) == 1 else None

@@ -8,7 +8,7 @@ add_comfyui()
 
 import comfy.model_management
 import comfy.samplers
-from withanyone_pack.tests.comfyui.sampling import applied, difference, noise, prompt, sample
+from withanyone_pack.tests.comfyui.sampling import applied, difference, latent_for, noise, prompt, sample
 
 
 def test_a_batch_of_three_is_three_single_images(base, adapter):
@@ -62,7 +62,7 @@ def test_a_guider_with_three_prompts_does_not_confuse_the_negative_one(base, ada
         guider.set_conds(prompt(0), prompt(2), prompt(1))
         guider.set_cfg(3.0, 2.0, nested=True)
         euler = comfy.samplers.sampler_object("euler")
-        start = noise()
+        start = latent_for(model, noise())
         guider.sample(start, torch.zeros_like(start), euler, torch.tensor([1.0, 0.0]), disable_pbar=True, seed=0)
         return {kind: out.clone() for kind, out in seen}
 
@@ -98,10 +98,11 @@ def test_a_second_pass_at_another_size_maps_the_boxes_again(base, adapter):
 
 
 def test_inpainting_keeps_what_is_outside_the_noise_mask(base, adapter):
-    original = noise(3)
+    original = latent_for(base, noise(3))
     mask = torch.zeros(1, 1, 16, 20)
     mask[..., :10] = 1.0
     patched = applied(base, adapter)
     out = sample(patched, latent=original, sigmas=(0.8, 0.4, 0.0), denoise_mask=mask)
-    assert torch.allclose(out[..., 10:], original[..., 10:], atol=1e-5)
+    kept = original.shape[-1] // 2
+    assert torch.allclose(out[..., kept:], original[..., kept:], atol=1e-5)
     assert difference(out, sample(base, latent=original, sigmas=(0.8, 0.4, 0.0), denoise_mask=mask)) > 0.01

@@ -7,7 +7,7 @@ from withanyone_pack.tests.pack import add_comfyui
 add_comfyui()
 
 from comfy_extras.nodes_custom_sampler import SplitSigmas
-from withanyone_pack.tests.comfyui.sampling import EVEN, applied, difference, noise, prompt, sample
+from withanyone_pack.tests.comfyui.sampling import EVEN, applied, difference, latent_for, noise, prompt, sample
 from withanyone_pack.withanyone_core.timing import Curve, Window
 
 import nodes
@@ -33,9 +33,10 @@ def test_ksampler_advanced_in_two_parts_gives_what_one_gives(base, adapter):
         choices = (4, 1.0, "euler", "simple", prompt(0), prompt(1))
         return sampler.sample(people, add_noise, 0, *choices, latent, start, end, leftover)[0]
 
-    empty = {"samples": torch.zeros_like(noise())}
-    whole = run(empty, "enable", 0, 4, "disable")
-    half = run(empty, "enable", 0, 2, "enable")
+    # Not empty, which ComfyUI would give the published model's channels.
+    latent = {"samples": latent_for(base, noise())}
+    whole = run(latent, "enable", 0, 4, "disable")
+    half = run(latent, "enable", 0, 2, "enable")
     assert difference(run(half, "disable", 2, 4, "disable")["samples"], whole["samples"]) < 1e-5
 
 

@@ -13,6 +13,7 @@ from withanyone_pack.tests.comfyui.sampling import (
     prompt,
     sample,
     small_adapter,
+    text_tokens,
     two_faces,
 )
 from withanyone_pack.withanyone_core.injection.comfyui.injection import KEY
@@ -109,7 +110,7 @@ def test_text_lengthened_inside_the_model_is_noticed(base, adapter):
     first_single.set_model_patch_replace(record_change(untouched), "dit", "single_block", 1)
     sample(patched)
     sample(first_single)
-    assert set(seen) == {5 + 12 + 80}
+    assert set(seen) == {5 + text_tokens(base) + 80}
     assert untouched
 
 
@@ -144,7 +145,7 @@ def test_the_right_tokens_are_changed_after_a_single_block(base, adapter):
     box = Box(0.0, 0.0, 0.2, 0.25)
     with_people, without = stream_changes(base, adapter, (PlacedFace(person(1), box),))
     changed = (with_people - without).abs().amax(dim=(0, 2)).nonzero().flatten().tolist()
-    text = 12
+    text = text_tokens(base)
     assert changed == [text + row * 10 + column for row in range(2) for column in range(2)]
 
 
@@ -156,5 +157,6 @@ def test_reference_tokens_and_text_are_never_touched(base, adapter):
     everywhere = (PlacedFace(person(1), Box(0.0, 0.0, 1.0, 1.0)),)
     with_people, without = stream_changes(base, adapter, everywhere, positive=kontext)
     changed = (with_people - without).abs().amax(dim=(0, 2)).nonzero().flatten().tolist()
-    assert with_people.shape[1] == 12 + 80 + 80
-    assert changed == list(range(12, 12 + 80))
+    text = text_tokens(base)
+    assert with_people.shape[1] == text + 80 + 80
+    assert changed == list(range(text, text + 80))

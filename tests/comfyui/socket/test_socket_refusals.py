@@ -4,16 +4,18 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from withanyone_pack.tests.pack import add_comfyui
 
 add_comfyui()
 
-from withanyone_pack.tests.adapter.random_adapter import ARC, SIG
+from withanyone_pack.tests.adapter.random_adapter import ARC, SIG, random_tensors
 from withanyone_pack.tests.comfyui import sampling
 from withanyone_pack.tests.comfyui.sampling import (
     EVEN,
     LEFT,
     applied,
+    joins_tokens,
     noise,
     person,
     sample,
@@ -21,8 +23,10 @@ from withanyone_pack.tests.comfyui.sampling import (
     two_faces,
 )
 from withanyone_pack.tests.comfyui.small_flux import SMALL, small_flux
+from withanyone_pack.withanyone_core.adapter.base import METADATA_KEY
 from withanyone_pack.withanyone_core.adapter.shape import Branch
 from withanyone_pack.withanyone_core.identity import Identity
+from withanyone_pack.withanyone_core.injection.comfyui.parts import ComfyAdapter
 from withanyone_pack.withanyone_core.regions.layout import PlacedFace
 
 
@@ -34,9 +38,7 @@ def test_a_model_of_another_size_is_refused_in_words(adapter):
 
 def test_an_adapter_of_another_width_is_refused_in_words(base, tmp_path):
     wide = small_adapter(tmp_path, (replace(ARC, hidden=128), replace(SIG, hidden=128)))
-    words = (
-        r"made for a model of width 128 with 5 blocks; the connected Flux has width 64 and 5 blocks\. Use the model it"
-    )
+    words = r"a model of width 128 with 5 blocks; the connected Flux2? has width 64 and 5 blocks\. Use the model it was"
     with pytest.raises(ValueError, match=words):
         applied(base, wide)
 
@@ -58,6 +60,22 @@ def test_a_lookalike_of_flux_is_refused_in_words(adapter):
     chroma.model.diffusion_model.vector_in = None
     with pytest.raises(ValueError, match=r"similar blocks but is another model"):
         applied(chroma, adapter)
+
+
+def test_an_adapter_of_the_other_base_model_is_refused_in_words(base, tmp_path):
+    own = "flux.2" if joins_tokens(base) else "flux.1"
+    other = {"flux.1": "flux.2", "flux.2": "flux.1"}[own]
+    sample(applied(base, trained_on(own, tmp_path / "own")))
+    with pytest.raises(
+        ValueError, match=f"adapter.safetensors was trained for {other.upper()}, and the connected Flux"
+    ):
+        applied(base, trained_on(other, tmp_path / "other"))
+
+
+def trained_on(name, folder):
+    folder.mkdir()
+    save_file(random_tensors((ARC, SIG)), folder / "adapter.safetensors", metadata={METADATA_KEY: name})
+    return ComfyAdapter.open(folder / "adapter.safetensors")
 
 
 def test_a_person_without_siglip_is_refused_only_where_it_matters(base, adapter):

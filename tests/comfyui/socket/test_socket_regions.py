@@ -14,6 +14,8 @@ from withanyone_pack.tests.comfyui.sampling import (
     RIGHT,
     applied,
     difference,
+    joins_tokens,
+    latent_for,
     noise,
     person,
     prompt,
@@ -82,14 +84,14 @@ def test_an_area_prompt_maps_the_boxes_into_its_crop(base, adapter, caplog):
     patched = applied(base, adapter, (PlacedFace(person(1), Box.from_px(96, 32, 128, 64, 160, 128)),))
     crops = []
     patched.set_model_unet_function_wrapper(record_call(crops))
-    area = prompt(0, area=(8, 10, 4, 10))
+    area = prompt(0, area=(4, 5, 2, 5) if joins_tokens(base) else (8, 10, 4, 10))
     with caplog.at_level(logging.WARNING, "withanyone"):
         sample(patched, area, sigmas=(1.0, 0.0))
     inside = applied(base, adapter, (PlacedFace(person(1), Box.from_px(16, 0, 48, 32, 80, 64)),))
     alone = []
     inside.set_model_unet_function_wrapper(record_call(alone))
     sample(inside, start=noise()[..., 4:12, 10:20], sigmas=(1.0, 0.0))
-    assert crops[0].shape == alone[0].shape == (1, 16, 8, 10)
+    assert crops[0].shape == alone[0].shape == latent_for(base, noise()[..., 4:12, 10:20]).shape
     assert difference(crops[0], alone[0]) < 1e-5
     assert caplog.records == []
 
@@ -117,6 +119,7 @@ def test_tiles_switch_the_adapter_off_with_one_warning(base, adapter, caplog):
     assert "tiled sampling" in caplog.text
 
 
+@pytest.mark.parametrize("base", ["flux.1"], indirect=True)
 def test_an_edit_adapter_without_a_reference_and_the_reverse_are_mentioned_once(base, adapter, tmp_path, caplog):
     (tmp_path / "ke").mkdir()
     edit = small_adapter(tmp_path / "ke", (ARC,), layout="single")
@@ -134,6 +137,16 @@ def test_an_edit_adapter_without_a_reference_and_the_reverse_are_mentioned_once(
         assert words is None or words in caplog.text
 
 
+@pytest.mark.parametrize("base", ["flux.2"], indirect=True)
+def test_a_reference_is_nothing_to_edit_where_every_model_takes_some(base, adapter, tmp_path, caplog):
+    (tmp_path / "single").mkdir()
+    single = small_adapter(tmp_path / "single", (ARC,), layout="single")
+    with caplog.at_level(logging.WARNING, "withanyone"):
+        for which, extras in ((single, {}), (adapter, {"reference_latents": [noise(7)]})):
+            sample(applied(base, which, weights={Branch.ARC: 1.0}), prompt(0, **extras))
+    assert caplog.records == []
+
+
 def test_context_windows_over_the_width_switch_it_off_with_one_warning(base, adapter, caplog):
     from comfy import context_windows as windows
 
@@ -142,8 +155,8 @@ def test_context_windows_over_the_width_switch_it_off_with_one_warning(base, ada
         model.model_options["context_handler"] = windows.IndexListContextHandler(
             windows.get_matching_context_schedule(windows.ContextSchedules.STATIC_STANDARD),
             windows.get_matching_fuse_method(windows.ContextFuseMethods.FLAT),
-            context_length=12,
-            context_overlap=4,
+            context_length=6 if joins_tokens(base) else 12,
+            context_overlap=2 if joins_tokens(base) else 4,
             dim=3,
         )
         return model

@@ -8,7 +8,7 @@ add_comfyui()
 
 import comfy.sample
 import comfy.samplers
-from withanyone_pack.tests.comfyui.sampling import applied, difference, noise, prompt, two_faces
+from withanyone_pack.tests.comfyui.sampling import applied, difference, latent_for, noise, prompt, prompt_for, two_faces
 from withanyone_pack.withanyone_core.injection.comfyui.guided_sampling import GuidedSampling, cut_of
 from withanyone_pack.withanyone_core.regions.layout import PlacedFace
 
@@ -20,19 +20,25 @@ EMPTY = torch.zeros(1, 16, 16, 20)
 
 def guider_of(model, positive=None, negative=None, cfg=1.0):
     guider = comfy.samplers.CFGGuider(model)
-    guider.set_conds(positive or prompt(0), negative or [])
+    guider.set_conds(prompt_for(model, positive or prompt(0)), prompt_for(model, negative or []))
     guider.set_cfg(cfg)
     return guider
 
 
-def guided(guider, latent=None, sigmas=SIGMAS, sampler="euler", cut=CUT, place=0, shown=lambda step, clean: None):
+def latent_of(guider, latent=None):
+    """As the guider's model takes it; empty where there is none."""
     latent = latent or {"samples": EMPTY}
+    return {**latent, "samples": latent_for(guider.model_patcher, latent["samples"])}
+
+
+def guided(guider, latent=None, sigmas=SIGMAS, sampler="euler", cut=CUT, place=0, shown=lambda step, clean: None):
+    latent = latent_of(guider, latent)
     return GuidedSampling(guider, comfy.samplers.sampler_object(sampler), sigmas, latent, place, cut, shown)
 
 
 def whole(guider, latent=None, sigmas=SIGMAS, sampler="euler", callback=None):
     """What ComfyUI's SamplerCustomAdvanced makes of it in one run."""
-    latent = latent or {"samples": EMPTY}
+    latent = latent_of(guider, latent)
     start = comfy.sample.prepare_noise(latent["samples"], SEED)
     return guider.sample(
         start,
@@ -82,10 +88,12 @@ def test_a_lora_stays_where_it_is(base, adapter):
 
 
 def test_what_a_mask_keeps_is_kept(base, adapter):
-    latent = half_masked()
-    ended = guided(guider_of(applied(base, adapter)), latent).draw(SEED, ()).finish()
-    assert difference(ended[..., 10:], latent["samples"][..., 10:]) < 1e-4
-    assert difference(ended[..., :10], latent["samples"][..., :10]) > 0.1
+    guider = guider_of(applied(base, adapter))
+    latent = latent_of(guider, half_masked())
+    ended = guided(guider, latent).draw(SEED, ()).finish()
+    kept = latent["samples"].shape[-1] // 2
+    assert difference(ended[..., kept:], latent["samples"][..., kept:]) < 1e-4
+    assert difference(ended[..., :kept], latent["samples"][..., :kept]) > 0.1
 
 
 def test_the_estimate_is_the_clean_image_that_the_sampler_sees_at_that_step(base, adapter):

@@ -114,10 +114,12 @@ class Watcher:
         return next((people for cut, people in self._cuts.items() if abs(part.first - cut) <= _SAME_SIGMA * cut), None)
 
     def _comes_later(self, person: int, part: Part) -> bool:
-        """Whether the person is to be shown only below the sigma at which this part of a run ends."""
+        """Whether the person was in no window of this part of a run, and is in one of those that go on below it."""
         own = self.faces[person].window
         start, end = max(self.window.start, own.start), min(self.window.end, own.end)
-        return part.last > 0 and start < end and part.sigma(start) <= part.last
+        # A window may begin above the sigma where this part ends and still hold none of its steps.
+        waits = person not in self.watch.active and start < end
+        return waits and part.last > 0 and part.sigma(end) <= part.last
 
     def _cause(self, missing: Sequence[int], part: Part) -> str | None:
         if any(person in self.watch.served for person in missing):
