@@ -25,7 +25,7 @@ def base_of(file: AdapterFile) -> BaseModel | None:
 
 
 def check_base(file: AdapterFile, base: BaseModel, blocks: int, width: int, model: str) -> None:
-    """ValueError, in words, unless the adapter was made for a model of this family with so many blocks of this width.
+    """ValueError unless the adapter was made for a model of this family with so many blocks of this width.
 
     `model` is what the message calls it.
     """

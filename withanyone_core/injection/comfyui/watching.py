@@ -114,7 +114,7 @@ class Watcher:
         return next((people for cut, people in self._cuts.items() if abs(part.first - cut) <= _SAME_SIGMA * cut), None)
 
     def _comes_later(self, person: int, part: Part) -> bool:
-        """Whether the person was in no window of this part of a run, and is in one of those that go on below it."""
+        """Whether the person was in no window of this part of a run, and one of theirs lies below it."""
         own = self.faces[person].window
         start, end = max(self.window.start, own.start), min(self.window.end, own.end)
         # A window may begin above the sigma where this part ends and still hold none of its steps.
