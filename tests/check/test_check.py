@@ -65,6 +65,8 @@ WORDS = "text_model.embeddings.token_embedding.weight"
 CLIP_L = stack("text_model.encoder.layers", 12, {"mlp.fc1.weight": (8, 8)}) | {WORDS: (49408, 768)}
 T5 = stack("encoder.block", 24, {"layer.0.SelfAttention.q.weight": (8, 8)}) | {"shared.weight": (32128, 4096)}
 VAE = {"decoder.conv_in.weight": (512, 16, 3, 3), "encoder.conv_in.weight": (128, 3, 3, 3)}
+VAE_2 = VAE | {"decoder.conv_in.weight": (512, 32, 3, 3), "bn.running_mean": (128,)}
+QWEN = stack("model.layers", 36, {"self_attn.q_proj.weight": (8, 8)}) | {"model.embed_tokens.weight": (151_936, 2560)}
 PAIR = {"lora_A.weight": (16, 3072), "lora_B.weight": (3072, 16)}
 CLIP_VISION = {
     "vision_model.embeddings.class_embedding": (1280,),
@@ -180,7 +182,10 @@ def test_values_are_counted_when_asked(tmp_path, capsys):
         (T5, "T5-XXL text encoder", "DualCLIPLoader"),
         (T5 | {"shared.weight": (256_384, 4096)}, "UMT5", "not FLUX.1"),
         (VAE, "VAE with 16 channels", "FLUX.1 (models/vae)"),
-        (VAE | {"decoder.conv_in.weight": (512, 4, 3, 3)}, "VAE of SD or SDXL", "not FLUX.1"),
+        (VAE | {"decoder.conv_in.weight": (512, 4, 3, 3)}, "VAE of SD or SDXL", "neither FLUX.1 nor"),
+        (VAE_2, "VAE with 32 channels", "FLUX.2 (models/vae)"),
+        (QWEN, "language model of Qwen3-4B's width", "FLUX.2-klein-4B, as its text encoder"),
+        (QWEN | {"model.embed_tokens.weight": (32000, 1024)}, "language model", "nothing WithAnyone uses"),
         (stack("diffusion_model.double_blocks.0.img_attn", 1, PAIR), "Flux LoRA", "LoraLoader"),
         (
             {

@@ -1,7 +1,25 @@
 """FLUX.2: the same architecture with modulation shared by all blocks, no biases and no pooled text (docs/flux2.md)."""
 
+from dataclasses import dataclass
+
 from .base_model import BaseModel, Size
 
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A text encoder: its name, the width of its states, and the layers that a whole one has."""
+
+    name: str
+    width: int
+    layers: int
+
+
+# By the published model that reads its states; dev's may be cut after the last layer that is read.
+TEXT_ENCODERS = {
+    "FLUX.2-klein-4B": LanguageModel("Qwen3-4B", width=2560, layers=36),
+    "FLUX.2-klein-9B": LanguageModel("Qwen3-8B", width=4096, layers=36),
+    "FLUX.2-dev": LanguageModel("Mistral Small 3", width=5120, layers=40),
+}
 # Beyond so many tokens the number of steps no longer matters.
 _LARGE_TOKENS = 4300
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ..base_models.flux2 import TEXT_ENCODERS
 from .header import Header, named, numbers, uneven
 
 Json = str | int | float | bool | None | Sequence["Json"] | Mapping[str, "Json"]
@@ -102,6 +103,23 @@ def recognize_clip_text(header: Header) -> Kind | None:
     return Kind("CLIP text encoder of another size", f"not FLUX.1, which reads CLIP-L; {NOT_NEEDED}", facts)
 
 
+def recognize_language_model(header: Header) -> Kind | None:
+    """Text encoders of FLUX.2: language models under their own names, inside a bundle or not."""
+    for prefix in ("", "text_encoders.qwen3_4b.transformer.", "text_encoders.qwen3_8b.transformer."):
+        embedding = header.shape(f"{prefix}model.embed_tokens.weight")
+        if len(embedding) == 2:
+            break
+    else:
+        return None
+    layers, width = len(numbers(header.tensors, f"{prefix}model.layers")), embedding[1]
+    facts = {"layers": layers, "width": width, "vocabulary": embedding[0]}
+    faults = missing(uneven(header.tensors, f"{prefix}model.layers"), "The text encoder")
+    for base, encoder in TEXT_ENCODERS.items():
+        if width == encoder.width and layers <= encoder.layers:
+            return Kind(f"language model of {encoder.name}'s width", f"{base}, as its text encoder", facts, faults)
+    return Kind("language model", NOT_NEEDED, facts, faults)
+
+
 def recognize_vae(header: Header) -> Kind | None:
     for prefix in ("", "vae.", "first_stage_model."):
         entering = header.shape(f"{prefix}decoder.conv_in.weight")
@@ -114,8 +132,10 @@ def recognize_vae(header: Header) -> Kind | None:
     if entering[1] == 16 and not header.shape(f"{prefix}quant_conv.weight"):
         fits = "FLUX.1 (models/vae). SD3's VAE has the same keys; only its hash distinguishes it"
         return Kind("VAE with 16 channels, as FLUX.1's", fits, facts, faults)
-    others = {4: "VAE of SD or SDXL", 32: "VAE of FLUX.2"}
-    return Kind(others.get(entering[1], "VAE of another model"), f"not FLUX.1; {NOT_NEEDED}", facts, faults)
+    if entering[1] == 32 and header.shape(f"{prefix}bn.running_mean"):
+        return Kind("VAE with 32 channels, FLUX.2's", "FLUX.2 (models/vae)", facts, faults)
+    name = "VAE of SD or SDXL" if entering[1] == 4 else "VAE of another model"
+    return Kind(name, f"neither FLUX.1 nor FLUX.2; {NOT_NEEDED}", facts, faults)
 
 
 def _is_diffusers_vae(header: Header) -> bool:

@@ -4,7 +4,7 @@ import re
 
 from .flux import recognize_flux
 from .header import Header
-from .kinds import Kind, recognize_clip_text, recognize_lora, recognize_t5, recognize_vae
+from .kinds import Kind, recognize_clip_text, recognize_language_model, recognize_lora, recognize_t5, recognize_vae
 from .towers import recognize_tower
 
 IDENTITY = "withanyone-identity"  # what the format in an identity's header begins with
@@ -21,7 +21,14 @@ def is_identity(header: Header) -> bool:
 
 def recognize_model(header: Header) -> Kind | None:
     """Models of others: base models, vision towers, text encoders, VAEs."""
-    for recognize in (recognize_flux, recognize_tower, recognize_clip_text, recognize_t5, recognize_vae):
+    for recognize in (
+        recognize_flux,
+        recognize_tower,
+        recognize_clip_text,
+        recognize_t5,
+        recognize_language_model,
+        recognize_vae,
+    ):
         kind = recognize(header)
         if kind is not None:
             return kind
