@@ -19,8 +19,8 @@ from training.export import main as export
 from training.loop import trainer as trainer_module
 from training.loop.checkpoints import ADAPTER, NUMBERS, PARTIAL, STATE, checkpoints, is_finite, read_checkpoint, step_of
 from training.loop.log import read_rows
-from training.loop.report import finish
 from training.loop.train import train
+from training.report.report import finish
 
 RUN = ("optim.steps=6", "validation.every_steps=6", "save.every_steps=1", "save.keep=2")
 ENDLESS = (

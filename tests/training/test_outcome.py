@@ -11,9 +11,9 @@ from withanyone_pack.tests.training.small_trainer import HIDDEN, LAYERS, SIGLIP_
 
 from training.export import main as export
 from training.loop.checkpoints import checkpoints
-from training.loop.report import finish
-from training.loop.result import exported, header_of
 from training.loop.train import train
+from training.report.report import finish
+from training.report.result import exported, header_of
 from withanyone_core.adapter.checkpoint import AdapterFileError, inspect_adapter
 from withanyone_core.adapter.lora import read_lora
 from withanyone_core.adapter.shape import Branch, BranchShape

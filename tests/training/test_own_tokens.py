@@ -13,9 +13,9 @@ from withanyone_pack.tests.training.test_resume import assert_same_state, rows, 
 from training.export import main as export
 from training.loop.batch import make_batch
 from training.loop.checkpoints import ADAPTER, checkpoints
-from training.loop.report import finish
 from training.loop.train import train
 from training.loop.validation import generate_image
+from training.report.report import finish
 from withanyone_core.adapter.checkpoint import fingerprint, inspect_adapter
 from withanyone_core.adapter.network import AdapterNetwork
 from withanyone_core.adapter.shape import Branch, BranchShape

@@ -9,7 +9,7 @@ import torch
 import torch._dynamo.testing
 from withanyone_pack.tests.training.small_trainer import small_base, small_frozen, small_trainer
 
-from training.loop import compiling
+from training.base import compiling
 from training.loop.log import read_rows
 from training.loop.prefetch import Prefetcher
 from training.loop.train import train

@@ -21,8 +21,8 @@ from training.base.quantize import QuantizedLinear, replace_linears
 from training.loop import step as step_module
 from training.loop.checkpoints import checkpoints, step_of
 from training.loop.optimizer import ExponentialMovingAverage, learning_rate
-from training.loop.report import finish
 from training.loop.train import train
+from training.report.report import finish
 from withanyone_core.adapter.shape import BranchShape
 
 ARC = BranchShape(hidden=HIDDEN, heads=2, layers=LAYERS, arc_tokens=4, embedding=512)
