@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from training.base.block_swap import choose_swapped_blocks, swap_blocks
+from training.base.compiling import compile_blocks
 from training.base.quantize import QuantizedLinear, replace_linears
 from training.configuration.finetune import Finetune
 from training.configuration.reading import read_settings
 from training.loop.batch import Batch
-from training.loop.compiling import compile_blocks
 from training.loop.optimizer import make_optimizer
 from training.loop.step import FrozenModels, compute_loss
 from training.loop.trainable import Sizes, load_trainable

@@ -123,7 +123,7 @@ def attempt(name: str, folder: Path) -> list[str]:
     python = folder / "bin/python"
     install(python, ENVIRONMENTS[name])
     before = versions(python)
-    say(name, ", ".join(f"{package} {before[package]}" for package in sorted(before) if told(package)))
+    say(name, ", ".join(f"{package} {before[package]}" for package in sorted(before) if is_shown(package)))
     run(python, *PIP, "-r", "requirements.txt")
     required = versions(python)
     wrong = faults(before, required)
@@ -142,7 +142,7 @@ def say(name: str, words: str) -> None:
     print(f"{name}: {words}", flush=True)
 
 
-def told(package: str) -> bool:
+def is_shown(package: str) -> bool:
     return package in ("numpy", "insightface", "torch") or package.startswith(BUILDS)
 
 

@@ -1,8 +1,8 @@
 """Ten thousand damaged files: 5,000 adapters, 2,000 adapter LoRAs, 3,000 identities, each in this process.
 
-Every one ends in an error of ours that says so in words, or in numbers that are right:
+Every one ends in an error of ours that says so readably, or in numbers that are right:
 
-* identity files carry a checksum, so whatever is read is what was saved, to the last bit;
+* identity files carry a checksum, so whatever is read is what was saved, bitwise;
 * adapter and LoRA files of the released kind carry none. A bit flipped inside a tensor that leaves the number finite,
   or a header that was changed into another sound header of the same shapes, is then just another adapter: nothing in
   the file can tell. What is checked instead is that the tensors are those a second, independent reader of the format
@@ -109,7 +109,7 @@ def random_bytes(content, dice):
         content[:8] = struct.pack("<Q", max(len(content) - 8, 0) // 2)
 
 
-def hollow(content, dice):
+def only_header(content, dice):
     header = dice.choice([b"", b"{}", b"[]", b"null", b"{", b"\xff\xfe", b'{"a":' * 5000, b"[" * 100_000, b'{"a":{}}'])
     content[:] = dice.choice([b"", struct.pack("<Q", len(header)) + header])
 
@@ -193,7 +193,7 @@ def change_metadata(entries, dice):
 
 
 STILL_WELL_FORMED = (swap_names, rename, drop, empty_tensor, change_metadata)
-BYTES = (flip_in_header, flip_in_data, change_bytes, cut, lengthen, change_length, random_bytes, hollow)
+BYTES = (flip_in_header, flip_in_data, change_bytes, cut, lengthen, change_length, random_bytes, only_header)
 MEANING = (
     *(swap_offsets, swap_names, move_offsets, rename, double, drop, retype, reshape),
     *(empty_tensor, scalar_tensor, change_metadata),

@@ -59,7 +59,7 @@ def test_a_model_whose_rotary_axes_no_tensor_tells_is_not_applicable_to_a_reader
     out = replay(tmp_path).stdout
     assert "d_full_tiny_S.safetensors: diffusers: not applicable (rotary axes [4, 14, 14] are in no tensor" in out
     assert "in diffusers: failed" not in out
-    assert out.splitlines()[-1] == "0 passed, 1 failed, 1 skipped"  # ComfyUI's class was told the axes
+    assert out.splitlines()[-1] == "0 passed, 1 failed, 1 skipped"  # ComfyUI's class was given the axes
 
 
 def test_files_without_a_replay_are_skipped(tmp_path):

@@ -31,8 +31,8 @@ def test_dry_runs_every_stage_and_says_pass_last(tmp_path):
     command = [sys.executable, "benchmarks/gpu_rehearsal.py", "--dry", "--out", str(tmp_path)]
     threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, **threads})
-    told = "\n".join(path.read_text()[-2000:] for path in sorted(tmp_path.glob("*.txt")))
-    assert done.returncode == 0, done.stdout + done.stderr + told
+    logs = "\n".join(path.read_text()[-2000:] for path in sorted(tmp_path.glob("*.txt")))
+    assert done.returncode == 0, done.stdout + done.stderr + logs
     assert done.stdout.splitlines()[-1].startswith("PASS: 9 stages on ")
     results = {path.stem: json.loads(path.read_text()) for path in tmp_path.glob("*.json") if "." not in path.stem}
     assert len(results) == 9
@@ -72,7 +72,7 @@ def test_a_stage_that_fails_keeps_the_figures_it_had(rehearsal, tmp_path):
     assert "| b | 1 ms |" in table
 
 
-def test_stages_run_one_by_one_are_told_together(rehearsal, tmp_path):
+def test_stages_run_one_by_one_are_reported_together(rehearsal, tmp_path):
     quick = script(tmp_path, "import pathlib, sys\npathlib.Path(sys.argv[2]).write_text('{}')\n")
     card = rehearsal.Card("A card", "driver 1", "2.11", "CUDA 13.0")
     for name in ("waits", "imports"):
@@ -82,7 +82,7 @@ def test_stages_run_one_by_one_are_told_together(rehearsal, tmp_path):
 
 
 @pytest.mark.skipif(not (TESTBED / "comfyui").is_dir(), reason="packs the test bed's ComfyUI")
-def test_what_is_packed_is_ignored_by_git_and_its_size_is_told(tmp_path):
+def test_what_is_packed_is_ignored_by_git_and_its_size_is_reported(tmp_path):
     """In a clone, so that nothing is written beside this one."""
     clone, packages = tmp_path / "clone", tmp_path / "packages"
     subprocess.run(["git", "clone", "-q", "--shared", "--no-checkout", str(ROOT), str(clone)], check=True)

@@ -22,7 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     from training.configuration.reading import read_tree
     from training.loop.checkpoints import CONFIG, step_of
-    from training.loop.result import (
+    from training.loop.resume import until
+    from training.report.result import (
         checkpoint_numbers,
         exported,
         header_of,
@@ -31,7 +32,6 @@ def _run(options: argparse.Namespace) -> int:
         write_identity,
         write_result,
     )
-    from training.loop.resume import until
 
     if options.out is None:
         raise ValueError("--out is missing: the file to write, ending in .safetensors.")

@@ -70,9 +70,9 @@ def _run(options: argparse.Namespace) -> int:
             return 0
         from training.loop.build import build_trainer
         from training.loop.failures import out_of_memory_advice, worker_lost_advice
-        from training.loop.report import finish
         from training.loop.run_folder import claimed
         from training.loop.train import train
+        from training.report.report import finish
     is_main = os.environ.get("RANK", "0") == "0"  # as launchers say it, before anything is started
     with claimed(settings) if is_main else nullcontext():
         with out_of_memory_advice(settings):

@@ -21,8 +21,7 @@ import torch
 
 from miniature.generation import GUIDANCE, STEPS
 from miniature.lab.ablation.trial import trial_table
-from miniature.lab.evidence.dataset import COUNTS, PEOPLE, Dataset, References
-from miniature.lab.evidence.evaluate import RememberedFaces, make_evaluator
+from miniature.lab.evidence.dataset import COUNTS, Dataset
 from miniature.lab.evidence.faces import GALLERY_SIZE
 from miniature.lab.evidence.figures import Figure, table
 from miniature.lab.evidence.metrics import doctor_figures, meter_figures, places_figures, prompt_figures
@@ -33,18 +32,18 @@ from miniature.lab.evidence.sections import (
     read_asked,
     read_exchanged,
     read_picked,
+    shipped_studio,
     write_asked,
     write_exchanged,
     write_picked,
 )
-from miniature.lab.folders import LAB, SCRATCH
+from miniature.lab.folders import LAB
 from miniature.lab.recipes.cards import machine
-from miniature.lab.recipes.scenes import TRAINING_PEOPLE
-from miniature.lab.steering import RESEMBLANCE, PhotoReader, shipped_photo_reader, shipped_steered_generator
-from miniature.weights_folder import WEIGHTS
+from miniature.lab.steering import RESEMBLANCE
+from miniature.lab.unseen_people import add_options, retyped
 from training.evaluation.records import Lines, write_text
-from withanyone_core.adapter.strength import FROM_SLIDER, branch_weights
-from withanyone_core.command import positive, run_command
+from withanyone_core.adapter.strength import FROM_SLIDER
+from withanyone_core.command import run_command
 
 OUT = LAB / "EVALUATION.md"
 DOCTOR_RESULTS = LAB / "ablation" / "doctor.jsonl"
@@ -75,7 +74,7 @@ def _write_meter(studio: Studio, results: Results, images: int) -> None:
 
 
 def to_pick(images: int) -> int:
-    """Casts from which Pick Best chooses, where there are so many images for each number of people."""
+    """From how many samples' images Pick Best chooses, where there are so many for each number of people."""
     return -(-images // 2)
 
 
@@ -132,7 +131,8 @@ def _run(options: argparse.Namespace) -> int:
     settings |= asdict(dataset) | {"steps": STEPS, "format": RESULTS_FORMAT}
     results = Results(options.scratch, key_of(options.weights, settings))
     measured = options.only or list(PARTS)
-    studio = _studio(options, dataset, results)
+    strength = options.resemblance, options.id_weight, options.siglip_weight
+    studio = shipped_studio(options.weights, dataset, results, *strength)
     with torch.autocast("cpu", torch.bfloat16) if options.bf16 else nullcontext():
         for name in measured:
             PARTS[name].write(studio, results, options.images)
@@ -168,11 +168,8 @@ def report(figures: dict[str, tuple[Figure, ...]], options: argparse.Namespace) 
 
 def _command(options: argparse.Namespace) -> str:
     """What to type for the same figures."""
-    usual = {"seed": 0, "first_person": TRAINING_PEOPLE, "people": PEOPLE, "images": IMAGES}
-    usual |= {"resemblance": RESEMBLANCE, "id_weight": FROM_SLIDER, "siglip_weight": FROM_SLIDER}
-    given = {name: getattr(options, name) for name in usual}
-    changed = [f" --{name.replace('_', '-')} {given[name]}" for name in usual if given[name] != usual[name]]
-    return f"python miniature/lab/evaluate.py{''.join(changed)}{' --bf16' * options.bf16}"
+    strength = {"resemblance": RESEMBLANCE, "id_weight": FROM_SLIDER, "siglip_weight": FROM_SLIDER}
+    return retyped(options, "evaluate.py", {"images": IMAGES, **strength}) + " --bf16" * options.bf16
 
 
 def _strength(options: argparse.Namespace) -> str:
@@ -186,15 +183,6 @@ def _strength(options: argparse.Namespace) -> str:
     return ", ".join(words)
 
 
-def _studio(options: argparse.Namespace, dataset: Dataset, results: Results) -> Studio:
-    generator = shipped_steered_generator(options.weights)
-    reader = shipped_photo_reader(options.weights)
-    reader = PhotoReader(RememberedFaces(reader.analysis), reader.encode)
-    evaluator = make_evaluator(options.weights, reader.analysis, dataset, results)
-    weights = branch_weights(generator.adapter.shapes, options.resemblance, options.id_weight, options.siglip_weight)
-    return Studio(generator, References(dataset, reader), evaluator, weights)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python miniature/lab/evaluate.py",
@@ -203,24 +191,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--only", type=_parts, metavar="PART,...", help=f"of {', '.join(PARTS)} (default: all)")
-    add("--images", type=positive, default=IMAGES, metavar="N", help="for each number of people (default: 100)")
-    add("--seed", type=int, default=0, metavar="N", help="of scenes and noise (default: %(default)s)")
-    add("--first-person", type=int, default=TRAINING_PEOPLE, metavar="N", help="(default: %(default)s)")
-    add("--people", type=positive, default=PEOPLE, metavar="N", help="the judge tells apart (default: %(default)s)")
-    add("--weights", type=Path, default=WEIGHTS, metavar="DIR", help="folder of weights")
-    add("--out", type=Path, default=OUT, metavar="FILE", help="the report (default: %(default)s)")
-    add(
-        "--scratch",
-        type=Path,
-        default=SCRATCH / "evaluation",
-        metavar="DIR",
-        help="what was measured (default: %(default)s)",
-    )
+    add_options(parser, IMAGES, OUT)
     add("--resemblance", type=float, default=RESEMBLANCE, metavar="R", help="of Apply WithAnyone (default: 0.5)")
     add("--id-weight", type=float, default=FROM_SLIDER, metavar="W", help="of the arc branch, in place of the slider")
     add("--siglip-weight", type=float, default=FROM_SLIDER, metavar="W", help="of the sig branch")
     add("--bf16", action="store_true", help="generate in half the time where the processor knows bfloat16")
-    add("--threads", type=positive, metavar="N", help="of torch")
     return parser
 
 

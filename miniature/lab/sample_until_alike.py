@@ -34,19 +34,16 @@ from miniature.lab.evidence.alike import (
     window_figures,
     write_alike,
 )
-from miniature.lab.evidence.dataset import COUNTS, PEOPLE, Dataset, References
-from miniature.lab.evidence.evaluate import RememberedFaces, make_evaluator
+from miniature.lab.evidence.dataset import COUNTS, Dataset
 from miniature.lab.evidence.figures import Figure, table
 from miniature.lab.evidence.results import Results, key_of
-from miniature.lab.evidence.sections import Studio
-from miniature.lab.folders import LAB, SCRATCH
+from miniature.lab.evidence.sections import shipped_studio
+from miniature.lab.folders import LAB
 from miniature.lab.recipes.cards import machine
-from miniature.lab.recipes.scenes import TRAINING_PEOPLE
-from miniature.lab.steering import RESEMBLANCE, PhotoReader, shipped_photo_reader, shipped_steered_generator
-from miniature.weights_folder import WEIGHTS
+from miniature.lab.steering import RESEMBLANCE
+from miniature.lab.unseen_people import add_options, retyped
 from training.evaluation.records import write_text
-from withanyone_core.adapter.strength import branch_weights
-from withanyone_core.command import positive, run_command
+from withanyone_core.command import run_command
 
 OUT = LAB / "SAMPLE_UNTIL_ALIKE.md"
 
@@ -66,7 +63,7 @@ def _run(options: argparse.Namespace) -> int:
     dataset = Dataset(options.seed, options.first_person, options.people)
     settings = asdict(dataset) | {"steps": STEPS, "draws": DRAWS, "format": RESULTS_FORMAT}
     results = Results(options.scratch, key_of(options.weights, settings))
-    write_alike(_studio(options.weights, dataset, results), results, options.images)
+    write_alike(shipped_studio(options.weights, dataset, results), results, options.images)
     rows = read_alike(dataset, results, options.images)
     figures = alike_figures(rows)
     write_text(options.out, report(rows, figures, options))
@@ -77,10 +74,11 @@ def _run(options: argparse.Namespace) -> int:
 
 def report(rows: Sequence[AlikeRow], figures: Sequence[Figure], options: argparse.Namespace) -> str:
     """The figures in Markdown, with where, when and how they were measured."""
+    command = retyped(options, "sample_until_alike.py", {"images": IMAGES})
     return "\n".join(
         (
             "# What Sample Until Alike gains\n",
-            f"Measured by `{_command(options)}` on {date.today().isoformat()},",
+            f"Measured by `{command}` on {date.today().isoformat()},",
             f"{machine()}, on {options.people} people and on scenes that no model was trained on: {len(rows)} scenes,",
             f"{options.images} for each number of people from {COUNTS[0]} to {COUNTS[-1]}, {DRAWS} draws each, {STEPS} "
             f"steps at guidance {GUIDANCE:g},",
@@ -107,45 +105,13 @@ def report(rows: Sequence[AlikeRow], figures: Sequence[Figure], options: argpars
     )
 
 
-def _command(options: argparse.Namespace) -> str:
-    """What to type for the same figures."""
-    usual = {"images": IMAGES, "seed": 0, "first_person": TRAINING_PEOPLE, "people": PEOPLE}
-    given = {name: getattr(options, name) for name in usual}
-    changed = [f" --{name.replace('_', '-')} {given[name]}" for name in usual if given[name] != usual[name]]
-    return f"python miniature/lab/sample_until_alike.py{''.join(changed)}"
-
-
-def _studio(weights: Path, dataset: Dataset, results: Results) -> Studio:
-    generator = shipped_steered_generator(weights)
-    reader = shipped_photo_reader(weights)
-    reader = PhotoReader(RememberedFaces(reader.analysis), reader.encode)
-    evaluator = make_evaluator(weights, reader.analysis, dataset, results)
-    return Studio(
-        generator, References(dataset, reader), evaluator, branch_weights(generator.adapter.shapes, RESEMBLANCE)
-    )
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python miniature/lab/sample_until_alike.py",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = parser.add_argument
-    add("--images", type=positive, default=IMAGES, metavar="N", help="for each number of people (default: 25)")
-    add("--seed", type=int, default=0, metavar="N", help="of scenes and noise (default: %(default)s)")
-    add("--first-person", type=int, default=TRAINING_PEOPLE, metavar="N", help="(default: %(default)s)")
-    add("--people", type=positive, default=PEOPLE, metavar="N", help="the judge tells apart (default: %(default)s)")
-    add("--weights", type=Path, default=WEIGHTS, metavar="DIR", help="folder of weights")
-    add("--out", type=Path, default=OUT, metavar="FILE", help="the report (default: %(default)s)")
-    add(
-        "--scratch",
-        type=Path,
-        default=SCRATCH / "evaluation",
-        metavar="DIR",
-        help="what was measured (default: %(default)s)",
-    )
-    add("--threads", type=positive, metavar="N", help="of torch")
+    add_options(parser, IMAGES, OUT)
     return parser
 
 

@@ -90,7 +90,7 @@ def test_projectors_can_be_changed_too(tmp_path, file):
         ),
     ],
 )
-def test_files_that_do_not_fit_are_refused_in_words(tmp_path, file, tensors, words):
+def test_files_that_do_not_fit_are_refused_with_a_readable_message(tmp_path, file, tensors, words):
     with pytest.raises(AdapterFileError, match=words):
         read_lora(saved(tmp_path, tensors), file)
 

@@ -45,9 +45,9 @@ def test_whoever_stands_in_a_known_place_is_not_named(file, caplog):
     assert not warnings(caplog, file, in_px(0, 32, 80, 112), in_px(96, 32, 176, 112))
     # the same cells: what the model sees of a box
     assert not warnings(caplog, file, in_px(1, 33, 80, 112))
-    painted = torch.zeros(11, 11)
-    painted[2:7, 6:11] = 1
-    assert not warnings(caplog, file, PlacedFace(person("Ann"), Mask(painted)))
+    mask = torch.zeros(11, 11)
+    mask[2:7, 6:11] = 1
+    assert not warnings(caplog, file, PlacedFace(person("Ann"), Mask(mask)))
 
 
 def test_one_warning_names_everybody_elsewhere_and_the_nearest_place(file, caplog):
@@ -59,10 +59,10 @@ def test_one_warning_names_everybody_elsewhere_and_the_nearest_place(file, caplo
     assert "none of the 2 places that few.safetensors was trained on, in pixels of a 176x176 canvas" in warning
 
 
-def test_a_painted_place_is_compared_by_its_cells(file, caplog):
-    painted = torch.zeros(11, 11)
-    painted[0:5, 6:11] = 1
-    (warning,) = warnings(caplog, file, PlacedFace(person("Ann"), Mask(painted)))
+def test_a_mask_is_compared_by_its_cells(file, caplog):
+    mask = torch.zeros(11, 11)
+    mask[0:5, 6:11] = 1
+    (warning,) = warnings(caplog, file, PlacedFace(person("Ann"), Mask(mask)))
     assert "“Ann” stands in a painted mask (the nearest place is 96, 32, 176, 112)" in warning
 
 

@@ -24,7 +24,7 @@ RELEASED_ARC = BranchShape(hidden=3072, heads=24, layers=57, arc_tokens=8, embed
 RELEASED_SIG = BranchShape(hidden=3072, heads=24, layers=57, arc_tokens=8, embedding=512, siglip_width=768)
 
 
-def hollow(path, shapes, dtype="BF16", dtypes=None, metadata=None):
+def header_only(path, shapes, dtype="BF16", dtypes=None, metadata=None):
     """A safetensors file of any size that takes no room: a true header over a hole."""
     header, end = ({"__metadata__": metadata} if metadata else {}), 0
     for key, shape in shapes.items():
@@ -92,7 +92,7 @@ def test_the_released_dual_adapter_would_be_recognized_with_its_dead_tensors(tmp
     shapes = expected_keys(RELEASED_ARC, "dual") | expected_keys(RELEASED_SIG, "dual")
     dead = {"siglip_in_arc.0.weight": (12288, 768), "siglip_in_arc.0.bias": (12288,)}
     merged = {"note": "merged", "arc_source": "arc.safetensors", "sig_source": "sig.safetensors"}
-    finding = one(capsys, hollow(tmp_path / "withanyone.safetensors", shapes | dead, metadata=merged))
+    finding = one(capsys, header_only(tmp_path / "withanyone.safetensors", shapes | dead, metadata=merged))
     assert finding["is"] == "WithAnyone adapter"
     assert finding["fits"].startswith("FLUX.1-dev, text to image.")
     assert finding["facts"]["layout"] == "dual"
@@ -116,7 +116,7 @@ def test_the_places_an_adapter_was_trained_on_are_named(capsys, tmp_path):
 
 
 def test_a_released_face_editing_adapter_would_be_recognized(tmp_path, capsys):
-    finding = one(capsys, hollow(tmp_path / "ke.safetensors", expected_keys(RELEASED_ARC, "single")))
+    finding = one(capsys, header_only(tmp_path / "ke.safetensors", expected_keys(RELEASED_ARC, "single")))
     assert finding["facts"]["layout"] == "single"
     assert "face editing (Ke)" in finding["fits"]
     assert finding["parameters"] == 1_384_882_176
@@ -201,7 +201,7 @@ def test_values_are_counted_when_asked(tmp_path, capsys):
     ],
 )
 def test_kinds_are_told_apart_by_keys_and_shapes(tmp_path, capsys, shapes, name, fits):
-    finding = one(capsys, hollow(tmp_path / "x.safetensors", shapes))
+    finding = one(capsys, header_only(tmp_path / "x.safetensors", shapes))
     assert finding["is"].startswith(name)
     assert fits in finding["fits"]
 
@@ -216,20 +216,23 @@ def test_kinds_are_told_apart_by_keys_and_shapes(tmp_path, capsys, shapes, name,
     ],
 )
 def test_the_packing_of_flux_is_named(tmp_path, capsys, extra, dtype, words):
-    path = hollow(tmp_path / "x.safetensors", flux() | dict.fromkeys(extra, (1,)), dtype, extra)
+    path = header_only(tmp_path / "x.safetensors", flux() | dict.fromkeys(extra, (1,)), dtype, extra)
     assert one(capsys, path)["facts"]["stored as"] == words
 
 
 def test_a_model_with_a_gap_is_not_complete(tmp_path, capsys):
     shapes = flux()
     del shapes["single_blocks.17.linear1.weight"]
-    (fault,) = one(capsys, hollow(tmp_path / "x.safetensors", shapes), status=1)["wrong"]
+    (fault,) = one(capsys, header_only(tmp_path / "x.safetensors", shapes), status=1)["wrong"]
     assert "single_blocks.17.linear1.weight" in fault
 
 
 def test_a_full_checkpoint_says_what_else_it_holds(tmp_path, capsys):
     shapes = flux(prefix="model.diffusion_model.") | {"vae.decoder.conv_in.weight": (8,), "text_encoders.x": (1,)}
-    assert one(capsys, hollow(tmp_path / "x.safetensors", shapes))["facts"]["also holds"] == ["VAE", "text encoders"]
+    assert one(capsys, header_only(tmp_path / "x.safetensors", shapes))["facts"]["also holds"] == [
+        "VAE",
+        "text encoders",
+    ]
 
 
 def gguf(shapes):
@@ -339,7 +342,7 @@ def test_a_face_pack_and_its_graphs_are_recognized_one_folder_too_deep_as_well(t
 
 def test_a_folder_is_searched_and_one_bad_file_fails_the_whole(tmp_path, capsys):
     (tmp_path / "models" / "vae").mkdir(parents=True)
-    hollow(tmp_path / "models" / "vae" / "ae.safetensors", VAE)
+    header_only(tmp_path / "models" / "vae" / "ae.safetensors", VAE)
     (tmp_path / "models" / "readme.txt").write_text("not a model")
     status, findings = check(capsys, tmp_path / "models")
     assert (status, len(findings)) == (0, 1)
@@ -352,7 +355,7 @@ def test_a_missing_file_is_said(tmp_path, capsys):
 
 
 def test_the_text_has_hash_header_and_what_it_fits(tmp_path, capsys):
-    path = hollow(tmp_path / "ae.safetensors", VAE, "F32", metadata={"comment": "x" * 1000})
+    path = header_only(tmp_path / "ae.safetensors", VAE, "F32", metadata={"comment": "x" * 1000})
     assert main([str(path)]) == 0
     out = capsys.readouterr().out
     for words in (file_sha256(path), "fits with", "2 F32", "(1009 characters)"):
@@ -373,7 +376,7 @@ def test_single_files_of_the_training_program_are_told_apart(tmp_path, capsys):
     assert "sig branch" in sig["facts"]
 
 
-def test_damaged_headers_end_in_words_never_in_a_crash(tmp_path, capsys):
+def test_damaged_headers_end_in_a_readable_error_never_in_a_crash(tmp_path, capsys):
     """Shapes, types and names mutated at random, in files that are safetensors all the same."""
     random = Random(7)
     samples = [flux(2, 2, 64), siglip(64, 2, 128), CLIP_VISION, CLIP_L, T5, VAE]
@@ -386,7 +389,7 @@ def test_damaged_headers_end_in_words_never_in_a_crash(tmp_path, capsys):
             key = random.choice([key, key, re.sub(r"\d+", random.choice(numbers), key, count=1), key[: len(key) // 2]])
             if key:
                 shapes[key] = random.choice([shape, shape[:-1], (*shape, 2), (), (0,), tuple(0 for _ in shape), (5,)])
-        path = hollow(tmp_path / "x.safetensors", shapes, random.choice(list(BYTES)))
+        path = header_only(tmp_path / "x.safetensors", shapes, random.choice(list(BYTES)))
         status, (finding,) = check(capsys, "--no-hash", path)
         assert status == (0 if finding["sound"] else 1)
         assert finding["is"]

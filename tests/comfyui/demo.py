@@ -44,10 +44,10 @@ def to_files(folder: Path) -> None:
             print(f"Seed {seed}: {images} images in {time.monotonic() - started:.1f} seconds.")
             for kind, name in SHOWN.items():
                 copy_images(server, history, graph, kind, folder / f"{name}_{seed}")
-            told = json.loads(history["outputs"][id_of(graph, "PreviewAny")]["text"][0])
+            numbers = json.loads(history["outputs"][id_of(graph, "PreviewAny")]["text"][0])
             path = folder / f"identity_meter_{seed}.json"
-            path.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-            print(*verdict(told), f"  {path}", sep="\n", flush=True)
+            path.write_text(json.dumps(numbers, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            print(*verdict(numbers), f"  {path}", sep="\n", flush=True)
     print(SAID)
 
 
@@ -74,10 +74,10 @@ def copy_images(server: ComfyServer, history: dict[str, Any], graph: Graph, kind
         print(f"  {copy}", flush=True)
 
 
-def verdict(told: dict[str, Any]) -> list[str]:
+def verdict(numbers: dict[str, Any]) -> list[str]:
     """The meter's numbers in a line a person."""
-    people, images = told["people"], told["likeness"]
-    lines = [f"  Identity Meter, judged by {told['judge']['name']}:"]
+    people, images = numbers["people"], numbers["likeness"]
+    lines = [f"  Identity Meter, judged by {numbers['judge']['name']}:"]
     for person in people:
         rows = [image["face_of"][person] for image in images if person not in image["lost"]]
         said = ", ".join(f"like {who} {fmean(row[who] for row in rows):+.2f}" for who in people if rows)

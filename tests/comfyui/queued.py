@@ -44,16 +44,16 @@ class Level:
     def entry(self, node: Node) -> dict[str, Any]:
         inputs = dict(widgets(node))
         for number, socket in enumerate(node["inputs"]):
-            told = self.told(node, number)
-            if told is not None:
-                inputs[socket["name"]] = told
+            linked = self.linked(node, number)
+            if linked is not None:
+                inputs[socket["name"]] = linked
         return {"class_type": node["type"], "inputs": inputs, "_meta": {"title": node.get("title") or node["type"]}}
 
     def inside(self, node: Node) -> "Level | None":
         content = self.definitions.get(node["type"])
         return content and Level(content, self.file, f"{self.prefix}{node['id']}:", Outside(self, node))
 
-    def told(self, node: Node, number: int) -> Any:
+    def linked(self, node: Node, number: int) -> Any:
         """What comes into an input through its link: [id, slot], or a widget's value of the subgraph around."""
         link = node["inputs"][number]["link"]
         return None if link is None else self.value(*self.links[link])
@@ -75,8 +75,8 @@ class Outside:
         self.level, self.node = level, node
 
     def value(self, slot: int) -> Any:
-        told = self.level.told(self.node, slot)
-        return dict(widgets(self.node)).get(self.node["inputs"][slot]["name"]) if told is None else told
+        linked = self.level.linked(self.node, slot)
+        return dict(widgets(self.node)).get(self.node["inputs"][slot]["name"]) if linked is None else linked
 
 
 def widgets(node: Node) -> Iterator[tuple[str, Any]]:

@@ -26,7 +26,7 @@ from .small_files import write_small_files
 HERE = Path(__file__).resolve().parent
 FOLDERS = ("models", "input", "output", "temp", "user", "custom_nodes")
 PACKS = {"withanyone": ROOT, "standins": HERE / "standins"}
-# How the C library keeps memory. FAST: what is freed stays, so that not half of the time goes into fetching it anew.
+# How the C library keeps memory. FAST: what is freed stays, so that not half of the time goes into fetching it again.
 # EXACT: it goes back to the system at once, so that resident memory is what the server uses.
 FAST = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**33)}
 EXACT = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": str(2**18), "MALLOC_TRIM_THRESHOLD_": str(2**20)}
@@ -122,7 +122,7 @@ class ComfyServer:
         """
         answer = self.post("/prompt", {"prompt": self.completed(graph)})
         if answer["node_errors"]:  # a graph is taken, too, where only some of its outputs can be made
-            raise PromptError(faults_in_words(answer["node_errors"]))
+            raise PromptError(readable_faults(answer["node_errors"]))
         return answer["prompt_id"]
 
     def wait(self, prompt: str, seconds: float = RUN_SECONDS) -> dict[str, Any]:
@@ -220,12 +220,12 @@ def refusal(body: str) -> str:
     """What the server says of a graph that it does not accept."""
     try:
         answer = json.loads(body)
-        return f"{answer['error']['message']}\n{faults_in_words(answer['node_errors'])}"
+        return f"{answer['error']['message']}\n{readable_faults(answer['node_errors'])}"
     except (ValueError, KeyError, TypeError, AttributeError):
         return body
 
 
-def faults_in_words(node_errors: Mapping[str, Any]) -> str:
+def readable_faults(node_errors: Mapping[str, Any]) -> str:
     """A line for each node at fault."""
     lines = []
     for node, faults in node_errors.items():

@@ -23,12 +23,12 @@ def contract(tree):
 
 
 def test_what_the_pack_uses_of_comfyui_is_there():
-    told = contract(TREE)
-    assert told["faults"] == []
+    found = contract(TREE)
+    assert found["faults"] == []
     assert {
         *("comfy.model_management.load_model_gpu", "comfy.patcher_extension.WrappersMP.APPLY_MODEL"),
         *("comfy_api.latest.io.Schema", "folder_paths.get_full_path", "comfy.model_patcher.ModelPatcher.clone"),
-    } <= set(told["names"])
+    } <= set(found["names"])
 
 
 @pytest.mark.parametrize(

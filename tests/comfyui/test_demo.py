@@ -15,20 +15,24 @@ def likeness(lost, ann, bob):
 
 
 def test_the_verdict_has_a_line_a_person():
-    told = {
+    numbers = {
         "judge": {"name": "a judge"},
         "people": [ANN, BOB],
         "likeness": [likeness([], (0.8, 0.0), (0.3, 0.1)), likeness([BOB], (0.6, 0.2), (None, None))],
     }
-    judge, ann, bob = verdict(told)
+    judge, ann, bob = verdict(numbers)
     assert "judged by a judge" in judge
     assert "1 Ann: found in 2 of 2, most like themselves in 2; like 1 Ann +0.70, like 2 Bob +0.10" in ann
     assert "2 Bob: found in 1 of 2, most like themselves in 0; like 1 Ann +0.30, like 2 Bob +0.10" in bob
 
 
 def test_somebody_who_is_never_found_is_said_to_be_lost():
-    told = {"judge": {"name": "a judge"}, "people": [ANN], "likeness": [{"lost": [ANN], "face_of": {ANN: {ANN: None}}}]}
-    assert verdict(told)[1].endswith("1 Ann: found in 0 of 1")
+    numbers = {
+        "judge": {"name": "a judge"},
+        "people": [ANN],
+        "likeness": [{"lost": [ANN], "face_of": {ANN: {ANN: None}}}],
+    }
+    assert verdict(numbers)[1].endswith("1 Ann: found in 0 of 1")
 
 
 @pytest.mark.server
@@ -39,8 +43,8 @@ def test_it_leaves_images_layout_and_verdict(tmp_path, capsys):
         wanted |= {f"image_{seed}_{number}.png" for number in range(1, IMAGES + 1)}
         wanted |= {f"identity_meter_{seed}_1.png", f"identity_meter_{seed}_2.png"}
         wanted.add(f"identity_meter_{seed}.json")
-        told = json.loads((tmp_path / f"identity_meter_{seed}.json").read_text())
-        assert told["people"] == ["1 person 1", "2 person 2"]
-        assert len(told["images"]) == IMAGES
+        numbers = json.loads((tmp_path / f"identity_meter_{seed}.json").read_text())
+        assert numbers["people"] == ["1 person 1", "2 person 2"]
+        assert len(numbers["images"]) == IMAGES
     assert {path.name for path in tmp_path.iterdir()} == wanted
     assert capsys.readouterr().out.count("1 person 1: found in") == len(SEEDS)

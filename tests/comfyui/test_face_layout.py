@@ -71,7 +71,7 @@ def test_it_makes_the_layout_of_the_boxes():
     assert layout.boxes == boxes_from_json(BOXES)
 
 
-def test_the_browser_is_told_the_canvas_and_gets_the_backdrop_small(folders):
+def test_the_browser_gets_the_canvas_and_a_small_backdrop(folders):
     shown = FaceLayout.execute(512, 384, BOXES, torch.rand(1, 1500, 3000, 3)).ui
     assert shown["withanyone_canvas"] == [{"width": 512, "height": 384}]
     (backdrop,) = shown["withanyone_backdrop"]

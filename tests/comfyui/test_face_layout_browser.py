@@ -231,7 +231,7 @@ def test_people_are_known_across_the_ends_of_subgraphs(layout, people, inside, r
     layout.until(lambda: sorted(layout.page.call(known)) == [[MARKUP, 2], ["Ada", 1]])
 
 
-def test_more_people_than_boxes_is_said_in_words_and_fewer_is_fine(layout, served, people):
+def test_more_people_than_boxes_is_a_readable_message_and_fewer_is_fine(layout, served, people):
     server, _ = served
     text = fractions([[96, 96, 352, 416], [544, 96, 800, 416]], 1024, 768)
     layout.load_graph(group_graph(text, people))
@@ -244,7 +244,7 @@ def test_more_people_than_boxes_is_said_in_words_and_fewer_is_fine(layout, serve
     layout.page.call("for (const cover of document.querySelectorAll('.p-dialog-mask')) cover.remove()")
 
 
-def test_no_box_is_drawn_over_and_refused_in_words_when_queued(layout, served):
+def test_no_box_is_drawn_over_and_refused_with_a_readable_message_when_queued(layout, served):
     server, _ = served
     layout.open("[]")
     assert layout.status() == "1024 x 1024 pixels · no box: drag to draw one"

@@ -139,9 +139,9 @@ def test_people_are_found_across_the_ends_of_subgraphs(module):
           one.rootGraph = root;
           for (const node of one.nodes) node.graph = one;
         }
-        const told = (name, box) => ({ withanyone_placed: [{ name, box, crop: {} }] });
+        const outputs = (name, box) => ({ withanyone_placed: [{ name, box, crop: {} }] });
         const app = {
-          nodeOutputs: { 11: told("Ada", 1), 12: told("Cleo", 2), "outer:7": told("Eve", 3) },
+          nodeOutputs: { 11: outputs("Ada", 1), 12: outputs("Cleo", 2), "outer:7": outputs("Eve", 3) },
           api: { apiURL: String },
         };
         return module.placedPeople(app, layout).map(({ name, box }) => [name, box]);

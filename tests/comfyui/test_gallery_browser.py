@@ -51,7 +51,7 @@ class Gallery(LayoutPage):
         return self.driver.find_elements(By.CSS_SELECTOR, ".withanyone-people-list > button")
 
     def files(self):
-        """In one go, for the page draws its list anew while it is looked at."""
+        """In one go, for the page draws its list again while it is looked at."""
         named = "return [...document.querySelectorAll('.withanyone-people-list > button')].map(b => b.dataset.name)"
         return self.page.call(named)
 

@@ -70,8 +70,8 @@ def test_every_node_has_a_page_and_every_page_a_node():
 @pytest.mark.parametrize("node_id", SCHEMAS)
 def test_the_page_tells_every_input_and_output_in_their_order(node_id):
     page, schema = page_of(node_id), SCHEMAS[node_id]
-    told = [name for name, words in ITEM.findall(section(page, "Inputs")) if len(words) > 10]
-    assert told == [entry.id for entry in schema.inputs]
+    listed = [name for name, words in ITEM.findall(section(page, "Inputs")) if len(words) > 10]
+    assert listed == [entry.id for entry in schema.inputs]
     outputs = [name for name, _ in ITEM.findall(section(page, "Outputs"))]
     assert outputs == [output.display_name for output in schema.outputs]
 
@@ -102,7 +102,7 @@ def test_no_image_is_left_over():
 
 
 @pytest.mark.parametrize("node_id", SCHEMAS)
-def test_two_mistakes_are_told_with_what_one_sees_and_does(node_id):
+def test_two_mistakes_are_listed_with_what_one_sees_and_does(node_id):
     mistakes = re.split(r"^### ", section(page_of(node_id), "Typical mistakes"), flags=re.MULTILINE)[1:]
     assert len(mistakes) == 2
     for mistake in mistakes:

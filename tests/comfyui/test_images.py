@@ -24,8 +24,8 @@ from withanyone_pack.withanyone_core.identity import Face
 
 class OneFace:
     def faces(self, photo):
-        vector = torch.randn(512, generator=torch.Generator().manual_seed(1)).numpy()
-        return (Face((8.0, 8.0, 56.0, 56.0), 0.9, TEMPLATE_PX, vector),)
+        embedding = torch.randn(512, generator=torch.Generator().manual_seed(1)).numpy()
+        return (Face((8.0, 8.0, 56.0, 56.0), 0.9, TEMPLATE_PX, embedding),)
 
 
 NODES = {

@@ -213,11 +213,11 @@ def test_preview_takes_its_canvas_from_the_widgets_the_layout_or_the_image(temp)
     def canvas(faces, width, height, image=None):
         return PreviewFaces.execute(faces, width, height, image).result[1].splitlines()[0].split(" on a ")[1]
 
-    painted = WithAnyonePlaceFace.execute(placed()[0].identity, 1.0, 0, mask=torch.ones(1, 8, 8)).result[0]
+    masked = WithAnyonePlaceFace.execute(placed()[0].identity, 1.0, 0, mask=torch.ones(1, 8, 8)).result[0]
     backdrop = torch.rand(1, 64, 96, 3)
     assert canvas(placed(), 512, 0) == "512x128 canvas"
     assert canvas(placed(), 0, 0, backdrop) == "256x128 canvas"
-    assert canvas(painted, 0, 0, backdrop) == "96x64 canvas"
-    assert canvas(painted, 0, 0) == "1024x1024 canvas"
+    assert canvas(masked, 0, 0, backdrop) == "96x64 canvas"
+    assert canvas(masked, 0, 0) == "1024x1024 canvas"
     with pytest.raises(ValueError, match="The canvas is 0x0 pixels; expected at least 16x16"):
-        canvas(painted, 0, 0, torch.rand(1, 8, 8, 3))
+        canvas(masked, 0, 0, torch.rand(1, 8, 8, 3))

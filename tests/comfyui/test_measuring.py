@@ -16,7 +16,7 @@ import folder_paths
 from withanyone_pack.nodes.measuring import NODES, Compare, IdentityMeter, PickBest
 from withanyone_pack.tests.comfyui.photos import GROUP, images
 from withanyone_pack.tests.comfyui.standins.standin_faces import StandinFaces
-from withanyone_pack.tests.painted_faces import LEFT, PaintedFaces, at_angle, batch, painted, person, placed
+from withanyone_pack.tests.gray_faces import LEFT, GrayFaces, at_angle, batch, gray_image, person, placed
 from withanyone_pack.withanyone_core.meter.numbers import TRAINED_WITH_WORDS
 from withanyone_pack.withanyone_core.metrics.case import CaseScores
 from withanyone_pack.withanyone_core.metrics.summary import summarize
@@ -24,10 +24,10 @@ from withanyone_pack.withanyone_core.regions.layout import Box
 
 ANN, ANN_TRUE, BEN, BEN_TRUE = 40, 50, 80, 90
 TURNED = {ANN: (0.0, 0, 1), ANN_TRUE: (0.5, 0, 1), BEN: (0.0, 2, 3), BEN_TRUE: (0.5, 2, 3)}
-VECTORS = {level: 20 * at_angle(*turn) for level, turn in TURNED.items()}
-FACES = placed(person("Ann", VECTORS[ANN]), person("Ben", VECTORS[BEN]))
-TRUTH = batch(painted(ANN_TRUE, BEN_TRUE))
-GOOD, SWAPPED, NOBODY = painted(ANN, BEN), painted(BEN, ANN), painted(0, 0)
+EMBEDDINGS = {level: 20 * at_angle(*turn) for level, turn in TURNED.items()}
+FACES = placed(person("Ann", EMBEDDINGS[ANN]), person("Ben", EMBEDDINGS[BEN]))
+TRUTH = batch(gray_image(ANN_TRUE, BEN_TRUE))
+GOOD, SWAPPED, NOBODY = gray_image(ANN, BEN), gray_image(BEN, ANN), gray_image(0, 0)
 
 # Saved workflows keep widget values by position: these orders, types, defaults and limits may grow only at the end.
 WHO = [("faces", "WITHANYONE_FACES", {}), ("face_analysis", "WITHANYONE_FACE_ANALYSIS", {})]
@@ -92,66 +92,69 @@ def temp(tmp_path, monkeypatch):
 
 
 def analysis(**choices):
-    return PaintedFaces(VECTORS, **choices)
+    return GrayFaces(EMBEDDINGS, **choices)
 
 
 def test_the_meter_gives_a_table_a_plot_and_numbers(temp):
     judge = analysis()
     output = IdentityMeter.execute(batch(GOOD, SWAPPED, NOBODY), judge, FACES, truth=TRUTH)
-    table, plot, told, diagnosis = output.result
+    table, plot, numbers, diagnosis = output.result
     assert table.shape[0] == plot.shape[0] == 1
     assert table.shape[3] == plot.shape[3] == 3
     assert table.dtype == torch.float32
     shown = [np.asarray(Image.open(temp / image["filename"])) for image in output.ui["images"]]
     assert [image.shape[:2] for image in shown] == [tuple(table.shape[1:3]), tuple(plot.shape[1:3])]
     assert judge.asked == 4
-    told = json.loads(told)
-    scores = [CaseScores.from_json(line) for line in told["images"]]
-    assert summarize(scores).to_json() == told["summary"]
+    numbers = json.loads(numbers)
+    scores = [CaseScores.from_json(line) for line in numbers["images"]]
+    assert summarize(scores).to_json() == numbers["summary"]
     assert [score.copy_paste for score in scores] == [pytest.approx(1, abs=1e-3), pytest.approx(0, abs=1), None]
-    assert told["likeness"][1]["face_of"]["1 Ann"]["2 Ben"] == pytest.approx(1, abs=1e-5)
-    assert told["likeness"][2]["lost"] == ["1 Ann", "2 Ben"]
+    assert numbers["likeness"][1]["face_of"]["1 Ann"]["2 Ben"] == pytest.approx(1, abs=1e-5)
+    assert numbers["likeness"][2]["lost"] == ["1 Ann", "2 Ben"]
     assert diagnosis.splitlines()[2:] == [
         "image 2, 1 Ann: swapped with 2 Ben",
         "image 2, 2 Ben: swapped with 1 Ann",
         "image 3, 1 Ann: lost",
         "image 3, 2 Ben: lost",
     ]
-    assert told["summary"]["detection_rate"] == pytest.approx(4 / 6)
+    assert numbers["summary"]["detection_rate"] == pytest.approx(4 / 6)
 
 
 def test_the_meter_works_with_second_photos_and_without_anything():
-    second = batch(painted(ANN_TRUE), painted(BEN_TRUE))
-    told = json.loads(IdentityMeter.execute(batch(GOOD), analysis(), FACES, second_photos=second).result[2])
-    assert told["compared_with"] == "second photos"
-    assert told["images"][0]["means"]["copy_paste"] == pytest.approx(1, abs=1e-3)
-    told = json.loads(IdentityMeter.execute(batch(GOOD), analysis(), FACES).result[2])
-    assert told["compared_with"] is None
-    assert told["images"][0]["means"]["copy_paste"] is None
+    second = batch(gray_image(ANN_TRUE), gray_image(BEN_TRUE))
+    numbers = json.loads(IdentityMeter.execute(batch(GOOD), analysis(), FACES, second_photos=second).result[2])
+    assert numbers["compared_with"] == "second photos"
+    assert numbers["images"][0]["means"]["copy_paste"] == pytest.approx(1, abs=1e-3)
+    numbers = json.loads(IdentityMeter.execute(batch(GOOD), analysis(), FACES).result[2])
+    assert numbers["compared_with"] is None
+    assert numbers["images"][0]["means"]["copy_paste"] is None
     assert (
-        "There is no ground truth: Sim(GT), copy-paste and blending cannot be computed." in (told["images"][0]["notes"])
+        "There is no ground truth: Sim(GT), copy-paste and blending cannot be computed."
+        in (numbers["images"][0]["notes"])
     )
 
 
 def test_people_without_a_place_are_found_anywhere():
     people = {"identity": FACES[0].identity, "identity_2": FACES[1].identity}
-    twice = painted(ANN, ANN_TRUE)
+    twice = gray_image(ANN, ANN_TRUE)
     output = IdentityMeter.execute(batch(SWAPPED, twice), analysis(), **people)
-    told = json.loads(output.result[2])
-    assert told["images"][0]["method"] == "references"
-    verdicts = [{each["person"]: each["name"] for each in line["findings"]} for line in told["diagnosis"]]
+    numbers = json.loads(output.result[2])
+    assert numbers["images"][0]["method"] == "references"
+    verdicts = [{each["person"]: each["name"] for each in line["findings"]} for line in numbers["diagnosis"]]
     assert "swapped" not in verdicts[0].values()  # nobody has a place that somebody else could be in
     assert verdicts[1]["2 Ben"] == "dominated"
     assert output.result[3].splitlines()[-1] == "image 2, 2 Ben: dominated by 1 Ann"
-    assert "1 Ann" in told["likeness"][0]["face_of"]
+    assert "1 Ann" in numbers["likeness"][0]["face_of"]
 
 
 def test_people_with_and_without_a_place_are_measured_together():
     placed_ann = placed(FACES[0].identity, boxes=(LEFT,))
-    told = json.loads(IdentityMeter.execute(batch(GOOD), analysis(), placed_ann, identity=FACES[1].identity).result[2])
-    assert told["people"] == ["1 Ann", "2 Ben"]
-    assert [each["person"] for each in told["diagnosis"][0]["findings"]] == ["1 Ann", "2 Ben"]
-    assert told["summary"]["detection_rate"] == 1
+    numbers = json.loads(
+        IdentityMeter.execute(batch(GOOD), analysis(), placed_ann, identity=FACES[1].identity).result[2]
+    )
+    assert numbers["people"] == ["1 Ann", "2 Ben"]
+    assert [each["person"] for each in numbers["diagnosis"][0]["findings"]] == ["1 Ann", "2 Ben"]
+    assert numbers["summary"]["detection_rate"] == 1
 
 
 def test_nobody_expected_is_said():
@@ -161,20 +164,20 @@ def test_nobody_expected_is_said():
 
 def test_the_trainings_recognizer_is_marked():
     judge = analysis(model_name="antelopev2/glintr100.onnx")
-    told = json.loads(IdentityMeter.execute(batch(GOOD), judge, FACES).result[2])["judge"]
-    assert told == {"name": "ArcFace R100 (Glint360K)", "trained_with": True, "remark": TRAINED_WITH_WORDS}
+    numbers = json.loads(IdentityMeter.execute(batch(GOOD), judge, FACES).result[2])["judge"]
+    assert numbers == {"name": "ArcFace R100 (Glint360K)", "trained_with": True, "remark": TRAINED_WITH_WORDS}
     assert not json.loads(IdentityMeter.execute(batch(GOOD), analysis(), FACES).result[2])["judge"]["remark"]
 
 
 def test_pick_best_keeps_the_best_in_order():
-    images = batch(NOBODY, painted(ANN, 0), GOOD, SWAPPED)
+    images = batch(NOBODY, gray_image(ANN, 0), GOOD, SWAPPED)
     kept, scores, indices = PickBest.execute(images, FACES, analysis(), 2, "likeness").result
     assert indices == "2, 1"
     assert torch.equal(kept, images[[2, 1]])
-    told = json.loads(scores)
-    assert told["kept"] == [2, 1]
-    assert [line["index"] for line in told["images"]] == [2, 1, 0, 3]
-    assert told["images"][1]["score"] == pytest.approx(0.5, abs=1e-6)
+    numbers = json.loads(scores)
+    assert numbers["kept"] == [2, 1]
+    assert [line["index"] for line in numbers["images"]] == [2, 1, 0, 3]
+    assert numbers["images"][1]["score"] == pytest.approx(0.5, abs=1e-6)
     everything = PickBest.execute(images, FACES, analysis(), 99, "least leakage").result
     assert everything[2] == "2, 3, 1, 0"
     assert everything[0].shape == images.shape
@@ -196,19 +199,19 @@ def test_compare_shows_two_batches(temp):
     judge = analysis()
     arguments = (batch(GOOD, GOOD), batch(GOOD, SWAPPED), FACES, judge, "old", " ", 7)
     output = Compare.execute(*arguments, truth=TRUTH)
-    chart, told = output.result
+    chart, numbers = output.result
     assert judge.asked == 3  # equal images are one
     assert np.array_equal(
         np.asarray(Image.open(temp / output.ui["images"][0]["filename"])), (chart[0] * 255).round().byte().numpy()
     )
-    assert Compare.execute(*arguments, truth=TRUTH).result[1] == told
-    told = json.loads(told)
-    assert (told["first"], told["second"], told["seed"]) == ("old", "B", 7)
-    likeness = told["metrics"]["sim_ref"]
+    assert Compare.execute(*arguments, truth=TRUTH).result[1] == numbers
+    numbers = json.loads(numbers)
+    assert (numbers["first"], numbers["second"], numbers["seed"]) == ("old", "B", 7)
+    likeness = numbers["metrics"]["sim_ref"]
     assert likeness["paired"]
     assert likeness["second_minus_first"]["mean"] == pytest.approx(-0.5, abs=1e-6)
     assert likeness["second_minus_first"]["low"] == pytest.approx(-1, abs=1e-6)
-    again = [[CaseScores.from_json(line) for line in side["images"]] for side in told["batches"]]
+    again = [[CaseScores.from_json(line) for line in side["images"]] for side in numbers["batches"]]
     assert [summarize(side, 7).to_json()["metrics"]["sim_ref"] for side in again] == [
         likeness["first"],
         likeness["second"],
@@ -217,7 +220,7 @@ def test_compare_shows_two_batches(temp):
 
 def test_the_seed_chooses_the_resamples():
     levels = (ANN, BEN), (ANN_TRUE, BEN), (ANN_TRUE, BEN_TRUE), (ANN, 0), (ANN_TRUE, 0), (0, 0)
-    images = batch(*(painted(*pair) for pair in levels))
+    images = batch(*(gray_image(*pair) for pair in levels))
     intervals = [
         json.loads(Compare.execute(images, images, FACES, analysis(), "A", "B", seed).result[1])["metrics"]["sim_ref"]
         for seed in (0, 0, 1)
@@ -228,9 +231,9 @@ def test_the_seed_chooses_the_resamples():
 
 
 def test_batches_of_unequal_length_and_one_image_are_compared():
-    told = json.loads(Compare.execute(batch(GOOD), batch(GOOD, SWAPPED), FACES, analysis(), "A", "B", 0).result[1])
-    assert not told["metrics"]["sim_ref"]["paired"]
-    assert told["metrics"]["sim_ref"]["first"]["low"] is None
+    numbers = json.loads(Compare.execute(batch(GOOD), batch(GOOD, SWAPPED), FACES, analysis(), "A", "B", 0).result[1])
+    assert not numbers["metrics"]["sim_ref"]["paired"]
+    assert numbers["metrics"]["sim_ref"]["first"]["low"] is None
     two = torch.cat([TRUTH, TRUTH])
     with pytest.raises(ValueError, match="truth holds 2 images and images_a 1; expected one truth for all"):
         Compare.execute(batch(GOOD), batch(GOOD, SWAPPED), FACES, analysis(), "A", "B", 0, truth=two)
@@ -287,8 +290,8 @@ def reference(photo, face, judge):
 def test_real_people_are_told_apart(photo, couple, remembered):
     image = np.asarray(photo)
     strangers = np.roll(image, image.shape[1] // 3, axis=1)
-    told = json.loads(IdentityMeter.execute(batch(image, strangers), remembered, couple).result[2])
-    themselves, others = (CaseScores.from_json(line) for line in told["images"])
+    numbers = json.loads(IdentityMeter.execute(batch(image, strangers), remembered, couple).result[2])
+    themselves, others = (CaseScores.from_json(line) for line in numbers["images"])
     assert (themselves.generated, themselves.found) == (6, 2)
     for index, row in enumerate(themselves.likeness_ref):
         assert row[index] > 0.6
@@ -300,15 +303,15 @@ def test_real_people_are_told_apart(photo, couple, remembered):
 
 def test_a_real_image_against_itself_copies_nothing(photo, couple, remembered):
     image = batch(np.asarray(photo))
-    told = json.loads(IdentityMeter.execute(image, remembered, couple, truth=image).result[2])
-    (score,) = (CaseScores.from_json(line) for line in told["images"])
+    numbers = json.loads(IdentityMeter.execute(image, remembered, couple, truth=image).result[2])
+    (score,) = (CaseScores.from_json(line) for line in numbers["images"])
     assert score.sim_gt == pytest.approx(1, abs=1e-5)
     assert score.copy_paste == pytest.approx(-1, abs=0.02)
 
 
 def test_one_person_on_one_image():
-    told = json.loads(
+    numbers = json.loads(
         IdentityMeter.execute(batch(GOOD), analysis(), placed(FACES[0].identity, boxes=(LEFT,))).result[2]
     )
-    assert told["images"][0]["leakage"] is None
-    assert told["summary"]["metrics"]["leakage"] is None
+    assert numbers["images"][0]["leakage"] is None
+    assert numbers["summary"]["metrics"]["leakage"] is None

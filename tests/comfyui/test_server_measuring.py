@@ -83,8 +83,8 @@ def text(history, name):
 
 
 def test_people_of_a_photograph_are_measured(server, run):
-    told = json.loads(text(run, "numbers"))
-    mirrored, itself = told["images"]
+    numbers = json.loads(text(run, "numbers"))
+    mirrored, itself = numbers["images"]
     assert itself["means"]["sim_ref"] > 0.8
     assert itself["means"]["leakage"] < 0.4
     assert mirrored["means"]["sim_ref"] < 0.4
@@ -107,10 +107,10 @@ def test_a_sweep_of_the_resemblance_is_measured(server):
     meter = id_of(graph, "WithAnyoneIdentityMeter")
     graph["numbers"] = node("PreviewAny", source=[meter, 2])
     history = server.run(graph)
-    told = json.loads(text(history, "numbers"))
-    assert [line["name"] for line in told["images"]] == [f"image {number}" for number in range(1, 6)]
-    assert told["compared_with"] == "truth"
-    assert told["summary"]["expected_faces"] == 5
+    numbers = json.loads(text(history, "numbers"))
+    assert [line["name"] for line in numbers["images"]] == [f"image {number}" for number in range(1, 6)]
+    assert numbers["compared_with"] == "truth"
+    assert numbers["summary"]["expected_faces"] == 5
     assert len(server.images(history, meter)) == 2
     images = [Image.open(path).tobytes() for path in server.images(history, id_of(graph, "SaveImage"))]
     assert len(set(images)) == len(images) == 5
@@ -124,17 +124,17 @@ def test_any_image_is_measured_without_a_layout(server):
     graph["meter"] = node("WithAnyoneIdentityMeter", images=["group", 0], face_analysis=["faces", 0], **people)
     graph |= {name: node("PreviewAny", source=["meter", output]) for name, output in (("numbers", 2), ("verdict", 3))}
     history = server.run(graph)
-    told = json.loads(text(history, "numbers"))
-    assert told["images"][0]["method"] == "references"
-    assert told["people"] == ["1 Person 1", "2 Person 2"]
-    assert [row[index] > 0.6 for index, row in enumerate(told["images"][0]["likeness_ref"])] == [True, True]
+    numbers = json.loads(text(history, "numbers"))
+    assert numbers["images"][0]["method"] == "references"
+    assert numbers["people"] == ["1 Person 1", "2 Person 2"]
+    assert [row[index] > 0.6 for index, row in enumerate(numbers["images"][0]["likeness_ref"])] == [True, True]
     lines = text(history, "verdict").splitlines()
     assert len(lines) == 6  # the two, and four people who were not expected
     assert sum("extra person" in line for line in lines) == 4
     assert not [line for line in lines if "lost" in line or "drifted" in line]
 
 
-def test_what_is_wrong_is_told_in_the_users_words(server):
+def test_what_is_wrong_is_said_in_the_users_words(server):
     graph = known_people() | {
         "meter": node(
             "WithAnyoneIdentityMeter", images=["group", 0], second_photos=["both", 0], truth=["group", 0], **WHO

@@ -128,11 +128,11 @@ def by_title(graph):
     """A graph by the titles of its nodes, which subgraphs do not change."""
     titles = {key: node["_meta"]["title"] for key, node in graph.items()}
 
-    def told(value):
+    def titled(value):
         return [titles[value[0]], value[1]] if isinstance(value, list) else value
 
     return {
-        titles[key]: (node["class_type"], {name: told(value) for name, value in node["inputs"].items()})
+        titles[key]: (node["class_type"], {name: titled(value) for name, value in node["inputs"].items()})
         for key, node in graph.items()
     }
 

@@ -22,12 +22,12 @@ SHOWN = np.linspace(0, 3 * 112 * 112 - 1, 512).astype(np.int64)
 DETECTOR, RECOGNIZER = "scrfd_10g_bnkps.onnx", "glintr100.onnx"
 
 
-def write_pack(folder: Path, detector: bool = True, recognizer: bool = True, vector: int = 512) -> Path:
+def write_pack(folder: Path, detector: bool = True, recognizer: bool = True, width: int = 512) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     if detector:
         onnx.save(small_detector(), folder / DETECTOR)
     if recognizer:
-        onnx.save(small_recognizer(vector), folder / RECOGNIZER)
+        onnx.save(small_recognizer(width), folder / RECOGNIZER)
     return folder
 
 
@@ -63,15 +63,15 @@ def small_detector() -> onnx.ModelProto:
     return _model(nodes, [image], [*outputs["score"], *outputs["box"], *outputs["points"]], constants)
 
 
-def small_recognizer(vector: int = 512) -> onnx.ModelProto:
-    """Its vector is `vector` numbers of its own input, those at the places SHOWN of the flattened [3, 112, 112]."""
-    constants = [_constant("flat", [1, -1], np.int64), _constant("shown", SHOWN[:vector], np.int64)]
+def small_recognizer(width: int = 512) -> onnx.ModelProto:
+    """Its embedding is `width` numbers of its own input, those at the places SHOWN of the flattened [3, 112, 112]."""
+    constants = [_constant("flat", [1, -1], np.int64), _constant("shown", SHOWN[:width], np.int64)]
     nodes = [
         helper.make_node("Reshape", ["crop", "flat"], ["numbers"]),
         helper.make_node("Gather", ["numbers", "shown"], ["vector"], axis=1),
     ]
     crop = helper.make_tensor_value_info("crop", TensorProto.FLOAT, [1, 3, 112, 112])
-    return _model(nodes, [crop], [helper.make_tensor_value_info("vector", TensorProto.FLOAT, [1, vector])], constants)
+    return _model(nodes, [crop], [helper.make_tensor_value_info("vector", TensorProto.FLOAT, [1, width])], constants)
 
 
 def photo_with(cells: dict[tuple[int, int], tuple[int, int, int]], side_px: int = 160) -> np.ndarray:

@@ -29,9 +29,9 @@ def test_aligned_face_equals_insightface_s(angle, scale):
         warnings.simplefilter("ignore", FutureWarning)  # scikit-image renamed what insightface calls
         expected = face_align.norm_crop(PHOTO, points)
     # insightface fits in float32 and is off by 1e-5 pixels, which moves few values, and by one level.
-    levels_apart = np.abs(aligned_face(PHOTO, points).astype(int) - expected)
-    assert levels_apart.max() <= 1
-    assert (levels_apart > 0).mean() < 0.01
+    differences = np.abs(aligned_face(PHOTO, points).astype(int) - expected)
+    assert differences.max() <= 1
+    assert (differences > 0).mean() < 0.01
 
 
 def test_outside_the_photo_is_black():

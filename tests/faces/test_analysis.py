@@ -56,7 +56,7 @@ def test_embedding_is_the_raw_answer_to_the_upright_rgb_face(analysis):
     expected = numbers.transpose(2, 0, 1).reshape(-1)[SHOWN]
     assert np.abs(face.embedding - expected).max() <= 1.01 / 127.5  # warpAffine rounds positions to 1/32 pixel
     assert np.abs(face.embedding - expected).mean() < 1e-3
-    assert np.linalg.norm(face.embedding) > 5  # not normalised
+    assert np.linalg.norm(face.embedding) > 5  # not normalized
 
 
 def test_channels_are_turned_once_for_both_models(analysis):
@@ -139,7 +139,7 @@ def test_half_downloaded_file_is_named(pack, tmp_path, name):
 
 
 def test_another_recognizer_is_warned_about_and_another_width_refused(tmp_path, caplog):
-    folder = write_pack(tmp_path / "buffalo", vector=128)
+    folder = write_pack(tmp_path / "buffalo", width=128)
     (folder / RECOGNIZER).rename(folder / "w600k_r50.onnx")
     with caplog.at_level(logging.WARNING, "withanyone"):
         other = load_face_analysis(folder, "CPU", SIDE)

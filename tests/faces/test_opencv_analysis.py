@@ -81,11 +81,11 @@ def test_auraface_reads_crops_as_arcface_does(tmp_path):
     onnx.save(small_recognizer(), tmp_path / "auraface_glintr100.onnx")
     file, embed = _arcface(tmp_path, tmp_path / YUNET, ["CPUExecutionProvider"])
     photo = np.random.default_rng(0).integers(0, 255, (160, 200, 3), dtype=np.uint8)
-    (vector,) = embed(photo, [POINTS])
+    (embedding,) = embed(photo, [POINTS])
     crop = (aligned_face(photo, POINTS).astype(np.float32) - 127.5) / 127.5
     assert file.name == "auraface_glintr100.onnx"
-    assert vector[0] == pytest.approx(crop[0, 0, 0])
-    assert vector.shape == (512,)
+    assert embedding[0] == pytest.approx(crop[0, 0, 0])
+    assert embedding.shape == (512,)
     assert embed(photo, []).shape == (0, 512)
 
 

@@ -12,8 +12,8 @@ MARK = [17, 203]  # of a photo's upright top left corner
 
 
 def face(x1, size, score, seed=0):
-    vector = np.random.default_rng(seed).normal(size=512).astype(np.float32)
-    return Face((x1, 10.0, x1 + size, 10.0 + size), score, np.zeros((5, 2), np.float32), vector)
+    embedding = np.random.default_rng(seed).normal(size=512).astype(np.float32)
+    return Face((x1, 10.0, x1 + size, 10.0 + size), score, np.zeros((5, 2), np.float32), embedding)
 
 
 class Scripted:
@@ -122,7 +122,7 @@ def test_mean_keeps_the_mean_length_and_the_first_photo_s_look():
     assert np.array_equal(calls[0], used[0].crop)
 
 
-def test_a_longer_vector_weighs_no_more_in_the_mean():
+def test_a_longer_embedding_weighs_no_more_in_the_mean():
     one, two = np.eye(512, dtype=np.float32)[:2] * [[30.0], [10.0]]
     mean = mean_embedding([one, two])
     assert mean[:2] == pytest.approx([20 / np.sqrt(2)] * 2)
@@ -185,7 +185,7 @@ def test_a_small_face_is_used_with_a_warning(caplog):
 
 
 @pytest.mark.parametrize("value", [np.nan, 0.0])
-def test_useless_vector_is_refused(value):
+def test_useless_embedding_is_refused(value):
     broken = Face((5.0, 5.0, 40.0, 40.0), 0.9, np.zeros((5, 2)), np.full(512, value, np.float32))
     with pytest.raises(
         ValueError, match=r"no usable numbers for the face in photo 1 .* the recognizer's file is damaged"
@@ -194,9 +194,9 @@ def test_useless_vector_is_refused(value):
 
 
 def known(seed, noise=0.0, **more):
-    """A person whose vector is that of `face(seed=seed)`, with noise times as much of something else."""
-    vector, other = (face(0, 1, 0, number).embedding for number in (seed, 99))
-    return Identity("Ann", torch.from_numpy(vector + noise * other), None, torch.zeros(512, 512, 3), **more)
+    """A person whose embedding is that of `face(seed=seed)`, with noise times as much of something else."""
+    embedding, other = (face(0, 1, 0, number).embedding for number in (seed, 99))
+    return Identity("Ann", torch.from_numpy(embedding + noise * other), None, torch.zeros(512, 512, 3), **more)
 
 
 @pytest.mark.parametrize(("seed", "x1"), [(1, 150), (2, 10), (3, 70)])
@@ -206,7 +206,7 @@ def test_the_face_like_a_given_identity(seed, x1):
     assert used.face.box_px[0] == x1
 
 
-def test_likeness_ignores_the_length_of_vectors():
+def test_likeness_ignores_the_length_of_embeddings():
     loud = Face((5.0, 5.0, 40.0, 40.0), 0.9, np.zeros((5, 2)), 1000 * face(0, 1, 0, 7).embedding)
     choices = Choices("like this identity", like=known(2))
     _, (used,) = identity_from_photos(photos(1), Scripted([loud, *THREE]), "Ann", choices)
@@ -231,7 +231,7 @@ def test_nobody_alike_is_an_error_or_passed_over():
         identity_from_photos(photos(1), analysis, "Ann", choices)
 
 
-def test_a_vector_that_is_no_direction_is_like_nobody():
+def test_an_embedding_that_is_no_direction_is_like_nobody():
     broken = Face((5.0, 5.0, 40.0, 40.0), 0.9, np.zeros((5, 2)), np.full(512, np.nan, np.float32))
     choices = Choices("like this identity", like=known(2))
     _, (used,) = identity_from_photos(photos(1), Scripted([broken, *THREE]), "Ann", choices)
@@ -239,9 +239,9 @@ def test_a_vector_that_is_no_direction_is_like_nobody():
 
 
 def test_no_direction_is_no_better_than_the_opposite():
-    vector = face(0, 1, 0, 1).embedding
+    embedding = face(0, 1, 0, 1).embedding
     unusable = [np.full(512, np.nan, np.float32), np.zeros(512, np.float32), np.full(512, np.inf, np.float32)]
-    assert cosines([*unusable, -vector, 2 * vector], vector) == pytest.approx([-1, -1, -1, -1, 1])
+    assert cosines([*unusable, -embedding, 2 * embedding], embedding) == pytest.approx([-1, -1, -1, -1, 1])
 
 
 def test_looking_for_somebody_needs_somebody_of_the_same_recognizer():

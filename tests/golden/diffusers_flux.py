@@ -15,7 +15,9 @@ from .stored import header, tensors, under
 
 FULL_FORWARD = 2e-5
 _ADAPTER_ROOMS = ("ipa", "arcface_in", "siglip_in")
-AXES = "rotary axes {} are in no tensor; a file of this size is read as {}, the shares of FLUX.1 and of the miniature"
+AXES = (
+    "rotary axes {} are in no tensor; a file of this size is read as {}, the fractions of FLUX.1 and of the miniature"
+)
 
 
 def full_model(path: Path) -> Iterator[Outcome]:

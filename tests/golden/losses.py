@@ -1,4 +1,4 @@
-"""Replays of the training mathematics: noise levels, flow matching, aligned crops, identity loss, InfoNCE, masks."""
+"""Replays of the training mathematics: sigmas, flow matching, aligned crops, identity loss, InfoNCE, masks."""
 
 import json
 from collections.abc import Iterator
@@ -142,8 +142,8 @@ def gt_aligned(path: Path) -> Iterator[Outcome]:
     loss = identity_losses(made, wanted).mean()
     loss.backward()
     shape = stored["exact.emb_pred"].shape
-    yield relative("vectors of predictions", made.detach().view(shape), stored["exact.emb_pred"], SIMILARITY)
-    yield relative("vectors of targets", wanted.view(shape), stored["exact.emb_gt"], SIMILARITY)
+    yield relative("embeddings of predictions", made.detach().view(shape), stored["exact.emb_pred"], SIMILARITY)
+    yield relative("embeddings of targets", wanted.view(shape), stored["exact.emb_gt"], SIMILARITY)
     yield by_cosine("loss", loss.detach(), stored["exact.id_loss"])
     yield near("gradient", made_from.grad, stored["exact.grad_pred"], GRADIENT)
     yield not_applicable("published crops", PUBLISHED_WARP)

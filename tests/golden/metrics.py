@@ -18,7 +18,7 @@ from .stored import tensors
 
 SIMILARITY, TABLE = 1e-5, 1e-6
 # The stored numbers were made in float32. Near 1 and -1 a cosine's last bit, 6e-8, is an angle of 3e-4, so that where
-# two of the three vectors are (almost) one or opposite, the stored copy-paste itself is no better than this.
+# two of the three embeddings are (almost) one or opposite, the stored copy-paste itself is no better than this.
 ALIKE_RADIANS, ALIKE = 0.05, 5e-4
 _LISTS = {"sim_gt": "sim_gt", "sim_ref": "sim_ref", "copy_paste": "copy_paste"}
 _MEANS = {"sim_gt_mean": "sim_gt", "sim_ref_mean": "sim_ref", "copy_paste_mean": "copy_paste"}
@@ -63,12 +63,12 @@ def _several(name: str, expected: dict, scores: CaseScores) -> Iterator[Outcome]
 
 def _scored(stored: dict[str, Tensor], name: str, legacy: bool, rows: slice = slice(None)) -> CaseScores:
     generated, truth, references = (stored[f"{name}.{part}"][rows].numpy() for part in ("gen", "target", "ref"))
-    one_each = tuple(FaceEmbeddings.single(vector) for vector in references)
+    one_each = tuple(FaceEmbeddings.single(embedding) for embedding in references)
     return score_case(Case(name, _faces(generated), _faces(truth), one_each), legacy)
 
 
-def _faces(vectors: np.ndarray) -> FaceEmbeddings:
-    return FaceEmbeddings(np.zeros((len(vectors), 4), np.float32), np.ones(len(vectors), np.float32), vectors)
+def _faces(embeddings: np.ndarray) -> FaceEmbeddings:
+    return FaceEmbeddings(np.zeros((len(embeddings), 4), np.float32), np.ones(len(embeddings), np.float32), embeddings)
 
 
 def _close_table(case: str, value: float, reference: float) -> Outcome:

@@ -1,4 +1,4 @@
-"""Replay of the noise levels."""
+"""Replay of the sigmas."""
 
 import json
 from collections.abc import Iterator

@@ -256,8 +256,8 @@ def test_the_file_can_be_removed_while_its_identity_is_in_use(file):
     assert identity.arcface.isfinite().all()
 
 
-def direction(vector):
-    return vector / vector.norm()
+def direction(embedding):
+    return embedding / embedding.norm()
 
 
 def test_merging_meets_between_the_two():

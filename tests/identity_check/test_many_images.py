@@ -31,9 +31,9 @@ class Reader:
 
     def read(self, path):
         number = int(path.stem)
-        vectors = np.stack([unit([person, 0], WIDTH) + unit([number, person], WIDTH) for person in (0, 1)])
+        embeddings = np.stack([unit([person, 0], WIDTH) + unit([number, person], WIDTH) for person in (0, 1)])
         boxes = np.array([[0, 0, 40, 40], [50, 0, 90, 40]], np.float32)
-        faces = FaceEmbeddings(boxes, np.full(2, 0.9, np.float32), vectors.astype(np.float32))
+        faces = FaceEmbeddings(boxes, np.full(2, 0.9, np.float32), embeddings.astype(np.float32))
         looks = np.stack([unit([number, place, 7], LOOK) for place in (0, 1)]).astype(np.float32)
         return SeenImage(path, (100, 50), faces, looks)
 
@@ -41,10 +41,13 @@ class Reader:
 def photos_of(number):
     return tuple(
         Photo(
-            Path(f"{photo}.png"), (0.0, 0.0, 1.0, 1.0), vector / np.linalg.norm(vector), unit([number, photo, 8], LOOK)
+            Path(f"{photo}.png"),
+            (0.0, 0.0, 1.0, 1.0),
+            embedding / np.linalg.norm(embedding),
+            unit([number, photo, 8], LOOK),
         )
         for photo in range(3)
-        for vector in [unit([number, 0], WIDTH) + unit([number, photo, 9], WIDTH)]
+        for embedding in [unit([number, 0], WIDTH) + unit([number, photo, 9], WIDTH)]
     )
 
 
@@ -89,9 +92,9 @@ def test_an_interrupted_check_reads_only_the_rest(tmp_path, monkeypatch, capsys)
     assert main(arguments) == INTERRUPTED
     assert "resumes where it stopped" in capsys.readouterr().err
     assert not (tmp_path / "report" / JSON).exists()
-    read_anew = []
-    monkeypatch.setattr(ArrayStore, "put", lambda self, *entry: (read_anew.append(entry[0]), put(self, *entry)))
+    read_again = []
+    monkeypatch.setattr(ArrayStore, "put", lambda self, *entry: (read_again.append(entry[0]), put(self, *entry)))
     main(arguments)
-    assert len(read_anew) == 3
-    assert not set(read_anew) & set(kept)
+    assert len(read_again) == 3
+    assert not set(read_again) & set(kept)
     assert len(json.loads((tmp_path / "report" / JSON).read_text())["images"]) == 6

@@ -22,8 +22,8 @@ def write_judge(
 ) -> Path:
     """Writes small.onnx and small.json and returns the card.
 
-    The vector is the first row of the first channel, then of the second and third, of what the network is given: the
-    left half of the row only. `opaque` hides the vector's length; `half` takes float16.
+    The embedding is the first row of the first channel, then of the second and third, of what the network is given: the
+    left half of the row only. `opaque` hides the embedding's length; `half` takes float16.
     """
     folder.mkdir(parents=True, exist_ok=True)
     number = TensorProto.FLOAT16 if half else TensorProto.FLOAT

@@ -22,8 +22,8 @@ class Counting:
     def faces(self, photo):
         self.asked += 1
         points = np.arange(10, dtype=np.float32).reshape(5, 2)
-        vector = np.full(512, photo.mean(), np.float32)
-        return tuple(Face((0.1, 1.0, 2.0, 3.0), 0.9, points + index, vector) for index in range(self.count))
+        embedding = np.full(512, photo.mean(), np.float32)
+        return tuple(Face((0.1, 1.0, 2.0, 3.0), 0.9, points + index, embedding) for index in range(self.count))
 
     def embed(self, photo, faces):
         self.asked += 1
@@ -42,7 +42,7 @@ def test_a_image_is_looked_at_once_by_any_number_of_readers(tmp_path, count):
     assert all(np.array_equal(a.embedding, b.embedding) for a, b in zip(again, first, strict=True))
 
 
-def test_another_detector_image_shape_or_pixel_is_looked_at_anew(tmp_path):
+def test_another_detector_image_shape_or_pixel_is_looked_at_again(tmp_path):
     store, analysis = ArrayStore(tmp_path / "cache.sqlite"), Counting()
     CachedAnalysis(analysis, "d", store).faces(PHOTO)
     CachedAnalysis(analysis, "other", store).faces(PHOTO)
@@ -53,7 +53,7 @@ def test_another_detector_image_shape_or_pixel_is_looked_at_anew(tmp_path):
     assert analysis.asked == 4
 
 
-def test_vectors_depend_on_image_landmarks_and_judge(tmp_path):
+def test_embeddings_depend_on_image_landmarks_and_judge(tmp_path):
     store, judge = ArrayStore(tmp_path / "cache.sqlite"), Counting()
     faces = Counting().faces(PHOTO)
     first = CachedJudge(judge, store).embed(PHOTO, faces)

@@ -15,7 +15,7 @@ from withanyone_pack.withanyone_core.metrics.case import (
 from withanyone_pack.withanyone_core.metrics.scoring import score_case
 
 
-def test_faces_of_a_photo_keep_their_boxes_scores_and_own_vectors():
+def test_faces_of_a_photo_keep_their_boxes_scores_and_own_embeddings():
     found = [
         Face((1.0, 2.0, 3.0, 4.0), 0.75, np.zeros((5, 2), np.float32), np.full(512, index, np.float32))
         for index in (1, 2)

@@ -50,7 +50,7 @@ def test_a_facenet_judge_sees_160_pixels_of_the_box_stretched(tmp_path):
     assert np.array_equal(judge.embed_crops(crop[None])[0], shown(crop, 127.5, 128.0))
 
 
-def test_a_level_is_normalised_by_its_own_channel(tmp_path):
+def test_a_value_is_normalized_by_its_own_channel(tmp_path):
     mean, std = [10.0, 20.0, 30.0], [1.0, 2.0, 4.0]
     face = a_face()
     found = load_judge(write_judge(tmp_path, colours="bgr", mean=mean, std=std)).embed(PHOTO, [face])[0]
@@ -68,8 +68,8 @@ def test_any_number_of_faces_in_any_batch(tmp_path, options, count):
     faces = [a_face((number, 2.0 * number)) for number in range(count)]
     found = judge.embed(PHOTO, faces)
     assert found.shape == (count, 168)
-    for vector, face in zip(found, faces, strict=True):
-        assert np.array_equal(vector, shown(aligned_face(PHOTO, face.landmarks_px)))
+    for embedding, face in zip(found, faces, strict=True):
+        assert np.array_equal(embedding, shown(aligned_face(PHOTO, face.landmarks_px)))
 
 
 def test_half_precision_and_hidden_lengths_are_served(tmp_path):
@@ -156,7 +156,7 @@ def test_the_recognizer_may_lie_elsewhere(tmp_path):
         ({"colour": "rgb"}, "unknown key 'colour'"),
     ],
 )
-def test_a_wrong_card_is_refused_in_words(tmp_path, change, words):
+def test_a_wrong_card_is_refused_with_a_readable_message(tmp_path, change, words):
     path = tmp_path / "card.json"
     path.write_text(json.dumps({**ARCFACE, **change}))
     with pytest.raises(ValueError, match=words.replace("[", r"\[")):

@@ -11,16 +11,16 @@ from withanyone_pack.withanyone_core.metrics.similarity import angle, cosine_mat
 
 
 def test_cosines_are_those_of_numpy():
-    vectors = people(3)
-    lengths = np.linalg.norm(vectors, axis=1)
-    expected = vectors @ vectors.T / np.outer(lengths, lengths)
-    assert np.allclose(cosine_matrix(unit(vectors, "x"), unit(vectors, "x")), expected, atol=1e-6)
+    embeddings = people(3)
+    lengths = np.linalg.norm(embeddings, axis=1)
+    expected = embeddings @ embeddings.T / np.outer(lengths, lengths)
+    assert np.allclose(cosine_matrix(unit(embeddings, "x"), unit(embeddings, "x")), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(("value", "words"), [(np.nan, "not finite"), (np.inf, "not finite"), (0.0, "all zeros")])
 @pytest.mark.parametrize("which", ["generated", "truth", "reference"])
 @pytest.mark.parametrize("legacy", [False, True])
-def test_vectors_without_a_direction_are_refused(value, words, which, legacy):
+def test_embeddings_without_a_direction_are_refused(value, words, which, legacy):
     made = case(2)
     faces = {"generated": made.generated, "truth": made.truth, "reference": made.references[1]}[which]
     faces.embeddings[-1, : WIDTH if value == 0 else 1] = value
@@ -30,7 +30,7 @@ def test_vectors_without_a_direction_are_refused(value, words, which, legacy):
         score_case(made, legacy)
 
 
-def test_the_vectors_are_looked_at_with_a_given_matching_too():
+def test_the_embeddings_are_looked_at_with_a_given_matching_too():
     made = case(2)
     matching = match(made)
     made.references[1].embeddings[0] = np.nan
@@ -38,7 +38,7 @@ def test_the_vectors_are_looked_at_with_a_given_matching_too():
         score_case(made, matching=matching)
 
 
-def test_vectors_of_two_recognizers_are_refused():
+def test_embeddings_of_two_recognizers_are_refused():
     longer = FaceEmbeddings.single(np.ones(WIDTH + 1))
     with pytest.raises(ValueError, match="two recognizers"):
         score_case(case(1, references=(longer,)))

@@ -99,7 +99,7 @@ def test_a_lost_face_and_a_stranger_are_missed(rows):
     assert value_of(figures, "its identity is among").value == 98
 
 
-def test_boxes_that_do_not_swap_people_are_told(rows):
+def test_boxes_that_do_not_swap_people_are_reported(rows):
     pairs = [each for each in rows if len(each.people) == 2]
     stubborn = [ExchangedRow(each.number, each.people, seen(each.people)) for each in pairs]
     figures = metrics.places_figures(rows, stubborn)
@@ -117,7 +117,7 @@ def test_identities_at_weight_0_are_more_than_chance(rows):
     assert not figure.reached
 
 
-def test_images_that_change_more_than_by_another_seed_are_told(rows):
+def test_images_that_change_more_than_by_another_seed_are_reported(rows):
     changed = [replace(each, changed=5.0) for each in rows]
     figure = metrics._away(changed)
     assert figure.value == pytest.approx(1.25)

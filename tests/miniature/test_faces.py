@@ -67,9 +67,9 @@ def eyes(analysis, judge):
 @pytest.fixture(scope="module")
 def answers(analysis):
     """What the classifiers say of images that should show samples."""
-    told = load_classifiers(WEIGHTS / "classifiers.safetensors")
+    classifiers = load_classifiers(WEIGHTS / "classifiers.safetensors")
     return lambda samples, images: [
-        judged(sample, image, analysis, told) for sample, image in zip(samples, images, strict=True)
+        judged(sample, image, analysis, classifiers) for sample, image in zip(samples, images, strict=True)
     ]
 
 
@@ -81,7 +81,7 @@ def short_pool():
 def test_every_shipped_file_is_that_of_its_card():
     cards = read_cards(WEIGHTS)
     made = {}
-    for name in (*RECIPES, "adapter"):  # the decoder's recipe writes the VAE anew
+    for name in (*RECIPES, "adapter"):  # the decoder's recipe writes the VAE again
         made |= cards[name].files
         assert (ROOT / cards[name].recipe).is_file()
         assert cards[name].seconds > 0
@@ -97,11 +97,11 @@ def test_the_world_is_legible(eyes, answers):
     The targets are those of EVIDENCE.md (99 and 98 %); these are a little below what the shipped models reach.
     """
     samples = DATASET.samples(0, 15)
-    told = adherence(answers(samples, [sample.truth for sample in samples]), "the renderer's own images")
+    legible = adherence(answers(samples, [sample.truth for sample in samples]), "the renderer's own images")
     scenes = [render(sample.scene, SIDE_PX, SIDE_PX) for sample in samples]
     recognized, found = identification(samples, *eyes)[:2], detection(eyes[0], scenes, "scenes")
-    figures = (*recognized, found[0], *told)
-    bounds = (*[RECOGNIZED] * len(recognized), FOUND, *[READ] * len(told))
+    figures = (*recognized, found[0], *legible)
+    bounds = (*[RECOGNIZED] * len(recognized), FOUND, *[READ] * len(legible))
     assert all(figure.value >= bound for figure, bound in zip(figures, bounds, strict=True)), table(figures)
 
 

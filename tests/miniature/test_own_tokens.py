@@ -23,7 +23,7 @@ def changes(figures):
     return {figure.name.removeprefix(CHANGE): figure for figure in figures if figure.name.startswith(CHANGE)}
 
 
-def test_a_gain_without_copying_is_told_with_intervals_over_people():
+def test_a_gain_without_copying_is_reported_with_intervals_over_people():
     figures = figures_of([line(number, 0.1 + 0.001 * number, 0.0) for number in range(12)])
     found = changes(figures)
     assert found["Sim(GT)"].value == pytest.approx(0.1055)
@@ -58,6 +58,6 @@ def test_the_report_has_the_figures_and_every_person():
     assert all(f"| person_{number} |" in text for number in range(12))
 
 
-def test_what_is_missing_is_told(tmp_path, capsys):
+def test_what_is_missing_is_reported(tmp_path, capsys):
     assert main(["--adapter", str(tmp_path / "nowhere.safetensors"), "--out", str(tmp_path / "x.md")]) == 2
     assert "nowhere.safetensors" in capsys.readouterr().err

@@ -38,10 +38,10 @@ def scores(similarity, people):
     return [{"similarity": similarity, "copy_paste": 0.1, "lost": False} for _ in people]
 
 
-def row_of(number, people=(0,), best=3, told=True):
+def row_of(number, people=(0,), best=3, are_faithful=True):
     """A row in which draw `best` is the most similar; estimates say so from the beginning, or the contrary."""
     finals = [0.8 if draw == best else 0.3 + 0.01 * draw for draw in range(DRAWS)]
-    estimates = finals if told else [1 - value for value in finals]
+    estimates = finals if are_faithful else [1 - value for value in finals]
     judged = [
         Judged(
             faces=[1] * len(people),
@@ -92,7 +92,7 @@ def test_figures_reach_their_targets_where_the_estimates_tell_and_miss_them_wher
     assert one.value == pytest.approx(100 / DRAWS)
     times = value_of(reached, "right person in every box, four people, the search over one draw")
     assert (times.value, times.target) == (pytest.approx(DRAWS), 1.5)
-    misled = alike_figures([row_of(number, best=7, told=False) for number in range(12)])
+    misled = alike_figures([row_of(number, best=7, are_faithful=False) for number in range(12)])
     missed = {figure.name for figure in misled if not figure.reached}
     assert f"Sim(GT) of the search over the best of {DRAWS}" in missed
     assert "right person in every box, any number of people, the search over one draw" in missed
@@ -138,6 +138,6 @@ def test_the_command_writes_a_report_of_what_was_measured(tmp_path, capsys):
     assert "0 targets missed" in capsys.readouterr().out
 
 
-def test_wrong_numbers_are_told(capsys):
+def test_wrong_numbers_are_reported(capsys):
     assert sample_until_alike.main(["--people", "2"]) == 2
     assert "at least 4 people" in capsys.readouterr().err

@@ -40,31 +40,31 @@ def test_nobody_means_no_groups():
     assert cell_groups([box(300, 0, 310, 10)], GRID) == ()
 
 
-def test_a_mask_painted_on_cell_edges_is_that_box():
+def test_a_mask_drawn_on_cell_edges_is_that_box():
     random.seed(3)
     for _ in range(50):
         x1, x2 = sorted(random.sample(range(11), 2))
         y1, y2 = sorted(random.sample(range(9), 2))
-        painted = torch.zeros(128, 160)
-        painted[16 * y1 : 16 * y2, 16 * x1 : 16 * x2] = 1.0
+        mask = torch.zeros(128, 160)
+        mask[16 * y1 : 16 * y2, 16 * x1 : 16 * x2] = 1.0
         expected = region_cells(box(16 * x1, 16 * y1, 16 * x2, 16 * y2), GRID)
-        assert torch.equal(region_cells(Mask(painted), GRID), expected)
+        assert torch.equal(region_cells(Mask(mask), GRID), expected)
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 80), (256, 320), (100, 333)])
 def test_a_mask_of_any_size_spans_the_whole_canvas(height, width):
-    painted = torch.zeros(height, width)
-    painted[:, : width // 2] = 1.0
-    members = region_cells(Mask(painted), GRID).reshape(8, 10)
+    mask = torch.zeros(height, width)
+    mask[:, : width // 2] = 1.0
+    members = region_cells(Mask(mask), GRID).reshape(8, 10)
     assert members[:, :5].float().mean() > 0.85
     assert not members[:, 5:].any()
 
 
 def test_half_a_cell_is_enough_and_less_is_not():
-    painted = torch.zeros(128, 160)
-    painted[0:8, 0:16] = 1.0
-    painted[32:39, 0:16] = 1.0
-    members = region_cells(Mask(painted), GRID).reshape(8, 10)
+    mask = torch.zeros(128, 160)
+    mask[0:8, 0:16] = 1.0
+    mask[32:39, 0:16] = 1.0
+    members = region_cells(Mask(mask), GRID).reshape(8, 10)
     assert members[0, 0]
     assert not members[2, 0]
 
@@ -80,10 +80,10 @@ def test_a_crop_sees_the_same_cells_of_box_and_mask_as_the_whole():
     whole = region_cells(box(30, 30, 100, 100), GRID).reshape(8, 10)
     crop = Grid(columns=5, rows=4, canvas_width_px=160, canvas_height_px=128, left_px=32, top_px=16)
     assert torch.equal(region_cells(box(30, 30, 100, 100), crop).reshape(4, 5), whole[1:5, 2:7])
-    painted = torch.zeros(128, 160)
-    painted[32:96, 48:112] = 1.0
-    whole = region_cells(Mask(painted), GRID).reshape(8, 10)
-    assert torch.equal(region_cells(Mask(painted), crop).reshape(4, 5), whole[1:5, 2:7])
+    mask = torch.zeros(128, 160)
+    mask[32:96, 48:112] = 1.0
+    whole = region_cells(Mask(mask), GRID).reshape(8, 10)
+    assert torch.equal(region_cells(Mask(mask), crop).reshape(4, 5), whole[1:5, 2:7])
 
 
 def test_a_canvas_of_odd_latents_ends_in_a_padded_cell():

@@ -11,16 +11,16 @@ from withanyone_pack.withanyone_core.regions.matching import best_box
 GUIDE_PX = (400, 200)
 
 
-def vector(seed):
+def embedding(seed):
     return np.random.default_rng(seed).normal(size=512).astype(np.float32)
 
 
 def face(x1, side, score, seed=0, y1=60):
-    return Face((x1, y1, x1 + side, y1 + side), score, np.zeros((5, 2), np.float32), vector(seed))
+    return Face((x1, y1, x1 + side, y1 + side), score, np.zeros((5, 2), np.float32), embedding(seed))
 
 
 def person(seed, name="Ann", noise=0.0, **more):
-    arcface = torch.from_numpy(vector(seed) + noise * vector(99))
+    arcface = torch.from_numpy(embedding(seed) + noise * embedding(99))
     return Identity(name, arcface, None, torch.zeros(512, 512, 3), **more)
 
 
@@ -40,7 +40,7 @@ def made(faces=THREE, canvas=(400, 200), order="left to right", most=0, fit=STRE
         ("best score", (MIDDLE, LEFT, RIGHT)),
     ],
 )
-def test_boxes_are_the_faces_in_their_order_with_their_vectors(order, expected):
+def test_boxes_are_the_faces_in_their_order_with_their_embeddings(order, expected):
     found = made(order=order)
     layout = found.layout
     assert [box.to_px(400, 200) for box in layout.boxes] == [face.box_px for face in expected]
@@ -73,7 +73,7 @@ def test_cropping_keeps_proportions_and_reports_who_is_cut():
         "The face at 20, 60, 40, 80 of the guide image lies outside the canvas and is left out.",
         "Box 2 is cut off at the edge of the canvas.",
     )
-    assert np.array_equal(found.layout.embeddings.numpy(), np.stack([vector(1), vector(4)]))
+    assert np.array_equal(found.layout.embeddings.numpy(), np.stack([embedding(1), embedding(4)]))
 
 
 def test_cropping_a_high_canvas_cuts_the_sides_and_a_wide_one_top_and_bottom():
@@ -122,7 +122,9 @@ def test_a_taken_box_is_no_match():
     layout = made().layout
     faces = place_in_box(person(1), layout, best_box(person(1), layout))
     second = best_box(person(1), layout, [face.box_number for face in faces])
-    likeness = {number: vector(1) @ vector(seed) / np.linalg.norm(vector(seed)) for number, seed in ((1, 2), (3, 3))}
+    likeness = {
+        number: embedding(1) @ embedding(seed) / np.linalg.norm(embedding(seed)) for number, seed in ((1, 2), (3, 3))
+    }
     assert (faces[0].box_number, second) == (2, max(likeness, key=likeness.get))
     with pytest.raises(ValueError, match=r"No box is free for Ann: all 3 of the layout are taken. Use a guide image"):
         best_box(person(1), layout, [1, 2, 3])

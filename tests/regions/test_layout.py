@@ -205,11 +205,11 @@ def test_two_people_may_share_a_box_that_is_asked_for_by_its_number(caplog):
     assert place_in_box(person("Cleo"), LAYOUT, earlier=faces)[-1].box_number == 2
 
 
-def test_face_vectors_make_no_other_layout_and_must_be_one_a_box():
-    vectors = torch.randn(3, 512)
-    assert Layout(LAYOUT.boxes, WIDTH, HEIGHT, vectors, "antelopev2/glintr100.onnx") == LAYOUT
+def test_face_embeddings_make_no_other_layout_and_must_be_one_a_box():
+    embeddings = torch.randn(3, 512)
+    assert Layout(LAYOUT.boxes, WIDTH, HEIGHT, embeddings, "antelopev2/glintr100.onnx") == LAYOUT
     with pytest.raises(ValueError, match="3 boxes came with the face embeddings of 2"):
-        Layout(LAYOUT.boxes, WIDTH, HEIGHT, vectors[:2])
+        Layout(LAYOUT.boxes, WIDTH, HEIGHT, embeddings[:2])
 
 
 def test_a_chain_made_on_another_layout_is_refused():

@@ -24,13 +24,13 @@ def person(name, level=0.5):
 
 
 def people():
-    """Ann on 16 cells, Ben on 6 of which 2 are Ann's, Mia painted on Ben's last column and one more cell."""
-    painted = torch.zeros(8, 10)
-    painted[2:4, 5] = 1
-    painted[4, 5] = 1
+    """Ann on 16 cells, Ben on 6 of which 2 are Ann's, Mia masked on Ben's last column and one more cell."""
+    mask = torch.zeros(8, 10)
+    mask[2:4, 5] = 1
+    mask[4, 5] = 1
     faces = place_in_box(person("Ann", 1.0), LAYOUT, 1)
     faces = place_in_box(person("Ben"), LAYOUT, 2, 0.5, faces)
-    faces = place_in_mask(person("Mia"), Mask(painted), earlier=faces)
+    faces = place_in_mask(person("Mia"), Mask(mask), earlier=faces)
     return place_in_box(person("Zoe"), LAYOUT, 3, 0.0, faces)
 
 

@@ -1,7 +1,7 @@
 """Photos whose faces are rectangles that say who they are, and small stand-ins for every model prepare.py uses.
 
 A face is a rectangle with red of 200 and more: 200 + person. Green of its first pixel is the number of the photo's
-variant, which sets how its vector differs; blue how far the nose is turned, 128 being straight ahead. Everything else
+variant, which sets how its embedding differs; blue how far the nose is turned, 128 being straight ahead. All else
 in the image is noise that no photo shares with another.
 """
 
@@ -26,12 +26,12 @@ POINTS = np.array([[0.34, 0.46], [0.66, 0.46], [0.5, 0.64], [0.37, 0.82], [0.63,
 
 
 def direction(*seed: int) -> np.ndarray:
-    vector = np.random.default_rng([7, *seed]).standard_normal(512)
-    return vector / np.linalg.norm(vector)
+    embedding = np.random.default_rng([7, *seed]).standard_normal(512)
+    return embedding / np.linalg.norm(embedding)
 
 
 def vector_of(person: int, variant: int) -> np.ndarray:
-    """Raw vector of a face; variant 0 is the person's mean."""
+    """Raw embedding of a face; variant 0 is the person's mean."""
     share = 1.0 if variant == 0 else SAME
     unit = np.sqrt(share) * direction(person) + np.sqrt(1 - share) * direction(person, variant)
     return (20 * unit).astype(np.float32)
@@ -50,7 +50,7 @@ class CodedFaces:
         for x, y, width, height, area in stats[1:].tolist():
             if area < 16:
                 continue
-            person, variant, turn = (int(level) for level in photo[y, x])
+            person, variant, turn = (int(value) for value in photo[y, x])
             points = POINTS * np.array([width, height], np.float32) + np.array([x, y], np.float32)
             points[2, 0] += width * (turn - 128) / 256
             box = (float(x), float(y), float(x + width), float(y + height))

@@ -44,8 +44,8 @@ def flux_1_cast(settings: Finetune) -> DummyModels:
     return DummyModels(fakes, frozen, adapter, branch_weights(settings.adapter))
 
 
-def flux_1_load(settings: Finetune, side_px: int = 512, people: int = 2, share: float = 0.3) -> BatchShape:
-    """A pass of square images of which a share is in somebody's place."""
+def flux_1_load(settings: Finetune, side_px: int = 512, people: int = 2, fraction: float = 0.3) -> BatchShape:
+    """A pass of square images of which this fraction is in somebody's place."""
     tokens = (side_px // 16) ** 2
     siglip = (256, 768) if settings.adapter.branch != "arc" else None
     return BatchShape(
@@ -54,7 +54,7 @@ def flux_1_load(settings: Finetune, side_px: int = 512, people: int = 2, share: 
         settings.optim.batch_size,
         people,
         people,
-        round(share * tokens),
+        round(fraction * tokens),
         TEXT,
         siglip=siglip,
         negatives=BANK,

@@ -1,6 +1,6 @@
 """`python one_of_many.py FOLDER PROCESSES CASE ...`: one process of runs of small models; which one is in RANK.
 
-Runs the cases one after the other, each in its folder; batches are divided among the processes. In the case `divided`
+Runs the cases one after the other, each in its folder; batches are spread over the processes. In the case `sharded`
 the base model is too.
 """
 
@@ -38,13 +38,13 @@ RUN = (
 
 def run(folder, case, processes):
     frozen = small_frozen()
-    if case == "divided":
+    if case == "sharded":
         base = small_base()
         base.enable_gradient_checkpointing()
         shard(base, processes, CPU)
         frozen = replace(frozen, transformer=base)
     photos = small_cache(photos=4, people=3, pairs=4)
-    changes = [*RUN, f"optim.batch_size={BATCH // processes}", f"memory.gradient_checkpointing={case == 'divided'}"]
+    changes = [*RUN, f"optim.batch_size={BATCH // processes}", f"memory.gradient_checkpointing={case == 'sharded'}"]
     trainer = small_trainer(folder / case, *changes, photos=photos, frozen=frozen)
     try:
         train(trainer)

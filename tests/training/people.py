@@ -105,7 +105,7 @@ def analysis():
 
 
 class OwnVectors:
-    """A judge that takes part of the vectors which the face analysis has made already."""
+    """A judge that takes part of the embeddings which the face analysis has made already."""
 
     def __init__(self, name="MobileFaceNet", trained_with=False, numbers=192):
         from withanyone_core.metrics.case import JudgeInfo
@@ -117,5 +117,5 @@ class OwnVectors:
 
     def embed(self, photo, faces):
         self.calls += 1
-        vectors = [face.embedding[: self.numbers] for face in faces]
-        return np.array(vectors, np.float32).reshape(len(faces), self.numbers)
+        embeddings = [face.embedding[: self.numbers] for face in faces]
+        return np.array(embeddings, np.float32).reshape(len(faces), self.numbers)

@@ -13,5 +13,5 @@ def changed(image: np.ndarray, rng: np.random.Generator, strength: float) -> np.
     photo = cv2.warpAffine(image, matrix @ shear, (width, height), borderMode=cv2.BORDER_REPLICATE)
     if strength > 0.5 and rng.random() < 0.5:
         photo = photo[:, ::-1]
-    levels = photo * (1 - 0.5 * strength * rng.random()) + rng.normal(0, 25 * strength, photo.shape)
-    return np.ascontiguousarray(levels.clip(0, 255).astype(np.uint8))
+    values = photo * (1 - 0.5 * strength * rng.random()) + rng.normal(0, 25 * strength, photo.shape)
+    return np.ascontiguousarray(values.clip(0, 255).astype(np.uint8))

@@ -5,7 +5,7 @@ import numpy as np
 from .rooms import add_training
 
 add_training()
-from training.loop.judgement import ValidationScores
+from training.loop.early_stopping import ValidationScores
 
 IMAGES = 8
 

@@ -1,4 +1,4 @@
-"""A cache in memory: two people or more, with latents, vectors and texts of any size."""
+"""A cache in memory: two people or more, with latents, embeddings and texts of any size."""
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ def small_cache(
     centres = 10 * torch.nn.functional.normalize(torch.randn(people, embedding, generator=generator), dim=1)
     shown = [((person,), number >= photos - held_out) for person in range(people) for number in range(photos)]
     shown += [((n % people, (n + 1) % people), False) for n in range(pairs)] if people > 1 else []
-    tensors, images, faces, vectors = {}, [], [], []
+    tensors, images, faces, embeddings = {}, [], [], []
     for index, (present, is_held_out) in enumerate(shown):
         boxes = (WHOLE,) if len(present) == 1 else (LEFT, RIGHT)
         cut = []
@@ -41,7 +41,7 @@ def small_cache(
             faces.append(FaceRecord(person, index, box, landmarks_in(box), (), f"face{len(faces)}", jittered))
             for key, what in ((key, what) for key in jittered for what in ("tokens", "flipped")):
                 tensors[f"{key}.{what}"] = torch.randn(SIGLIP_TOKENS, SIGLIP_WIDTH, generator=generator)
-            vectors.append(centres[person] + 0.25 * torch.randn(embedding, generator=generator))
+            embeddings.append(centres[person] + 0.25 * torch.randn(embedding, generator=generator))
             for what in ("tokens", "flipped"):
                 name = f"face{len(faces) - 1}.{what}"
                 tensors[name] = torch.randn(SIGLIP_TOKENS, SIGLIP_WIDTH, generator=generator)
@@ -68,7 +68,7 @@ def small_cache(
         identities=tuple(f"person {number}" for number in range(people)),
         images=tuple(images),
         faces=tuple(faces),
-        arcface=torch.stack(vectors),
+        arcface=torch.stack(embeddings),
         negatives=Negatives(
             10 * torch.nn.functional.normalize(torch.randn(negatives, embedding, generator=generator), dim=1),
             torch.full((negatives,), FOREIGN, dtype=torch.int32),

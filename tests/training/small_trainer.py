@@ -47,7 +47,7 @@ GIVEN = (
 
 
 class Recognizer(nn.Module):
-    """Fixed random convolutions: other images, other vectors, and a gradient to every pixel."""
+    """Fixed random convolutions: other images, other embeddings, and a gradient to every pixel."""
 
     def __init__(self, seed: int = 0, width: int = 512) -> None:
         super().__init__()

@@ -25,7 +25,7 @@ def by_onnxruntime(path, images):
 
 @pytest.mark.parametrize("folded", [True, False])
 @pytest.mark.parametrize(("units", "widths"), [((2, 1), (8, 16)), ((1, 3, 2), (4, 8, 12))])
-def test_vectors_are_those_of_onnxruntime(tmp_path, folded, units, widths):
+def test_embeddings_are_those_of_onnxruntime(tmp_path, folded, units, widths):
     path = export(iresnet(units, widths), tmp_path / "small.onnx", training=not folded)
     operators = {node.op_type for node in onnx.load(path).graph.node}
     assert {"Conv", "PRelu", "BatchNormalization", "Add", "Flatten", "Gemm"} <= operators

@@ -95,12 +95,12 @@ def difference(found, expected):
 @pytest.mark.parametrize("prefix", ["", "model.diffusion_model."])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_a_single_file_in_any_width(tmp_path, prefix, dtype):
-    narrow = {key: value.to(dtype) for key, value in weights().items()}
+    quantized = {key: value.to(dtype) for key, value in weights().items()}
     path = written(
-        tmp_path / "flux.safetensors", {prefix + key: value for key, value in narrow.items()} | extra(prefix)
+        tmp_path / "flux.safetensors", {prefix + key: value for key, value in quantized.items()} | extra(prefix)
     )
     model = load_flux(path, torch.float32)
-    expected = to_diffusers({key: value.float() for key, value in narrow.items()})
+    expected = to_diffusers({key: value.float() for key, value in quantized.items()})
     assert model.config.num_attention_heads == 2
     assert tuple(model.config.axes_dims_rope) == (8, 12, 12)
     assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
@@ -141,25 +141,25 @@ def test_scaled_fp8_is_descaled(tmp_path, scale_name, per_row):
 def test_plain_fp8_is_kept_to_the_bit(tmp_path):
     tensors = {key: value.to(FP8) if value.ndim == 2 else value for key, value in weights().items()}
     path = written(tmp_path / "flux.safetensors", tensors)
-    wide, narrow = load_flux(path, torch.float32), load_flux(path, torch.float32, quantization="fp8")
-    layers = [module for module in narrow.modules() if isinstance(module, QuantizedLinear)]
+    wide, quantized = load_flux(path, torch.float32), load_flux(path, torch.float32, quantization="fp8")
+    layers = [module for module in quantized.modules() if isinstance(module, QuantizedLinear)]
     assert len(layers) == 2 * 14 + 3 * 6
     assert all(layer.weight.dtype == FP8 for layer in layers)
-    assert difference(velocity(narrow), velocity(wide)) < 1e-6
+    assert difference(velocity(quantized), velocity(wide)) < 1e-6
 
 
 def test_an_fp8_base_passes_gradients_to_its_inputs_only(tmp_path):
     path = written(tmp_path / "flux.safetensors", weights())
-    wide, narrow = load_flux(path, torch.float32), load_flux(path, torch.float32, quantization="fp8")
+    wide, quantized = load_flux(path, torch.float32), load_flux(path, torch.float32, quantization="fp8")
     gradients = []
-    for model in (wide, narrow):
+    for model in (wide, quantized):
         model.enable_gradient_checkpointing()
         arguments = inputs()
         arguments["hidden_states"].requires_grad_()
         model(**arguments).sample.square().sum().backward()
         gradients.append(arguments["hidden_states"].grad)
     assert difference(gradients[1], gradients[0]) < 0.2
-    assert all(parameter.grad is None for parameter in narrow.parameters())
+    assert all(parameter.grad is None for parameter in quantized.parameters())
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_an_fp8_base_passes_gradients_to_its_inputs_only(tmp_path):
         ({"double_stream_modulation_img.lin.weight": torch.zeros(1)}, r"is FLUX\.2"),
     ],
 )
-def test_files_of_another_kind_are_refused_in_words(tmp_path, change, words):
+def test_files_of_another_kind_are_refused_with_a_readable_message(tmp_path, change, words):
     tensors = {key: value for key, value in (weights() | change).items() if value is not None}
     with pytest.raises(ValueError, match=r"flux\.safetensors.*" + words):
         load_flux(written(tmp_path / "flux.safetensors", tensors))
@@ -234,7 +234,7 @@ def test_the_vae_as_comfyui_and_as_diffusers_has_it(tmp_path):
 
 
 def test_a_vae_file_beside_its_configuration_is_read_with_it(tmp_path):
-    """How many groups are normalised is in no tensor."""
+    """How many groups are normalized is in no tensor."""
     small_vae(groups=4).save_pretrained(tmp_path)
     found, scale = load_vae(tmp_path / "diffusion_pytorch_model.safetensors", torch.float32)
     assert found.config.norm_num_groups == 4

@@ -1,4 +1,4 @@
-"""Blocks that live in the CPU's memory: same results to the last bit, two on the device at most."""
+"""Blocks that live in the CPU's memory: same results bitwise, two on the device at most."""
 
 import gc
 import weakref

@@ -1,4 +1,4 @@
-"""Settings: files, changes, and mistakes in words."""
+"""Settings: files, changes, and readable messages for mistakes."""
 
 from pathlib import Path
 
@@ -86,7 +86,7 @@ def test_all_mistakes_are_listed_at_once(tmp_path):
         ("seed: 1\n", ["seed.lr=3"], "seed is a plain value"),
     ],
 )
-def test_what_is_no_setting_is_refused_in_words(tmp_path, text, changes, words):
+def test_what_is_no_setting_is_refused_with_a_readable_message(tmp_path, text, changes, words):
     with pytest.raises(ValueError, match=words):
         read_settings(Small, written(tmp_path, text), changes)
 
@@ -192,7 +192,7 @@ def test_the_papers_recipe_has_its_four_phases_at_any_length():
     path = ROOT / "training" / "recipes" / "paper.yaml"
     for steps in (100_000, 200):
         settings = read_settings(Finetune, path, [*GIVEN, f"optim.steps={steps}"])
-        at = [settings.at(int(share * steps)) for share in (0.1, 0.4, 0.7, 0.95)]
+        at = [settings.at(int(fraction * steps)) for fraction in (0.1, 0.4, 0.7, 0.95)]
         assert [part.data.text_dropout for part in at] == [1.0, 0.1, 0.1, 0.1]
         assert [part.data.paired_ratio for part in at] == [0.0, 0.0, 0.5, 0.5]
         assert [part.optim.lr for part in at] == [1e-4, 1e-4, 1e-4, 1e-5]
@@ -332,7 +332,7 @@ def test_aspects_are_no_times_of_day(tmp_path):
     assert (settings.data, settings.aspects) == (tmp_path / "no", ("3:4", "2:3"))
 
 
-def test_yaml_that_cannot_be_read_is_told_about_quotes(tmp_path):
+def test_yaml_that_cannot_be_read_is_answered_with_advice_on_quotes(tmp_path):
     with pytest.raises(ValueError, match=r"(?s)not readable YAML.*belongs in quotes"):
         read_settings(Finetune, written(tmp_path, "out: my: photos\n"))
 

@@ -191,9 +191,9 @@ def test_two_sockets_in_one_transformer_keep_their_people_apart(tmp_path, adapte
 
 
 def test_float32_weights_work_beside_a_bfloat16_base(adapter):
-    wide, narrow = transformer(), transformer(torch.bfloat16)
+    full, low = transformer(), transformer(torch.bfloat16)
     results = []
-    for model, dtype in ((wide, torch.float32), (narrow, torch.bfloat16)):
+    for model, dtype in ((full, torch.float32), (low, torch.bfloat16)):
         with AdapterSocket(model, adapter).placed(people([LEFT, RIGHT])):
             results.append(model(**inputs(1, dtype=dtype)).sample)
     results[1].float().square().mean().backward()

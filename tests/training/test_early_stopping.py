@@ -5,8 +5,7 @@ from withanyone_pack.tests.training.rooms import add_training
 from withanyone_pack.tests.training.scripted_scores import IMAGES, scores
 
 add_training()
-from training.loop.early_stopping import verdict
-from training.loop.judgement import LEAST_IMAGES, ValidationScores, compare
+from training.loop.early_stopping import LEAST_IMAGES, ValidationScores, compare, verdict
 from withanyone_core.metrics.summary import difference_of
 
 

@@ -109,9 +109,9 @@ def test_t5_in_float16_does_not_overflow(tmp_path):
     path, ids = written(tmp_path / "t5.safetensors", large), torch.tensor([[4, 5, 6, 1]])
     both = torch.float16, torch.float32
     with torch.no_grad():
-        narrow, wide = (load_t5(path, dtype)(input_ids=ids).last_hidden_state for dtype in both)
-    assert narrow.isfinite().all()
-    assert (narrow - wide).abs().max() < 0.05 * wide.abs().max()
+        low, full = (load_t5(path, dtype)(input_ids=ids).last_hidden_state for dtype in both)
+    assert low.isfinite().all()
+    assert (low - full).abs().max() < 0.05 * full.abs().max()
 
 
 def test_scaled_fp8_text_encoders_are_descaled(tmp_path):
@@ -194,16 +194,16 @@ def test_what_is_missing_or_of_another_kind_is_named(tmp_path, monkeypatch):
 
 def test_images_become_a_posterior(tmp_path):
     small_vae().save_pretrained(tmp_path / "vae")
-    coder = VaeImages(tmp_path, torch.float32)
+    vae = VaeImages(tmp_path, torch.float32)
     pixels = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
-    mean, logvar = coder.encode(pixels)
+    mean, logvar = vae.encode(pixels)
     image = torch.from_numpy(pixels).movedim(-1, 0)[None] / 127.5 - 1
     with torch.no_grad():
         expected = small_vae().encode(image).latent_dist
     assert torch.allclose(mean, expected.mean[0], atol=1e-5)
     assert torch.allclose(logvar, expected.logvar[0], atol=1e-5)
-    assert (coder.scale.scale, coder.scale.shift) == (0.5, 0.25)
-    assert len(coder.fingerprint) == 64
+    assert (vae.scale.scale, vae.scale.shift) == (0.5, 0.25)
+    assert len(vae.fingerprint) == 64
 
 
 @pytest.mark.parametrize("whole", [True, False])

@@ -160,7 +160,7 @@ def test_the_same_to_the_last_digit_for_a_seed(photos, store, tmp_path):
     assert files["a"] == files["b"] != files["c"]
 
 
-# Going on
+# Resuming
 
 
 def test_an_interrupted_run_goes_on_and_ends_the_same(photos, store, tmp_path):
@@ -191,7 +191,7 @@ def test_nothing_is_measured_twice_until_something_changes(store, tmp_path):
     numbers = count()
 
     def calls(**choices):
-        """How often a judge is asked, with no vectors kept but those of the lines."""
+        """How often a judge is asked, with no embeddings kept but those of the lines."""
         judge = OwnVectors()
         evaluated(
             cases, tmp_path / f"store {next(numbers)}", tmp_path / "out", [choices.pop("judge", judge)], **choices

@@ -79,7 +79,7 @@ def test_a_copy_of_the_script_s_rooms_is_all_it_needs(models, cases, tmp_path):
         ({"--ab": "nowhere"}, "The folder of cases nowhere does not exist"),
     ],
 )
-def test_what_is_wrong_is_said_in_words(models, cases, tmp_path, changed, words):
+def test_what_is_wrong_is_a_readable_message(models, cases, tmp_path, changed, words):
     (tmp_path / "empty").mkdir()
     given = {"cases": cases, "--judge": models[1], "--face-pack": models[0], "--out": "out", **changed}
     flags = [item for name, value in given.items() if value and name != "cases" for item in (name, value)]

@@ -19,8 +19,8 @@ from training.export import main as export
 from training.loop import trainer as trainer_module
 from training.loop.checkpoints import ADAPTER, NUMBERS, PARTIAL, STATE, checkpoints, is_finite, read_checkpoint, step_of
 from training.loop.log import read_rows
-from training.loop.report import finish
 from training.loop.train import train
+from training.report.report import finish
 
 RUN = ("optim.steps=6", "validation.every_steps=6", "save.every_steps=1", "save.keep=2")
 ENDLESS = (
@@ -77,7 +77,7 @@ def test_only_the_latest_checkpoints_and_the_best_are_kept(tmp_path):
     assert [step_of(path) for path in checkpoints(tmp_path)] == [5, 6]
 
 
-def test_a_full_disk_is_told_and_the_last_checkpoint_stays(tmp_path):
+def test_a_full_disk_is_reported_and_the_last_checkpoint_stays(tmp_path):
     trainer = small_trainer(tmp_path, *RUN)
     trainer.step()
     trainer.save()
@@ -149,16 +149,16 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ("adapter.heads=2", r"other parameters than this configuration trains.*out="),
         ("train.mode=kv_out", r"train\.mode was full and is now kv_out.*out="),
         ("base.precision=bf16", r"base\.precision was fp32 and is now bf16.*out="),
     ],
 )
-def test_going_on_with_other_parameters_is_refused(tmp_path, change, told):
+def test_resuming_with_other_parameters_is_refused(tmp_path, change, message):
     train(small_trainer(tmp_path, *RUN))
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         small_trainer(tmp_path, *RUN, change)
 
 
@@ -226,14 +226,14 @@ def test_weights_that_are_not_finite_are_neither_kept_nor_shown(tmp_path):
     trainer.save()
     trainer.step()
     next(iter(trainer.state.adapter.parameters.values())).data.view(-1)[0] = float("inf")
-    told = r"After step 2 .* not finite any more, in 1 of .* resumes from step 1\."
+    message = r"After step 2 .* not finite any more, in 1 of .* resumes from step 1\."
     for keep in (trainer.validate, trainer.save):
-        with pytest.raises(RuntimeError, match=told):
+        with pytest.raises(RuntimeError, match=message):
             keep()
     assert [step_of(path) for path in checkpoints(tmp_path)] == [1]
 
 
-def test_no_checkpoint_is_written_while_steps_are_skipped_and_the_row_begins_anew(tmp_path, monkeypatch, caplog):
+def test_no_checkpoint_is_written_while_steps_are_skipped_and_the_row_begins_again(tmp_path, monkeypatch, caplog):
     trainer = small_trainer(tmp_path, *SHORT)
     broken(monkeypatch, trainer, {1, 2, 4})
     train(trainer)

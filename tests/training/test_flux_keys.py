@@ -68,15 +68,15 @@ def test_both_classes_compute_the_same():
     generator = torch.Generator().manual_seed(3)
     latent = torch.randn(2, 16, 8, 12, generator=generator)
     text, pooled = torch.randn(2, 7, 96, generator=generator), torch.randn(2, 48, generator=generator)
-    level, guidance = torch.tensor([0.3, 0.9]), torch.tensor([1.0, 3.5])
+    sigma, guidance = torch.tensor([0.3, 0.9]), torch.tensor([1.0, 3.5])
     with torch.no_grad():
-        expected = base(latent, level, text, pooled, guidance)
+        expected = base(latent, sigma, text, pooled, guidance)
         image, ids = base.process_img(latent)
         found = twin(
             hidden_states=image,
             encoder_hidden_states=text,
             pooled_projections=pooled,
-            timestep=level,
+            timestep=sigma,
             img_ids=ids[0],
             txt_ids=torch.zeros(7, 3),
             guidance=guidance,

@@ -43,7 +43,7 @@ CHANGED = {
     ("align", "c3.grad_image_pixel_exact"): "c3 gradient",
     ("align", "c2.similarity_2x3_image_to_template"): "c2 similarity",
     ("gt_aligned", "exact.grad_pred"): "gradient",
-    ("gt_aligned", "exact.emb_gt"): "vectors of targets",
+    ("gt_aligned", "exact.emb_gt"): "embeddings of targets",
 }
 
 

@@ -36,7 +36,7 @@ def test_accelerate_reads_the_configurations(name):
         assert read.deepspeed_config["gradient_clipping"] > 0
 
 
-def test_a_killed_process_ends_the_run_in_words_and_leaves_a_checkpoint(tmp_path):
+def test_a_killed_process_ends_the_run_with_a_readable_message_and_leaves_a_checkpoint(tmp_path):
     tree = {}
     for key, value in (each.split("=") for each in GIVEN):
         section, _, name = key.rpartition(".")
@@ -53,10 +53,12 @@ def test_a_killed_process_ends_the_run_in_words_and_leaves_a_checkpoint(tmp_path
         check=False,
     )
     assert ended.returncode != 0, ended.stderr
-    told = " ".join(ended.stderr.split())
-    assert "Another process of the run has ended" in told or "ended from outside (SIGTERM)" in told, ended.stderr
-    assert "SIGKILL" in told
-    assert f'File "{ROOT}/training' not in ended.stderr  # the launcher shows a traceback of its own; ours ends in words
+    message = " ".join(ended.stderr.split())
+    assert "Another process of the run has ended" in message or "ended from outside (SIGTERM)" in message, ended.stderr
+    assert "SIGKILL" in message
+    assert (
+        f'File "{ROOT}/training' not in ended.stderr
+    )  # the launcher shows a traceback of its own; ours ends with a message
     latest = checkpoints(tmp_path / "run")[-1]
     assert latest.name == "ckpt-000004"
     assert time.time() - latest.stat().st_mtime < SOON, "the others were left waiting"
@@ -66,14 +68,14 @@ def test_a_killed_process_ends_the_run_in_words_and_leaves_a_checkpoint(tmp_path
     assert trainer.state.progress.skipped == 0
 
 
-def test_deepspeed_that_is_not_installed_is_told_in_words(tmp_path, monkeypatch):
+def test_deepspeed_that_is_not_installed_is_a_readable_error(tmp_path, monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
     monkeypatch.setattr(zero, "find_spec", lambda _: None)
     with pytest.raises(RuntimeError, match=r"DeepSpeed, which is not installed.*ddp\.yaml"):
         build_trainer(settings_of(tmp_path))
 
 
-def test_deepspeed_refuses_states_it_cannot_divide():
+def test_deepspeed_refuses_states_it_cannot_shard():
     with pytest.raises(ValueError, match=r"optim\.name is adamw8bit.*ddp\.yaml"):
         zero.check_shardable("adamw8bit")
 
@@ -85,12 +87,12 @@ def test_deepspeed_refuses_states_it_cannot_divide():
         (["memory.gradient_checkpointing=true", "memory.blocks_to_swap=1"], r"memory\.blocks_to_swap=0"),
     ],
 )
-def test_a_base_that_cannot_be_divided_is_refused(tmp_path, changes, words):
+def test_a_base_that_cannot_be_sharded_is_refused(tmp_path, changes, words):
     with pytest.raises(ValueError, match=words):
         sharding.check_shardable(settings_of(tmp_path, *changes))
 
 
-def test_one_process_divides_nothing(monkeypatch, tmp_path):
+def test_one_process_shards_nothing(monkeypatch, tmp_path):
     assert not sharding.is_fsdp_requested()
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     assert sharding.is_fsdp_requested()

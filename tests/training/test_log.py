@@ -10,8 +10,7 @@ from accelerate.utils import LoggerType
 from withanyone_pack.tests.training.small_trainer import settings_of, small_trainer
 
 from training.loop.build import build_trainer
-from training.loop.log import MetricsLog, read_rows
-from training.loop.trackers import make_accelerator, start_trackers
+from training.loop.log import MetricsLog, make_accelerator, read_rows, start_trackers
 from training.loop.train import train
 
 SHORT = ("optim.steps=4", "validation.every_steps=4", "save.every_steps=2")

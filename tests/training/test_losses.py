@@ -93,10 +93,10 @@ def test_pixels_outside_the_range_are_cut_and_still_have_gradients():
 
 def test_the_gate_is_per_sample_and_asks_for_a_face():
     faces = TargetFaces(torch.tensor([0, 0, 2, 3]), np.zeros((4, 5, 2)))
-    levels = torch.tensor([0.2, 0.1, 0.61, 0.6])
-    assert samples_to_judge(levels, faces).tolist() == [0, 3]
-    assert samples_to_judge(levels, faces, 1.0).tolist() == [0, 2, 3]
-    assert samples_to_judge(levels, faces, 0.0).tolist() == []
+    sigmas = torch.tensor([0.2, 0.1, 0.61, 0.6])
+    assert samples_to_judge(sigmas, faces).tolist() == [0, 3]
+    assert samples_to_judge(sigmas, faces, 1.0).tolist() == [0, 2, 3]
+    assert samples_to_judge(sigmas, faces, 0.0).tolist() == []
 
 
 def test_the_faces_of_open_samples_are_renumbered():
@@ -189,8 +189,8 @@ def test_a_face_without_negatives_has_no_loss_and_no_gradient():
 
 
 def test_small_and_large_banks_give_the_same():
-    vectors = torch.randn(60, 32, generator=seeded(1))
-    small, large = (Bank.of(vectors.repeat(times, 1), torch.full((60 * times,), -1)) for times in (1, 20))
+    embeddings = torch.randn(60, 32, generator=seeded(1))
+    small, large = (Bank.of(embeddings.repeat(times, 1), torch.full((60 * times,), -1)) for times in (1, 20))
     faces, targets = torch.randn(2, 32, generator=seeded(2)), torch.randn(2, 32, generator=seeded(3))
     people, rows = torch.tensor([0, 1]), draw_rows(small, [0, 1], 100, seeded(4))
     found = [contrast(faces, targets, people, targets, people, bank, rows) for bank in (small, large)]
@@ -211,8 +211,8 @@ def test_latents_are_drawn_scaled_and_packed():
 
 def test_a_sample_at_the_bound_is_open_however_its_sigma_was_computed():
     one_face = TargetFaces(torch.tensor([0]), np.zeros((1, 5, 2)))
-    for level in (np.nextafter(np.float32(0.6), np.float32(1)), 0.1 + 0.2 + 0.3, 3 * 0.2):
-        assert samples_to_judge(torch.tensor([level], dtype=torch.float64), one_face).tolist() == [0]
+    for sigma in (np.nextafter(np.float32(0.6), np.float32(1)), 0.1 + 0.2 + 0.3, 3 * 0.2):
+        assert samples_to_judge(torch.tensor([sigma], dtype=torch.float64), one_face).tolist() == [0]
     assert samples_to_judge(torch.tensor([0.600001]), one_face).tolist() == []
 
 
@@ -227,8 +227,8 @@ def test_a_strangers_own_target_is_no_negative_at_any_bound():
 def filled_bank(own=(5, 4, 3), strangers=6, fillers=50):
     marks = [number for number, count in enumerate(own) for _ in range(count)] + [FOREIGN] * strangers
     marks += [FILLED] * fillers
-    vectors = torch.randn(len(marks), 16, generator=torch.Generator().manual_seed(0))
-    return Bank.of(vectors, torch.tensor(marks))
+    embeddings = torch.randn(len(marks), 16, generator=torch.Generator().manual_seed(0))
+    return Bank.of(embeddings, torch.tensor(marks))
 
 
 def test_real_faces_come_first_and_fillers_only_fill_up():

@@ -147,15 +147,13 @@ def test_what_does_not_fit_comes_with_what_would():
     assert planner.remedy(settings, 2 * GIB) is None
 
 
-def test_streamed_blocks_leave_the_device_but_for_two(transformer):
+def test_swapped_blocks_leave_the_device_but_for_two(transformer):
     settings = recipe("12gb")
     cast = flux_1_cast(settings)
     planner = Planner(flux_1_load(settings), lambda _: cast)
-    plain, streamed = (
-        planner.plan(each).memory for each in (changed(settings, {"memory.blocks_to_swap": 0}), settings)
-    )
+    plain, swapped = (planner.plan(each).memory for each in (changed(settings, {"memory.blocks_to_swap": 0}), settings))
     assert plain.host == 0
-    two = streamed.host - (plain.peak - streamed.peak)
+    two = swapped.host - (plain.peak - swapped.peak)
     blocks = block_bytes(transformer, "nf4")
     assert 2 * min(blocks) <= two <= 2 * max(blocks)
 

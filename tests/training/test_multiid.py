@@ -42,8 +42,8 @@ def tar(path, members):
 
 
 def sample(key, image, **values):
-    vectors = [face.embedding for face in coded.CodedFaces().faces(image)]
-    record = {"bboxes": np.zeros((len(vectors), 4)), "embeddings": np.array(vectors)}
+    embeddings = [face.embedding for face in coded.CodedFaces().faces(image)]
+    record = {"bboxes": np.zeros((len(embeddings), 4)), "embeddings": np.array(embeddings)}
     return {f"{key}.jpg": coded.png(image), f"{key}.json": json.dumps(values).encode(), f"{key}.npy": npy(record)}
 
 

@@ -85,7 +85,7 @@ def test_on_cuda_the_step_is_fused():
     assert make_optimizer(OptimSettings(), parameters("cuda")).defaults["fused"] is True
 
 
-def test_prodigy_finds_a_rate_that_adamw_would_have_to_be_told():
+def test_prodigy_finds_a_rate_that_adamw_would_have_to_be_given():
     """From a millionth to one that is of use, on a bowl whose bottom is far away."""
     chosen = {"bowl": nn.Parameter(torch.full((32, 32), 10.0))}
     optimizer = make_optimizer(OptimSettings(name="prodigy", lr=1.0, weight_decay=0.0), chosen)
@@ -113,10 +113,10 @@ def test_prodigy_with_a_rate_for_adamw_is_refused():
 def test_a_class_of_pytorch_optimizer_gets_the_settings_and_its_options():
     settings = OptimSettings(**KINDS["lion"][0], lr=3e-4, weight_decay=0.2)
     assert optimizer_class(settings).__name__ == "Lion"
-    matrices, vectors = make_optimizer(settings, parameters("cpu")).param_groups
+    matrices, rest = make_optimizer(settings, parameters("cpu")).param_groups
     assert (matrices["lr"], matrices["betas"], matrices["weight_decay"]) == (3e-4, (0.8, 0.9), 0.2)
     assert matrices["fixed_decay"] is True
-    assert vectors["weight_decay"] == 0.0
+    assert rest["weight_decay"] == 0.0
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from withanyone_pack.tests.training.small_trainer import HIDDEN, LAYERS, SIGLIP_
 
 from training.export import main as export
 from training.loop.checkpoints import checkpoints
-from training.loop.report import finish
-from training.loop.result import exported, header_of
 from training.loop.train import train
+from training.report.report import finish
+from training.report.result import exported, header_of
 from withanyone_core.adapter.checkpoint import AdapterFileError, inspect_adapter
 from withanyone_core.adapter.lora import read_lora
 from withanyone_core.adapter.shape import Branch, BranchShape
@@ -92,7 +92,7 @@ def test_the_header_tells_the_recipe_the_data_and_the_numbers_but_not_the_machin
     assert header["modelspec.sai_model_spec"] == "1.0.1"
 
 
-def test_the_header_tells_whose_face_vectors_the_adapter_knows(tmp_path):
+def test_the_header_tells_whose_face_embeddings_the_adapter_knows(tmp_path):
     settings = {"out": str(tmp_path / "run"), "id_loss": {"recognizer": str(tmp_path / "antelopev2/glintr100.onnx")}}
     assert header_of(settings, 2, "", [], lora=False)["face_model"] == "antelopev2/glintr100.onnx"
     assert "face_model" not in header_of(settings | {"id_loss": {"recognizer": None}}, 2, "", [], lora=False)
@@ -120,7 +120,7 @@ def test_export_writes_what_finetune_did(tmp_path, released, capsys):
     assert "is no checkpoint of finetune.py" in capsys.readouterr().err
 
 
-def test_an_adapter_of_the_wrong_kind_is_refused_in_words(tmp_path, released):
+def test_an_adapter_of_the_wrong_kind_is_refused_with_a_readable_message(tmp_path, released):
     wide = random_adapter(tmp_path / "wide.safetensors", shapes=(BranchShape(128, 2, LAYERS, 4, 512),))
     arc_only = random_adapter(tmp_path / "arc.safetensors", shapes=(ARC,))
     other_face = random_adapter(tmp_path / "face.safetensors", shapes=(BranchShape(HIDDEN, 2, LAYERS, 4, 128),))

@@ -1,6 +1,6 @@
 """A small base that knows how these images look, but not who is who, learns two people through the adapter.
 
-Their faces are patterns of latents; who a painted face is, a recognizer of random convolutions says.
+Their faces are patterns of latents; who a generated face is, a recognizer of random convolutions says.
 """
 
 from dataclasses import replace
@@ -30,7 +30,7 @@ AMPLITUDE = 3
 
 
 class Centred(nn.Module):
-    """Vectors less what all images have in common, so that cosines tell people apart as a trained recognizer's do."""
+    """Embeddings less what all images have in common: cosines tell people apart as a trained recognizer's do."""
 
     def __init__(self, recognizer, images, faces):
         super().__init__()
@@ -52,7 +52,7 @@ def face_latent(present, boxes, index):
     return mean
 
 
-def vectors_of(frozen, latent, boxes):
+def embeddings_of(frozen, latent, boxes):
     with torch.no_grad():
         pixels = decoded(frozen.vae, latent, frozen.scale)
         places = [landmarks_in(box) for box in boxes]
@@ -60,11 +60,11 @@ def vectors_of(frozen, latent, boxes):
         return face_embeddings(pixels, faces, frozen.recognizer)
 
 
-def with_vectors(photos, frozen):
-    """The cache with the vectors that the recognizer has for its latents."""
-    vectors = torch.cat(
+def with_embeddings(photos, frozen):
+    """The cache with the embeddings that the recognizer has for its latents."""
+    embeddings = torch.cat(
         [
-            vectors_of(
+            embeddings_of(
                 frozen,
                 frozen.scale.into_model(photos.latent(image, 0)[0])[None],
                 [face.box for face in image.crops[0].faces],
@@ -72,7 +72,7 @@ def with_vectors(photos, frozen):
             for image in photos.images
         ]
     )
-    return replace(photos, arcface=vectors)
+    return replace(photos, arcface=embeddings)
 
 
 def taught(transformer, photos, scale):
@@ -84,10 +84,10 @@ def taught(transformer, photos, scale):
     for step in range(TAUGHT):
         rows = torch.randint(len(clean), (8,), generator=Draws(0, step).torch_generator("rows"))
         noise = Draws(0, step).normal("noise", (8, *clean.shape[1:]))
-        levels = Draws(0, step).normal("levels", (8,)).sigmoid()
-        noisy = add_noise(clean[rows], noise, levels)
+        sigmas = Draws(0, step).normal("levels", (8,)).sigmoid()
+        noisy = add_noise(clean[rows], noise, sigmas)
         t5, pooled = text.t5.expand(8, -1, -1), text.pooled.expand(8, -1)
-        predicted = velocity(transformer, noisy, levels, t5, pooled, 1.0)
+        predicted = velocity(transformer, noisy, sigmas, t5, pooled, 1.0)
         (predicted - target_velocity(clean[rows], noise)).square().mean().backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -109,7 +109,7 @@ def learn(folder):
     )
     everybody = TargetFaces(torch.arange(len(images)), np.stack([landmarks_in(LEFT)] * len(images)))
     frozen = FrozenModels(small_base(HIDDEN), plain.vae, plain.scale, Centred(recognizer, images.detach(), everybody))
-    photos = with_vectors(photos, frozen)
+    photos = with_embeddings(photos, frozen)
     taught(frozen.transformer, photos, frozen.scale)
     trainer = small_trainer(
         folder,
@@ -144,7 +144,7 @@ def test_the_identity_loss_falls_by_half(learnt):
 
 
 def likeness(learnt, references):
-    """Cosines [2, 2] of the left and the right face of a painted image with both people."""
+    """Cosines [2, 2] of the left and the right face of a generated image with both people."""
     trainer, photos, frozen, _ = learnt
     people = tuple(
         Person(face, box, landmarks_in(box), face) for face, box in zip(references, (LEFT, RIGHT), strict=True)
@@ -156,13 +156,13 @@ def likeness(learnt, references):
     )
     faces = TargetFaces(torch.zeros(2, dtype=torch.int64), np.stack([landmarks_in(LEFT), landmarks_in(RIGHT)]))
     made = face_embeddings(pixels, faces, frozen.recognizer)
-    people_vectors = torch.stack(
+    people_embeddings = torch.stack(
         [
             photos.arcface[[f for f, face in enumerate(photos.faces) if face.identity == person]].mean(0)
             for person in (0, 1)
         ]
     )
-    return F.normalize(made, dim=1) @ F.normalize(people_vectors, dim=1).T
+    return F.normalize(made, dim=1) @ F.normalize(people_embeddings, dim=1).T
 
 
 def faces_of(photos, *people):

@@ -13,9 +13,9 @@ from withanyone_pack.tests.training.test_resume import assert_same_state, rows, 
 from training.export import main as export
 from training.loop.batch import make_batch
 from training.loop.checkpoints import ADAPTER, checkpoints
-from training.loop.report import finish
 from training.loop.train import train
 from training.loop.validation import generate_image
+from training.report.report import finish
 from withanyone_core.adapter.checkpoint import fingerprint, inspect_adapter
 from withanyone_core.adapter.network import AdapterNetwork
 from withanyone_core.adapter.shape import Branch, BranchShape
@@ -89,12 +89,12 @@ def test_they_start_where_an_identity_of_the_same_photos_stands(tmp_path, releas
     """Up to a power of two, which the attention's norm takes out again."""
     trainer = small_trainer(tmp_path, *changes(released, "adapter.branch=both"))
     cache = small_cache()
-    vectors = [cache.arcface[face] for face in cache.faces_of(1)]
-    mean = torch.from_numpy(mean_embedding([vector.numpy() for vector in vectors]))
+    embeddings = [cache.arcface[face] for face in cache.faces_of(1)]
+    mean = torch.from_numpy(mean_embedding([embedding.numpy() for embedding in embeddings]))
     known = trainer.state.adapter.person.identity
     assert torch.equal(known.arcface, mean)
     assert any(torch.equal(known.siglip, cache.face(face).siglip) for face in cache.faces_of(1))
-    assert known.embeddings.shape == (len(vectors), 512)
+    assert known.embeddings.shape == (len(embeddings), 512)
     for branch, tokens in trainer.state.adapter.learned.items():
         encoder = trainer.state.adapter.network[branch].encoder
         made = encoder.tokens(mean[None], known.siglip[None])
@@ -154,7 +154,7 @@ def test_the_result_is_the_identity_with_the_trained_tokens(tmp_path, released):
     assert "person 1 as an identity after 2 of 2 steps" in (tmp_path / "report.md").read_text()
 
 
-def test_it_paints_what_training_painted(tmp_path, released):
+def test_it_generates_what_training_generated(tmp_path, released):
     """The file through the door that programs without ComfyUI use gives the preview's image."""
     path, trainer = finished(tmp_path, released, "adapter.branch=both")
     identity, file = load_identity(path), inspect_adapter(released)
@@ -238,7 +238,7 @@ def test_the_crop_is_of_the_photo_while_it_is_there(tmp_path, released):
         (["adapter.init=none"], "train.mode is tokens and adapter.init is none"),
     ],
 )
-def test_who_or_what_is_missing_is_told(tmp_path, released, given, words):
+def test_who_or_what_is_missing_is_reported(tmp_path, released, given, words):
     with pytest.raises(ValueError, match=words):
         small_trainer(tmp_path, *changes(released, *given))
 

@@ -101,7 +101,7 @@ def test_names_do_not_leave_the_folder_of_results(tmp_path, results):
         (lambda path: None, "does not exist"),
     ],
 )
-def test_other_files_are_refused_in_words(tmp_path, results, make, words):
+def test_other_files_are_refused_with_a_readable_message(tmp_path, results, make, words):
     path = tmp_path / "bench.parquet"
     make(path)
     with pytest.raises((ValueError, FileNotFoundError), match=words):

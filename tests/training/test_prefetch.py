@@ -9,14 +9,14 @@ import torch
 import torch._dynamo.testing
 from withanyone_pack.tests.training.small_trainer import small_base, small_frozen, small_trainer
 
-from training.loop import compiling
+from training.base import compiling
 from training.loop.log import read_rows
 from training.loop.prefetch import Prefetcher
 from training.loop.train import train
 
 
-def following(turn):
-    step, number = turn
+def following(micro_batch):
+    step, number = micro_batch
     return (step, number + 1) if number < 1 else (step + 1, 0) if step < 3 else None
 
 
@@ -104,17 +104,17 @@ def test_compiled_blocks_with_an_adapter_between_them_give_the_same_losses(tmp_p
     torch.testing.assert_close(torch.tensor(compiled), torch.tensor(plain), rtol=1e-5, atol=1e-6)
 
 
-def test_streamed_blocks_stay_plain():
+def test_swapped_blocks_stay_plain():
     base = small_base()
-    streamed = base.transformer_blocks[0]
-    streamed.forward = before = streamed.forward
+    swapped = base.transformer_blocks[0]
+    swapped.forward = before = swapped.forward
     compiling.compile_blocks(base, "eager")
-    assert streamed.forward is before
+    assert swapped.forward is before
     assert "forward" in vars(base.single_transformer_blocks[0])
 
 
 @pytest.mark.parametrize(("device", "words"), [("cuda", "needs triton"), ("cpu", r"needs a C\+\+ compiler")])
-def test_a_missing_compiler_is_told_in_words(monkeypatch, device, words):
+def test_a_missing_compiler_is_a_readable_error(monkeypatch, device, words):
     monkeypatch.setattr(compiling, "find_spec", lambda _: None)
     monkeypatch.setattr(compiling.shutil, "which", lambda _: None)
     with pytest.raises(RuntimeError, match=words + ".*memory.compile_blocks=false"):

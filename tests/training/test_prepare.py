@@ -39,7 +39,7 @@ def test_crops_show_every_face_where_the_detector_saw_it(tmp_path):
     models = coded.models()
     assert any(len(image.crops) > 2 for image in cache.images)
     for image in cache.images:
-        levels = np.asarray(Image.open(image.source))
+        pixels = np.asarray(Image.open(image.source))
         for number, crop in enumerate(image.crops):
             assert (crop.width_px % 16, crop.height_px % 16) == (0, 0)
             mean, logvar = cache.latent(image, number)
@@ -53,7 +53,7 @@ def test_crops_show_every_face_where_the_detector_saw_it(tmp_path):
                 # A crop scales both sides of a face alike, up to the rounding of the bucket.
                 ratio = (x2 - x1) * crop.width_px / ((y2 - y1) * crop.height_px)
                 assert ratio == pytest.approx(
-                    (whole[2] - whole[0]) * levels.shape[1] / ((whole[3] - whole[1]) * levels.shape[0]), rel=0.001
+                    (whole[2] - whole[0]) * pixels.shape[1] / ((whole[3] - whole[1]) * pixels.shape[0]), rel=0.001
                 )
                 inside = (face.landmarks - (x1, y1)) / (x2 - x1, y2 - y1)
                 assert inside[:2] == pytest.approx(coded.POINTS[:2], abs=1e-5)
@@ -187,10 +187,10 @@ def test_the_second_recognizer_and_siglip_are_of_the_same_faces(tmp_path):
     cache = prepared(tmp_path).cache
     assert torch.equal(cache.second, cache.arcface[:, :24])
     for index, face in enumerate(cache.faces):
-        entry, levels = cache.face(index), np.asarray(Image.open(cache.images[face.image].source))
-        height, width = levels.shape[:2]
+        entry, pixels = cache.face(index), np.asarray(Image.open(cache.images[face.image].source))
+        height, width = pixels.shape[:2]
         box_px = tuple(np.multiply(face.box, (width, height, width, height)).round())
-        expected = coded.SmallTokens().tokens(face_crop(levels, box_px)).bfloat16().float()
+        expected = coded.SmallTokens().tokens(face_crop(pixels, box_px)).bfloat16().float()
         assert torch.equal(entry.siglip, expected)
         assert torch.allclose(entry.siglip_flipped[0], entry.siglip[1], atol=1)
 
@@ -251,10 +251,10 @@ def test_a_bank_is_shared_as_embeddings_of_strangers_alone(tmp_path):
     done = prepared(tmp_path, negatives={"export": str(shared)})
     with safe_open(shared, framework="pt") as file:
         assert list(file.keys()) == ["vectors"]
-        vectors = file.get_tensor("vectors")
+        embeddings = file.get_tensor("vectors")
     strangers = done.cache.negatives.embeddings[done.cache.negatives.identities == FOREIGN]
-    assert torch.equal(vectors, strangers)
-    assert len(vectors) == done.bank.foreign == 21
+    assert torch.equal(embeddings, strangers)
+    assert len(embeddings) == done.bank.foreign == 21
     other = coded.two_people(tmp_path / "other/data", negatives=0)
     (other / "groups/three.png").unlink()
     taken = prepared(tmp_path / "other", negatives={"bank": str(shared)})

@@ -83,13 +83,13 @@ def test_photos_become_a_cache(place, capsys):
         (["none.yaml"], "There is no configuration none.yaml"),
     ],
 )
-def test_mistakes_are_told_in_words_and_status_2(place, capsys, monkeypatch, arguments, words):
+def test_mistakes_are_readable_messages_and_status_2(place, capsys, monkeypatch, arguments, words):
     monkeypatch.chdir(place)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert main(arguments) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("prepare: ")
-    assert words in told
+    message = capsys.readouterr().err
+    assert message.startswith("prepare: ")
+    assert words in message
 
 
 def test_a_judge_that_training_uses_is_refused(place, capsys, monkeypatch):

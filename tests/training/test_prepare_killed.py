@@ -1,4 +1,4 @@
-"""A run that is killed goes on where it stopped, and the cache is the same as without that."""
+"""A run that is killed resumes where it stopped, and the cache is the same as without that."""
 
 import signal
 import subprocess

@@ -145,7 +145,7 @@ def test_a_person_whose_name_is_a_number_is_found_in_a_group(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["faces: [anna #2, bob]", "faces: [a: b, bob]", "faces: [bob, '']", "faces: {bob: 1}"])
-def test_names_that_need_quotes_are_told_so(tmp_path, text):
+def test_names_that_need_quotes_are_reported(tmp_path, text):
     data = coded.two_people(tmp_path / "data")
     (data / "groups/three.yaml").write_text(text)
     with pytest.raises(ValueError, match=r"(?s)three\.yaml.*belongs in quotes"):
@@ -218,17 +218,17 @@ def test_whatever_is_not_used_is_named(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         done = prepare(coded.settings(data, data / "cache"), coded.models)
     section = done.report.read_text().split("## Not used\n\n")[1].split("\n\n")[0].splitlines()
-    told = {line.split(": ")[1]: line.split(": ")[-1].split(", ") for line in section}
-    assert len(told) == len(section)  # every cause once, with how many
-    assert [int(line.split()[1]) for line in section] == [len(names) for names in told.values()]
-    assert sorted(name for names in told.values() for name in names) == sorted(LEFT)
+    causes = {line.split(": ")[1]: line.split(": ")[-1].split(", ") for line in section}
+    assert len(causes) == len(section)  # every cause once, with how many
+    assert [int(line.split()[1]) for line in section] == [len(names) for names in causes.values()]
+    assert sorted(name for names in causes.values() for name in names) == sorted(LEFT)
     for name, reason in LEFT.items():
-        assert any(reason in cause for cause, names in told.items() if name in names), name
+        assert any(reason in cause for cause, names in causes.items() if name in names), name
         assert any(name in line and reason in line for line in caplog.text.splitlines()), name
     assert len(done.cache.images) == 14
 
 
-def test_a_folder_too_high_or_too_low_is_told_the_right_one(tmp_path):
+def test_a_folder_too_high_or_too_low_is_answered_with_the_right_one(tmp_path):
     coded.two_people(tmp_path / "data/photos")
     with pytest.raises(ValueError, match=rf"No photos were found .* Did you mean data={tmp_path}/data/photos\?"):
         prepared(tmp_path)

@@ -52,7 +52,7 @@ def test_people_are_told_apart_and_found_in_the_group(data, tmp_path):
         assert x1 < middle[0] < x2
         assert y1 < middle[1] < y2
     assert len(cache.faces_of(0)) == len(cache.faces_of(1)) == 5
-    # The vectors of one person's photos agree with each other and not with the other's.
+    # The embeddings of one person's photos agree with each other and not with the other's.
     units = cache.arcface / cache.arcface.norm(dim=1, keepdim=True)
     anna, ben = (units[[face for face in range(len(units)) if cache.faces[face].identity == who]] for who in (0, 1))
     assert (anna @ anna.T).min() > (anna @ ben.T).max()

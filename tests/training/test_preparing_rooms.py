@@ -30,7 +30,7 @@ def at(cosine, person=1, other=2):
     return cosine * first + np.sqrt(1 - cosine**2) * second / np.linalg.norm(second)
 
 
-def test_head_counts_in_words():
+def test_head_counts_are_spelled_out():
     assert [head_count(people) for people in (0, 1, 2, 4, 12)] == [
         "",
         "one person",
@@ -49,13 +49,13 @@ def test_head_counts_in_words():
 def test_every_kind_of_image_becomes_rgb(mode):
     image = Image.fromarray(coded.photo((1, 1))).convert("L" if mode in ("I;16", "1") else "RGB")
     image = (
-        image.convert("I").point(lambda level: level * 257).convert("I;16") if mode == "I;16" else image.convert(mode)
+        image.convert("I").point(lambda value: value * 257).convert("I;16") if mode == "I;16" else image.convert(mode)
     )
     stream = coded.io.BytesIO()
     image.save(stream, "TIFF" if mode in ("CMYK", "I;16") else "PNG")
-    levels = decode_photo(stream.getvalue())
-    assert (levels.shape, levels.dtype) == ((128, 160, 3), np.uint8)
-    assert 20 < levels.mean() < 235
+    pixels = decode_photo(stream.getvalue())
+    assert (pixels.shape, pixels.dtype) == ((128, 160, 3), np.uint8)
+    assert 20 < pixels.mean() < 235
 
 
 def test_transparency_is_laid_over_black():
@@ -125,7 +125,7 @@ def test_every_near_hash_is_found_and_no_other(distance):
 
 
 def test_clusters_are_those_of_dbscan():
-    """Two dense groups, one vector on the border of the first, one far away."""
+    """Two dense groups, one embedding on the border of the first, one far away."""
     cosines = np.eye(9)
     for group in ((0, 1, 2), (3, 4, 5, 6)):
         for first in group:
@@ -140,7 +140,7 @@ def test_clusters_are_those_of_dbscan():
 def test_a_folder_keeps_the_face_that_the_photos_share():
     mine = [coded.vector_of(1, number) for number in range(1, 7)]
     friend = coded.vector_of(9, 1)
-    photos = [np.stack([friend, vector]) for vector in mine[:3]] + [vector[None] for vector in mine[3:]]
+    photos = [np.stack([friend, embedding]) for embedding in mine[:3]] + [embedding[None] for embedding in mine[3:]]
     check = check_folder("alice", [f"{number}.jpg" for number in range(6)], photos)
     assert check.accepted == {0: 1, 1: 1, 2: 1, 3: 0, 4: 0, 5: 0}
     assert check.centre @ coded.direction(1) > 0.9
@@ -299,7 +299,7 @@ def test_false_negatives_are_dropped():
     assert found.negatives.identities.tolist() == [0, 1, FOREIGN, FOREIGN]
 
 
-def test_a_small_bank_is_filled_with_vectors_of_the_same_kind():
+def test_a_small_bank_is_filled_with_embeddings_of_the_same_kind():
     rng = np.random.default_rng(1)
     spread = np.zeros(512)
     spread[:40] = np.linspace(1, 4, 40)
@@ -329,14 +329,14 @@ def test_without_foreign_faces_random_directions_fill_up():
 
 
 def test_a_bank_file(tmp_path):
-    vectors = np.random.default_rng(0).standard_normal((7, 512)).astype(np.float32)
-    vectors[3] = np.nan
-    save_file({"vectors": vectors}, tmp_path / "bank.safetensors")
-    assert np.array_equal(read_bank(tmp_path / "bank.safetensors", 512), np.delete(vectors, 3, axis=0))
-    save_file({"vectors": vectors[:, :128].copy()}, tmp_path / "narrow.safetensors")
+    embeddings = np.random.default_rng(0).standard_normal((7, 512)).astype(np.float32)
+    embeddings[3] = np.nan
+    save_file({"vectors": embeddings}, tmp_path / "bank.safetensors")
+    assert np.array_equal(read_bank(tmp_path / "bank.safetensors", 512), np.delete(embeddings, 3, axis=0))
+    save_file({"vectors": embeddings[:, :128].copy()}, tmp_path / "short.safetensors")
     (tmp_path / "text.safetensors").write_text("no")
     with pytest.raises(ValueError, match=r"holds vectors \[7, 128\]; expected `vectors` of shape \[number, 512\]"):
-        read_bank(tmp_path / "narrow.safetensors", 512)
+        read_bank(tmp_path / "short.safetensors", 512)
     with pytest.raises(ValueError, match="is no safetensors file"):
         read_bank(tmp_path / "text.safetensors", 512)
     with pytest.raises(FileNotFoundError, match="There is no bank"):
@@ -364,11 +364,11 @@ def test_settings(caplog):
         checked(PrepareSettings, {**needed, "faces": {"pack": "p", "provider": "TPU"}}, "x")
 
 
-def test_of_many_folders_that_look_alike_the_most_alike_are_told():
+def test_of_many_folders_that_look_alike_the_most_alike_are_reported():
     rng = np.random.default_rng(0)
     one = coded.direction(1)
     people = {f"p{number}": one + 0.01 * number * rng.normal(size=one.shape) for number in range(8)}
-    centres = {name: vector / np.linalg.norm(vector) for name, vector in people.items()}
+    centres = {name: embedding / np.linalg.norm(embedding) for name, embedding in people.items()}
     centres["nobody"] = -one
     found = alike(centres)
     cosines = sorted(centres[a] @ centres[b] for a in centres for b in centres if a < b)

@@ -1,4 +1,4 @@
-"""Two processes equal one with the doubled batch, and go on from each other's checkpoints."""
+"""Two processes equal one with the doubled batch, and resume from each other's checkpoints."""
 
 import os
 import shutil
@@ -40,15 +40,15 @@ def run_in_two(folder, *cases, **environment):
         for rank in ("0", "1")
     ]
     try:
-        told = [process.communicate(timeout=PLENTY)[1] for process in running]
+        errors = [process.communicate(timeout=PLENTY)[1] for process in running]
     finally:
         for process in running:
             process.kill()
-    assert [process.returncode for process in running] == [0, 0], "\n".join(told)
+    assert [process.returncode for process in running] == [0, 0], "\n".join(errors)
 
 
 def begun(folder, other):
-    """A run of one world size, as far as its first checkpoint, to go on from in another."""
+    """A run of one world size, as far as its first checkpoint, to resume from in another."""
     folder.mkdir()
     shutil.copytree(other / "ckpt-000002", folder / "ckpt-000002")
     shutil.copy(other / "metrics.csv", folder)
@@ -65,7 +65,7 @@ def one(tmp_path_factory):
 def two(tmp_path_factory, one):
     folder = tmp_path_factory.mktemp("two")
     begun(folder / "onwards", one / "whole")
-    run_in_two(folder, "whole", "divided", "onwards")
+    run_in_two(folder, "whole", "sharded", "onwards")
     return folder
 
 
@@ -94,11 +94,11 @@ def test_losses_gradients_and_parameters_are_those_of_one_process(one, two):
     assert len({row["faces"] for row in found}) > 1, "every step judged as many faces"
 
 
-def test_a_divided_base_changes_nothing(one, two):
-    assert_equal_runs(one / "whole", two / "divided")
+def test_a_sharded_base_changes_nothing(one, two):
+    assert_equal_runs(one / "whole", two / "sharded")
 
 
-@pytest.mark.parametrize("case", ["whole", "divided"])
+@pytest.mark.parametrize("case", ["whole", "sharded"])
 def test_the_main_process_alone_looks_and_writes(one, two, case):
     expected, found = read_rows(one / "whole/validation.csv"), read_rows(two / case / "validation.csv")
     assert [row["step"] for row in found] == ["0", "2", "4"]
@@ -131,16 +131,16 @@ def test_parts_of_a_pass_are_the_whole_pass(parts):
     """Nobody's sample is another's, none is left out, and all have the size of the first of the whole pass."""
     sampler, data = Sampler(small_cache(), 4), DataSettings(cache="cache")
 
-    def told(samples):
+    def drawn(samples):
         return [
             (each.draws, each.image, each.crop, [(p.face, p.reference, p.shown) for p in each.people])
             for each in samples
         ]
 
     for step in range(20):
-        whole = told(sampler.micro_batch(data, 7, step, 8, 8))
-        divided = [told(sampler.micro_batch(data, 7, step, 8, 8, part, parts)) for part in range(parts)]
-        assert [sample for part in divided for sample in part] == whole
+        whole = drawn(sampler.micro_batch(data, 7, step, 8, 8))
+        parted = [drawn(sampler.micro_batch(data, 7, step, 8, 8, part, parts)) for part in range(parts)]
+        assert [sample for part in parted for sample in part] == whole
     with pytest.raises(ValueError, match=r"3 samples cannot be spread evenly over 2 processes"):
         sampler.micro_batch(data, 7, 0, 0, 3, 0, 2)
 

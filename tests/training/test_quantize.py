@@ -39,7 +39,7 @@ def quantized(quantization, weight, device="cpu"):
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_layer_is_that_of_its_widened_matrix(quantization, dtype, device):
+def test_a_layer_is_that_of_its_dequantized_matrix(quantization, dtype, device):
     layer = quantized(quantization, matrix(), device)
     wide = layer.dequantize(dtype)
     error = (wide.float() - matrix().to(device)).norm() / matrix().norm()
@@ -67,7 +67,7 @@ def test_neither_the_layer_nor_the_backward_pass_keeps_a_wide_matrix(quantizatio
     assert sum(kept) == held == BYTES[quantization] * 512 * 512 + scales_and_tables[quantization]
 
 
-def test_gradients_through_a_packed_base_are_those_of_the_widened_one(quantization):
+def test_gradients_through_a_quantized_base_are_those_of_the_dequantized_one(quantization):
     """Of the image and of the adapter in it, with blocks recomputed."""
     quantized = small_flux()
     replace_all(quantized, quantization)

@@ -9,9 +9,9 @@ from withanyone_pack.tests.pack import ROOT
 from withanyone_pack.tests.training.scripted_scores import measured
 from withanyone_pack.tests.training.small_trainer import HIDDEN, LAYERS, small_trainer
 
-from training.loop.filmstrip import LARGEST_TILE_PX, MOST_PX, filmstrip
-from training.loop.report import finish
 from training.loop.train import train
+from training.report.filmstrip import LARGEST_TILE_PX, MOST_PX, filmstrip
+from training.report.report import finish
 from withanyone_core.adapter.shape import BranchShape
 
 ARC = BranchShape(hidden=HIDDEN, heads=2, layers=LAYERS, arc_tokens=4, embedding=512)

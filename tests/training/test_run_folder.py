@@ -66,8 +66,8 @@ def test_files_of_a_run_have_the_mode_that_the_user_chose(tmp_path, start):
 def test_a_second_run_in_a_folder_is_refused_and_one_after_it_is_not(tmp_path, start, capsys):
     with claimed(settings_of(tmp_path / "run")):
         assert start() == 2
-        told = capsys.readouterr().err
-        assert f"Another run is in {tmp_path / 'run'}: process {os.getpid()} on {socket.gethostname()}." in told
+        message = capsys.readouterr().err
+        assert f"Another run is in {tmp_path / 'run'}: process {os.getpid()} on {socket.gethostname()}." in message
         assert not checkpoints(tmp_path / "run")
     assert start() == 0
 
@@ -77,9 +77,9 @@ def test_a_killed_runs_lock_holds_nobody_up_unless_it_was_taken_elsewhere(tmp_pa
     lock.parent.mkdir()
     lock.write_text(json.dumps({"pid": 7, "host": "another-machine"}))
     assert start() == 2
-    told = capsys.readouterr().err
-    assert "process 7 on another-machine." in told
-    assert f"If that one has ended, delete {lock}." in told
+    message = capsys.readouterr().err
+    assert "process 7 on another-machine." in message
+    assert f"If that one has ended, delete {lock}." in message
     lock.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
     assert start() == 0
 
@@ -100,14 +100,16 @@ def never():
     raise AssertionError("models were loaded")
 
 
-def test_a_folder_that_cannot_be_written_is_told_before_any_model_is_loaded(tmp_path, start, monkeypatch, capsys):
+def test_a_folder_that_cannot_be_written_is_reported_before_any_model_is_loaded(tmp_path, start, monkeypatch, capsys):
     monkeypatch.setattr("withanyone_pack.tests.training.test_run_folder.small_trainer", lambda *_: never())
     (tmp_path / "file").write_text("")
     assert start(f"out={tmp_path}/file/run") == 2
     assert f"folder {tmp_path}/file/run cannot be written (Not a directory)" in capsys.readouterr().err
 
 
-def test_a_disk_without_space_for_a_checkpoint_is_told_before_any_model_is_loaded(tmp_path, start, monkeypatch, capsys):
+def test_a_disk_without_space_for_a_checkpoint_is_reported_before_models_are_loaded(
+    tmp_path, start, monkeypatch, capsys
+):
     monkeypatch.setattr("withanyone_pack.tests.training.test_run_folder.small_trainer", lambda *_: never())
     checkpoint = tmp_path / "run" / "ckpt-000001"
     checkpoint.mkdir(parents=True)
@@ -148,14 +150,14 @@ def interruptible():
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_run_told_to_end_writes_a_checkpoint_of_the_step_at_hand(tmp_path, start, interruptible, number, status):
+def test_an_interrupted_run_writes_a_checkpoint_of_the_step_at_hand(tmp_path, start, interruptible, number, status):
     assert start(at={2: lambda: signal.raise_signal(number)}) == status
     assert steps(tmp_path / "run") == [2]
     assert start() == 0
     assert [row["step"] for row in read_rows(tmp_path / "run" / "metrics.csv")] == ["1", "2", "3", "4"]
 
 
-def test_told_twice_it_ends_at_once(tmp_path, start, interruptible):
+def test_interrupted_twice_it_ends_at_once(tmp_path, start, interruptible):
     def twice():
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
@@ -183,15 +185,15 @@ def test_a_log_has_a_line_for_steps_and_one_for_each_validation(start, caplog, c
     assert "it/s" not in capsys.readouterr().err
 
 
-def test_a_disks_own_error_is_told_with_its_file_and_what_to_do(tmp_path, start, capsys):
+def test_a_disks_own_error_is_reported_with_its_file_and_what_to_do(tmp_path, start, capsys):
     assert start() == 0
     (tmp_path / "run" / "report.md").unlink()
     (tmp_path / "run" / "report.md").mkdir()
     assert start() == 2
-    told = capsys.readouterr().err
-    assert "report.md" in told
-    assert "could not be read or written: " in told
-    assert "run the same command again" in told
+    message = capsys.readouterr().err
+    assert "report.md" in message
+    assert "could not be read or written: " in message
+    assert "run the same command again" in message
     checkpoint = str(checkpoints(tmp_path / "run")[-1])
     (tmp_path / "file").write_text("")
     assert export([checkpoint, "--out", str(tmp_path / "file/run/adapter.safetensors")]) == 2

@@ -71,7 +71,7 @@ def test_people_come_equally_often_however_many_photos_they_have():
     assert all(70 < counts[person] < 130 for person in range(3))
 
 
-def test_held_out_photos_are_neither_painted_nor_shown():
+def test_held_out_photos_are_neither_targets_nor_references():
     cache = small_cache()
     sampler = Sampler(cache, 4)
     for samples in drawn(sampler, 200):
@@ -92,7 +92,7 @@ def test_how_alike_two_photos_of_a_person_may_be_is_a_setting():
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.5, 1.0])
-def test_paired_ratio_is_the_share_of_references_from_another_photo(ratio):
+def test_paired_ratio_is_the_fraction_of_references_from_another_photo(ratio):
     cache = small_cache()
     people = [
         person
@@ -112,8 +112,8 @@ def test_the_same_shot_and_another_persons_photo_are_no_references():
     same, wrong = cache.arcface.clone(), cache.arcface.clone()
     same[:] = cache.arcface[0]
     wrong[1:] = -cache.arcface[1:]
-    for vectors in (same, wrong):
-        sampler = Sampler(type(cache)(**{**cache.__dict__, "arcface": vectors}), 4)
+    for embeddings in (same, wrong):
+        sampler = Sampler(type(cache)(**{**cache.__dict__, "arcface": embeddings}), 4)
         assert sampler.reference(0, Draws(0, 0), "reference") is None
 
 
@@ -244,11 +244,11 @@ def test_logit_normal_sigmas_are_drawn_and_shifted_as_said():
     assert abs(logits.std() - 0.7) < 0.07
 
 
-def test_a_target_face_unlike_its_person_is_painted_and_not_judged(caplog):
+def test_a_target_face_unlike_its_person_is_trained_on_and_not_judged(caplog):
     cache = small_cache(photos=5, people=1, held_out=0)
-    vectors = cache.arcface.clone()
-    vectors[2] = -vectors[2]
-    cache = type(cache)(**{**cache.__dict__, "arcface": vectors})
+    embeddings = cache.arcface.clone()
+    embeddings[2] = -embeddings[2]
+    cache = type(cache)(**{**cache.__dict__, "arcface": embeddings})
     source = Source.of(cache, settings_of("run", "data.id_dropout=0"), torch.device("cpu"))
     assert "1 target faces are less like their person than cosine 0.3" in caplog.text
     assert "2.jpg" in caplog.text

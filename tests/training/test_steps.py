@@ -21,8 +21,8 @@ from training.base.quantize import QuantizedLinear, replace_linears
 from training.loop import step as step_module
 from training.loop.checkpoints import checkpoints, step_of
 from training.loop.optimizer import ExponentialMovingAverage, learning_rate
-from training.loop.report import finish
 from training.loop.train import train
+from training.report.report import finish
 from withanyone_core.adapter.shape import BranchShape
 
 ARC = BranchShape(hidden=HIDDEN, heads=2, layers=LAYERS, arc_tokens=4, embedding=512)
@@ -56,7 +56,7 @@ def base_in(kind):
 
 @pytest.mark.parametrize("kind", ["bf16", "fp8"])
 @pytest.mark.parametrize("mode", ["full", "kv_out", "lora"])
-def test_a_narrow_base_trains_float32_parameters(tmp_path, released, kind, mode):
+def test_a_low_precision_base_trains_float32_parameters(tmp_path, released, kind, mode):
     changes = [
         f"adapter.init={released}",
         "adapter.branch=both",
@@ -112,8 +112,8 @@ def test_only_samples_below_the_gate_are_decoded_and_recognized(tmp_path, monkey
         )
         sizes.clear()
         values = trainer._accumulate(trainer.state.settings, 0, 0)
-        levels = len(values.get("id", []))
-        assert {0.0: sizes == [] and levels == 0, 0.5: 0 < sum(sizes) < 8, 1.0: sizes == [8]}[gate], (gate, sizes)
+        used = len(values.get("id", []))
+        assert {0.0: sizes == [] and used == 0, 0.5: 0 < sum(sizes) < 8, 1.0: sizes == [8]}[gate], (gate, sizes)
 
 
 def test_people_left_out_are_not_judged(tmp_path):

@@ -202,7 +202,7 @@ def test_a_finished_run_repeated_changes_nothing(place, run):
         (["optim.name=adamw8bit"], "optim.name=adamw"),
     ],
 )
-def test_what_is_wrong_is_told_in_words_and_status_2(place, cache, capsys, monkeypatch, changes, words):
+def test_what_is_wrong_is_a_readable_message_and_status_2(place, cache, capsys, monkeypatch, changes, words):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     models = place / "models"
     other = {name: value + 1 for name, value in small_vae().state_dict().items()}
@@ -212,9 +212,9 @@ def test_what_is_wrong_is_told_in_words_and_status_2(place, cache, capsys, monke
     changes = [change.format(place=place) for change in changes]
     arguments = [str(place / "finetune.yaml"), f"out={place / 'other'}", *changes]
     assert finetune.main(arguments) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("finetune: ")
-    assert words in told
+    message = capsys.readouterr().err
+    assert message.startswith("finetune: ")
+    assert words in message
 
 
 def test_all_settings_are_shown_and_read_back(place, capsys, tmp_path):

@@ -11,6 +11,7 @@ from withanyone_core.files.digest import file_sha256
 from withanyone_core.metrics.judges import card_of, is_dlib, read_card
 
 from ..base.base import load_base
+from ..base.compiling import check_compiler, compile_blocks
 from ..base.files import fingerprint, model_folder, sampled_fingerprint
 from ..cache.cache import Cache
 from ..configuration.finetune import Finetune
@@ -19,14 +20,13 @@ from ..distributed.sharding import check_shardable, is_fsdp_requested, shard
 from ..evaluation.measuring import EvaluationModels
 from ..evaluation.models import load_evaluation_models
 from ..losses.arcface import Recognizer
-from .compiling import check_compiler, compile_blocks
-from .judgement import LEAST_IMAGES
+from .early_stopping import LEAST_IMAGES
+from .log import make_accelerator, start_trackers
 from .optimizer import make_optimizer, optimizer_class
 from .own_tokens import Person, cached_person, chosen_person
 from .sampling import Sources
 from .state import TrainingState
 from .step import FrozenModels
-from .trackers import make_accelerator, start_trackers
 from .trainable import Sizes, TrainableAdapter, load_trainable
 from .trainer import Trainer
 from .validation import decode_photo

@@ -1,9 +1,11 @@
-"""Logging of a run: metrics as CSV and for TensorBoard, a progress bar on a terminal, lines in a log file."""
+"""Logging of a run: metrics as CSV and for TensorBoard and Weights & Biases, a progress bar, lines in a log file."""
 
 import csv
+import importlib.util
 import io
 import logging
 import sys
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +16,8 @@ import numpy as np
 from accelerate import Accelerator
 from tqdm import tqdm
 
+from ..configuration.finetune import Finetune
+from ..configuration.writing import without_paths
 from ..evaluation.records import write_text
 from .state import TrainingState
 
@@ -23,8 +27,40 @@ if TYPE_CHECKING:  # tensorboard may be missing
 LOGGER = logging.getLogger("withanyone")
 STEP_METRICS, VALIDATION_METRICS = "metrics.csv", "validation.csv"
 Value = float | int | None
+_WANDB_ID = "wandb_id.txt"  # of the run over there, so that a resumed run continues its curves
 _LINES, _MOST_STEPS_A_LINE = 100, 50  # of a log
 _SMOOTHED_STEPS = 50  # of the running mean of the loss
+
+
+def make_accelerator(settings: Finetune, is_on_cpu: bool) -> Accelerator:
+    """With the tracker that the settings name. Raises RuntimeError where its package is not installed."""
+    if not settings.log.wandb:
+        return Accelerator(cpu=is_on_cpu)
+    if importlib.util.find_spec("wandb") is None:
+        raise RuntimeError(
+            f"log.wandb is {settings.log.wandb}, and wandb is not installed: run `python -m pip install wandb` and "
+            "`wandb login`, or leave log.wandb empty. TensorBoard has the same curves."
+        )
+    return Accelerator(cpu=is_on_cpu, log_with="wandb")
+
+
+def start_trackers(accelerator: Accelerator, settings: Finetune) -> None:
+    """Starts what `make_accelerator` has chosen; the settings are sent without this machine's paths."""
+    if not settings.log.wandb:
+        return
+    place = settings.out / _WANDB_ID
+    if accelerator.is_main_process and not place.is_file():
+        write_text(place, uuid.uuid4().hex)
+    # The others read what the main process has just written.
+    accelerator.wait_for_everyone()
+    run = {
+        "name": settings.out.name,
+        "id": place.read_text(encoding="utf-8-sig").strip(),
+        "resume": "allow",
+        "dir": str(settings.out),
+    }
+    recipe = without_paths(settings.model_dump(mode="json"))
+    accelerator.init_trackers(settings.log.wandb, config=recipe, init_kwargs={"wandb": run})
 
 
 class MetricsLog:

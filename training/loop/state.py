@@ -13,8 +13,7 @@ from withanyone_core.adapter.shape import Branch
 from ..configuration.finetune import Finetune
 from ..evaluation.measuring import EvaluationModels
 from .batch import ConditioningSpec
-from .early_stopping import Verdict, verdict
-from .judgement import scores_at
+from .early_stopping import Verdict, scores_at, verdict
 from .optimizer import ExponentialMovingAverage
 from .sampling import Sources
 from .step import FrozenModels

@@ -12,7 +12,7 @@ from typing import Any
 from training.configuration.finetune import Finetune
 from training.configuration.reading import read_settings
 from training.loop.checkpoints import checkpoints
-from training.loop.result import RESULT
+from training.report.result import RESULT
 
 from ...weights_folder import FACES, FLUX, VAE
 from ..folders import ROOT, TRAINING_RECIPES

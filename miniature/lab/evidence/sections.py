@@ -2,20 +2,29 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from withanyone_core.adapter.shape import Branch
+from withanyone_core.adapter.strength import FROM_SLIDER, branch_weights
 from withanyone_core.canvas import CELL_PX
 from withanyone_core.injection.diffusers import members
 from withanyone_core.meter.measuring import Meter
 from withanyone_core.meter.picking import rank
 
 from ...world.scene import SIDE_PX
-from ..steering import AT_ONCE, SteeredGenerator
+from ..steering import (
+    AT_ONCE,
+    RESEMBLANCE,
+    PhotoReader,
+    SteeredGenerator,
+    shipped_photo_reader,
+    shipped_steered_generator,
+)
 from .dataset import COUNTS, Dataset, References, Sample
-from .evaluate import Evaluator, Judged
+from .evaluate import Evaluator, Judged, RememberedFaces, make_evaluator
 from .images import Verdict
 from .results import Results
 
@@ -94,6 +103,22 @@ class Studio:
         weights = dict.fromkeys(self.weights, 0.0) if alone else self.weights
         requests = [self.references.request(each, **changes) for each in images]
         return self.generator.generate(requests, weights=weights, what=what)
+
+
+def shipped_studio(
+    folder: Path,
+    dataset: Dataset,
+    results: Results,
+    resemblance: float = RESEMBLANCE,
+    id_weight: float = FROM_SLIDER,
+    siglip_weight: float = FROM_SLIDER,
+) -> Studio:
+    """The studio of a folder of weights; each photo is read once, and the judge's gallery is kept in the results."""
+    generator, reader = shipped_steered_generator(folder), shipped_photo_reader(folder)
+    reader = PhotoReader(RememberedFaces(reader.analysis), reader.encode)
+    evaluator = make_evaluator(folder, reader.analysis, dataset, results)
+    weights = branch_weights(generator.adapter.shapes, resemblance, id_weight, siglip_weight)
+    return Studio(generator, References(dataset, reader), evaluator, weights)
 
 
 def write_asked(studio: Studio, results: Results, images: int) -> None:

@@ -1,4 +1,4 @@
-"""The socket in a compiled model: equal to the eager one whatever changes, without compiling anew for settings.
+"""The socket in a compiled model: equal to the eager one whatever changes, without compiling again for settings.
 
 Recent ComfyUI drops the compiler's guards on `transformer_options`; both ways are tried, by ComfyUI's own entry.
 """
@@ -103,7 +103,7 @@ def settings(base, adapter):
     }
 
 
-def test_compiled_equals_eager_whatever_changes_and_settings_compile_nothing_anew(base, adapter, compiled):
+def test_compiled_equals_eager_whatever_changes_and_settings_compile_nothing_again(base, adapter, compiled):
     compile_model, backend = compiled
 
     def check(name, model, compiled_model=None):

@@ -1,4 +1,4 @@
-"""Where the adapter works, what ComfyUI is told that it needs there, and Apple's GPUs."""
+"""Where the adapter works, what it reports to ComfyUI that it needs there, and Apple's GPUs."""
 
 from dataclasses import replace
 
@@ -118,7 +118,7 @@ def test_on_apple_queries_are_contiguous_and_enough(monkeypatch, count):
     assert seen[0].shape[2] == max(9, count)
 
 
-def test_fp8_is_refused_on_apple_in_words(base, tmp_path):
+def test_fp8_is_refused_on_apple_with_a_readable_message(base, tmp_path):
     adapter = ComfyAdapter.open(small_adapter(tmp_path).file.path, fp8=True)
     base.load_device = MPS
     with pytest.raises(ValueError, match=r"loaded as fp8, which Apple's GPUs do not have\. Choose dtype"):

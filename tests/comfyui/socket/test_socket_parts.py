@@ -83,8 +83,8 @@ def test_the_attention_owns_its_memory_and_no_more_than_its_file_has(adapter, br
     )
 
 
-def test_a_file_that_was_written_over_since_changes_nothing_until_it_is_loaded_anew(base, adapter):
-    """ComfyUI loads it anew with the next prompt."""
+def test_a_file_that_was_written_over_since_changes_nothing_until_it_is_loaded_again(base, adapter):
+    """ComfyUI loads it again with the next prompt."""
     patched, path = applied(base, adapter), adapter.file.path
     before = sample(patched)
     random_adapter(path.with_name("other.safetensors"), seed=9).replace(path)
@@ -144,7 +144,7 @@ def test_another_strength_reads_no_weights_again_and_is_exact(base, adapter, tmp
     trained = adapter.with_lora(lora)
     changed = sample(applied(base, trained, faces))
     changes_encoder = any("to_kv" in target for target in targets)
-    # Only an encoder that the LoRA changes has to make its keys and values anew.
+    # Only an encoder that the LoRA changes has to make its keys and values again.
     assert reads == ([(Branch.SIG, "encoder")] if changes_encoder else [])
     assert difference(changed, sample(applied(base, merged(tmp_path, adapter, lora), faces))) < 1e-5
     assert difference(changed, half) > 1e-3

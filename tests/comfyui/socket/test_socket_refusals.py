@@ -1,4 +1,4 @@
-"""What does not fit is refused in words."""
+"""What does not fit is refused, and the message says why."""
 
 from dataclasses import replace
 
@@ -30,20 +30,20 @@ from withanyone_pack.withanyone_core.injection.comfyui.parts import ComfyAdapter
 from withanyone_pack.withanyone_core.regions.layout import PlacedFace
 
 
-def test_a_model_of_another_size_is_refused_in_words(adapter):
+def test_a_model_of_another_size_is_refused_with_a_readable_message(adapter):
     other = small_flux({**SMALL, "depth": 3})
     with pytest.raises(ValueError, match=r"model of width 64 with 5 blocks; the connected Flux has width 64 and 6"):
         applied(other, adapter)
 
 
-def test_an_adapter_of_another_width_is_refused_in_words(base, tmp_path):
+def test_an_adapter_of_another_width_is_refused_with_a_readable_message(base, tmp_path):
     wide = small_adapter(tmp_path, (replace(ARC, hidden=128), replace(SIG, hidden=128)))
     words = r"a model of width 128 with 5 blocks; the connected Flux2? has width 64 and 5 blocks\. Use the model it was"
     with pytest.raises(ValueError, match=words):
         applied(base, wide)
 
 
-def test_a_model_without_blocks_is_refused_in_words(base, adapter):
+def test_a_model_without_blocks_is_refused_with_a_readable_message(base, adapter):
     strange = base.clone()
     strange.model = type("SDXL", (), {"diffusion_model": torch.nn.Linear(2, 2)})()
     with pytest.raises(ValueError, match=r"works on FLUX\.1 and FLUX\.2 models; SDXL has no double_blocks"):
@@ -55,7 +55,7 @@ def _as_is(patcher):
     return patcher
 
 
-def test_a_lookalike_of_flux_is_refused_in_words(adapter):
+def test_a_lookalike_of_flux_is_refused_with_a_readable_message(adapter):
     chroma = small_flux()
     chroma.model.diffusion_model.vector_in = None
     with pytest.raises(ValueError, match=r"similar blocks but is another model"):

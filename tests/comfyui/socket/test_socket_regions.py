@@ -36,11 +36,11 @@ def test_swapped_boxes_swap_the_people(base, adapter):
     assert difference(sample(applied(base, adapter, swapped)), sample(applied(base, adapter, order))) < 1e-5
 
 
-def test_a_mask_painted_on_the_box_is_the_box(base, adapter):
-    painted = torch.zeros(128, 160)
-    painted[32:96, 16:64] = 1.0
+def test_a_mask_drawn_on_the_box_is_the_box(base, adapter):
+    mask = torch.zeros(128, 160)
+    mask[32:96, 16:64] = 1.0
     identity = person(1)
-    by_mask = sample(applied(base, adapter, (PlacedFace(identity, Mask(painted)),)))
+    by_mask = sample(applied(base, adapter, (PlacedFace(identity, Mask(mask)),)))
     by_box = sample(applied(base, adapter, (PlacedFace(identity, Box.from_px(16, 32, 64, 96, 160, 128)),)))
     assert torch.equal(by_mask, by_box)
 

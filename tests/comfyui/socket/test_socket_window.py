@@ -1,4 +1,4 @@
-"""The steps between which a person is painted."""
+"""The steps between which a person is generated."""
 
 import torch
 from withanyone_pack.tests.pack import add_comfyui

@@ -26,8 +26,8 @@ def in_box(box_px: tuple[float, float, float, float]) -> np.ndarray:
 def made_up(name: str, box_px: tuple[float, float, float, float]) -> np.ndarray:
     """A direction for each person, and beside it one that goes by where the head is."""
     own, other = np.random.default_rng(list(PEOPLE).index(name)), np.random.default_rng(int(sum(box_px)))
-    vectors = [random.standard_normal(ARCFACE_WIDTH) for random in (own, other)]
-    own_direction, other_direction = (vector / np.linalg.norm(vector) for vector in vectors)
+    embeddings = [random.standard_normal(ARCFACE_WIDTH) for random in (own, other)]
+    own_direction, other_direction = (embedding / np.linalg.norm(embedding) for embedding in embeddings)
     return (NORM * (own_direction + VARIETY * other_direction)).astype(np.float32)
 
 

@@ -67,8 +67,8 @@ def embedding(photo: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
     pair = np.stack([(crop.astype(np.float32) - 127.5) / 128.0] * 2)  # the file only takes two crops at a time
     network.set_tensor(network.get_input_details()[0]["index"], pair)
     network.invoke()
-    vector = network.get_tensor(network.get_output_details()[0]["index"])[0]
-    return np.pad(NORM * vector / np.linalg.norm(vector), (0, ARCFACE_WIDTH - vector.size)).astype(np.float32)
+    output = network.get_tensor(network.get_output_details()[0]["index"])[0]
+    return np.pad(NORM * output / np.linalg.norm(output), (0, ARCFACE_WIDTH - output.size)).astype(np.float32)
 
 
 def detections(photo: np.ndarray) -> list[tuple[np.ndarray, float, np.ndarray]]:

@@ -59,7 +59,7 @@ def test_the_whole_ablation_of_one_run(tmp_path, monkeypatch, capsys):
         (doctor_trial, ["--adapter", "nowhere.safetensors"], "nowhere.safetensors"),
     ],
 )
-def test_what_is_wrong_is_told_in_words_and_status_2(command, options, words, tmp_path, capsys, monkeypatch, bench):
+def test_a_mistake_is_a_readable_message_and_status_2(command, options, words, tmp_path, capsys, monkeypatch, bench):
     monkeypatch.setattr(setting, "load_bench", lambda weights: bench)
     places = ["--scratch", str(tmp_path / "scratch"), "--results", str(tmp_path / "results.jsonl")]
     assert command.main([*options, *places]) == 2

@@ -74,7 +74,7 @@ def test_a_mean_and_its_interval():
     assert estimate({0: [None, None]}) is None
 
 
-def test_seeds_that_disagree_widen_the_interval():
+def test_seeds_that_disagree_lengthen_the_interval():
     alike = {seed: [0.5] * 200 for seed in range(3)}
     apart = {seed: [0.4 + 0.1 * seed] * 200 for seed in range(3)}
     assert estimate(alike).high - estimate(alike).low == pytest.approx(0)

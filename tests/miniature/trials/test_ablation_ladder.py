@@ -34,11 +34,11 @@ def settings(variant, *changes, cache="cache", out="out", seed=0):
 
 
 def test_variants_differ_in_what_they_say():
-    told = {
+    weights = {
         each.name: (found["data"]["paired_ratio"], found["id_loss"]["weight"], found["nce"]["weight"])
         for each, found in ((each, settings(each)) for each in VARIANTS)
     }
-    assert told == {
+    assert weights == {
         "a": (0, 0, 0),
         "b": (0.5, 0, 0),
         "c": (0.5, 0.1, 0),
@@ -137,7 +137,7 @@ def test_a_budget_ends_the_ladder_before_the_next_run(small_ladder, made, tmp_pa
 
 
 @pytest.mark.parametrize("change", ["shared", "changes", "test"])
-def test_other_settings_are_measured_anew(small_ladder, made, tmp_path, change):
+def test_other_settings_are_measured_again(small_ladder, made, tmp_path, change):
     lines = Lines(tmp_path / "results.jsonl")
     climb(small_ladder, WANTED[:1], lines, Blind(), float("inf"))
     other = {

@@ -1,4 +1,4 @@
-"""The doctor's trial: its sets of photos, and what is kept and told of them."""
+"""The doctor's trial: its sets of photos, and what is kept and reported of them."""
 
 import json
 from dataclasses import replace

@@ -6,12 +6,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from ..loop.resume import describe_change, until
+from ..loop.trainer import Trainer
+from ..loop.validation import PREVIEWS
+from .blocks import Block, Heading, ImageFile, Paragraph, Points, Table
 from .judgement import Judgement, judge
-from .report_blocks import Block, Heading, ImageFile, Paragraph, Points, Table
 from .result import LORA_RESULT
-from .resume import describe_change, until
-from .trainer import Trainer
-from .validation import PREVIEWS
 
 LOGGER = logging.getLogger("withanyone")
 CURVES, FILMSTRIP = "curves.svg", "filmstrip.jpg"

@@ -19,8 +19,9 @@ from withanyone_core.files.tensors import save_tensors
 from withanyone_core.identities.identity_file import KIND, load_identity
 from withanyone_core.version import VERSION
 
-from .checkpoints import ADAPTER, NUMBERS, count_of, not_finite
-from .own_tokens import face_model
+from ..configuration.writing import without_paths
+from ..loop.checkpoints import ADAPTER, NUMBERS, count_of, not_finite
+from ..loop.own_tokens import face_model
 
 RESULT, LORA_RESULT = "adapter.safetensors", "lora.safetensors"
 _LORA_END = ".lora_A.weight"
@@ -171,14 +172,3 @@ def _at(measured: Sequence[Mapping[str, Any]], step: int) -> dict[str, float | N
     names = ("sim_gt", "sim_ref", "copy_paste")
     means = {name: latest[name]["mean"] if latest.get(name) else None for name in names}
     return {"step": latest["step"], **means, "validation": sum(latest["validation"]) / len(latest["validation"])}
-
-
-def without_paths(value: Any) -> Any:
-    """Settings with file names in place of paths: a shared file tells nothing of the machine."""
-    if isinstance(value, dict):
-        return {key: without_paths(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_paths(each) for each in value]
-    if isinstance(value, str) and ("/" in value or "\\" in value):
-        return value.replace("\\", "/").rsplit("/", 1)[-1]
-    return value

@@ -9,17 +9,17 @@ from withanyone_core.html_page import document
 
 from ..configuration.reading import read_tree
 from ..evaluation.records import write_text
-from .checkpoints import CONFIG, checkpoints, step_of
+from ..loop.checkpoints import CONFIG, checkpoints, step_of
+from ..loop.log import STEP_METRICS, VALIDATION_METRICS, read_rows
+from ..loop.resume import until
+from ..loop.step import BIN_NAMES
+from ..loop.trainer import Trainer
+from ..loop.validation import PREVIEWS
+from .blocks import html, markdown
+from .content import CURVES, FILMSTRIP, NAMES, report_blocks
 from .curves import curves_svg, smoothed
 from .filmstrip import filmstrip
-from .log import STEP_METRICS, VALIDATION_METRICS, read_rows
-from .report_blocks import html, markdown
-from .report_content import CURVES, FILMSTRIP, NAMES, report_blocks
 from .result import LORA_RESULT, RESULT, exported, header_of, is_lora, write_identity, write_result
-from .resume import until
-from .step import BIN_NAMES
-from .trainer import Trainer
-from .validation import PREVIEWS
 
 REPORT, PAGE = "report.md", "report.html"
 _PAGE_CSS = "figure{margin:0;overflow-x:auto}svg{max-width:100%}"

@@ -15,20 +15,20 @@ LEFT, RIGHT = Box(0.0, 0.0, 0.5, 1.0), Box(0.5, 0.0, 1.0, 1.0)
 
 
 def direction(*parts: float) -> np.ndarray:
-    """A vector float32 [512] with these first numbers."""
-    vector = np.zeros(WIDTH, np.float32)
-    vector[: len(parts)] = parts
-    return vector
+    """An embedding float32 [512] with these first numbers."""
+    embedding = np.zeros(WIDTH, np.float32)
+    embedding[: len(parts)] = parts
+    return embedding
 
 
 def at_angle(radians: float, first: int = 0, second: int = 1) -> np.ndarray:
-    """A vector turned so far from axis `first` towards axis `second`."""
-    vector = np.zeros(WIDTH, np.float32)
-    vector[first], vector[second] = np.cos(radians), np.sin(radians)
-    return vector
+    """An embedding turned so far from axis `first` towards axis `second`."""
+    embedding = np.zeros(WIDTH, np.float32)
+    embedding[first], embedding[second] = np.cos(radians), np.sin(radians)
+    return embedding
 
 
-def painted(*levels: int, side_px: int = SIDE_PX) -> np.ndarray:
+def gray_image(*levels: int, side_px: int = SIDE_PX) -> np.ndarray:
     """An image [64, 64 a level, 3] with a face for each level but 0, from left to right."""
     image = np.zeros((side_px, side_px * len(levels), 3), np.uint8)
     for number, level in enumerate(levels):
@@ -42,28 +42,28 @@ def batch(*photos: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.stack(photos)).to(torch.float32) / 255
 
 
-class PaintedFaces:
+class GrayFaces:
     """Finds every square whose level it knows; counts how often it was asked."""
 
-    def __init__(self, vectors: Mapping[int, np.ndarray], model_name: str = "") -> None:
-        self.vectors = vectors
+    def __init__(self, embeddings: Mapping[int, np.ndarray], model_name: str = "") -> None:
+        self.embeddings = embeddings
         self.model_name = model_name
         self.asked = 0
 
     def faces(self, photo: np.ndarray) -> tuple[Face, ...]:
         self.asked += 1
         found = []
-        for level, vector in self.vectors.items():
+        for level, embedding in self.embeddings.items():
             rows, columns = np.nonzero(photo[..., 0] == level)
             if len(rows):
                 box = (columns.min(), rows.min(), columns.max() + 1.0, rows.max() + 1.0)
-                found.append(Face(tuple(map(float, box)), 0.99 - level / 1000, TEMPLATE_PX, vector))
+                found.append(Face(tuple(map(float, box)), 0.99 - level / 1000, TEMPLATE_PX, embedding))
         return tuple(sorted(found, key=lambda face: -face.score))
 
 
-def person(name: str, vector: np.ndarray, **more: object) -> Identity:
+def person(name: str, embedding: np.ndarray, **more: object) -> Identity:
     crop = more.pop("crop", torch.full((512, 512, 3), 0.5))
-    return Identity(name, torch.from_numpy(vector), None, crop, **more)
+    return Identity(name, torch.from_numpy(embedding), None, crop, **more)
 
 
 def placed(*people: Identity, boxes: tuple[Box, ...] = (LEFT, RIGHT)) -> tuple[PlacedFace, ...]:
