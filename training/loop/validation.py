@@ -3,22 +3,18 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from itertools import pairwise, product
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
-from torch import Tensor
 
 from withanyone_core.injection.diffusers import AdapterSocket
 from withanyone_core.metrics.case import METRICS, CaseScores
 from withanyone_core.metrics.summary import judges_mean, statistic
-from withanyone_core.schedule import released_sigmas
 
 from ..cache.cache import Cache
-from ..cache.entries import BoxFractions
 from ..configuration.finetune import Finetune
 from ..evaluation.measuring import EvaluationModels, case_images, measure_images
 from ..evaluation.records import Line
@@ -27,13 +23,13 @@ from ..losses.flow import add_noise, target_velocity
 from .batch import DEFAULT_CONDITIONING, ConditioningSpec, placed_people, text_of
 from .both_branches import BothBranches
 from .draws import Draws
+from .images import decode_photo, encode_png, reference_image, sample_image
 from .log import validation_bar
 from .sampling import Person, Sample, Sampler
 from .step import FrozenModels, velocity
 
 MEASURES = ("sim_gt", "sim_ref", "copy_paste", "leakage")
 PREVIEWS = "previews"
-_MARGIN = 1.0  # of a face's box, half of it on each side, in an image of a reference
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,13 +195,6 @@ def _between_photos(judged: Sequence[Sequence[CaseScores]], name: str) -> float 
     return float(np.mean(known)) if known else None
 
 
-def encode_png(image: np.ndarray) -> bytes:
-    """PNG bytes of RGB uint8 [H, W, 3]."""
-    # OpenCV writes images from BGR.
-    _, found = cv2.imencode(".png", np.ascontiguousarray(image[:, :, ::-1]))
-    return found.tobytes()
-
-
 def scenes(cache: Cache, sampler: Sampler, seed: int, most: int, person: str = "", seeds: int = 1) -> tuple[Scene, ...]:
     """Up to `most` held-out photos, evenly over all of them, each face with a reference from another photo.
 
@@ -235,7 +224,6 @@ def scenes(cache: Cache, sampler: Sampler, seed: int, most: int, person: str = "
     return tuple(found)
 
 
-@torch.no_grad()
 def generate_image(
     cache: Cache,
     scene: Scene,
@@ -248,57 +236,13 @@ def generate_image(
 ) -> np.ndarray:
     """The photo's size, text and people from noise that is the same every time, uint8 [H, W, 3].
 
-    Euler steps over the released schedule, as a ComfyUI workflow with WithAnyone Scheduler takes them; `advance` is
-    called after each.
+    `advance` is called after each step of the sampler.
     """
     mean, _ = cache.latent(cache.images[scene.sample.image], scene.sample.crop)
-    device = next(frozen.transformer.parameters()).device
     height_px, width_px = (8 * side for side in mean.shape[-2:])
-    people = placed_people(cache, [scene.sample], width_px, height_px, conditioning).to(device)
-    t5, pooled = (value[None].to(device) for value in text_of(cache, scene.sample))
-    latent = scene.sample.draws.normal("preview", (1, *mean.shape)).to(device)
-    sigmas = released_sigmas(steps, width_px, height_px)
-    with socket.placed(people):
-        for sigma, following in pairwise(sigmas):
-            predicted = velocity(frozen.transformer, latent, sigma.expand(1).to(device), t5, pooled, guidance)
-            # In float32; the released program keeps the latent in bf16 between steps.
-            latent = latent + (following - sigma).to(device) * predicted
-            advance()
-    return decode_pixels(frozen, latent)
-
-
-@torch.no_grad()
-def decode_photo(cache: Cache, image: int, crop: int, frozen: FrozenModels) -> np.ndarray:
-    """A cached photo as the VAE sees it, uint8 [H, W, 3]."""
-    # The posterior's mean, without a draw: every validation compares with the same image.
-    mean, _ = cache.latent(cache.images[image], crop)
-    device = next(frozen.transformer.parameters()).device
-    return decode_pixels(frozen, frozen.scale.into_model(mean)[None].to(device))
-
-
-@torch.no_grad()
-def reference_image(cache: Cache, face: int, frozen: FrozenModels) -> np.ndarray:
-    """The part of a cached photo around a face, uint8 [H, W, 3]."""
-    image = cache.faces[face].image
-    (place,) = [cut for cut in cache.images[image].crops[0].faces if cut.face == face]
-    return crop_around(decode_photo(cache, image, 0, frozen), place.box)
-
-
-def crop_around(image: np.ndarray, box: BoxFractions) -> np.ndarray:
-    """The box of an image [H, W, 3] with as much again on each side, as far as there is some."""
-    height, width = image.shape[:2]
-    x1, y1, x2, y2 = box
-    across, down = _MARGIN * (x2 - x1) / 2, _MARGIN * (y2 - y1) / 2
-    left, right = max(0, int((x1 - across) * width)), min(width, int(np.ceil((x2 + across) * width)))
-    top, bottom = max(0, int((y1 - down) * height)), min(height, int(np.ceil((y2 + down) * height)))
-    return image[top:bottom, left:right]
-
-
-def decode_pixels(frozen: FrozenModels, latent_1CHW: Tensor) -> np.ndarray:
-    """Latents of one image decoded, uint8 [H, W, 3]. NaN becomes black."""
-    values = 127.5 * (frozen.decode(latent_1CHW)[0] + 1)
-    # NaN first: as a byte it may be anything.
-    return values.nan_to_num(0.0).clamp(0, 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    people = placed_people(cache, [scene.sample], width_px, height_px, conditioning)
+    noise = scene.sample.draws.normal("preview", (1, *mean.shape))
+    return sample_image(noise, text_of(cache, scene.sample), people, frozen, socket, steps, guidance, advance)
 
 
 @torch.no_grad()
