@@ -88,7 +88,7 @@ def test_settings_that_are_written_are_read_back(tmp_path):
         ("5", None),
         ("[x]", "entry 2: is .*expected a prompt"),
         ("{prompt: x, people: {anna: [0.1, 0.2, 0.4, 1.6]}}", "entry 2: people: places anna at .*from 0 to 1"),
-        ("{prompt: x, people: {anna: [100, 20, 400, 60]}}", "divide pixels by its width"),
+        ("{prompt: x, people: {anna: [100, 20, 400, 60]}}", "pixels over its width"),
         ("{prompt: x, people: {anna: [0.4, 0.2, 0.1, 0.6]}}", "has no area"),
         ("{prompt: x, people: {anna: [0.4, 0.2, 0.1]}}", "expected a box .* of four numbers"),
         ("{prompt: x, people: {anna: [.nan, 0.2, 0.4, 0.6]}}", "from 0 to 1"),

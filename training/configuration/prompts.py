@@ -168,7 +168,7 @@ def _place(name: str, place: Any) -> Place:
         raise ValueError(f"places {name} at {place!r}; expected a box [x1, y1, x2, y2] of four numbers") from None
     if not all(math.isfinite(number) and 0 <= number <= 1 for number in (x1, y1, x2, y2)):
         raise ValueError(
-            f"places {name} at {list(place)}; expected fractions of the image from 0 to 1: divide pixels by its width "
+            f"places {name} at {list(place)}; expected fractions of the image from 0 to 1, which are pixels over its width "
             "and height"
         )
     if x1 >= x2 or y1 >= y2:

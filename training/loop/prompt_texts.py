@@ -78,7 +78,7 @@ def encoder_paths(validation: ValidationSettings, cache: Cache) -> TextEncoderPa
     if unknown:
         raise ValueError(
             f"validation.prompts have to be encoded by FLUX.1's text encoders, and the cache does not say where they "
-            f"are: an earlier prepare.py made it. Run prepare.py again, which computes nothing anew, or name "
+            f"are: an earlier prepare.py made it. Run prepare.py again, which computes nothing twice, or name "
             f"{' and '.join(unknown)} and their tokenizers."
         )
     for name, path in paths.items():
@@ -91,7 +91,7 @@ def encoder_paths(validation: ValidationSettings, cache: Cache) -> TextEncoderPa
 
 
 def _encode(texts: Sequence[str], paths: TextEncoderPaths, cache: Cache, folder: Path, device: torch.device) -> None:
-    LOGGER.info("Encoding %d prompts (validation.prompts); the text encoders leave the memory afterwards.", len(texts))
+    LOGGER.info("Texts of validation.prompts to encode: %d. The text encoders leave the memory afterwards.", len(texts))
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
     encoder = FluxText(paths.t5, paths.clip, paths.t5_tokenizer, paths.clip_tokenizer, dtype, device)
     cache.check_models({f"the text encoders {paths.t5.name} and {paths.clip.name}": encoder.fingerprint})
