@@ -107,7 +107,14 @@ def settings_of(folder, *changes: str) -> Finetune:
 
 
 def small_trainer(
-    folder, *changes: str, photos=None, frozen=None, evaluation_models=None, dtype=torch.float32, device=CPU
+    folder,
+    *changes: str,
+    photos=None,
+    frozen=None,
+    evaluation_models=None,
+    dtype=torch.float32,
+    device=CPU,
+    prompts=(),
 ) -> Trainer:
     """A trainer that has resumed from what its folder holds. It unplugs the one before: they share their models.
 
@@ -132,6 +139,7 @@ def small_trainer(
         make_optimizer(settings.optim, trained.parameters),
         evaluation_models,
         {"adapter": "fresh", "data": photos.data, "person": person.identity.name if person else ""},
+        prompts,
     )
     trainer = Trainer(state)
     _plugged.append(trainer)

@@ -24,6 +24,7 @@ class Cache:
     fingerprints  of everything the tensors depend on, by kind: faces, second, vae, text, siglip
     data          SHA-256 over the photos, names and captions
     files         the model files behind the fingerprints: name to SHA-256
+    text_encoders  where prepare.py found them, by their names in its settings
     """
 
     identities: tuple[str, ...]
@@ -37,6 +38,7 @@ class Cache:
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     data: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
+    text_encoders: Mapping[str, str] = field(default_factory=dict)
 
     def check_models(self, wanted: Mapping[str, str]) -> None:
         """ValueError where the cache was not made with the model files `wanted`, by SHA-256 with their names."""

@@ -9,7 +9,7 @@ shards/*.safetensors       latents, texts, SigLIP tokens and found faces, named 
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ class Header:
     index, bank   names of the files that belong to it
     fingerprints  of the models and settings, by kind
     files         the model files behind them: name to SHA-256
+    text_encoders  where they were, for texts that are wanted later
     """
 
     index: str
@@ -43,6 +44,7 @@ class Header:
     files: Mapping[str, str]
     data: str
     format: str = FORMAT
+    text_encoders: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_header(folder: Path) -> Header | None:
@@ -85,6 +87,7 @@ def read_cache(folder: Path) -> Cache:
             fingerprints=header.fingerprints,
             data=header.data,
             files=header.files,
+            text_encoders=header.text_encoders,
         )
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
@@ -116,6 +119,7 @@ def write_cache(folder: Path, cache: Cache) -> None:
         fingerprints=dict(cache.fingerprints),
         files=dict(cache.files),
         data=cache.data,
+        text_encoders=dict(cache.text_encoders),
     )
     write_whole(folder / header.index, index)
     write_whole(folder / header.bank, bank)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from .phases import Phase, phase_ends, phase_tree
+from .prompts import Prompts, check_count
 from .reading import Section, UserPath
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -240,6 +241,12 @@ class ValidationSettings(Section):
     num_images   how many held-out photos are generated, at most
     seeds        how many images of each, with other noise and references; scores of fewer than 6 images in all cannot
                  be compared
+    prompts      prompts of one's own, generated beside the held-out photos: a list, or a .yaml, .json or .txt file with
+                 one. Each is a text, which shows one of the cache's people in turn, or {prompt: two friends at the sea,
+                 people: {anna: [0.1, 0.2, 0.4, 0.6], ben: right}, seed: 7, width: 768, height: 512}: people stand in
+                 boxes (x1, y1, x2, y2), fractions of the image, or left, middle, right or in a row
+    t5, clip, t5_tokenizer, clip_tokenizer  what encodes these prompts, where it is not there any more where prepare.py
+                 found it
     sampling_steps, guidance  of the sampler
     resemblance  where one branch of an adapter with both is trained: images are generated with both, as Apply
                  WithAnyone does, this being the weight of the sig branch; none: with the trained branch alone
@@ -253,6 +260,11 @@ class ValidationSettings(Section):
     every_steps: Count = 250
     num_images: Annotated[int, Field(ge=0)] = 8
     seeds: Count = 1
+    prompts: Prompts = ()
+    t5: UserPath | None = None
+    clip: UserPath | None = None
+    t5_tokenizer: UserPath | None = None
+    clip_tokenizer: UserPath | None = None
     sampling_steps: Count = 25
     guidance: NotNegative = 4.0
     resemblance: Literal["none"] | Fraction = 0.5
@@ -363,6 +375,15 @@ class Finetune(Section):
                 "validation.judges are named and validation.face_pack is not: the folder of the insightface pack that "
                 "finds the faces of previews (antelopev2)"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _prompts_show_no_more_than_are_trained(self) -> "Finetune":
+        for number, entry in enumerate(self.validation.prompts, start=1):
+            try:
+                check_count(len(entry.people), self.data.max_people)
+            except ValueError as error:
+                raise ValueError(f"validation.prompts: entry {number}: {error}") from error
         return self
 
     @property

@@ -56,6 +56,15 @@ class EncoderSettings(Section):
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
 
 
+TEXT_ENCODERS = ("t5", "clip", "t5_tokenizer", "clip_tokenizer")
+
+
+def text_encoder_paths(settings: EncoderSettings) -> dict[str, str]:
+    """Where the text encoders and their tokenizers are, those of TEXT_ENCODERS that are named."""
+    paths = {name: getattr(settings, name) for name in TEXT_ENCODERS}
+    return {name: str(path) for name, path in paths.items() if path is not None}
+
+
 class NegativeSettings(Section):
     """Faces of other people, besides data/negatives.
 

@@ -32,7 +32,7 @@ class _FromCommandLine(str):
     """A text given as `key=value`."""
 
 
-def _located(value: Any, info: ValidationInfo) -> Any:
+def located(value: Any, info: ValidationInfo) -> Any:
     """A path made absolute, from the folder of the file it was written in. ValueError for an empty one."""
     if not isinstance(value, str):
         return value
@@ -46,7 +46,7 @@ def _located(value: Any, info: ValidationInfo) -> Any:
     return as_on_disk((folder / path).absolute())
 
 
-UserPath = Annotated[Path, BeforeValidator(_located)]
+UserPath = Annotated[Path, BeforeValidator(located)]
 
 
 def read_settings(model: type[Settings], path: Path | None, changes: Sequence[str] = ()) -> Settings:
@@ -118,8 +118,13 @@ def checked(model: type[Settings], tree: Mapping[str, Any], source: str, folder:
     try:
         return model.model_validate(tree, context={"folder": folder})
     except ValidationError as error:
-        lines = [_readable(model, mistake) for mistake in error.errors()]
+        lines = mistakes(model, error)
     raise ValueError(f"{source}: " + ("\n  " if len(lines) > 1 else "") + "\n  ".join(lines))
+
+
+def mistakes(model: type[BaseModel], error: ValidationError) -> list[str]:
+    """A line for each."""
+    return [_readable(model, mistake) for mistake in error.errors()]
 
 
 def known_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:

@@ -28,6 +28,9 @@ def typed(model: type[BaseModel], key: str, text: str) -> Any:
         return None if _may_be_none(annotation) and text == _NOTHING else text
     if _are_texts(annotation):
         return _items(text)
+    # In place of a list of sections a file with one.
+    if _are_sections(annotation) and not text.lstrip().startswith(("[", "{")):
+        return text
     if not text.strip():
         return ""
     return _restored(model, annotation, yaml.safe_load(text), yaml.load(text, yaml.BaseLoader))
@@ -61,15 +64,22 @@ def _restored(root: type[BaseModel], annotation: Any, value: Any, written: Any) 
         return None if value is None and _may_be_none(annotation) else written
     if _are_texts(annotation) and isinstance(written, str | list) and value is not None:
         return [written] if isinstance(written, str) else written
+    if isinstance(written, str) and value is not None and (_are_sections(annotation) or any(sections_of(annotation))):
+        return written  # a file in place of a list, or a text in place of a section
     if isinstance(value, list) and isinstance(written, list) and get_origin(annotation) is tuple:
         item = get_args(annotation)[0]
         return [_restored(root, item, *pair) for pair in zip(value, written, strict=True)]
+    if get_origin(annotation) is dict and isinstance(written, list):
+        return [each if isinstance(each, str) else given for given, each in zip(value, written, strict=True)]
     if isinstance(value, Mapping) and isinstance(written, Mapping):
         # What is no section holds settings of the whole, as a phase's overrides do.
         section = next(sections_of(annotation), root)
+        # Names are keys too; a merge key (<<) is one for YAML's plainer loader, and then the two differ in length.
+        are_names = get_origin(annotation) is dict and len(value) == len(written)
+        keys = map(str, written) if are_names else value
         return {
             key: _restored(root, annotation_of(section, str(key)), each, written.get(str(key)))
-            for key, each in value.items()
+            for key, each in zip(keys, value.values(), strict=True)
         }
     return value
 
@@ -112,6 +122,10 @@ def _is_choice(part: Any) -> bool:
 
 def _are_texts(annotation: Any) -> bool:
     return get_origin(annotation) is tuple and all(item is ... or _is_text(item) for item in get_args(annotation))
+
+
+def _are_sections(annotation: Any) -> bool:
+    return get_origin(annotation) is tuple and any(any(sections_of(item)) for item in get_args(annotation))
 
 
 def _may_be_none(annotation: Any) -> bool:

@@ -24,6 +24,7 @@ from .early_stopping import LEAST_IMAGES
 from .log import make_accelerator, start_trackers
 from .optimizer import make_optimizer, optimizer_class
 from .own_tokens import Person, cached_person, chosen_person
+from .prompts import prompt_scenes
 from .sampling import Sources
 from .state import TrainingState
 from .step import FrozenModels
@@ -61,6 +62,8 @@ def build_trainer(settings: Finetune) -> Trainer:
     check_models(settings, sources)
     # The main process alone generates and scores.
     evaluation_models = load_judges(settings) if accelerator.is_main_process else None
+    # The text encoders leave before the base model comes.
+    prompts = prompt_scenes(settings, cache, accelerator)
     frozen = _frozen(settings, accelerator)
     check_widths(cache, frozen)
     # Blocks may be quantized, the embedder never is: its type is that of the activations.
@@ -79,7 +82,9 @@ def build_trainer(settings: Finetune) -> Trainer:
         {"person": person.identity.name} if person else {}
     )
     settings.out.mkdir(parents=True, exist_ok=True)
-    state = TrainingState(settings, accelerator, frozen, adapter, sources, optimizer, evaluation_models, origin)
+    state = TrainingState(
+        settings, accelerator, frozen, adapter, sources, optimizer, evaluation_models, origin, prompts
+    )
     trainer = Trainer(state)
     start_trackers(accelerator, settings)
     trainer.resume()
@@ -118,7 +123,10 @@ def _warn(trainer: Trainer) -> None:
     """Logs what this run cannot measure."""
     state = trainer.state
     if not trainer.validator.scenes and state.settings.validation.num_images:
-        LOGGER.warning("The cache holds no held-out photos, so nothing is validated while training.")
+        LOGGER.warning(
+            "The cache holds no held-out photos, so %s while training.",
+            "only your prompts are generated" if state.prompts else "nothing is validated",
+        )
     elif state.evaluation_models is None:
         LOGGER.warning(NO_JUDGE)
     elif 0 < len(trainer.validator.scenes) < LEAST_IMAGES:

@@ -15,6 +15,7 @@ from ..evaluation.measuring import EvaluationModels
 from .batch import ConditioningSpec
 from .early_stopping import Verdict, scores_at, verdict
 from .optimizer import ExponentialMovingAverage
+from .prompts import PromptScene
 from .sampling import Sources
 from .step import FrozenModels
 from .trainable import TrainableAdapter
@@ -53,6 +54,7 @@ class TrainingState:
     """A run in progress.
 
     origin  what must be the same when a run is resumed: the adapter it started from, the base model, the data
+    prompts  of the user's own, for validation
     ema     of the trained parameters; empty where none is kept
     """
 
@@ -64,6 +66,7 @@ class TrainingState:
     optimizer: torch.optim.Optimizer
     evaluation_models: EvaluationModels | None
     origin: Mapping[str, str]
+    prompts: tuple[PromptScene, ...] = ()
     progress: Progress = field(default_factory=Progress)
     ema: ExponentialMovingAverage = field(init=False)
     _verdicts: dict[int, Verdict] = field(default_factory=dict, init=False)  # by the number of validations

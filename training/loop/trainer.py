@@ -70,6 +70,7 @@ class Trainer:
             conditioning,
             state.evaluation_models,
             both_branches(settings, adapter, source.cache),
+            state.prompts,
         )
         self._prefetcher = Prefetcher(self.batch, self._micro_batch_after)
         self._wait_s = 0.0
@@ -101,7 +102,7 @@ class Trainer:
 
         By the main process alone; where the base model is sharded, the others help it compute.
         """
-        if not self.validator.scenes:
+        if not self.validator.shown:
             return
         self._check_finite(self.state.adapter.parameters)
         losses: list[float] = []
@@ -238,7 +239,7 @@ class Trainer:
         step = self.state.progress.step
         found = self.validator.score(step, losses, images)
         self.validation_log.add(step, self.validator.row(found))
-        names = (scene.name for scene in self.validator.scenes)
+        names = (scene.name for scene in self.validator.shown)
         self.validation_log.add_images(step, dict(zip(names, images, strict=True)))
         return found
 

@@ -3,37 +3,32 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from itertools import pairwise, product
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
-from torch import Tensor
 
 from withanyone_core.injection.diffusers import AdapterSocket
-from withanyone_core.metrics.case import METRICS, CaseScores
-from withanyone_core.metrics.summary import judges_mean, statistic
-from withanyone_core.schedule import released_sigmas
 
 from ..cache.cache import Cache
-from ..cache.entries import BoxFractions
 from ..configuration.finetune import Finetune
-from ..evaluation.measuring import EvaluationModels, case_images, measure_images
-from ..evaluation.records import Line
-from ..evaluation.report import scores_of
+from ..evaluation.measuring import EvaluationModels
 from ..losses.flow import add_noise, target_velocity
 from .batch import DEFAULT_CONDITIONING, ConditioningSpec, placed_people, text_of
 from .both_branches import BothBranches
 from .draws import Draws
+from .images import decode_photo, encode_png, reference_image, sample_image
 from .log import validation_bar
+from .preview_scores import MEASURES, Truth, headline, score_images
+from .prompt_scores import MEASURES as PROMPT_MEASURES
+from .prompt_scores import KnownPeople, known_people, score_prompts
+from .prompts import PromptScene, generate_prompt
 from .sampling import Person, Sample, Sampler
 from .step import FrozenModels, velocity
 
-MEASURES = ("sim_gt", "sim_ref", "copy_paste", "leakage")
 PREVIEWS = "previews"
-_MARGIN = 1.0  # of a face's box, half of it on each side, in an image of a reference
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,20 +39,12 @@ class Scene:
     sample: Sample
 
 
-@dataclass(frozen=True, eq=False)
-class Truth:
-    """What a preview is compared with, RGB uint8 [H, W, 3]: the held-out photo, and each person's reference."""
-
-    photo: np.ndarray
-    references: tuple[np.ndarray, ...]
-    boxes: tuple[tuple[float, float, float, float], ...]
-
-
 @dataclass(eq=False)
 class Validator:
     """Validation of one run; without held-out photos there are no `scenes`.
 
-    both  what generates images, where it is not the trained branch alone
+    both     what generates images, where it is not the trained branch alone
+    prompts  of the user's own, generated and scored beside the scenes; no judgement counts them
     """
 
     settings: Finetune
@@ -68,18 +55,27 @@ class Validator:
     conditioning: ConditioningSpec
     evaluation_models: EvaluationModels | None
     both: BothBranches | None = None
+    prompts: tuple[PromptScene, ...] = ()
     _truths: list[Truth] = field(default_factory=list)
+    _known: list[KnownPeople] = field(default_factory=list)
 
     @property
     def columns(self) -> tuple[str, ...]:
         count = self.settings.validation.num_sigmas
-        return (*MEASURES, "validation", *(f"validation_{(index + 0.5) / count:.3f}" for index in range(count)))
+        losses = (f"validation_{(index + 0.5) / count:.3f}" for index in range(count))
+        of_prompts = (f"prompts_{name}" for name in PROMPT_MEASURES) if self.prompts else ()
+        return (*MEASURES, "validation", *losses, *of_prompts)
+
+    @property
+    def shown(self) -> tuple[Scene | PromptScene, ...]:
+        """All that is generated, in this order."""
+        return (*self.scenes, *self.prompts)
 
     def generate(self, is_main: bool = True) -> tuple[list[float], list[np.ndarray]]:
-        """Validation losses by sigma, and an image of each scene."""
+        """Validation losses by sigma (none without scenes), and an image of each of `shown`."""
         validation = self.settings.validation
         models = self.frozen, self.socket
-        passes = len(self.scenes) * (validation.num_sigmas + validation.sampling_steps)
+        passes = len(self.scenes) * validation.num_sigmas + len(self.shown) * validation.sampling_steps
         with validation_bar(passes, is_main) as advance:
             guidance = self.settings.noise.guidance
             losses = validation_losses(
@@ -91,6 +87,10 @@ class Validator:
                     generate_image(self.cache, scene, *models, steps, guidance, conditioning, advance)
                     for scene in self.scenes
                 ]
+                images += [
+                    generate_prompt(scene, self.cache, *models, steps, guidance, conditioning, advance)
+                    for scene in self.prompts
+                ]
         return losses, images
 
     def _as_used(self) -> AbstractContextManager[ConditioningSpec]:
@@ -100,22 +100,28 @@ class Validator:
 
     def score(self, step: int, losses: list[float], images: Sequence[np.ndarray]) -> dict[str, Any]:
         """Writes the previews; the losses and what the judges measured, by name."""
-        truths = self._cached_truths()
+        truths, known = self._cached_truths(), self._known_people()
         folder = self.settings.out / PREVIEWS / f"step-{step:06d}"
         folder.mkdir(parents=True, exist_ok=True)
-        for scene, image in zip(self.scenes, images, strict=True):
+        for scene, image in zip(self.shown, images, strict=True):
             (folder / f"{scene.name}.png").write_bytes(encode_png(image))
         numbers: dict[str, Any] = dict.fromkeys(MEASURES)
-        if self.evaluation_models is not None:
-            lines = score_images(images, truths, self.scenes, self.evaluation_models)
-            numbers = headline(lines, self.evaluation_models, self.settings.seed)
+        models, seed, count = self.evaluation_models, self.settings.seed, len(self.scenes)
+        if models is not None:
+            lines = score_images(images[:count], truths, [scene.name for scene in self.scenes], models)
+            numbers = headline(lines, models, seed)
+            if self.prompts:
+                numbers["prompts"] = score_prompts(images[count:], self.prompts, known, models, seed)
         return {"validation": losses, **numbers, "setup": self._setup()}
 
     def row(self, found: Mapping[str, Any]) -> dict[str, float | None]:
         """What `score` found, by column."""
-        losses = found["validation"]
-        values = [*(found[name] and found[name]["mean"] for name in MEASURES), sum(losses) / len(losses), *losses]
-        return dict(zip(self.columns, values, strict=True))
+        losses, of_prompts = found["validation"], found.get("prompts", {})
+        values = {name: found[name] and found[name]["mean"] for name in MEASURES}
+        values |= {f"prompts_{name}": of_prompts.get(name) and of_prompts[name]["mean"] for name in PROMPT_MEASURES}
+        by_sigma = [name for name in self.columns if name.startswith("validation_")]
+        values |= {"validation": mean_loss(found), **dict(zip(by_sigma, losses, strict=False))}
+        return {name: values.get(name) for name in self.columns}
 
     def _setup(self) -> str:
         """What images are drawn and judged with; those of another setup cannot be compared with them."""
@@ -130,19 +136,41 @@ class Validator:
             _write_truths(self.settings.out / PREVIEWS / "truth", self.scenes, self._truths)
         return self._truths
 
+    def _known_people(self) -> list[KnownPeople]:
+        if not self._known and self.prompts:
+            self._known = [known_people(self.cache, scene, self.frozen) for scene in self.prompts]
+            references = [known.references for known in self._known]
+            _write_references(self.settings.out / PREVIEWS / "truth", self.prompts, references)
+        return self._known
+
+
+def mean_loss(found: Mapping[str, Any]) -> float | None:
+    """The validation loss over all sigmas; None where no held-out photo was there to compute it on."""
+    losses = found["validation"]
+    return sum(losses) / len(losses) if losses else None
+
 
 def summary(found: Mapping[str, Any]) -> str:
     """What `score` found, on one line."""
-    losses = found["validation"]
+    loss, of_prompts = mean_loss(found), found.get("prompts", {})
     means = [f"{name} {found[name]['mean']:.3f}" for name in MEASURES if found[name]]
-    return ", ".join([f"loss {sum(losses) / len(losses):.4f}", *means])
+    means += [f"{name} of prompts {of_prompts[name]['mean']:.3f}" for name in PROMPT_MEASURES if of_prompts.get(name)]
+    return ", ".join([*([] if loss is None else [f"loss {loss:.4f}"]), *means]) or "images only"
 
 
 def _write_truths(folder: Path, chosen: tuple[Scene, ...], truths: list[Truth]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for scene, truth in zip(chosen, truths, strict=True):
         (folder / f"{scene.name}.png").write_bytes(encode_png(truth.photo))
-        for number, reference in enumerate(truth.references, start=1):
+    _write_references(folder, chosen, [truth.references for truth in truths])
+
+
+def _write_references(
+    folder: Path, chosen: Sequence[Scene | PromptScene], references: Sequence[Sequence[np.ndarray]]
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for scene, of_scene in zip(chosen, references, strict=True):
+        for number, reference in enumerate(of_scene, start=1):
             (folder / f"{scene.name}_reference_{number}.png").write_bytes(encode_png(reference))
 
 
@@ -153,57 +181,6 @@ def truth_of(cache: Cache, scene: Scene, frozen: FrozenModels) -> Truth:
         tuple(reference_image(cache, person.reference, frozen) for person in sample.people),
         tuple(person.box for person in sample.people),
     )
-
-
-def score_images(
-    previews: Sequence[np.ndarray],
-    truths: Sequence[Truth],
-    chosen: Sequence[Scene],
-    evaluation_models: EvaluationModels,
-) -> list[Line]:
-    """A line of scores for each preview [H, W, 3]."""
-    lines = []
-    for image, truth, scene in zip(previews, truths, chosen, strict=True):
-        case = case_images(scene.name, image, truth.photo, truth.references, truth.boxes, evaluation_models)
-        lines.append(measure_images(case, evaluation_models))
-    return lines
-
-
-def headline(lines: Sequence[Line], evaluation_models: EvaluationModels, seed: int) -> dict[str, Any]:
-    """By metric the mean over previews and the judges training has not used, with its 95 % interval; None without.
-
-    Under "images" each preview's own values, the mean over these judges; "photos" is that of two photos of the person.
-    """
-    names = [judge.info.name for judge in evaluation_models.judges if not judge.info.trained_with]
-    scores = scores_of([line for line in lines if line["scores"]], names) if names else []
-    if not scores:
-        return dict.fromkeys(METRICS)
-    judged = {metric: judges_mean(scores, metric) for metric in METRICS}
-    found = {metric: statistic(*values, seed=seed) for metric, values in judged.items()}
-    names = sorted(each.name for each in scores[0])
-    images = {
-        name: {**{metric: judged[metric][0][index] for metric in MEASURES}, "photos": _between_photos(scores, name)}
-        for index, name in enumerate(names)
-    }
-    means = {
-        metric: None if value is None else {"mean": value.mean, "low": value.low, "high": value.high, "n": value.n}
-        for metric, value in found.items()
-    }
-    return {**means, "images": images}
-
-
-def _between_photos(judged: Sequence[Sequence[CaseScores]], name: str) -> float | None:
-    """The cosine of a held-out photo's faces with their references, the mean over people and judges."""
-    people = (person for scores in judged for each in scores if each.name == name for person in each.identities)
-    known = [person.sim_tr for person in people if person.sim_tr is not None]
-    return float(np.mean(known)) if known else None
-
-
-def encode_png(image: np.ndarray) -> bytes:
-    """PNG bytes of RGB uint8 [H, W, 3]."""
-    # OpenCV writes images from BGR.
-    _, found = cv2.imencode(".png", np.ascontiguousarray(image[:, :, ::-1]))
-    return found.tobytes()
 
 
 def scenes(cache: Cache, sampler: Sampler, seed: int, most: int, person: str = "", seeds: int = 1) -> tuple[Scene, ...]:
@@ -235,7 +212,6 @@ def scenes(cache: Cache, sampler: Sampler, seed: int, most: int, person: str = "
     return tuple(found)
 
 
-@torch.no_grad()
 def generate_image(
     cache: Cache,
     scene: Scene,
@@ -248,57 +224,13 @@ def generate_image(
 ) -> np.ndarray:
     """The photo's size, text and people from noise that is the same every time, uint8 [H, W, 3].
 
-    Euler steps over the released schedule, as a ComfyUI workflow with WithAnyone Scheduler takes them; `advance` is
-    called after each.
+    `advance` is called after each step of the sampler.
     """
     mean, _ = cache.latent(cache.images[scene.sample.image], scene.sample.crop)
-    device = next(frozen.transformer.parameters()).device
     height_px, width_px = (8 * side for side in mean.shape[-2:])
-    people = placed_people(cache, [scene.sample], width_px, height_px, conditioning).to(device)
-    t5, pooled = (value[None].to(device) for value in text_of(cache, scene.sample))
-    latent = scene.sample.draws.normal("preview", (1, *mean.shape)).to(device)
-    sigmas = released_sigmas(steps, width_px, height_px)
-    with socket.placed(people):
-        for sigma, following in pairwise(sigmas):
-            predicted = velocity(frozen.transformer, latent, sigma.expand(1).to(device), t5, pooled, guidance)
-            # In float32; the released program keeps the latent in bf16 between steps.
-            latent = latent + (following - sigma).to(device) * predicted
-            advance()
-    return decode_pixels(frozen, latent)
-
-
-@torch.no_grad()
-def decode_photo(cache: Cache, image: int, crop: int, frozen: FrozenModels) -> np.ndarray:
-    """A cached photo as the VAE sees it, uint8 [H, W, 3]."""
-    # The posterior's mean, without a draw: every validation compares with the same image.
-    mean, _ = cache.latent(cache.images[image], crop)
-    device = next(frozen.transformer.parameters()).device
-    return decode_pixels(frozen, frozen.scale.into_model(mean)[None].to(device))
-
-
-@torch.no_grad()
-def reference_image(cache: Cache, face: int, frozen: FrozenModels) -> np.ndarray:
-    """The part of a cached photo around a face, uint8 [H, W, 3]."""
-    image = cache.faces[face].image
-    (place,) = [cut for cut in cache.images[image].crops[0].faces if cut.face == face]
-    return crop_around(decode_photo(cache, image, 0, frozen), place.box)
-
-
-def crop_around(image: np.ndarray, box: BoxFractions) -> np.ndarray:
-    """The box of an image [H, W, 3] with as much again on each side, as far as there is some."""
-    height, width = image.shape[:2]
-    x1, y1, x2, y2 = box
-    across, down = _MARGIN * (x2 - x1) / 2, _MARGIN * (y2 - y1) / 2
-    left, right = max(0, int((x1 - across) * width)), min(width, int(np.ceil((x2 + across) * width)))
-    top, bottom = max(0, int((y1 - down) * height)), min(height, int(np.ceil((y2 + down) * height)))
-    return image[top:bottom, left:right]
-
-
-def decode_pixels(frozen: FrozenModels, latent_1CHW: Tensor) -> np.ndarray:
-    """Latents of one image decoded, uint8 [H, W, 3]. NaN becomes black."""
-    values = 127.5 * (frozen.decode(latent_1CHW)[0] + 1)
-    # NaN first: as a byte it may be anything.
-    return values.nan_to_num(0.0).clamp(0, 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    people = placed_people(cache, [scene.sample], width_px, height_px, conditioning)
+    noise = scene.sample.draws.normal("preview", (1, *mean.shape))
+    return sample_image(noise, text_of(cache, scene.sample), people, frozen, socket, steps, guidance, advance)
 
 
 @torch.no_grad()
@@ -332,4 +264,4 @@ def validation_losses(
                 predicted = velocity(frozen.transformer, noisy, sigma, t5, pooled, guidance)
                 sums[index] += (predicted - target_velocity(clean, noise)).square().mean().item()
                 advance()
-    return [total / len(chosen) for total in sums]
+    return [total / len(chosen) for total in sums] if chosen else []

@@ -18,6 +18,8 @@ from ..configuration.finetune import Finetune
 from ..loop.build import check_models, check_widths, device_name, load_judges
 from ..loop.checkpoints import checkpoints, step_of
 from ..loop.optimizer import optimizer_class
+from ..loop.prompt_texts import encoder_paths, missing_texts
+from ..loop.prompts import planned
 from ..loop.sampling import Sources
 from ..losses.arcface import Recognizer
 from .dry_run import DummyModels
@@ -78,6 +80,8 @@ def _checks(settings: Finetune, sources: Sources) -> Iterator[tuple[str, Callabl
     for part in {part.data.cache: part for part in phases_of(settings)}.values():
         yield "prepared photos", lambda part=part: _photos(part, sources)
     yield "photos and models", lambda: _same_models(settings, sources)
+    if settings.validation.prompts:
+        yield "prompts", lambda: _prompts(settings, sources)
     if settings.validation.judges:
         yield "judges", lambda: _judges(settings)
 
@@ -132,6 +136,15 @@ def _photos(settings: Finetune, sources: Sources) -> str:
 def _same_models(settings: Finetune, sources: Sources) -> str:
     check_models(settings, sources)
     return "prepared with these files"
+
+
+def _prompts(settings: Finetune, sources: Sources) -> str:
+    cache = sources.at(settings).cache
+    plans, missing = planned(settings, cache), missing_texts(settings, cache)
+    if not missing:
+        return f"{len(plans)}, their texts are encoded"
+    paths = encoder_paths(settings.validation, cache)
+    return f"{len(plans)}, to be encoded by {paths.t5.name} and {paths.clip.name}"
 
 
 def _judges(settings: Finetune) -> str:

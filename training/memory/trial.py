@@ -53,6 +53,7 @@ def run_trial(settings: Finetune) -> Trial:
             "id_loss.max_sigma": 1.0,
             "validation.num_images": 0,
             "validation.judges": (),
+            "validation.prompts": (),
             "phases": (),
             "out": Path(folder),
         }

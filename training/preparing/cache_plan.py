@@ -74,7 +74,7 @@ def plan_cache(
                 caption,
                 entries,
                 index in held,
-                text_key(models, caption),
+                text_key(models.fingerprints["text"], caption),
             )
         )
         boxes = tuple(photo.look.faces[face].box_px for face in faces)

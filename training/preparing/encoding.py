@@ -14,7 +14,7 @@ from ..cache.shards import Shards, ShardWriter, key_of
 from .crops import Crop
 from .detection import mapped
 from .jitter import Jitter
-from .models import PreparationModels, TokenEncoder
+from .models import PreparationModels, TextEncoder, TokenEncoder
 from .photos import decode_photo
 from .sources import Source
 
@@ -43,8 +43,9 @@ def siglip_key(models: PreparationModels, digest: str, shown: BoxPx | Jitter) ->
     return key_of("siglip", models.fingerprints["siglip"], digest, shown) if models.siglip else ""
 
 
-def text_key(models: PreparationModels, text: str) -> str:
-    return key_of("text", models.fingerprints["text"], text)
+def text_key(fingerprint: str, text: str) -> str:
+    """fingerprint  of the text encoders"""
+    return key_of("text", fingerprint, text)
 
 
 def encode_images(
@@ -65,12 +66,12 @@ def encode_images(
     tokens.flush()
 
 
-def encode_texts(texts: Sequence[str], models: PreparationModels, writer: ShardWriter) -> Iterator[str]:
-    """Writes what is missing and yields each text once it is done."""
+def encode_texts(texts: Sequence[str], encoder: TextEncoder, fingerprint: str, writer: ShardWriter) -> Iterator[str]:
+    """Writes what is missing and yields each text once it is done; `fingerprint` is the encoder's."""
     for text in texts:
-        key = text_key(models, text)
+        key = text_key(fingerprint, text)
         if f"{key}.pooled" not in writer:
-            t5, pooled = models.text.encode(text)
+            t5, pooled = encoder.encode(text)
             t5, pooled = (_finite(tensor, f"the text {text!r}") for tensor in (t5, pooled))
             writer.put({f"{key}.t5": t5.to(TOKEN_DTYPE), f"{key}.pooled": pooled.to(TOKEN_DTYPE)})
         yield text

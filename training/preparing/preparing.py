@@ -16,7 +16,7 @@ from ..cache.cache import Cache
 from ..cache.entries import UNKNOWN
 from ..cache.files import SHARDS, read_header, remove_partial_files, remove_unused_shards, write_cache
 from ..cache.shards import Shards, ShardWriter, key_of
-from ..configuration.preparing import PrepareSettings
+from ..configuration.preparing import PrepareSettings, text_encoder_paths
 from .cache_plan import CachePlan, dummy_texts, plan_cache
 from .captioner import caption_key, captioned
 from .copy_risk import CopyRisk, PersonPhoto, assess_people
@@ -133,7 +133,7 @@ def _encode(plan: CachePlan, models: PreparationModels, shards: Shards, settings
     Texts first, whose models then leave: beside T5 a card of 12 GB has no room for the VAE.
     """
     texts, shard_bytes = _texts(plan, settings), _shard_bytes(settings)
-    of_texts = encode_texts(texts, models, ShardWriter(shards, shard_bytes))
+    of_texts = encode_texts(texts, models.text, models.fingerprints["text"], ShardWriter(shards, shard_bytes))
     of_images = encode_images(plan.jobs, models, shards, shard_bytes, _workers(settings))
     for _ in _bar(of_texts, len(texts), "texts", "text"):
         pass
@@ -209,12 +209,13 @@ def _cache(
         faces=plan.faces,
         arcface=torch.from_numpy(plan.embeddings()),
         negatives=negatives.negatives,
-        dummies=tuple(text_key(models, text) for text in dummy_texts(settings.max_faces)),
+        dummies=tuple(text_key(models.fingerprints["text"], text) for text in dummy_texts(settings.max_faces)),
         tensors=shards,
         second=torch.from_numpy(plan.embeddings(second=True)) if models.second else None,
         fingerprints=models.fingerprints,
         data=_data_fingerprint(plan),
         files=models.files,
+        text_encoders=text_encoder_paths(settings.encoders),
     )
 
 

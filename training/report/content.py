@@ -8,9 +8,10 @@ from typing import Any
 
 from ..loop.resume import describe_change, until
 from ..loop.trainer import Trainer
-from ..loop.validation import PREVIEWS
+from ..loop.validation import PREVIEWS, mean_loss
 from .blocks import Block, Heading, ImageFile, Paragraph, Points, Table
 from .judgement import Judgement, judge
+from .prompts import prompt_blocks
 from .result import LORA_RESULT
 
 LOGGER = logging.getLogger("withanyone")
@@ -54,6 +55,9 @@ def report_blocks(trainer: Trainer, result: Path, step: int, stopped: str) -> li
         Heading("Curves"),
         ImageFile(CURVES, "losses and likeness by step"),
         *_images(trainer, step),
+        *prompt_blocks(
+            trainer.validator.prompts, first_and_chosen(state.run / PREVIEWS, step), PREVIEWS, (first, chosen)
+        ),
         *([Heading("All validations"), ImageFile(FILMSTRIP, "filmstrip")] if (state.run / FILMSTRIP).is_file() else []),
         Heading("Legend"),
         Points(_LEGEND),
@@ -69,8 +73,11 @@ def _table(first: Mapping[str, Any], chosen: Mapping[str, Any]) -> Iterator[Bloc
         for name, title in NAMES.items()
         if first.get(name) or chosen.get(name)
     ]
-    losses = [sum(validation["validation"]) / len(validation["validation"]) for validation in (first, chosen)]
-    rows.append(("validation", f"{losses[0]:.4f}", f"{losses[1]:.4f}"))
+    losses = [mean_loss(validation) for validation in (first, chosen)]
+    if None in losses and not rows:
+        yield Paragraph("Nothing was measured on held-out photos.")
+        return
+    rows.append(("validation", *("-" if loss is None else f"{loss:.4f}" for loss in losses)))
     yield Table(("", f"step {first['step']}", f"step {chosen['step']}"), tuple(rows))
     yield Paragraph("Means over the held-out photos with 95 % bootstrap intervals in brackets.")
 
@@ -100,11 +107,9 @@ def _remarks(trainer: Trainer, judgement: Judgement, step: int) -> Iterator[str]
 
 
 def _images(trainer: Trainer, step: int) -> Iterator[Block]:
-    validations = sorted(path.name for path in (trainer.state.run / PREVIEWS).glob("step-*"))
-    at = [name for name in validations if int(name.removeprefix("step-")) <= step]
-    if not at:
+    chosen = first_and_chosen(trainer.state.run / PREVIEWS, step)
+    if not chosen or not trainer.validator.scenes:
         return
-    chosen = list(dict.fromkeys([at[0], at[-1]]))
     rows = []
     for scene in trainer.validator.scenes:
         references = tuple(
@@ -119,6 +124,13 @@ def _images(trainer: Trainer, step: int) -> Iterator[Block]:
         resemblance = trainer.state.settings.validation.resemblance
         yield Paragraph(f"With both branches of the adapter, at resemblance {resemblance:g}.")
     yield Table(("held-out photo", "reference", *chosen), tuple(rows))
+
+
+def first_and_chosen(previews: Path, step: int) -> list[str]:
+    """The folders of the first validation and of the latest up to a step, as far as there are some."""
+    validations = sorted(path.name for path in previews.glob("step-*"))
+    at = [name for name in validations if int(name.removeprefix("step-")) <= step]
+    return list(dict.fromkeys([at[0], at[-1]])) if at else []
 
 
 def _place(result: Path, is_identity: bool) -> str:

@@ -40,8 +40,8 @@ def judge(first: Mapping[str, Any], chosen: Mapping[str, Any], settings: Finetun
 def _why_not(start: ValidationScores, later: ValidationScores) -> str:
     if not start.sim_gt and not later.sim_gt:
         return (
-            "No judge was named (validation.judges), or none could judge an image, so likeness and copying were not "
-            "measured."
+            "No judge was named (validation.judges), or none could judge an image of a held-out photo, so likeness and "
+            "copying were not measured."
         )
     if start.setup != later.setup:
         return (

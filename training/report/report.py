@@ -77,7 +77,7 @@ def _write_filmstrip(trainer: Trainer) -> None:
     if not folders:
         return
     rows = []
-    for scene in trainer.validator.scenes:
+    for scene in trainer.validator.shown:
         people = range(1, len(scene.sample.people) + 1)
         references = [previews / "truth" / f"{scene.name}_reference_{number}.png" for number in people]
         photo = previews / "truth" / f"{scene.name}.png"

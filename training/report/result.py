@@ -171,4 +171,5 @@ def _at(measured: Sequence[Mapping[str, Any]], step: int) -> dict[str, float | N
     latest = earlier[-1]
     names = ("sim_gt", "sim_ref", "copy_paste")
     means = {name: latest[name]["mean"] if latest.get(name) else None for name in names}
-    return {"step": latest["step"], **means, "validation": sum(latest["validation"]) / len(latest["validation"])}
+    losses = latest["validation"]
+    return {"step": latest["step"], **means, "validation": sum(losses) / len(losses) if losses else None}

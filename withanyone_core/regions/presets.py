@@ -83,6 +83,8 @@ PLACES: dict[tuple[int, int], dict[int, tuple[tuple[WholeBoxPx, ...], ...]]] = {
     }
 }
 
+NAMED_PLACES = ("left", "middle", "right")
+
 
 def preset_layout(people: int, width_px: int, height_px: int, seed: int = 0) -> Layout:
     """One of the presets for so many people, chosen by the seed alone; five and more stand in an even row.
@@ -109,6 +111,17 @@ def row_layout(people: int, width_px: int, height_px: int) -> Layout:
     if known:
         return _layout(list(known[0]), width_px, height_px)
     return _layout(even_row(people, width_px, height_px), width_px, height_px)
+
+
+def named_place(name: str, width_px: int, height_px: int) -> Box:
+    """A place of NAMED_PLACES for one person: a third of an even row, or the canvas's own. ValueError for another."""
+    if name not in NAMED_PLACES:
+        raise ValueError(f"{name!r} is no place; expected one of {', '.join(NAMED_PLACES)}.")
+    known = PLACES.get((width_px, height_px), {}).get(1)
+    if known:
+        row = sorted(box for (box,) in known)
+        return Box.from_px(*row[NAMED_PLACES.index(name)], width_px, height_px)
+    return row_layout(len(NAMED_PLACES), width_px, height_px).boxes[NAMED_PLACES.index(name)]
 
 
 def _layout(boxes_px: list[WholeBoxPx], width_px: int, height_px: int) -> Layout:
