@@ -22,8 +22,8 @@ from training.loop.log import read_rows
 from training.loop.prompt_scores import KnownPeople, score_prompts
 from training.loop.prompt_texts import encoded_prompts
 from training.loop.prompts import COMPARED_PHOTOS, PromptScene, planned
-from training.report.report import finish
 from training.loop.train import train
+from training.report.report import finish
 from withanyone_core.adapter.shape import BranchShape
 from withanyone_core.identity import Face
 from withanyone_core.metrics.case import JudgeInfo

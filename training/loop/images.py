@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from withanyone_core.injection.diffusers import AdapterSocket, PlacedPeople
+from withanyone_core.injection.diffusers import AdapterSocket
+from withanyone_core.injection.placed_people import PlacedPeople
 from withanyone_core.schedule import released_sigmas
 
 from ..cache.cache import Cache
