@@ -16,7 +16,7 @@ from withanyone_pack.nodes.identity_library import LoadIdentity, SaveIdentity
 from withanyone_pack.tests.adapter.random_adapter import ARC, random_adapter
 from withanyone_pack.tests.comfyui.sampling import LEFT, RIGHT, applied, noise, person, prompt, sample, small_adapter
 from withanyone_pack.tests.comfyui.small_flux import small_flux
-from withanyone_pack.tests.training.test_diffusers_socket import transformer
+from withanyone_pack.tests.training.small_bases import BASES
 from withanyone_pack.withanyone_core.adapter.checkpoint import fingerprint
 from withanyone_pack.withanyone_core.adapter.network import AdapterNetwork
 from withanyone_pack.withanyone_core.adapter.shape import Branch
@@ -71,7 +71,7 @@ def projected(adapter, who):
 def in_diffusers(base, file, faces):
     """The latent that diffusers' transformer ends with, from the same noise, text and people."""
     (context, extras), *_ = prompt(0)
-    model, latent = transformer(), noise()
+    model, latent = BASES["flux.1"].transformer(), noise()
     socket = AdapterSocket(model, AdapterNetwork.load(file), WEIGHTS)
     size = 8 * latent.shape[3], 8 * latent.shape[2]
     people = placed_identities(

@@ -73,13 +73,17 @@ def _table(first: Mapping[str, Any], chosen: Mapping[str, Any]) -> Iterator[Bloc
         for name, title in NAMES.items()
         if first.get(name) or chosen.get(name)
     ]
-    losses = [mean_loss(validation) for validation in (first, chosen)]
-    if None in losses and not rows:
+    before, after = mean_loss(first), mean_loss(chosen)
+    if None in (before, after) and not rows:
         yield Paragraph("Nothing was measured on held-out photos.")
         return
-    rows.append(("validation", *("-" if loss is None else f"{loss:.4f}" for loss in losses)))
+    rows.append(("validation", _loss(before), _loss(after)))
     yield Table(("", f"step {first['step']}", f"step {chosen['step']}"), tuple(rows))
     yield Paragraph("Means over the held-out photos with 95 % bootstrap intervals in brackets.")
+
+
+def _loss(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def _number(value: Mapping[str, Any] | None) -> str:
