@@ -44,7 +44,7 @@ class TintedFaces:
         x, y = (width - side) / 2, (height - side) / 2
         small = cv2.resize(photo, (8, 8), interpolation=cv2.INTER_AREA)
         red, _, blue = small.reshape(-1, 3).mean(axis=0)
-        embedding = coded.vector_of(1 if red > blue else 2, int(small.sum()) % 200 + 1)
+        embedding = coded.embedding_of(1 if red > blue else 2, int(small.sum()) % 200 + 1)
         return (
             Face((x, y, x + side, y + side), 0.9, (TEMPLATE_PX * side / 112 + (x, y)).astype(np.float32), embedding),
         )

@@ -42,7 +42,7 @@ from withanyone_core.injection.diffusers import AdapterSocket
 
 MIB, TERA = 2**20, 1e12
 RECOGNIZER = "recognizer.onnx"
-SIDE_PX, PEOPLE, SHARE = 176, 2, 0.2  # of an image that one person covers: 5 x 5 of 11 x 11 cells
+SIDE_PX, PEOPLE, COVERED = 176, 2, 0.2  # of an image that one person covers: 5 x 5 of 11 x 11 cells
 BATCHES, SIDES_PX, CROWDS = (1, 2, 4, 8), (96, 128, 176, 192, 224), (1, 2, 3, 4)
 TEXT = (24, 128, 128)
 SAMPLES, PAPER_BATCH, TRAINED = 3_200_000, 32, 1_384_882_176
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--tables", action="store_true", help="only the computed tables")
     parser.add_argument("--h100", type=float, default=2.5, help="price of an H100 or H200 for an hour")
     parser.add_argument("--small-card", type=float, default=0.4, help="price of a card of 24 GB for an hour")
-    parser.add_argument("--share", type=float, default=0.3, help="of a device's product rate that a step reaches")
+    parser.add_argument("--utilization", type=float, default=0.3, help="of a device's product rate that a step reaches")
     arguments = parser.parse_args()
     print_tables(arguments)
     if not arguments.tables:
@@ -78,7 +78,8 @@ def main() -> None:
 def print_tables(arguments: argparse.Namespace) -> None:
     """Hours and price of the paper's 3.2 million samples at 512 px, the whole arc branch trained."""
     print(
-        f"computed: {SAMPLES:,} samples of {SAMPLE_FLOPS / TERA:.1f} TFLOP, {100 * arguments.share:.0f} % of the rate"
+        f"computed: {SAMPLES:,} samples of {SAMPLE_FLOPS / TERA:.1f} TFLOP, "
+        f"{100 * arguments.utilization:.0f} % of the rate"
     )
     for name, rate, links, price in (
         ("H100 / H200", 790 * TERA, (300e9, 50e9), arguments.h100),
@@ -86,7 +87,7 @@ def print_tables(arguments: argparse.Namespace) -> None:
     ):
         for count in (1, 8, 64):
             # Up to 8 devices share a machine; between machines a network does.
-            fleet = Fleet(count, rate, arguments.share, links[count > 8], price)
+            fleet = Fleet(count, rate, arguments.utilization, links[count > 8], price)
             work = Work(SAMPLES, max(PAPER_BATCH, count), SAMPLE_FLOPS, TRAINED)
             print(
                 f"{count:3} x {name:12} {step_seconds(work, fleet):8.2f} s a step of {work.batch}, "
@@ -98,10 +99,10 @@ def print_tables(arguments: argparse.Namespace) -> None:
 def print_measured(repeats: int) -> None:
     torch.set_num_threads(1)
     miniature = Miniature()
-    loads = {f"batch {batch}": batch_shape(batch=batch) for batch in BATCHES}
-    loads |= {f"{side} px": batch_shape(side_px=side) for side in SIDES_PX}
-    loads |= {f"{people} people": batch_shape(people=people) for people in CROWDS}
-    points = [miniature.measured(name, load, repeats) for name, load in loads.items()]
+    shapes = {f"batch {batch}": batch_shape(batch=batch) for batch in BATCHES}
+    shapes |= {f"{side} px": batch_shape(side_px=side) for side in SIDES_PX}
+    shapes |= {f"{people} people": batch_shape(people=people) for people in CROWDS}
+    points = [miniature.measured(name, shape, repeats) for name, shape in shapes.items()]
     overhead, rate = fitted(points)
     print(f"measured: {date.today()}, the miniature, processor time of one thread, torch {torch.__version__}, float32")
     print(f"fitted: {overhead:.3f} s a step and {rate / 1e9:.1f} GFLOP/s")
@@ -115,7 +116,7 @@ def print_measured(repeats: int) -> None:
 
 def batch_shape(batch: int = 2, side_px: int = SIDE_PX, people: int = PEOPLE) -> BatchShape:
     tokens = (side_px // 16) ** 2
-    return BatchShape(side_px, side_px, batch, people, people, round(people * SHARE * tokens), TEXT)
+    return BatchShape(side_px, side_px, batch, people, people, round(people * COVERED * tokens), TEXT)
 
 
 def fitted(points: Sequence[Point]) -> tuple[float, float]:
@@ -146,11 +147,11 @@ class Miniature:
         modules = [fakes.without_data(copy.deepcopy(each)) for each in (base.transformer, base.vae, recognizer)]
         adapter = fakes.adapter(list(self.trained.network.shapes.values()), self.settings.train, torch.float32)
         weights = branch_weights(self.settings.adapter)
-        self.cast = DummyModels(fakes, FrozenModels(modules[0], modules[1], base.scale, modules[2]), adapter, weights)
+        self.models = DummyModels(fakes, FrozenModels(modules[0], modules[1], base.scale, modules[2]), adapter, weights)
 
-    def measured(self, name: str, load: BatchShape, repeats: int) -> Point:
+    def measured(self, name: str, shape: BatchShape, repeats: int) -> Point:
         socket = AdapterSocket(self.frozen.transformer, self.trained.network, self.trained.weights)
-        batch, seconds = batch_of(load, torch.randn), []
+        batch, seconds = batch_of(shape, torch.randn), []
         counted = LiveBytes()
         with counted:
             self._step(batch, socket)
@@ -159,7 +160,7 @@ class Miniature:
             self._step(batch, socket)
             seconds.append(time.process_time() - started)
         socket.remove()
-        known = dry_run(self.cast, load, self.settings)
+        known = dry_run(self.models, shape, self.settings)
         return Point(name, min(seconds), counted.peak, known.flops, known.peak)
 
     def _step(self, batch: object, socket: AdapterSocket) -> None:

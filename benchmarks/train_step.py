@@ -36,7 +36,7 @@ add_training()
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from train_models import FULL, SMALL, Size, TrainStep, step_settings
-from withanyone_pack.tests.training.flux_1 import flux_1_cast, flux_1_load
+from withanyone_pack.tests.training.flux_1 import flux_1_batch, flux_1_models
 
 from training.configuration.finetune import Finetune
 from training.losses.contrast import Bank, contrast, draw_rows
@@ -128,9 +128,9 @@ def time_preset(name: str, device: torch.device, is_full: bool, arguments: argpa
     Operations are those of the step as it is run, recomputed blocks among them.
     """
     settings = step_settings(ROOT / "training" / "recipes" / f"{name}.yaml")
-    load, cast = flux_1_load(settings, arguments.side, arguments.people), flux_1_cast(settings)
-    counted = dry_run(cast, load, settings)
-    predicted = memory_from(cast, load, settings, counted)
+    batch, models = flux_1_batch(settings, arguments.side, arguments.people), flux_1_models(settings)
+    counted = dry_run(models, batch, settings)
+    predicted = memory_from(models, batch, settings, counted)
     words = f"{arguments.side} px, batch {settings.optim.batch_size}: "
     words += f"{counted.flops / TERA / settings.optim.batch_size:.1f} TFLOP a sample, "
     words += f"peak {predicted.peak / GIB:.2f} GiB (computed)"

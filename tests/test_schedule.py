@@ -67,7 +67,7 @@ def test_the_schedule_falls_from_one_to_zero():
         ((0, 512, 512), "0 steps were asked for; expected at least 1"),
         ((25, 8, 512), "The canvas is 8x512 pixels; expected at least 16x16"),
         ((25, 512, 15), "The canvas is 512x15 pixels; expected at least 16x16"),
-        ((25, 512, 512, math.nan), "The denoise is not a number; expected 0 to 1"),
+        ((25, 512, 512, math.nan), "The denoise is NaN; expected 0 to 1"),
         ((25, 512, 512, 1.0, "half"), "The token count 'half' is unknown; expected one of as released, true"),
     ],
 )

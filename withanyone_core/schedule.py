@@ -19,11 +19,11 @@ def released_sigmas(
 
     With denoise below 1 the last steps + 1 of a proportionally longer schedule, empty at 0, like ComfyUI's
     BasicScheduler. Source: released program; its shift formula is FLUX.1's. ValueError for fewer than one step, a
-    canvas under 16 x 16 pixels, a denoise that is not a number, or an unknown way to count tokens.
+    canvas under 16 x 16 pixels, a denoise that is NaN, or an unknown way to count tokens.
     """
     _check_steps(steps)
     if math.isnan(denoise):
-        raise ValueError("The denoise is not a number; expected 0 to 1.")
+        raise ValueError("The denoise is NaN; expected 0 to 1.")
     check_canvas(width_px, height_px)
     tokens = _tokens(width_px, height_px, token_count)
     if denoise <= 0:

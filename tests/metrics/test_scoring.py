@@ -49,7 +49,7 @@ def test_angle_survives_rounding_past_one():
     assert angle(-1.0000001) == pytest.approx(np.pi)
 
 
-def test_copy_paste_is_zero_where_nothing_can_be_told():
+def test_copy_paste_is_zero_where_nothing_can_be_said():
     assert copy_paste(0.5, 0.4, 9e-7) == 0.0
     assert copy_paste(1.0, 0.25, 1.5) == 0.5
 

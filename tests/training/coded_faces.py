@@ -30,10 +30,10 @@ def direction(*seed: int) -> np.ndarray:
     return embedding / np.linalg.norm(embedding)
 
 
-def vector_of(person: int, variant: int) -> np.ndarray:
+def embedding_of(person: int, variant: int) -> np.ndarray:
     """Raw embedding of a face; variant 0 is the person's mean."""
-    share = 1.0 if variant == 0 else SAME
-    unit = np.sqrt(share) * direction(person) + np.sqrt(1 - share) * direction(person, variant)
+    weight = 1.0 if variant == 0 else SAME
+    unit = np.sqrt(weight) * direction(person) + np.sqrt(1 - weight) * direction(person, variant)
     return (20 * unit).astype(np.float32)
 
 
@@ -54,7 +54,7 @@ class CodedFaces:
             points = POINTS * np.array([width, height], np.float32) + np.array([x, y], np.float32)
             points[2, 0] += width * (turn - 128) / 256
             box = (float(x), float(y), float(x + width), float(y + height))
-            found.append(Face(box, 0.9, points, vector_of(person - MARK, variant)))
+            found.append(Face(box, 0.9, points, embedding_of(person - MARK, variant)))
         return tuple(found)
 
 
@@ -95,7 +95,7 @@ class SmallTokens:
         return torch.from_numpy(cv2.resize(crop, (2, 2), interpolation=cv2.INTER_AREA).reshape(4, 3)).float()
 
 
-class SecondVectors:
+class SecondEmbeddings:
     def __init__(self) -> None:
         self.asked = 0
 
@@ -112,7 +112,7 @@ def models(**changes) -> PreparationModels:
         "image": SmallImages(),
         "text": SmallTexts(),
         "siglip": SmallTokens(),
-        "second": SecondVectors(),
+        "second": SecondEmbeddings(),
         "fingerprints": {kind: f"{kind} 1" for kind in kinds},
         "files": {"recognizer.onnx": "ab" * 32},
     }

@@ -35,7 +35,7 @@ def flux_1_vae():
     return AutoencoderKL(3, 3, *kinds, widths, 2, latent_channels=16, use_quant_conv=False, use_post_quant_conv=False)
 
 
-def flux_1_cast(settings: Finetune) -> DummyModels:
+def flux_1_models(settings: Finetune) -> DummyModels:
     """Everything that settings ask for, at the size of the released models."""
     fakes, dtype = FakeTensors(), compute_dtype(settings.base.precision)
     transformer = fakes.transformer(FLUX_1, settings.base.precision)
@@ -44,7 +44,7 @@ def flux_1_cast(settings: Finetune) -> DummyModels:
     return DummyModels(fakes, frozen, adapter, branch_weights(settings.adapter))
 
 
-def flux_1_load(settings: Finetune, side_px: int = 512, people: int = 2, fraction: float = 0.3) -> BatchShape:
+def flux_1_batch(settings: Finetune, side_px: int = 512, people: int = 2, fraction: float = 0.3) -> BatchShape:
     """A pass of square images of which this fraction is in somebody's place."""
     tokens = (side_px // 16) ** 2
     siglip = (256, 768) if settings.adapter.branch != "arc" else None

@@ -104,7 +104,7 @@ def analysis():
     return Remembering(module.StandinFaces())
 
 
-class OwnVectors:
+class OwnEmbeddings:
     """A judge that takes part of the embeddings which the face analysis has made already."""
 
     def __init__(self, name="MobileFaceNet", trained_with=False, numbers=192):

@@ -93,7 +93,7 @@ def test_the_whole_lacks_group_photos_and_strangers():
 
 def test_turned_heads_are_seen_on_both_sides():
     folder = [
-        PersonPhoto(coded.vector_of(1, number), landmarks(turn), number * 2**40, 1)
+        PersonPhoto(coded.embedding_of(1, number), landmarks(turn), number * 2**40, 1)
         for number, turn in enumerate((-0.3, 0, 0, 0.2))
     ]
     assert assess_person("x", folder).turned == (1, 2, 1)

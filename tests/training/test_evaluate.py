@@ -5,7 +5,7 @@ from itertools import count
 
 import numpy as np
 import pytest
-from withanyone_pack.tests.training.people import OwnVectors, analysis, person, write_case, write_cases
+from withanyone_pack.tests.training.people import OwnEmbeddings, analysis, person, write_case, write_cases
 from withanyone_pack.tests.training.rooms import add_training
 
 add_training()
@@ -28,7 +28,7 @@ def store(tmp_path_factory):
 
 
 def both_judges():
-    return [OwnVectors("part", trained_with=True, numbers=96), OwnVectors()]
+    return [OwnEmbeddings("part", trained_with=True, numbers=96), OwnEmbeddings()]
 
 
 def evaluated(photos, store, out, judges=None, seed=0, **choices):
@@ -125,7 +125,7 @@ def test_a_judge_used_in_training_is_marked_and_never_the_headline(report, photo
     assert [judge["name"] for judge in report["judges"]] == ["MobileFaceNet", "part"]
     summary = report["summary"]["all"]
     assert summary["headline"]["sim_gt"] == summary["judges"]["MobileFaceNet"]["metrics"]["sim_gt"]
-    alone = evaluated(photos, store, tmp_path, [OwnVectors("part", trained_with=True, numbers=96)])
+    alone = evaluated(photos, store, tmp_path, [OwnEmbeddings("part", trained_with=True, numbers=96)])
     assert alone["summary"]["all"]["headline"] is None
     text = (tmp_path / "report.md").read_text()
     assert "No headline: every judge was used in training" in text
@@ -133,7 +133,7 @@ def test_a_judge_used_in_training_is_marked_and_never_the_headline(report, photo
 
 
 def test_two_impartial_judges_are_averaged(photos, store, tmp_path):
-    report = evaluated(photos, store, tmp_path, [OwnVectors("first"), OwnVectors("second", numbers=120)])
+    report = evaluated(photos, store, tmp_path, [OwnEmbeddings("first"), OwnEmbeddings("second", numbers=120)])
     both = [means(report, "copied", judge)["sim_gt"] for judge in ("first", "second")]
     assert both[0] != both[1]
     values = [report["summary"]["3-4"]["judges"][judge]["metrics"]["sim_gt"]["mean"] for judge in ("first", "second")]
@@ -164,20 +164,20 @@ def test_the_same_to_the_last_digit_for_a_seed(photos, store, tmp_path):
 
 
 def test_an_interrupted_run_goes_on_and_ends_the_same(photos, store, tmp_path):
-    class Interrupted(OwnVectors):
+    class Interrupted(OwnEmbeddings):
         def embed(self, photo, faces):
             if self.calls > 7:
                 raise KeyboardInterrupt
             return super().embed(photo, faces)
 
-    whole = evaluated(photos, store, tmp_path / "whole", [OwnVectors("new")])
+    whole = evaluated(photos, store, tmp_path / "whole", [OwnEmbeddings("new")])
     with pytest.raises(KeyboardInterrupt):
         evaluated(photos, tmp_path / "other", tmp_path / "cut", [Interrupted("new")])
     kept = (tmp_path / "cut" / LINES).read_text().splitlines()
     assert 0 < len(kept) < len(whole["cases"])
     with (tmp_path / "cut" / LINES).open("a") as stream:
         stream.write('{"case": "half a line')
-    judge = OwnVectors("new")
+    judge = OwnEmbeddings("new")
     assert evaluated(photos, tmp_path / "other", tmp_path / "cut", [judge]) == whole
     assert (tmp_path / "cut" / "report.json").read_bytes() == (tmp_path / "whole" / "report.json").read_bytes()
     assert judge.calls < 20
@@ -192,7 +192,7 @@ def test_nothing_is_measured_twice_until_something_changes(store, tmp_path):
 
     def calls(**choices):
         """How often a judge is asked, with no embeddings kept but those of the lines."""
-        judge = OwnVectors()
+        judge = OwnEmbeddings()
         evaluated(
             cases, tmp_path / f"store {next(numbers)}", tmp_path / "out", [choices.pop("judge", judge)], **choices
         )
@@ -205,7 +205,7 @@ def test_nothing_is_measured_twice_until_something_changes(store, tmp_path):
     write_case(cases / "a", person(3), None, [person(3)], prompt="another")
     assert calls() == 2
     assert calls(legacy=True) == 3  # both cases have one reference now
-    changed = OwnVectors()
+    changed = OwnEmbeddings()
     changed.fingerprint = "another file"
     calls(judge=changed)
     assert changed.calls == 3
@@ -215,7 +215,7 @@ def test_nothing_is_measured_twice_until_something_changes(store, tmp_path):
 
 
 def notes_of(folder, store, tmp_path, **choices):
-    report = evaluated(folder, store, tmp_path / "out", [OwnVectors()], **choices)
+    report = evaluated(folder, store, tmp_path / "out", [OwnEmbeddings()], **choices)
     return report, {line["case"]: line for line in report["cases"]}
 
 
@@ -282,13 +282,13 @@ def test_a_image_without_any_face(store, tmp_path):
 
 
 def test_numbers_that_are_none_are_refused_for_that_judge_alone(tmp_path):
-    class Broken(OwnVectors):
+    class Broken(OwnEmbeddings):
         def embed(self, photo, faces):
             return super().embed(photo, faces) * np.nan
 
     cases = tmp_path / "cases"
     write_case(cases / "a", person(4), None, [person(4)])
-    report = evaluated(cases, tmp_path / "store", tmp_path / "out", [OwnVectors(), Broken("zzz")])
+    report = evaluated(cases, tmp_path / "store", tmp_path / "out", [OwnEmbeddings(), Broken("zzz")])
     (found,) = report["cases"]
     assert list(found["scores"]) == ["MobileFaceNet"]
     assert list(found["refused"]) == ["zzz"]
@@ -334,7 +334,7 @@ def test_legacy_arithmetic_is_marked(photos, store, tmp_path):
 
 def test_judges_of_one_name_are_refused(tmp_path):
     with pytest.raises(ValueError, match="Two judges are called MobileFaceNet; give each a name of its own"):
-        make_evaluation_models(analysis(), "MTCNN", [OwnVectors(), OwnVectors(numbers=96)], tmp_path)
+        make_evaluation_models(analysis(), "MTCNN", [OwnEmbeddings(), OwnEmbeddings(numbers=96)], tmp_path)
 
 
 @pytest.mark.parametrize("name", ["missing", "empty"])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from withanyone_pack.tests.pack import add_comfyui
-from withanyone_pack.tests.training.people import OwnVectors, analysis, person, write_case
+from withanyone_pack.tests.training.people import OwnEmbeddings, analysis, person, write_case
 from withanyone_pack.tests.training.rooms import add_training
 
 add_training()
@@ -106,7 +106,7 @@ def test_extras_are_in_lines_and_summary(clip_folder, siglip_folder, tmp_path):
     write_case(tmp_path / "cases" / "b", person(3), None, [person(3)], "a b")
     aesthetic = Aesthetic(siglip_folder, head(tmp_path, WIDTH, 1)[0])
     extras = [Clip(clip_folder).scores, lambda generated, truth, prompt: {"aesthetic": aesthetic.score(generated)}]
-    evaluation_models = make_evaluation_models(analysis(), "MTCNN", [OwnVectors()], tmp_path, extras)
+    evaluation_models = make_evaluation_models(analysis(), "MTCNN", [OwnEmbeddings()], tmp_path, extras)
     report = evaluate(read_cases(tmp_path / "cases"), evaluation_models, tmp_path, 0, "ours")
     a, b = (line["extras"] for line in report["cases"])
     assert a["clip_i"] == pytest.approx(1, abs=1e-5)

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from withanyone_pack.tests.pack import ROOT
-from withanyone_pack.tests.training.flux_1 import FLUX_1, flux_1_cast, flux_1_load, flux_1_vae
+from withanyone_pack.tests.training.flux_1 import FLUX_1, flux_1_batch, flux_1_models, flux_1_vae
 from withanyone_pack.tests.training.small_cache import small_cache
 from withanyone_pack.tests.training.small_trainer import small_trainer
 
@@ -127,7 +127,7 @@ def test_what_a_decode_takes(side_px, plain, checkpointed):
 @pytest.mark.parametrize("name", CARDS)
 def test_a_preset_fits_its_card(name):
     settings = recipe(name)
-    found = memory(flux_1_cast(settings), flux_1_load(settings), settings)
+    found = memory(flux_1_models(settings), flux_1_batch(settings), settings)
     assert found.fits(CARDS[name] * GIB - SCREEN.get(name, 0)), found
     # A preset that leaves half of its card empty would be for a smaller one.
     assert found.needed > CARDS[name] * GIB / 2
@@ -135,7 +135,7 @@ def test_a_preset_fits_its_card(name):
 
 def test_what_does_not_fit_comes_with_what_would():
     settings = recipe("24gb")
-    planner = Planner(flux_1_load(settings), flux_1_cast)
+    planner = Planner(flux_1_batch(settings), flux_1_models)
     assert not planner.plan(settings).memory.fits(16 * GIB)
     assert planner.remedy(settings, 16 * GIB)[0] == {"base.precision": "nf4"}
     changes, plan = planner.remedy(settings, 12 * GIB)
@@ -149,8 +149,8 @@ def test_what_does_not_fit_comes_with_what_would():
 
 def test_swapped_blocks_leave_the_device_but_for_two(transformer):
     settings = recipe("12gb")
-    cast = flux_1_cast(settings)
-    planner = Planner(flux_1_load(settings), lambda _: cast)
+    models = flux_1_models(settings)
+    planner = Planner(flux_1_batch(settings), lambda _: models)
     plain, swapped = (planner.plan(each).memory for each in (changed(settings, {"memory.blocks_to_swap": 0}), settings))
     assert plain.host == 0
     two = swapped.host - (plain.peak - swapped.peak)

@@ -137,9 +137,9 @@ def test_clusters_are_those_of_dbscan():
     assert clusters(cosines, 0.5, 4).tolist() == [0, 0, 0, 1, 1, 1, 1, 0, -1]
 
 
-def test_a_folder_keeps_the_face_that_the_photos_share():
-    mine = [coded.vector_of(1, number) for number in range(1, 7)]
-    friend = coded.vector_of(9, 1)
+def test_a_folder_keeps_the_face_that_is_in_all_photos():
+    mine = [coded.embedding_of(1, number) for number in range(1, 7)]
+    friend = coded.embedding_of(9, 1)
     photos = [np.stack([friend, embedding]) for embedding in mine[:3]] + [embedding[None] for embedding in mine[3:]]
     check = check_folder("alice", [f"{number}.jpg" for number in range(6)], photos)
     assert check.accepted == {0: 1, 1: 1, 2: 1, 3: 0, 4: 0, 5: 0}
@@ -157,13 +157,13 @@ def test_few_photos_are_measured_at_their_medoid():
 
 
 def test_photos_without_faces_do_not_shift_the_others():
-    photos = [np.zeros((0, 512)), coded.vector_of(1, 1)[None], np.zeros((0, 512)), coded.vector_of(1, 2)[None]]
+    photos = [np.zeros((0, 512)), coded.embedding_of(1, 1)[None], np.zeros((0, 512)), coded.embedding_of(1, 2)[None]]
     assert check_folder("alice", list("abcd"), photos).accepted == {1: 0, 3: 0}
 
 
 def test_faces_are_assigned_one_to_one():
     centres = {"alice": coded.direction(1), "bob": coded.direction(2)}
-    faces = np.stack([coded.direction(3), coded.vector_of(2, 1), coded.vector_of(1, 1), 20 * at(0.9)])
+    faces = np.stack([coded.direction(3), coded.embedding_of(2, 1), coded.embedding_of(1, 1), 20 * at(0.9)])
     assert assign_names(faces, centres) == {1: "bob", 3: "alice"}
     assert assign_names(faces, centres, {2: "alice"}) == {2: "alice", 1: "bob"}
     assert assign_names(faces[:1], centres) == {}
@@ -291,7 +291,7 @@ def test_flags():
 
 
 def test_false_negatives_are_dropped():
-    own = np.stack([coded.vector_of(1, 0), coded.vector_of(2, 0)])
+    own = np.stack([coded.embedding_of(1, 0), coded.embedding_of(2, 0)])
     foreign = 20 * np.stack([at(0.41), at(0.39), at(0.5, person=2), coded.direction(9)]).astype(np.float32)
     found = bank(own, [0, 1], foreign, seed=0, least=0)
     assert (found.foreign, found.dropped, found.filled) == (2, 2, 0)
@@ -304,7 +304,7 @@ def test_a_small_bank_is_filled_with_embeddings_of_the_same_kind():
     spread = np.zeros(512)
     spread[:40] = np.linspace(1, 4, 40)
     foreign = (rng.standard_normal((300, 512)) * spread + 0.5).astype(np.float32)
-    own = np.stack([coded.vector_of(1, 1), coded.vector_of(2, 1)])
+    own = np.stack([coded.embedding_of(1, 1), coded.embedding_of(2, 1)])
     found = bank(own, [0, 1], foreign, seed=3, least=4000)
     marks = found.negatives.identities.numpy()
     filled = found.negatives.embeddings.numpy()[marks == FILLED]
@@ -318,7 +318,7 @@ def test_a_small_bank_is_filled_with_embeddings_of_the_same_kind():
 
 
 def test_without_foreign_faces_random_directions_fill_up():
-    own = np.stack([coded.vector_of(1, 1), coded.vector_of(2, 1)])
+    own = np.stack([coded.embedding_of(1, 1), coded.embedding_of(2, 1)])
     found = bank(own, [0, 1], np.zeros((0, 512), np.float32), seed=0)
     filled = found.negatives.embeddings.numpy()[2:]
     assert len(filled) == found.filled == 512

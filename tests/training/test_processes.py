@@ -99,7 +99,7 @@ def test_a_sharded_base_changes_nothing(one, two):
 
 
 @pytest.mark.parametrize("case", ["whole", "sharded"])
-def test_the_main_process_alone_looks_and_writes(one, two, case):
+def test_the_main_process_alone_validates_and_writes(one, two, case):
     expected, found = read_rows(one / "whole/validation.csv"), read_rows(two / case / "validation.csv")
     assert [row["step"] for row in found] == ["0", "2", "4"]
     for first, second in zip(expected, found, strict=True):

@@ -215,8 +215,8 @@ def test_dropout_and_flips_happen_as_often_as_said(name, where):
     batches = drawn(Sampler(small_cache(), 4), 250, DataSettings(cache="/x", **{name: 0.3}))
     samples = [sample for batch in batches for sample in batch]
     things = samples if where == "captioned" else [person for sample in samples for person in sample.people]
-    share = sum(getattr(thing, where) for thing in things) / len(things)
-    assert abs(share - (0.3 if where == "flipped" else 0.7)) < 0.06
+    fraction = sum(getattr(thing, where) for thing in things) / len(things)
+    assert abs(fraction - (0.3 if where == "flipped" else 0.7)) < 0.06
 
 
 def test_a_cache_with_nothing_to_train_on_is_refused():

@@ -160,7 +160,7 @@ def test_the_average_is_float32_and_forgets_its_start():
     assert 0.9 < average.tensors["a"].item() < 1.0
 
 
-def test_a_run_stops_where_the_looks_say_so_and_its_best_checkpoint_is_the_result(tmp_path):
+def test_a_run_stops_where_the_validations_say_so_and_its_best_checkpoint_is_the_result(tmp_path):
     series = {0: (0.30, 0.10), 2: (0.40, 0.12), 4: (0.45, 0.14), 6: (0.45, 0.30), 8: (0.44, 0.33)}
     trainer = small_trainer(tmp_path, "optim.steps=40", "validation.every_steps=2", "save.every_steps=2", "save.keep=1")
 

@@ -41,11 +41,11 @@ class CachePlan:
 
     def embeddings(self, second: bool = False) -> np.ndarray:
         """float32 [faces, width] of the recognizer, or of the second one."""
-        looks = [self.photos[photo].look for photo, _ in self.numbers]
-        rows = zip(looks, self.numbers, strict=True)
+        detections = [self.photos[photo].detected for photo, _ in self.numbers]
+        rows = zip(detections, self.numbers, strict=True)
         if second:
-            return np.stack([look.second[face] for look, (_, face) in rows if look.second is not None])
-        return np.stack([look.faces[face].embedding for look, (_, face) in rows])
+            return np.stack([detected.second[face] for detected, (_, face) in rows if detected.second is not None])
+        return np.stack([detected.faces[face].embedding for detected, (_, face) in rows])
 
 
 def plan_cache(
@@ -56,30 +56,30 @@ def plan_cache(
     cut = [_cut(photo, buckets, settings) for photo in photos]
     fitting = [(photo, faces, found) for photo, (faces, found) in zip(photos, cut, strict=True) if found]
     held = held_out([photo for photo, _, _ in fitting], identities, settings.held_out, settings.seed)
-    lengths = [float(np.linalg.norm(face.embedding)) for photo, _, _ in fitting for face in photo.look.faces]
+    lengths = [float(np.linalg.norm(face.embedding)) for photo, _, _ in fitting for face in photo.detected.faces]
     median = float(np.median(lengths)) if lengths else 0.0
     images, records, numbers, jobs = [], [], [], []
     for index, (photo, faces, found) in enumerate(fitting):
         first = len(records)
         records += [_record(photo, face, index, identities, settings, models, median) for face in faces]
         numbers += [(index, face) for face in faces]
-        entries = tuple(_crop_entry(photo.look, crop, faces, first, models) for crop in found)
+        entries = tuple(_crop_entry(photo.detected, crop, faces, first, models) for crop in found)
         caption = plain_caption(len(faces)) if photo.source.caption is None else photo.source.caption
         images.append(
             ImageEntry(
                 index,
                 photo.source.name,
                 str(photo.source.location.path),
-                photo.look.digest,
+                photo.detected.digest,
                 caption,
                 entries,
                 index in held,
                 text_key(models.fingerprints["text"], caption),
             )
         )
-        boxes = tuple(photo.look.faces[face].box_px for face in faces)
-        jittered = tuple(jitter for face in faces for jitter in _jitters(photo.look, face, settings, models))
-        jobs.append(ImageJob(photo.source, photo.look.digest, found, boxes, jittered))
+        boxes = tuple(photo.detected.faces[face].box_px for face in faces)
+        jittered = tuple(jitter for face in faces for jitter in _jitters(photo.detected, face, settings, models))
+        jobs.append(ImageJob(photo.source, photo.detected.digest, found, boxes, jittered))
     left = [(photo, _why_not(photo, settings)) for photo, (_, found) in zip(photos, cut, strict=True) if not found]
     return CachePlan(
         tuple(identities),
@@ -110,7 +110,9 @@ def held_out(photos: Sequence[NamedPhoto], identities: Sequence[str], count: int
         theirs = [number for number, photo in enumerate(photos) if person in photo.names.values()]
         wanted = min(count, counts[person] // HELD_OUT_ONE_IN) - len(chosen.intersection(theirs))
         free = [number for number in theirs if number not in chosen]
-        free.sort(key=lambda number: (len(photos[number].look.faces) > 1, _drawn(seed, photos[number].look.digest)))
+        free.sort(
+            key=lambda number: (len(photos[number].detected.faces) > 1, _drawn(seed, photos[number].detected.digest))
+        )
         chosen.update(free[: max(wanted, 0)])
     return chosen
 
@@ -128,15 +130,15 @@ def _cut(
     photo: NamedPhoto, buckets: Sequence[tuple[int, int]], settings: PrepareSettings
 ) -> tuple[tuple[int, ...], tuple[Crop, ...]]:
     """The chosen faces from left to right and the crops that show them; strangers at the edge give way."""
-    look = photo.look
+    detected = photo.detected
     ranked = _ranked(photo, min(settings.sizes))[: settings.max_faces]
     while ranked:
-        boxes = [look.faces[face].box_px for face in ranked]
-        rng = np.random.default_rng(_drawn(settings.seed, look.digest))
-        found = crops(look.width_px, look.height_px, boxes, buckets, settings.crops, rng, settings.upscale)
+        boxes = [detected.faces[face].box_px for face in ranked]
+        rng = np.random.default_rng(_drawn(settings.seed, detected.digest))
+        found = crops(detected.width_px, detected.height_px, boxes, buckets, settings.crops, rng, settings.upscale)
         if found or ranked[-1] in photo.names:
             return tuple(
-                sorted(ranked, key=lambda face: look.faces[face].box_px[0] + look.faces[face].box_px[2])
+                sorted(ranked, key=lambda face: detected.faces[face].box_px[0] + detected.faces[face].box_px[2])
             ), found
         ranked = ranked[:-1]
     return (), ()
@@ -144,7 +146,7 @@ def _cut(
 
 def _ranked(photo: NamedPhoto, size_px: int) -> list[int]:
     """Faces by importance: people with names, then strangers with enough pixels, each by size."""
-    faces = photo.look.faces
+    faces = photo.detected.faces
     wanted = [
         number for number, face in enumerate(faces) if number in photo.names or not is_small(face.box_px, size_px)
     ]
@@ -157,13 +159,13 @@ def _ranked(photo: NamedPhoto, size_px: int) -> list[int]:
 
 
 def _why_not(photo: NamedPhoto, settings: PrepareSettings) -> Reason:
-    look = photo.look
+    detected = photo.detected
     if not _ranked(photo, min(settings.sizes)):
         return Reason("all faces in it are small, and nobody is known")
     return Reason(
         "no bucket fits: its faces stand too far apart, or it is too small; use a photo where they are closer "
         "together, other aspects or smaller sizes",
-        f"{look.width_px} x {look.height_px} pixels",
+        f"{detected.width_px} x {detected.height_px} pixels",
     )
 
 
@@ -176,37 +178,37 @@ def _record(
     models: PreparationModels,
     median_length: float,
 ) -> FaceRecord:
-    look, face = photo.look, photo.look.faces[number]
-    whole = Crop((0.0, 0.0, float(look.width_px), float(look.height_px)), look.width_px, look.height_px)
+    detected, face = photo.detected, photo.detected.faces[number]
+    whole = Crop((0.0, 0.0, float(detected.width_px), float(detected.height_px)), detected.width_px, detected.height_px)
     length = float(np.linalg.norm(face.embedding))
     return FaceRecord(
         with_identities(photo.names, identities).get(number, UNKNOWN),
         index,
         whole.box(face.box_px),
         whole.points(face.landmarks_px.astype(np.float64)).astype(np.float32),
-        flags(face.box_px, face.landmarks_px, look.sharp[number], length, min(settings.sizes), median_length),
-        siglip_key(models, look.digest, face.box_px),
-        tuple(siglip_key(models, look.digest, jitter) for jitter in _jitters(look, number, settings, models)),
+        flags(face.box_px, face.landmarks_px, detected.sharp[number], length, min(settings.sizes), median_length),
+        siglip_key(models, detected.digest, face.box_px),
+        tuple(siglip_key(models, detected.digest, jitter) for jitter in _jitters(detected, number, settings, models)),
     )
 
 
 def _jitters(
-    look: DetectedPhoto, number: int, settings: PrepareSettings, models: PreparationModels
+    detected: DetectedPhoto, number: int, settings: PrepareSettings, models: PreparationModels
 ) -> tuple[Jitter, ...]:
     if models.siglip is None:
         return ()
-    return jitters(settings.jitter, look, number, settings.seed)
+    return jitters(settings.jitter, detected, number, settings.seed)
 
 
 def _crop_entry(
-    look: DetectedPhoto, crop: Crop, faces: Sequence[int], first: int, models: PreparationModels
+    detected: DetectedPhoto, crop: Crop, faces: Sequence[int], first: int, models: PreparationModels
 ) -> CropEntry:
     placed = tuple(
         CropFace(
             first + number,
-            crop.box(look.faces[face].box_px),
-            crop.points(look.faces[face].landmarks_px.astype(np.float64)).astype(np.float32),
+            crop.box(detected.faces[face].box_px),
+            crop.points(detected.faces[face].landmarks_px.astype(np.float64)).astype(np.float32),
         )
         for number, face in enumerate(faces)
     )
-    return CropEntry(crop.width_px, crop.height_px, placed, latent_key(models, look.digest, crop))
+    return CropEntry(crop.width_px, crop.height_px, placed, latent_key(models, detected.digest, crop))

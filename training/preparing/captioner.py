@@ -68,7 +68,7 @@ def captioned(
         if models.captioner is None or photo.source.caption is not None:
             yield photo
             continue
-        name = f"{caption_key(models, photo.look.digest)}.words"
+        name = f"{caption_key(models, photo.detected.digest)}.words"
         if name in shards:
             words = shards[name].numpy().tobytes().decode()
         else:

@@ -60,9 +60,9 @@ def contact_sheet(naming: Naming, plan: CachePlan, tensors: Mapping[str, Tensor]
         for index, person in enumerate(plan.identities)
     ]
     sections.append(_figures("Strangers", _faces_of(plan, UNKNOWN), tensors))
-    left_out = [(source, look, reason) for source, look, reason in naming.rejected]
-    left_out += [(photo.source, photo.look, reason) for photo, reason in plan.rejected]
-    rejected = [_Item(look.thumbs, 0, source.name, str(reason), "no") for source, look, reason in left_out]
+    left_out = [(source, detected, reason) for source, detected, reason in naming.rejected]
+    left_out += [(photo.source, photo.detected, reason) for photo, reason in plan.rejected]
+    rejected = [_Item(detected.thumbs, 0, source.name, str(reason), "no") for source, detected, reason in left_out]
     sections.append(_figures("Left out", rejected, tensors))
     return document("Prepared photos", [_HEAD, *filter(None, sections)], _CSS)
 
@@ -88,7 +88,7 @@ def _faces_of(plan: CachePlan, identity: int) -> list[_Item]:
             image = plan.images[photo]
             colour = "unknown" if identity == UNKNOWN else "held" if image.held_out else "yes"
             words = ", ".join(face.flags).replace("_", " ")
-            found.append(_Item(plan.photos[photo].look.thumbs, number, image.name, words, colour))
+            found.append(_Item(plan.photos[photo].detected.thumbs, number, image.name, words, colour))
     return found
 
 

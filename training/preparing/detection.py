@@ -23,7 +23,7 @@ from .quality import sharpness
 from .sources import Source
 
 THUMB_PX = 96
-AHEAD = 4  # photos in work for each worker, so that none waits and few are in memory
+SUBMITTED = 4  # photos in work for each worker, so that none waits and few are in memory
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -81,7 +81,7 @@ def detect(
     except OSError as error:
         return DetectedPhoto("", unreadable=f"it cannot be opened ({error.strerror})"), {}
     digest = sha256(content).hexdigest()
-    first = key_of("look", models.fingerprints["faces"], digest)
+    first = key_of("detection", models.fingerprints["faces"], digest)
     second = key_of("second", models.fingerprints.get("second"), first)
     knows_faces = f"{first}.photo" in kept
     knows_second = models.second is None or f"{second}.vectors" in kept
@@ -125,7 +125,7 @@ def mapped(function: Callable[[Item], Result], items: Iterable[Item], workers: i
     """
     remaining = iter(items)
     with ThreadPoolExecutor(max(workers, 1)) as pool:
-        waiting: list[Future[Result]] = [pool.submit(function, item) for item in islice(remaining, AHEAD * workers)]
+        waiting: list[Future[Result]] = [pool.submit(function, item) for item in islice(remaining, SUBMITTED * workers)]
         try:
             while waiting:
                 result = waiting.pop(0).result()

@@ -38,13 +38,13 @@ class Jitter:
         return np.array(image)
 
 
-def jitters(settings: JitterSettings, look: DetectedPhoto, face: int, seed: int) -> tuple[Jitter, ...]:
+def jitters(settings: JitterSettings, detected: DetectedPhoto, face: int, seed: int) -> tuple[Jitter, ...]:
     """The changes of one face of a photo."""
-    box_px = look.faces[face].box_px
-    drawn = [_drawn(settings, (seed, look.digest, box_px, variant), box_px) for variant in range(settings.variants)]
+    box_px = detected.faces[face].box_px
+    drawn = [_drawn(settings, (seed, detected.digest, box_px, variant), box_px) for variant in range(settings.variants)]
     # A tiny face at the border may have been moved off the photo.
     return tuple(
-        each if crop_rectangle(each.box_px, look.width_px, look.height_px) else replace(each, box_px=box_px)
+        each if crop_rectangle(each.box_px, detected.width_px, detected.height_px) else replace(each, box_px=box_px)
         for each in drawn
     )
 

@@ -29,7 +29,7 @@ class NamedPhoto:
     """A usable photo: whose each face is, by number of the face; a face without a name belongs to a stranger."""
 
     source: Source
-    look: DetectedPhoto
+    detected: DetectedPhoto
     names: Mapping[int, str]
 
 
@@ -61,7 +61,7 @@ class _Log:
 
 def named(
     sources: Sequence[Source],
-    detected: Sequence[DetectedPhoto],
+    detections: Sequence[DetectedPhoto],
     duplicate_bits: int,
     least_side_px: int,
     centres: Mapping[str, np.ndarray] | None = None,
@@ -78,20 +78,20 @@ def named(
     Raises ValueError, listing every unclear folder where these stop, and where nobody has two usable photos.
     """
     log = _Log()
-    usable = _usable(sources, detected, least_side_px, log)
+    usable = _usable(sources, detections, least_side_px, log)
     negatives = [pair for pair in usable if pair[0].kind == "negative"]
     of_people = _without_repeats([pair for pair in usable if pair[0].kind == "identity"], duplicate_bits, log)
     checks = _checked_folders(of_people, log, unclear == "stop")
     known = {**(centres or {}), **{person: check.centre for person, (check, _) in checks.items() if check.accepted}}
     log.warnings += alike(known) if centres is None else []
     photos = [
-        NamedPhoto(source, look, assign_names(look.embeddings, known, {check.accepted[number]: person}))
+        NamedPhoto(source, detected, assign_names(detected.embeddings, known, {check.accepted[number]: person}))
         for person, (check, pairs) in checks.items()
-        for number, (source, look) in enumerate(pairs)
+        for number, (source, detected) in enumerate(pairs)
         if number in check.accepted
     ]
     groups = [pair for pair in usable if pair[0].kind == "group"]
-    photos += [NamedPhoto(source, look, _group_names(source, look, known, log)) for source, look in groups]
+    photos += [NamedPhoto(source, detected, _group_names(source, detected, known, log)) for source, detected in groups]
     photos, negatives = _once(photos, negatives, duplicate_bits, log)
     _check_numbers(photos, known, log)
     log.warnings += [
@@ -108,32 +108,34 @@ def named(
     return Naming(tuple(photos), tuple(negatives), tuple(log.rejected), known, tuple(log.warnings))
 
 
-def _usable(sources: Sequence[Source], detected: Sequence[DetectedPhoto], least_side_px: int, log: _Log) -> list[Pair]:
+def _usable(
+    sources: Sequence[Source], detections: Sequence[DetectedPhoto], least_side_px: int, log: _Log
+) -> list[Pair]:
     """Readable photos with faces that are large enough."""
     found = []
-    for source, look in zip(sources, detected, strict=True):
-        reason = _why_not(source, look, least_side_px)
+    for source, detected in zip(sources, detections, strict=True):
+        reason = _why_not(source, detected, least_side_px)
         if reason is None:
-            found.append((source, look))
+            found.append((source, detected))
         else:
-            log.rejected.append((source, look, reason))
+            log.rejected.append((source, detected, reason))
     return found
 
 
-def _why_not(source: Source, look: DetectedPhoto, least_side_px: int) -> Reason | None:
-    if look.unreadable:
-        return Reason("it cannot be read", look.unreadable)
-    if source.kind != "negative" and min(look.width_px, look.height_px) < least_side_px:
+def _why_not(source: Source, detected: DetectedPhoto, least_side_px: int) -> Reason | None:
+    if detected.unreadable:
+        return Reason("it cannot be read", detected.unreadable)
+    if source.kind != "negative" and min(detected.width_px, detected.height_px) < least_side_px:
         return Reason(
             f"it is smaller than the smallest training size, {least_side_px}; set upscale=true to use it all the same",
-            f"{look.width_px} x {look.height_px} pixels",
+            f"{detected.width_px} x {detected.height_px} pixels",
         )
-    return None if look.faces else Reason("no face was found in it; the head must be whole and the face uncovered")
+    return None if detected.faces else Reason("no face was found in it; the head must be whole and the face uncovered")
 
 
 def _without_repeats(pairs: Sequence[Pair], bits: int, log: _Log) -> list[Pair]:
     """The photos of people without those that repeat another of the same person's: they would weigh twice there."""
-    left = {look for folder in _by_person(pairs).values() for look in _repeats(folder, bits, log)}
+    left = {detected for folder in _by_person(pairs).values() for detected in _repeats(folder, bits, log)}
     return [pair for pair in pairs if pair[1] not in left]
 
 
@@ -152,13 +154,15 @@ def _once(
     Only now, when it is known which copies are of use: dropped before, a photo would be lost with a copy that is not.
     """
     ranked = sorted(photos, key=lambda photo: -len(photo.names))
-    left = _repeats([*((photo.source, photo.look) for photo in ranked), *negatives], bits, log)
-    return [photo for photo in photos if photo.look not in left], [pair for pair in negatives if pair[1] not in left]
+    left = _repeats([*((photo.source, photo.detected) for photo in ranked), *negatives], bits, log)
+    return [photo for photo in photos if photo.detected not in left], [
+        pair for pair in negatives if pair[1] not in left
+    ]
 
 
 def _repeats(pairs: Sequence[Pair], bits: int, log: _Log) -> set[DetectedPhoto]:
     """What repeats an earlier photo; it is logged."""
-    repeated = duplicates([look.hash for _, look in pairs], bits)
+    repeated = duplicates([detected.hash for _, detected in pairs], bits)
     for number, earlier in repeated.items():
         log.rejected.append((*pairs[number], Reason("it shows the same as another photo", pairs[earlier][0].name)))
     return {pairs[number][1] for number in repeated}
@@ -167,7 +171,9 @@ def _repeats(pairs: Sequence[Pair], bits: int, log: _Log) -> set[DetectedPhoto]:
 def _checked_folders(usable: Sequence[Pair], log: _Log, strict: bool) -> dict[str, tuple[FolderCheck, list[Pair]]]:
     checks, problems = {}, []
     for person, pairs in _by_person(usable).items():
-        check = check_folder(person, [source.name for source, _ in pairs], [look.embeddings for _, look in pairs])
+        check = check_folder(
+            person, [source.name for source, _ in pairs], [detected.embeddings for _, detected in pairs]
+        )
         if check.problem:
             problems.append(check.problem)
             log.rejected += [(*pair, Reason(check.problem)) for pair in pairs]
@@ -181,18 +187,20 @@ def _checked_folders(usable: Sequence[Pair], log: _Log, strict: bool) -> dict[st
     return checks
 
 
-def _group_names(source: Source, look: DetectedPhoto, centres: Mapping[str, np.ndarray], log: _Log) -> dict[int, str]:
+def _group_names(
+    source: Source, detected: DetectedPhoto, centres: Mapping[str, np.ndarray], log: _Log
+) -> dict[int, str]:
     if source.ordered:
-        found = names_from_left([face.box_px[0] + face.box_px[2] for face in look.faces], source.names)
+        found = names_from_left([face.box_px[0] + face.box_px[2] for face in detected.faces], source.names)
         if found is not None:
             return {face: name for face, name in found.items() if name in centres}
         log.warnings.append(
-            f"{source.name}: {len(source.names)} faces are named, and {len(look.faces)} were found; people are told "
-            "apart by face instead."
+            f"{source.name}: {len(source.names)} faces are named, and {len(detected.faces)} were found; people are "
+            "told apart by face instead."
         )
     wanted = [name for name in source.names if name]
     among = {name: centres[name] for name in wanted if name in centres} if wanted else centres
-    return assign_names(look.embeddings, among)
+    return assign_names(detected.embeddings, among)
 
 
 def _check_numbers(photos: Sequence[NamedPhoto], centres: Mapping[str, np.ndarray], log: _Log) -> None:

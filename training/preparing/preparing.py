@@ -175,12 +175,12 @@ def _bank(naming: Naming, plan: CachePlan, settings: PrepareSettings, files: Map
         if face.identity != UNKNOWN and not plan.images[face.image].held_out
     ]
     strangers = [
-        photo.look.faces[number].embedding
+        photo.detected.faces[number].embedding
         for photo in plan.photos
-        for number in range(len(photo.look.faces))
+        for number in range(len(photo.detected.faces))
         if number not in photo.names
     ]
-    foreign = [face.embedding for _, look in naming.negatives for face in look.faces] + strangers
+    foreign = [face.embedding for _, detected in naming.negatives for face in detected.faces] + strangers
     width = embeddings.shape[1]
     read = (
         np.zeros((0, width), np.float32)
@@ -230,10 +230,10 @@ def _data_fingerprint(plan: CachePlan) -> str:
 
 def _used(cache: Cache, detected: Sequence[DetectedPhoto], models: PreparationModels, shards: Shards) -> Iterator[str]:
     """Names of the tensors that this cache, or the next run on these photos, reads."""
-    first = {look.digest: key_of("look", models.fingerprints["faces"], look.digest) for look in detected}
+    first = {each.digest: key_of("detection", models.fingerprints["faces"], each.digest) for each in detected}
     keys = set(first.values()) | {key_of("second", models.fingerprints.get("second"), key) for key in first.values()}
     keys |= {crop.latent for image in cache.images for crop in image.crops}
-    keys |= {caption_key(models, look.digest) for look in detected}
+    keys |= {caption_key(models, each.digest) for each in detected}
     keys |= {key for face in cache.faces for key in face.jittered}
     keys |= {image.text for image in cache.images} | {face.siglip for face in cache.faces} | set(cache.dummies)
     return (name for name in shards if name.partition(".")[0] in keys)
@@ -244,10 +244,10 @@ def _photos_by_person(plan: CachePlan) -> dict[str, list[PersonPhoto]]:
     found: dict[str, list[PersonPhoto]] = {person: [] for person in plan.identities}
     for photo, image in zip(plan.photos, plan.images, strict=True):
         for number, person in photo.names.items():
-            face = photo.look.faces[number]
+            face = photo.detected.faces[number]
             if not image.held_out:
                 found[person].append(
-                    PersonPhoto(face.embedding, face.landmarks_px, photo.look.hash, len(photo.look.faces))
+                    PersonPhoto(face.embedding, face.landmarks_px, photo.detected.hash, len(photo.detected.faces))
                 )
     return found
 

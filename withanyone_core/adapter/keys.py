@@ -52,7 +52,7 @@ def branch_suffix(branch: Branch, layout: Layout) -> str:
 
 def file_key(name: str, suffix: str) -> str:
     """`layers.3.to_kv.weight` or `3.to_q.weight` -> `ipa_arc.3...`; `arcface_in.0.bias` -> `arcface_in_arc.0.bias`."""
-    room, rest = name.split(".", 1)
-    if room in ("arcface_in", "siglip_in"):
-        return f"{room}{suffix}.{rest}"
-    return f"ipa{suffix}.{rest if room == 'layers' else name}"
+    prefix, rest = name.split(".", 1)
+    if prefix in ("arcface_in", "siglip_in"):
+        return f"{prefix}{suffix}.{rest}"
+    return f"ipa{suffix}.{rest if prefix == 'layers' else name}"

@@ -110,7 +110,7 @@ def calibration_json(calibration: Calibration, people: People) -> dict[str, Any]
 def _nearness(nearness: Nearness, person: int) -> dict[str, Any]:
     kept_below, pasted_above = nearness.bounds(person)
     return {
-        "can_be_told": nearness.tells_copies(person),
+        "copies_show": nearness.tells_copies(person),
         "kept_below": kept_below,
         "pasted_above": pasted_above,
     }

@@ -66,7 +66,7 @@ def meter_figures(asked: Sequence[AskedRow], picked: Sequence[PickedRow]) -> tup
 
 
 def doctor_figures(rows: Iterable[Line]) -> tuple[Figure, ...]:
-    """How far the doctor's risk goes with measured copy-paste; over fewer than LEAST_SETS sets nothing is claimed."""
+    """How far the doctor's risk goes with measured copy-paste; over fewer than LEAST_SETS sets there is no target."""
     found = trial_figures(rows)
     if not found or found[0].count < LEAST_SETS:
         name = f"correlation of the doctor's risk and copy-paste, over at least {LEAST_SETS} sets of photos"

@@ -35,7 +35,7 @@ BLANK_FRACTION = 0.06  # of images whose faces are covered, so that places alone
 
 @dataclass(frozen=True, eq=False)
 class DetectorBatches:
-    """Images float32 [B, 3, S, S] and faces [B, F, 14]: box and landmarks in pixels, not a number where none is."""
+    """Images float32 [B, 3, S, S] and faces [B, F, 14]: box and landmarks in pixels, NaN where none is."""
 
     pools: tuple[Pool, ...]
     seed: int

@@ -11,9 +11,9 @@ import { isKnown } from "./places.js";
  */
 export function remarks(boxes, canvas, smallest) {
   return boxes.map((box, index) => {
-    const outside = outsideInWords(box, canvas);
-    const inside = [smallInWords(box, canvas, smallest), unknownInWords(box, canvas)];
-    return outside ? [outside] : [...inside.flat(), ...overlapsInWords(boxes, index, canvas)];
+    const outside = outsideText(box, canvas);
+    const inside = [smallText(box, canvas, smallest), unknownText(box, canvas)];
+    return outside ? [outside] : [...inside.flat(), ...overlapsText(boxes, index, canvas)];
   });
 }
 
@@ -23,7 +23,7 @@ export function cellCounts(box, canvas) {
   return [Math.max(0, column1 - column0), Math.max(0, row1 - row0)];
 }
 
-function outsideInWords(box, canvas) {
+function outsideText(box, canvas) {
   const [x1, y1, x2, y2] = toPx(box, canvas);
   if (x2 <= x1 || y2 <= y1) {
     return "has no area and cannot be queued";
@@ -34,17 +34,17 @@ function outsideInWords(box, canvas) {
   return x1 < 0 || y1 < 0 || x2 > canvas.width || y2 > canvas.height ? "reaches over the edge and is cut there" : "";
 }
 
-function smallInWords(box, canvas, smallest) {
+function smallText(box, canvas, smallest) {
   const [columns, rows] = cellCounts(box, canvas);
   const small = columns < smallest || rows < smallest;
   return small ? [`under ${smallest} x ${smallest} cells both eyes can fall into one`] : [];
 }
 
-function unknownInWords(box, canvas) {
+function unknownText(box, canvas) {
   return isKnown(box, canvas) ? [] : ["the model of this canvas does not know this place; Preset gives those it knows"];
 }
 
-function overlapsInWords(boxes, index, canvas) {
+function overlapsText(boxes, index, canvas) {
   return boxes.flatMap((other, number) => {
     const shared = number === index ? 0 : sharedCells(boxes[index], other, canvas);
     return shared ? [`shares ${shared} ${shared === 1 ? "cell" : "cells"} with box ${number + 1}`] : [];

@@ -11,10 +11,10 @@ export function statusText(scene, problem) {
   if (problem) {
     return `⚠ ${problem} Draw, or choose Preset or Row, to start over.`;
   }
-  return scene.boxes[scene.selected] ? boxInWords(scene) : allInWords(scene);
+  return scene.boxes[scene.selected] ? boxText(scene) : allText(scene);
 }
 
-function boxInWords({ boxes, selected, canvas, people, remarks }) {
+function boxText({ boxes, selected, canvas, people, remarks }) {
   const [columns, rows] = cellCounts(boxes[selected], canvas);
   const [column, row] = boxCells(boxes[selected], canvas);
   const names = (people.get(selected + 1) ?? []).map(({ name }) => name);
@@ -22,7 +22,7 @@ function boxInWords({ boxes, selected, canvas, people, remarks }) {
   return [facts.join(" · "), ...remarks[selected].map((remark) => `⚠ ${remark}`)].join("\n");
 }
 
-function allInWords({ boxes, canvas, remarks }) {
+function allText({ boxes, canvas, remarks }) {
   const size = `${canvas.width} x ${canvas.height} pixels`;
   if (!boxes.length) {
     return `${size} · no box: drag to draw one`;

@@ -33,13 +33,13 @@ def add_attention_lora(
                 layer, matrix, _ = name.split(".")
                 stacked = patcher.model[int(layer)]
                 norm = stacked.norms[number] if matrix == "to_q" else None
-                share = _share(getattr(stacked, matrix), lora.updates[key], norm, first, inner)
-                patches |= {(f"{layer}.{matrix}.{kind}", part): patch for (kind, part), patch in share.items()}
+                added = _added(getattr(stacked, matrix), lora.updates[key], norm, first, inner)
+                patches |= {(f"{layer}.{matrix}.{kind}", part): patch for (kind, part), patch in added.items()}
         first += inner
     patcher.add_patches(patches, lora.strength)
 
 
-def _share(matrix: nn.Module, update: LowRank, norm: Norm | None, first: int, inner: int) -> dict[Target, Patch]:
+def _added(matrix: nn.Module, update: LowRank, norm: Norm | None, first: int, inner: int) -> dict[Target, Patch]:
     """What an update of one branch's matrix adds to the weight and bias of the stacked one.
 
     norm  what was folded into a query projection, whose rows are stacked; None for an output, whose columns are

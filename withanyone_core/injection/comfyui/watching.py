@@ -1,6 +1,6 @@
 """Whether an Apply's people were followed in a sampling run, and if not, why.
 
-A run that is cut in two (SplitSigmas, KSamplerAdvanced) is one: a part that ends above sigma 0 goes on in the next.
+A run that is cut in two (SplitSigmas, KSamplerAdvanced) is one: a part that ends above sigma 0 continues in the next.
 """
 
 from collections.abc import Iterator, Sequence
