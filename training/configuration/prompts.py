@@ -168,8 +168,8 @@ def _place(name: str, place: Any) -> Place:
         raise ValueError(f"places {name} at {place!r}; expected a box [x1, y1, x2, y2] of four numbers") from None
     if not all(math.isfinite(number) and 0 <= number <= 1 for number in (x1, y1, x2, y2)):
         raise ValueError(
-            f"places {name} at {list(place)}; expected fractions of the image from 0 to 1, which are pixels over its width "
-            "and height"
+            f"places {name} at {list(place)}; expected fractions of the image from 0 to 1: pixels over its width and "
+            "height"
         )
     if x1 >= x2 or y1 >= y2:
         raise ValueError(f"places {name} at {list(place)}, which has no area; expected x1 < x2 and y1 < y2")
