@@ -35,7 +35,7 @@ def test_without_a_word_the_size_says_it_where_it_is_a_published_one(tmp_path):
     assert base_of(inspect_adapter(random_adapter(tmp_path / "c.safetensors"))) is None
 
 
-def test_a_base_model_of_later_is_refused_in_words(tmp_path):
+def test_a_base_model_of_later_is_refused(tmp_path):
     with pytest.raises(
         AdapterFileError, match=r"a\.safetensors needs a later version of this pack.*“flux\.9” is unknown"
     ):

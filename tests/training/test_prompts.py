@@ -232,9 +232,9 @@ class Faces:
 
     def faces(self, photo):
         height, width = photo.shape[:2]
-        level = photo[height // 2, width // 2]
+        color = photo[height // 2, width // 2]
         box = (0.3 * width, 0.3 * height, 0.7 * width, 0.7 * height)
-        angle = level[0] / 255 * np.pi / 2
+        angle = color[0] / 255 * np.pi / 2
         return (Face(box, 0.9, np.zeros((5, 2), np.float32), np.array([np.cos(angle), np.sin(angle)], np.float32)),)
 
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from withanyone_core.adapter.checkpoint import AdapterFile
 from withanyone_core.adapter.network import AdapterNetwork
@@ -39,10 +39,8 @@ class BothBranches:
         """
         device = next(self.adapter.network.parameters()).device
         other = self._loaded(socket.dtype).to(device)
-        both = AdapterNetwork(())
-        both.branches = nn.ModuleDict({**self.adapter.network.branches, **other.branches})
         try:
-            with socket.using(both, self.weights):
+            with socket.using(joined(self.adapter.network, other), self.weights):
                 yield replace(conditioning, siglip=True)
         finally:
             other.to("cpu")
@@ -54,12 +52,33 @@ class BothBranches:
         return self._other[0]
 
 
-def both_branches(settings: Finetune, adapter: TrainableAdapter, cache: Cache) -> BothBranches | None:
-    """None where one branch is all there is, both are trained, or the cache has no SigLIP tokens for the other."""
-    file, resemblance = adapter.file, settings.validation.resemblance
-    if resemblance == "none" or file is None or adapter.person is not None or len(adapter.weights) > 1:
+def joined(first: AdapterNetwork, second: AdapterNetwork) -> AdapterNetwork:
+    """A network with the branches of both, which stay theirs."""
+    both = AdapterNetwork(())
+    both.branches = nn.ModuleDict({**first.branches, **second.branches})
+    return both
+
+
+def untrained_branch(settings: Finetune, file: AdapterFile | None, tokens: Tensor | None) -> Branch | None:
+    """The branch that validation generates with beside the trained one.
+
+    None where one branch is all there is, both are trained, or nobody has SigLIP tokens for it.
+
+    file    that the adapter starts from
+    tokens  SigLIP's of a face of the cache [patches, width]
+    """
+    if settings.validation.resemblance == "none" or file is None or settings.train.mode == "tokens":
         return None
-    tokens = cache.face(0).siglip
     if len(file.shapes) < 2 or tokens is None or tokens.shape[-1] != file.shapes[Branch.SIG].siglip_width:
+        return None
+    others: dict[str, Branch] = {"arc": Branch.SIG, "sig": Branch.ARC}
+    return others.get(settings.adapter.branch)
+
+
+def both_branches(settings: Finetune, adapter: TrainableAdapter, cache: Cache) -> BothBranches | None:
+    """None where there is no `untrained_branch`."""
+    file, resemblance = adapter.file, settings.validation.resemblance
+    other = untrained_branch(settings, file, cache.face(0).siglip)
+    if other is None or file is None or resemblance == "none":
         return None
     return BothBranches(adapter, file, branch_weights(file.shapes, resemblance))

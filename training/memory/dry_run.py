@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from withanyone_core.adapter.network import AdapterNetwork
 from withanyone_core.adapter.shape import Branch
 from withanyone_core.injection.diffusers import AdapterSocket
 
@@ -24,12 +25,14 @@ class DummyModels:
     """The models of a dry run, all made by one `FakeTensors`.
 
     weights  output weight of each branch
+    other    the branch that is not trained and works in validation, None without one
     """
 
     fakes: FakeTensors
     frozen: FrozenModels
     adapter: DummyAdapter
     weights: Mapping[Branch, float]
+    other: AdapterNetwork | None = None
 
 
 @dataclass(frozen=True)

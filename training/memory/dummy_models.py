@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
+from withanyone_core.adapter.checkpoint import inspect_adapter
+from withanyone_core.adapter.network import AdapterNetwork
 from withanyone_core.adapter.shape import Branch
 from withanyone_core.regions.cells import box_cells
 from withanyone_core.regions.layout import Box
@@ -15,6 +17,7 @@ from ..cache.entries import CropEntry
 from ..configuration.finetune import Finetune
 from ..configuration.phases import phase_ends
 from ..configuration.reading import set_key
+from ..loop.both_branches import untrained_branch
 from ..loop.build import siglip_width
 from ..loop.sampling import Sources
 from ..loop.step import FrozenModels
@@ -40,7 +43,17 @@ def make_dummy_models(settings: Finetune, cache: Cache) -> DummyModels:
     sizes = Sizes(transformer.inner_dim, layers, cache.arcface.shape[1], siglip_width(cache))
     adapter = fakes.adapter(branch_shapes(settings.adapter, sizes), settings.train, compute_dtype(precision))
     frozen = FrozenModels(transformer, fakes.without_data(vae), scale, recognizer)
-    return DummyModels(fakes, frozen, adapter, branch_weights(settings.adapter))
+    other = _other_branch(settings, cache, fakes, compute_dtype(precision))
+    return DummyModels(fakes, frozen, adapter, branch_weights(settings.adapter), other)
+
+
+def _other_branch(settings: Finetune, cache: Cache, fakes: FakeTensors, dtype: torch.dtype) -> AdapterNetwork | None:
+    """That which validation loads from the adapter's file beside the trained one; None without one."""
+    file = None if settings.adapter.init is None else inspect_adapter(settings.adapter.init)
+    branch = untrained_branch(settings, file, cache.face(0).siglip)
+    if branch is None or file is None:
+        return None
+    return fakes.module(lambda: AdapterNetwork([file.shapes[branch]]), dtype)
 
 
 def largest_batch_shape(settings: Finetune, sources: Sources) -> BatchShape:

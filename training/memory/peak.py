@@ -21,6 +21,7 @@ from ..loop.optimizer import trial_bytes
 from .counting import tensor_bytes
 from .dry_run import DryRun, DummyModels, dry_run
 from .fake_tensors import BatchShape
+from .validation import validation_bytes
 from .weight_bytes import base_bytes, block_bytes
 
 GIB = 2**30
@@ -43,33 +44,47 @@ class Memory:
 
     held      what is there all the time
     passing   what a pass adds at its peak, by who makes it
+    validating  what a validation adds instead, by what it is; nothing where the run has none
     host      what lies in the CPU's memory instead: swapped blocks
     """
 
     held: tuple[Part, ...]
     passing: tuple[Part, ...]
+    validating: tuple[Part, ...] = ()
     host: int = 0
 
     @property
     def peak(self) -> int:
-        """Bytes of tensors on the device, as `torch.cuda.max_memory_allocated` counts them."""
+        """Bytes of tensors on the device in a step, as `torch.cuda.max_memory_allocated` counts them."""
         return sum(part.size for part in (*self.held, *self.passing))
+
+    @property
+    def validation_peak(self) -> int:
+        """The same in a validation."""
+        return sum(part.size for part in (*self.held, *self.validating))
 
     @property
     def needed(self) -> int:
         """What a card must have."""
-        return round((1 + SLACK) * self.peak) + CONTEXT
+        return round((1 + SLACK) * max(self.peak, self.validation_peak)) + CONTEXT
 
     def fits(self, card: int) -> bool:
         return self.needed <= card
 
 
 def memory(models: DummyModels, shape: BatchShape, settings: Finetune) -> Memory:
-    """The peak of a step whose passes are of this size."""
-    return memory_from(models, shape, settings, dry_run(models, shape, settings))
+    """The peak of a step whose passes are of this size, and of a validation."""
+    passed, validated = dry_run(models, shape, settings), validation_bytes(models, shape, settings)
+    return memory_from(models, shape, settings, passed, validated)
 
 
-def memory_from(models: DummyModels, shape: BatchShape, settings: Finetune, passed: DryRun) -> Memory:
+def memory_from(
+    models: DummyModels,
+    shape: BatchShape,
+    settings: Finetune,
+    passed: DryRun,
+    validated: Mapping[str, int] | None = None,
+) -> Memory:
     """The same from an earlier dry run; precision and block swap change nothing in it."""
     base, host = _base(models.frozen.transformer, settings)
     trained = tensor_bytes(models.adapter.trained)
@@ -85,8 +100,9 @@ def memory_from(models: DummyModels, shape: BatchShape, settings: Finetune, pass
         Part("negatives", 4 * shape.negatives[0] * shape.embedding),
     )
     passing = tuple(Part(name, size) for name, size in passed.by_part.items())
-    held, passing = (tuple(part for part in parts if part.size) for parts in (held, passing))
-    return Memory(held, passing, host)
+    validating = tuple(Part(name, size) for name, size in (validated or {}).items())
+    held, passing, validating = (tuple(part for part in parts if part.size) for parts in (held, passing, validating))
+    return Memory(held, passing, validating, host)
 
 
 def state_bytes(trained: Sequence[nn.Parameter], optim: OptimSettings) -> int:

@@ -11,10 +11,12 @@ from .dry_run import DryRun, DummyModels, dry_run
 from .dummy_models import changed
 from .fake_tensors import BatchShape
 from .peak import Memory, memory_from
+from .validation import is_validated, validation_bytes
 
 MakeModels = Callable[[Finetune], DummyModels]
 Changes = Mapping[str, object]
 _SMALLEST: Changes = {"train.mode": "lora", "train.rank": 32}
+_ALONE: Changes = {"validation.resemblance": "none"}  # images without the branch that is not trained
 _SWAP_STEP = 4  # blocks; finer would be within what the prediction is good for
 
 
@@ -37,7 +39,7 @@ class Planner:
         """`make_models` makes the models of settings; `made` are some that were made before."""
         self._shape, self._make_models = shape, make_models
         self._models = {} if made is None else {_model_key(made[0]): made[1]}
-        self._passes: dict[str, DryRun] = {}
+        self._passes: dict[str, tuple[DryRun, Mapping[str, int]]] = {}
 
     def plan(self, settings: Finetune) -> MemoryPlan:
         shape = self._shape_of(settings)
@@ -45,11 +47,11 @@ class Planner:
         key = f"{_model_key(settings)} {shape} {settings.memory.gradient_checkpointing}"
         key += f" {settings.memory.vae_gradient_checkpointing}"
         # With several passes a step, gradients lie there already when a pass begins.
-        key += f" {settings.optim.gradient_accumulation_steps > 1}"
+        key += f" {settings.optim.gradient_accumulation_steps > 1} {settings.optim.ema > 0}"
         if key not in self._passes:
-            self._passes[key] = dry_run(models, shape, settings)
+            self._passes[key] = dry_run(models, shape, settings), validation_bytes(models, shape, settings)
         return MemoryPlan(
-            settings, shape, memory_from(models, shape, settings, self._passes[key]), len(_blocks(models))
+            settings, shape, memory_from(models, shape, settings, *self._passes[key]), len(_blocks(models))
         )
 
     def models(self, settings: Finetune) -> DummyModels:
@@ -62,7 +64,10 @@ class Planner:
     def remedy(self, settings: Finetune, card: int) -> tuple[Changes, MemoryPlan] | None:
         """The first changes, each on top of those before, with which a run fits; None where all do not suffice."""
         made: dict[str, object] = {}
-        for saving in _savings(settings):
+        memory, other = self.plan(settings).memory, self.models(settings).other
+        # It takes no time and changes nothing that is trained.
+        alone: list[Changes] = [_ALONE] if other is not None and memory.validation_peak > memory.peak else []
+        for saving in [*alone, *_savings(settings)]:
             made |= saving
             plan = self.plan(changed(settings, made))
             if plan.memory.fits(card):
@@ -116,7 +121,8 @@ def _savings(settings: Finetune) -> list[Changes]:
 def _model_key(settings: Finetune) -> str:
     """What models are made of."""
     train = settings.train
-    return f"{settings.base.precision} {train.mode} {train.rank} {train.targets} {settings.adapter}"
+    validated = f"{settings.validation.resemblance} {is_validated(settings)}"
+    return f"{settings.base.precision} {train.mode} {train.rank} {train.targets} {settings.adapter} {validated}"
 
 
 def _blocks(models: DummyModels) -> list[nn.Module]:

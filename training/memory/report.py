@@ -36,7 +36,11 @@ def memory_text(plan: MemoryPlan, card: int | None) -> str:
     lines = [f"Predicted peak, {shape.batch} sample{'s' if shape.batch > 1 else ''} a pass: {sample} of the image"]
     lines += [_row(part) for part in memory.held]
     lines += [_row(Part(f"at the peak: {part.name}", part.size)) for part in sorted(memory.passing, key=_size)]
-    lines += [_row(Part("peak of tensors", memory.peak)), f"  {_needed(memory, card)}"]
+    lines += [_row(Part("peak of tensors", memory.peak))]
+    lines += [_row(Part(f"in a validation instead: {part.name}", part.size)) for part in memory.validating]
+    if memory.validating:
+        lines += [_row(Part("peak of tensors in a validation", memory.validation_peak))]
+    lines += [f"  {_needed(memory, card)}"]
     if memory.host:
         lines.append(f"  In the CPU's memory: {memory.host / GIB:.2f} GiB of swapped blocks, pinned.")
     return "\n".join(lines)

@@ -62,7 +62,7 @@ def test_a_lookalike_of_flux_is_refused_with_a_readable_message(adapter):
         applied(chroma, adapter)
 
 
-def test_an_adapter_of_the_other_base_model_is_refused_in_words(base, tmp_path):
+def test_an_adapter_of_the_other_base_model_is_refused(base, tmp_path):
     own = "flux.2" if joins_tokens(base) else "flux.1"
     other = {"flux.1": "flux.2", "flux.2": "flux.1"}[own]
     sample(applied(base, trained_on(own, tmp_path / "own")))
