@@ -119,7 +119,7 @@ class Nearness:
         return self.measure.value(kept), self.measure.value(pasted)
 
     def verdict(self, person: int, value: float) -> Name:
-        """Kept or pasted, unclear between the bounds; kept where copies cannot be told."""
+        """Kept or pasted, unclear between the bounds; kept where a copy would not stand out."""
         closeness = float(self.measure.closeness(np.array(value)))
         kept, pasted = self._bounds(person)
         if closeness <= kept or not self.tells_copies(person):

@@ -26,7 +26,7 @@ WINDOW_PX = 3.0
 AGREEING = 0.8  # correlation of two windows from which they show the same hair, ear or jaw
 GAIN = 0.4, 2.5  # contrast of the one against the other
 FLAT, STRONGEST = 0.1, 3.0  # of the mean strength of edges: what leaves a shift unsure, and the most that counts
-# Light of one color is evidence of a copy and light of another none against it: photos are pasted and lit anew. So
+# Light of one color is evidence of a copy and light of another none against it: a pasted face may be relit. So
 # much that features of the same tint count as if they lay 0.61 times as far apart.
 SAME_TINT, OTHER_TINT, TINT_WEIGHT = 0.01, 0.12, 0.2
 MOST_COMPARED = 8  # photos, those that agree best as they are: more take time and are no copy's
