@@ -30,8 +30,8 @@ load_pack()
 from withanyone_pack.tests.comfyui import photos as group_photo
 from withanyone_pack.withanyone_core.identity_check.__main__ import STORE
 from withanyone_pack.withanyone_core.identity_check.__main__ import main as check
-from withanyone_pack.withanyone_core.identity_check.appearance import SIDE_PX
-from withanyone_pack.withanyone_core.identity_check.reading import read_image
+from withanyone_pack.withanyone_core.identity_check.appearance import LOOK_PX
+from withanyone_pack.withanyone_core.identity_check.reading import MAKER, read_image
 from withanyone_pack.withanyone_core.identity_check.recognizers import LoadedRecognizer, load_recognizer
 from withanyone_pack.withanyone_core.metrics.cache import ArrayStore
 
@@ -101,15 +101,15 @@ def _draw(folder: Path, images: int, people: int, fingerprint: str) -> None:
 def _keep(path: Path, people: np.ndarray, random: np.random.Generator, store: ArrayStore, maker: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(random.integers(0, 256, (IMAGE_PX, IMAGE_PX, 3), dtype=np.uint8)).save(path, compress_level=0)
-    looks = random.normal(size=(len(people), SIDE_PX**2))
     kept = {
         "size": np.array([IMAGE_PX, IMAGE_PX], np.int64),
         "boxes_px": BOXES_PX[: len(people)],
         "scores": np.full(len(people), 0.9, np.float32),
         "embeddings": (people + random.normal(size=people.shape)).astype(np.float32),
-        "looks": (looks / np.linalg.norm(looks, axis=1, keepdims=True)).astype(np.float32),
+        "looks": random.integers(0, 256, (len(people), LOOK_PX, LOOK_PX), dtype=np.uint8),
+        "tints": np.zeros((len(people), 3), np.float32),
     }
-    store.put(sha256(path.read_bytes()).hexdigest(), f"check {maker}", kept)
+    store.put(sha256(path.read_bytes()).hexdigest(), f"{MAKER} {maker}", kept)
 
 
 def _peak_mib() -> float:

@@ -8,6 +8,7 @@ more. Then runs `python -m withanyone_core.identity_check` on them and compares.
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -88,9 +89,10 @@ def _run(options: argparse.Namespace) -> int:
             *("--det-size", str(DETECTION_PX)),
         ]
     )
-    figures = compare(planted, json.loads((options.out / "report" / JSON).read_text(encoding="utf-8")))
-    (options.out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    sys.stdout.write("\n".join(_lines(figures, trial)) + "\n")
+    compared = compare(planted, json.loads((options.out / "report" / JSON).read_text(encoding="utf-8")))
+    (options.out / "figures.json").write_text(json.dumps(compared, indent=1) + "\n", encoding="utf-8")
+    figures = compared["figures"]
+    sys.stdout.write("\n".join((*_lines(figures, trial), *_table(compared["named"]))) + "\n")
     return 0 if figures["right name"][1] >= GOALS["right name"] and _is_quiet(figures) and status != WRONG else 1
 
 
@@ -113,14 +115,21 @@ def draw(trial: Trial, out: Path) -> dict[str, Planted]:
     return planted
 
 
-def compare(planted: dict[str, Planted], report: dict) -> dict[str, list]:
-    """Fractions as [count, fraction, low, high, of]: right names by fault and together, false alarms, unclear ones."""
+def compare(planted: dict[str, Planted], report: dict) -> dict[str, dict]:
+    """What was right, and which name each fault was given.
+
+    "figures" are fractions as [count, fraction, low, high, of]: right names by fault and together, false alarms,
+    unclear ones; "named" counts by planted fault the names of the first person concerned.
+    """
     right: dict[str, list[bool]] = {fault: [] for fault in FAULTS}
+    named: dict[str, Counter[str]] = {fault: Counter() for fault in (*FAULTS, CLEAN)}
     alarms, unclear = [], []
     for line in report["images"]:
         each = planted[f"{line['variant']}/{line['name']}"]
         found = {finding["person"]: (finding["name"], finding["other"]) for finding in line["findings"]}
         names = [finding["name"] for finding in line["findings"]]
+        if each.fault in ("extra person", CLEAN):
+            named[each.fault][_worst(names)] += 1
         if each.fault == CLEAN:
             alarms.append(any(name not in ("kept", "unclear") for name in names))
             unclear.append("unclear" in names)
@@ -128,6 +137,7 @@ def compare(planted: dict[str, Planted], report: dict) -> dict[str, list]:
             right[each.fault].append("extra person" in names)
         else:
             concerned = [who for who, (name, _) in each.truth.items() if name != "kept"]
+            named[each.fault][found[concerned[0]][0]] += 1
             right[each.fault].append(all(found.get(who) == each.truth[who] for who in concerned))
     together = [value for values in right.values() for value in values]
     figures = {f"right name: {fault}": _fraction(values) for fault, values in right.items()}
@@ -136,7 +146,12 @@ def compare(planted: dict[str, Planted], report: dict) -> dict[str, list]:
         "false alarm": _fraction(alarms),
         "unclear, clean": _fraction(unclear),
     }
-    return figures
+    return {"figures": figures, "named": {fault: dict(names.most_common()) for fault, names in named.items()}}
+
+
+def _worst(names: Sequence[str]) -> str:
+    """The name of an image in which everybody should be kept: that of whoever is not."""
+    return next((name for name in FAULTS if name in names), "unclear" if "unclear" in names else "kept")
 
 
 class _Photos:
@@ -203,6 +218,12 @@ def _lines(figures: dict[str, list], trial: Trial) -> Iterator[str]:
     for name, (count, fraction, low, high, whole) in figures.items():
         goal = {"right name": " (goal: at least 95 %)", "false alarm": " (goal: at most 5 %)"}.get(name, "")
         yield f"{name:26} {count:4} of {whole:4}  {fraction:6.1%} [{low:.1%}, {high:.1%}]{goal}"
+
+
+def _table(named: dict[str, dict[str, int]]) -> Iterator[str]:
+    yield "which names were given:"
+    for fault, names in named.items():
+        yield f"{fault:26} " + ", ".join(f"{count} {name}" for name, count in names.items())
 
 
 def _parser() -> argparse.ArgumentParser:

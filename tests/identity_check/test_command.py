@@ -175,7 +175,7 @@ def test_worse_than_a_baseline_fails(work, pack):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"version": FORMAT_VERSION + 1}, "of version 2; this program reads version 1"),
+        ({"version": FORMAT_VERSION + 1}, "of version 3; this program reads version 2"),
         ({"format": "else"}, "no report.json of this check"),
         ({"images": 5}, "is damaged"),
         ({"recognizer": {"name": "another"}}, "was made with another"),

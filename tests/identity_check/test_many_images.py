@@ -9,7 +9,7 @@ from withanyone_pack.tests.faces.small_pack import write_pack
 from withanyone_pack.tests.identity_check.textured import SIDE, image, person, save, shot, write_people
 from withanyone_pack.withanyone_core.command import INTERRUPTED
 from withanyone_pack.withanyone_core.identity_check.__main__ import JSON, main
-from withanyone_pack.withanyone_core.identity_check.appearance import SIDE_PX
+from withanyone_pack.withanyone_core.identity_check.appearance import LOOK_PX, Look
 from withanyone_pack.withanyone_core.identity_check.calibration import Levels, calibrate
 from withanyone_pack.withanyone_core.identity_check.checking import check_images
 from withanyone_pack.withanyone_core.identity_check.images import LayoutFile
@@ -17,13 +17,18 @@ from withanyone_pack.withanyone_core.identity_check.values import ImageFile, Peo
 from withanyone_pack.withanyone_core.metrics.cache import ArrayStore
 from withanyone_pack.withanyone_core.metrics.case import FaceEmbeddings
 
-WIDTH, LOOK = 512, SIDE_PX**2
+WIDTH = 512
 BYTES_AN_IMAGE = 4_000  # of findings; a face's embedding and look alone are 6,000
 
 
 def unit(seed, size):
     values = np.random.default_rng(seed).normal(size=size)
     return values / np.linalg.norm(values)
+
+
+def look(*seed):
+    gray = np.random.default_rng(seed).integers(0, 256, (LOOK_PX, LOOK_PX), dtype=np.uint8)
+    return Look(gray, np.zeros(3, np.float32))
 
 
 class Reader:
@@ -34,18 +39,13 @@ class Reader:
         embeddings = np.stack([unit([person, 0], WIDTH) + unit([number, person], WIDTH) for person in (0, 1)])
         boxes = np.array([[0, 0, 40, 40], [50, 0, 90, 40]], np.float32)
         faces = FaceEmbeddings(boxes, np.full(2, 0.9, np.float32), embeddings.astype(np.float32))
-        looks = np.stack([unit([number, place, 7], LOOK) for place in (0, 1)]).astype(np.float32)
+        looks = tuple(look(number, place, 7) for place in (0, 1))
         return SeenImage(path, (100, 50), faces, looks)
 
 
 def photos_of(number):
     return tuple(
-        Photo(
-            Path(f"{photo}.png"),
-            (0.0, 0.0, 1.0, 1.0),
-            embedding / np.linalg.norm(embedding),
-            unit([number, photo, 8], LOOK),
-        )
+        Photo(Path(f"{photo}.png"), (0.0, 0.0, 1.0, 1.0), embedding / np.linalg.norm(embedding), look(number, photo, 8))
         for photo in range(3)
         for embedding in [unit([number, 0], WIDTH) + unit([number, photo, 9], WIDTH)]
     )

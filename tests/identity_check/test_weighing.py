@@ -8,11 +8,11 @@ from withanyone_pack.withanyone_core.identity_check.calibration import Levels, c
 from withanyone_pack.withanyone_core.identity_check.values import Person, Photo
 from withanyone_pack.withanyone_core.identity_check.weighing import Explanation, weigh
 
-WIDTH, LOOK = 12, np.zeros(1024, np.float32)
+WIDTH = 12
 
 
 def photo(embedding):
-    return Photo(Path("photo.png"), (0.0, 0.0, 1.0, 1.0), embedding / np.linalg.norm(embedding), LOOK)
+    return Photo(Path("photo.png"), (0.0, 0.0, 1.0, 1.0), embedding / np.linalg.norm(embedding), None)
 
 
 @pytest.fixture(scope="module")

@@ -5,18 +5,16 @@ photos have with each other, tell drift, swap, dominance and blending apart. Her
 vary: each photo in turn is weighed as if it were a generated face.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from .values import Person
+from .values import Name, Person
 
 PRIOR_WEIGHT = 4.0  # so many photos' worth: what is known of the recognizer before any photo is seen
 NEAREST_COSINE = 0.9999  # arctanh of 1 is infinite
-KEPT_BELOW, PASTED_ABOVE = 2.33, 3.09  # standard deviations: one and one tenth percent of the person's own photos
-CLOSEST_TO_TELL = 0.97  # of a photo with the same photo pasted, scaled and saved
-LOOK, LOOK_SD = 0.5, 0.15  # correlation of the looks of two photos of one person, before any photo is seen
+USUAL_LOOKS = 0.7, 0.25  # closeness of the looks of two photos of one person, before any photo is seen: half a pixel
 
 
 @dataclass(frozen=True)
@@ -40,8 +38,8 @@ class Calibration:
     stranger      what a stranger has
     photo_sd      how far the cosines of a face with single photos of its person stray from their mean
     counts        int [people]: photos of each
-    nearest       how like the nearest of the person's other photos a photo is, by cosine of embeddings
-    look          the same, by correlation of looks
+    nearest       how near the nearest of the person's other photos is to a photo, by cosine of embeddings
+    look          the same, by how far features of their looks are apart; None where looks are not known
     threshold     where a face is as likely the person as a stranger, with its 95 % interval
     measured_on   pairs of photos of one person, and of two people, that went into it
     """
@@ -56,37 +54,91 @@ class Calibration:
     photo_sd: float
     counts: np.ndarray
     nearest: "Nearness"
-    look: "Nearness"
+    look: "Nearness | None"
     threshold: tuple[float, float, float]
     measured_on: tuple[int, int]
 
 
+@dataclass(frozen=True)
+class Measure:
+    """What says how near a face is to a photo.
+
+    what       it compares, for people
+    closeness  its values made higher for nearer and spread evenly, so that deviations can be added
+    value      the inverse
+    closest    a photo and the same photo, pasted, scaled and saved, need not be nearer
+    bounds     standard deviations up to which a face is no copy, and from which it is one
+    prior      so many photos' worth: what all people's photos say of how near those of one person are
+    """
+
+    what: str
+    closeness: Callable[[np.ndarray], np.ndarray]
+    value: Callable[[float], float]
+    closest: float
+    bounds: tuple[float, float]
+    prior: float
+
+
+# One and one tenth percent of the person's own photos, by Gauss.
+EMBEDDINGS = Measure(
+    "embeddings",
+    lambda cosine: np.arctanh(cosine.clip(-NEAREST_COSINE, NEAREST_COSINE)),
+    lambda closeness: float(np.tanh(closeness)),
+    closest=0.97,
+    bounds=(2.33, 3.09),
+    prior=PRIOR_WEIGHT,
+)
+# Two and a half and one percent by Student, as in `weighing`: now and then somebody holds their head as in a photo.
+LOOKS = Measure(
+    "looks",
+    lambda apart_px: -np.log(apart_px),
+    lambda closeness: float(np.exp(-closeness)),
+    closest=0.1,
+    bounds=(2.78, 3.75),
+    prior=12.0,
+)
+
+
 @dataclass(frozen=True, eq=False)
 class Nearness:
-    """How like each other the photos of one person are, as arctanh of the highest value each photo has with another.
+    """How near to each other the photos of one person are: the closeness of each to the nearest other one.
 
     means      float64 [people]
     deviation  how far it strays, for all of them
     counts     int [people]: photos of each
     """
 
+    measure: Measure
     means: np.ndarray
     deviation: float
     counts: np.ndarray
 
     def bounds(self, person: int) -> tuple[float, float]:
-        """The highest values with a single photo up to which a face is no copy, and from which it is one."""
-        # Two photos that are nearest to each other say the same twice.
-        wider = self.deviation * np.sqrt(1 + 2 / (self.counts[person] + PRIOR_WEIGHT))
-        low, high = (float(np.tanh(self.means[person] + bound * wider)) for bound in (KEPT_BELOW, PASTED_ABOVE))
-        return low, high
+        """The values up to which a face is no copy of the nearest photo, and from which it is one."""
+        kept, pasted = self._bounds(person)
+        return self.measure.value(kept), self.measure.value(pasted)
+
+    def verdict(self, person: int, value: float) -> Name:
+        """Kept or pasted, unclear between the bounds; kept where a copy would not stand out."""
+        closeness = float(self.measure.closeness(np.array(value)))
+        kept, pasted = self._bounds(person)
+        if closeness <= kept or not self.tells_copies(person):
+            return "kept"
+        return "pasted" if closeness > pasted else "unclear"
 
     def tells_copies(self, person: int) -> bool:
         """Whether the person's photos differ enough that a copy of one would stand out.
 
-        Without two photos of anybody nothing but a prior says how like each other photos are to this recognizer.
+        Without two photos of anybody nothing but a prior says how near to each other photos are.
         """
-        return bool(self.counts.max() > 1) and self.bounds(person)[1] < CLOSEST_TO_TELL
+        closest = float(self.measure.closeness(np.array(self.measure.closest)))
+        return bool(self.counts.max() > 1) and self._bounds(person)[1] < closest
+
+    def _bounds(self, person: int) -> tuple[float, float]:
+        # Two photos that are nearest to each other say the same twice.
+        wider = self.deviation * np.sqrt(1 + 2 / (self.counts[person] + self.measure.prior))
+        kept, pasted = (float(self.means[person] + bound * wider) for bound in self.measure.bounds)
+        return kept, pasted
 
 
 def calibrate(people: Sequence[Person], levels: Levels) -> Calibration:
@@ -111,8 +163,14 @@ def calibrate(people: Sequence[Person], levels: Levels) -> Calibration:
         stranger_sd=stranger_sd,
         photo_sd=_deviation([_about_rows(each) for each in pairs.own], levels.same_sd),
         counts=counts,
-        nearest=_nearness(stacks, levels.same, levels.same_sd),
-        look=_nearness([person.looks for person in people], LOOK, LOOK_SD),
+        # The derivative of arctanh carries the deviation over.
+        nearest=_nearness(
+            EMBEDDINGS,
+            [_own(stack).max(axis=1) if len(stack) > 1 else np.zeros(0) for stack in stacks],
+            (float(np.arctanh(levels.same)), levels.same_sd / (1 - levels.same**2)),
+            counts,
+        ),
+        look=_looks(people, counts),
         threshold=_threshold(same, same_sd, stranger, stranger_sd, int(counts.sum())),
         measured_on=(int((counts * (counts - 1) // 2).sum()), int((counts.sum() ** 2 - (counts**2).sum()) // 2)),
     )
@@ -178,17 +236,23 @@ def _deviation(residuals: Sequence[np.ndarray], prior: float, freedom: int = 1) 
     return float(np.sqrt((squares + PRIOR_WEIGHT * prior**2) / (count + PRIOR_WEIGHT)))
 
 
-def _nearness(stacks: Sequence[np.ndarray], usual: float, usual_sd: float) -> Nearness:
-    highest = [_own(stack).max(axis=1) if len(stack) > 1 else np.zeros(0) for stack in stacks]
-    reached = [np.arctanh(each.astype(np.float64).clip(-NEAREST_COSINE, NEAREST_COSINE)) for each in highest]
+def _looks(people: Sequence[Person], counts: np.ndarray) -> Nearness | None:
+    albums = [person.album for person in people]
+    own = [album.own_px() for album in albums if album is not None]
+    return _nearness(LOOKS, own, USUAL_LOOKS, counts) if len(own) == len(albums) else None
+
+
+def _nearness(
+    measure: Measure, nearest: Sequence[np.ndarray], usual: tuple[float, float], counts: np.ndarray
+) -> Nearness:
+    """From the values of each photo with the nearest other one; `usual` are closeness and deviation before any."""
+    reached = [measure.closeness(each.astype(np.float64)) for each in nearest]
     several = [each for each in reached if each.size]
-    pooled = _mean_of([each.mean() for each in several], float(np.arctanh(usual)))
-    means = [(each.sum() + PRIOR_WEIGHT * pooled) / (each.size + PRIOR_WEIGHT) for each in reached]
-    # The derivative of arctanh carries the deviation over.
+    pooled = _mean_of([each.mean() for each in several], usual[0])
+    means = [(each.sum() + measure.prior * pooled) / (each.size + measure.prior) for each in reached]
     # About the means that are drawn together: a person's few photos do not tell their own mean well.
     residuals = [each - mean for each, mean in zip(reached, means, strict=True) if each.size]
-    deviation = _deviation(residuals, usual_sd / (1 - usual**2))
-    return Nearness(np.array(means), deviation, np.array([len(stack) for stack in stacks]))
+    return Nearness(measure, np.array(means), _deviation(residuals, usual[1]), counts)
 
 
 def _threshold(same: float, same_sd: float, other: float, other_sd: float, photos: int) -> tuple[float, float, float]:

@@ -8,7 +8,8 @@ drifted       there is a face, and it is nobody's who is expected
 swapped       it is another expected person's, who is not in their own place
 dominated     it is another expected person's, whose face is on several
 blended       it lies between the person and another expected one
-pasted        kept, but more like one of the photos than the person's photos are like each other
+pasted        kept, but nearer to one of the photos in pose, expression and light than the person's photos are to each
+              other; where only embeddings are known, more like it
 lost          there is no face
 extra person  a face that belongs to nobody
 unclear       the interval does not decide
@@ -16,14 +17,15 @@ unclear       the interval does not decide
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..metrics.case import FaceEmbeddings
 from ..metrics.matching import best_assignment, faces_in_boxes
 from ..metrics.similarity import unit
-from .calibration import Calibration, Nearness
+from .appearance import Look
+from .calibration import LOOKS, Calibration, Nearness
 from .images import Expected, Place
 from .values import NOBODY, Checked, Finding, ImageFile, Name, People, SeenImage
 from .weighing import Explanation, Weighed, interval, weigh
@@ -91,9 +93,8 @@ class Diagnosis:
         face = taken[place]
         weight = weighed[face]
         called, other, detail = self._called(view, place, weight, shown)
-        if called == "kept":
-            called, detail = self._copied(view, place, face)
-        return self._of_face(view, name, called, other, face, place, weight, detail)
+        finding = self._of_face(view, name, called, other, face, place, weight, detail)
+        return self._with_copy(view, finding, place, face) if called == "kept" else finding
 
     def _called(self, view: "_View", place: int, weight: Weighed, shown: Counter[int]) -> tuple[Name, str, str]:
         if not weight.is_decided:
@@ -111,13 +112,17 @@ class Diagnosis:
             return "blended", whose, ""
         return ("dominated" if shown[other] > 1 else "swapped"), whose, ""
 
-    def _copied(self, view: "_View", place: int, face: int) -> tuple[Name, str]:
-        """Kept or pasted: by the recognizer or by the look, whichever says so."""
-        verdicts = [
-            _copy_verdict(self.calibration.look, view.who[place], float(view.copied[face, place]), "looks"),
-            _copy_verdict(self.calibration.nearest, view.who[place], float(view.nearest[face, place]), "embeddings"),
-        ]
-        return min(verdicts, key=lambda verdict: ("pasted", "unclear", "kept").index(verdict[0]))
+    def _with_copy(self, view: "_View", finding: Finding, place: int, face: int) -> Finding:
+        """Kept or pasted: by the looks, and where these are not known by what the recognizer says."""
+        person = view.who[place]
+        album = self.people.people[person].album
+        if self.calibration.look is None or album is None or view.looks is None:
+            name, detail = _copy_verdict(self.calibration.nearest, person, float(view.nearest[face, place]))
+            return replace(finding, name=name, detail=detail)
+        photo, apart_px = album.nearest(view.looks[face])
+        name, detail = _copy_verdict(self.calibration.look, person, apart_px)
+        shown = photo if name == "pasted" else finding.photo
+        return replace(finding, name=name, detail=detail, apart_px=apart_px, photo=shown)
 
     def _extra(self, view: "_View", face: int, weight: Weighed) -> Finding:
         like = weight.best.people[0] if weight.is_decided and weight.best.people else None
@@ -135,16 +140,14 @@ class Diagnosis:
         weight: Weighed,
         detail: str,
     ) -> Finding:
-        similarity = low = high = nearest = copied = photo = None
+        similarity = low = high = nearest = photo = None
         if place is not None:
             similarity, nearest = float(view.similarities[face, place]), float(view.nearest[face, place])
             low, high = interval(similarity, view.who[place], self.calibration)
-            copied = float(view.copied[face, place])
-            photo = int((view.look if called == "pasted" else view.photo)[face, place])
+            photo = int(view.photo[face, place])
         box = tuple(view.faces.boxes_px[face].tolist())
-        return Finding(
-            person, called, other, box, similarity, low, high, nearest, copied, photo, (weight.odds, weight.low), detail
-        )
+        odds = weight.odds, weight.low
+        return Finding(person, called, other, box, similarity, low, high, nearest, None, photo, odds, detail)
 
     def _are_alike(self, first: str, second: str) -> bool:
         return (first, second) in self.people.alike or (second, first) in self.people.alike
@@ -158,8 +161,7 @@ class _View:
     similarities  float64 [faces, expected]: mean cosine with the person's photos
     nearest       the same shape: the highest cosine with one of them
     photo         int, the same shape: which one that is
-    copied        float64, the same shape: the highest correlation of the looks
-    look          int, the same shape: with which photo
+    looks         of each face, None where the image itself is not known
     """
 
     size_px: tuple[int, int]
@@ -169,36 +171,39 @@ class _View:
     similarities: np.ndarray
     nearest: np.ndarray
     photo: np.ndarray
-    copied: np.ndarray
-    look: np.ndarray
+    looks: tuple[Look, ...] | None
 
     @classmethod
     def of(cls, image: ImageFile, seen: SeenImage, names: list[str], people: People) -> "_View":
         who = [people.names.index(name) for name in names]
         count = seen.faces.count
         units = unit(seen.faces.embeddings, image.label) if count else None
-        similarities, nearest, copied = np.zeros((3, count, len(who)))
-        photo, look = np.zeros((2, count, len(who)), np.int64)
+        similarities, nearest = np.zeros((2, count, len(who)))
+        photo = np.zeros((count, len(who)), np.int64)
         for place, index in enumerate(who):
             if units is not None:
                 cosines = units @ people.people[index].embeddings.T
                 similarities[:, place], nearest[:, place] = cosines.mean(axis=1), cosines.max(axis=1)
                 photo[:, place] = cosines.argmax(axis=1)
-                looks = seen.looks @ people.people[index].looks.T
-                copied[:, place], look[:, place] = looks.max(axis=1), looks.argmax(axis=1)
-        return cls(seen.size_px, seen.faces, names, who, similarities, nearest, photo, copied, look)
+        return cls(seen.size_px, seen.faces, names, who, similarities, nearest, photo, seen.looks)
 
     def is_large(self, face: int) -> bool:
         x1, y1, x2, y2 = self.faces.boxes_px[face].tolist()
         return max(x2 - x1, y2 - y1) >= LEAST_SIDE * min(self.size_px)
 
 
-def _copy_verdict(nearness: Nearness, person: int, value: float, what: str) -> tuple[Name, str]:
-    kept_below, pasted_above = nearness.bounds(person)
-    if not nearness.tells_copies(person) or value <= kept_below:
-        return "kept", ""
-    text = f"{what} {value:.2f} like one photo; the person's photos reach {kept_below:.2f} with each other"
-    return ("pasted", text) if value > pasted_above else ("unclear", f"kept or pasted: {text}")
+def _copy_verdict(nearness: Nearness, person: int, value: float) -> tuple[Name, str]:
+    name = nearness.verdict(person, value)
+    if name == "kept":
+        return name, ""
+    reached, _ = nearness.bounds(person)
+    if nearness.measure is LOOKS:
+        text = (
+            f"features {value:.2f} px from where a photo has them; the person's photos come as near as {reached:.2f} px"
+        )
+    else:
+        text = f"embeddings {value:.2f} like one photo; the person's photos reach {reached:.2f} with each other"
+    return name, text if name == "pasted" else f"kept or pasted: {text}"
 
 
 def _assigned(view: _View, places: Sequence[Place]) -> dict[int, int]:

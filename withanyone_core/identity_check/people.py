@@ -10,6 +10,7 @@ import numpy as np
 
 from ..metrics.case import FaceEmbeddings
 from ..metrics.similarity import unit
+from .appearance import Look
 from .calibration import Levels
 from .images import SUFFIXES
 from .reading import FaceReader, Unreadable
@@ -28,7 +29,7 @@ class _Candidates:
     path: Path
     faces: FaceEmbeddings
     units: np.ndarray
-    looks: np.ndarray
+    looks: tuple[Look, ...] | None
 
 
 def read_people(
@@ -114,7 +115,8 @@ def _chosen(name: str, photos: Sequence[_Candidates], notes: list[str]) -> list[
                 "counts. Cut the photo, or add another one."
             )
         box_px = tuple(photo.faces.boxes_px[index].tolist())
-        chosen.append(Photo(photo.path, box_px, photo.units[index], photo.looks[index]))
+        look = None if photo.looks is None else photo.looks[index]
+        chosen.append(Photo(photo.path, box_px, photo.units[index], look))
     return chosen
 
 

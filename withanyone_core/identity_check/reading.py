@@ -12,9 +12,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from ..faces.face_analysis import FaceAnalysis
 from ..metrics.cache import ArrayStore
 from ..metrics.case import FaceEmbeddings
-from .appearance import appearances
+from .appearance import arrays_of, look_of, looks_in
 from .values import SeenImage
 
+MAKER = "check 2"  # of what is kept: another number where it changes, and everything is read again
 PADDING = 0.25  # of the longer side, on each side: detectors miss a face that fills its photo
 
 
@@ -42,7 +43,7 @@ class FaceReader:
         Raises Unreadable.
         """
         encoded = _encoded(path)
-        maker = f"check {self.fingerprint}{' padded' if padded else ''}"
+        maker = f"{MAKER} {self.fingerprint}{' padded' if padded else ''}"
         content = sha256(encoded).hexdigest()
         kept = None if self.store is None else self.store.get(content, maker)
         if kept is None:
@@ -52,7 +53,7 @@ class FaceReader:
             self.on_read()
         width, height = kept["size"].tolist()
         faces = FaceEmbeddings(kept["boxes_px"], kept["scores"], kept["embeddings"])
-        return SeenImage(path, (width, height), faces, kept["looks"])
+        return SeenImage(path, (width, height), faces, looks_in(kept))
 
     def _found(self, image: np.ndarray, padded: bool) -> dict[str, np.ndarray]:
         seen = see(image, self.analysis)
@@ -64,11 +65,11 @@ class FaceReader:
 
 
 def see(image: np.ndarray, analysis: FaceAnalysis) -> dict[str, np.ndarray]:
-    """Boxes, scores, embeddings and looks of the faces of an RGB image [H, W, 3] uint8."""
+    """Boxes, scores, embeddings, looks and tints of the faces of an RGB image [H, W, 3] uint8."""
     found = analysis.faces(image)
     faces = FaceEmbeddings.of(found)
-    looks = appearances(image, [face.landmarks_px for face in found])
-    return {"boxes_px": faces.boxes_px, "scores": faces.scores, "embeddings": faces.embeddings, "looks": looks}
+    looks = arrays_of([look_of(image, face.landmarks_px) for face in found])
+    return {"boxes_px": faces.boxes_px, "scores": faces.scores, "embeddings": faces.embeddings} | looks
 
 
 def read_image(path: Path) -> np.ndarray:

@@ -11,20 +11,21 @@ from .calibration import Calibration, Nearness
 from .summary import Baseline, Row
 from .values import NAMES, Checked, Finding, ImageFile, People, Recognizer
 
-FORMAT, FORMAT_VERSION = "withanyone identity check", 1
+FORMAT, FORMAT_VERSION = "withanyone identity check", 2
 DEFINITIONS = {
     "kept": "the face in the person's place is theirs",
     "drifted": "there is a face, and it is nobody's who is expected",
     "swapped": "it is another expected person's",
     "dominated": "it is another expected person's, whose face is on several",
     "blended": "it lies between the person and another expected one",
-    "pasted": "theirs, but more like one photo than their photos are like each other",
+    "pasted": "theirs, but nearer to one photo in pose, expression and light than their photos are to each other",
     "lost": "there is no face",
     "extra person": "a face that belongs to nobody who is expected",
     "unclear": "the interval does not decide",
 }
 SOURCES = (
     "drift, swap, dominance, blending: MultiBind, arXiv 2603.21937",
+    "pasted faces are registered with the photos: Evangelidis and Psarakis 2008, Baker and Matthews 2004",
     "copy-paste, lost and extra faces: WithAnyone and its MultiID-Bench, arXiv 2510.14975",
 )
 CONDITIONING = (
@@ -100,7 +101,7 @@ def calibration_json(calibration: Calibration, people: People) -> dict[str, Any]
                 "photos": [str(photo.path) for photo in person.photos],
                 "expected_similarity": float(calibration.expected[index, index]),
                 "copy_by_embedding": _nearness(calibration.nearest, index),
-                "copy_by_look": _nearness(calibration.look, index),
+                "copy_by_look": None if calibration.look is None else _nearness(calibration.look, index),
             }
             for index, person in enumerate(people.people)
         ],
@@ -108,12 +109,9 @@ def calibration_json(calibration: Calibration, people: People) -> dict[str, Any]
 
 
 def _nearness(nearness: Nearness, person: int) -> dict[str, Any]:
-    kept_below, pasted_above = nearness.bounds(person)
-    return {
-        "copies_show": nearness.tells_copies(person),
-        "kept_below": kept_below,
-        "pasted_above": pasted_above,
-    }
+    """Bounds of the nearest photo: cosines, or pixels of ArcFace's crop between looks, which are nearer if lower."""
+    kept, pasted = nearness.bounds(person)
+    return {"copies_show": nearness.tells_copies(person), "kept_up_to": kept, "pasted_from": pasted}
 
 
 def checked_json(checked: Checked) -> dict[str, Any]:

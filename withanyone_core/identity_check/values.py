@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +10,8 @@ import numpy as np
 
 from ..canvas import BoxPx
 from ..metrics.case import FaceEmbeddings
+from .appearance import Look
+from .registration import Album
 
 Name = Literal["kept", "drifted", "swapped", "dominated", "blended", "pasted", "lost", "extra person", "unclear"]
 NAMES: tuple[Name, ...] = (
@@ -25,13 +28,13 @@ class SeenImage:
     path     the file
     size_px  width and height
     faces    by descending detection score
-    looks    float32 [faces, 1024]: their `appearance.appearances`
+    looks    of each face, None where the image itself is not known
     """
 
     path: Path
     size_px: tuple[int, int]
     faces: FaceEmbeddings
-    looks: np.ndarray
+    looks: tuple[Look, ...] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,13 +42,13 @@ class Photo:
     """The face of somebody in one of their photos.
 
     embedding  float64 [d], of length 1
-    look       float32 [1024], of length 1: its `appearance.appearances`
+    look       None where only the embedding is known
     """
 
     path: Path
     box_px: BoxPx
     embedding: np.ndarray
-    look: np.ndarray
+    look: Look | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +63,11 @@ class Person:
         """float64 [photos, d], each of length 1."""
         return np.stack([photo.embedding for photo in self.photos])
 
-    @property
-    def looks(self) -> np.ndarray:
-        """float32 [photos, 1024], each of length 1."""
-        return np.stack([photo.look for photo in self.photos])
+    @cached_property
+    def album(self) -> Album | None:
+        """What copies are found by, None where a photo's look is not known."""
+        looks = [photo.look for photo in self.photos if photo.look is not None]
+        return Album(looks) if len(looks) == len(self.photos) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +115,8 @@ class Finding:
     similarity  mean cosine of that face with the person's photos, None without a face
     low, high   95 % interval of it, from how far the photos differ
     nearest     its highest cosine with a single photo of the person
-    copied      the highest correlation of its look with that of a single photo
+    apart_px    how far features lie from those of the photo whose look is nearest, `registration.Reference.apart_px`;
+                None where it was not compared: the looks are unknown, or the face is not theirs
     photo       place among the person's photos of the one it is most like: by look where it was pasted, else by cosine
     odds        log odds of the name against the next best, with the lower end of their 95 % interval; None where
                 nothing was weighed
@@ -126,7 +131,7 @@ class Finding:
     low: float | None = None
     high: float | None = None
     nearest: float | None = None
-    copied: float | None = None
+    apart_px: float | None = None
     photo: int | None = None
     odds: tuple[float, float] | None = None
     detail: str = ""

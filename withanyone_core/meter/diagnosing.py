@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ..identity_check.appearance import SIDE_PX
 from ..identity_check.calibration import Levels, calibrate
 from ..identity_check.diagnosis import Diagnosis
 from ..identity_check.images import Expected, Place
@@ -34,7 +33,7 @@ class Diagnoser:
         """The findings of one image, None where nobody could be compared."""
         if self._diagnosis is None:
             return None
-        seen = SeenImage(Path(name), size_px, faces, np.zeros((faces.count, SIDE_PX**2), np.float32))
+        seen = SeenImage(Path(name), size_px, faces, None)
         return self._diagnosis.check(ImageFile("", name, Path(name)), seen, self._expected)
 
 
@@ -49,7 +48,5 @@ def diagnosis_text(checked: Sequence[Checked]) -> str:
 
 def _person(name: str, embeddings: np.ndarray) -> Person:
     # An identity does not keep how the photos looked: copies are found by the recognizer alone.
-    look = np.zeros(SIDE_PX**2, np.float32)
-    return Person(
-        name, tuple(Photo(Path(name), NO_PLACE, each, look) for each in unit(embeddings, f"the photos of {name}"))
-    )
+    units = unit(embeddings, f"the photos of {name}")
+    return Person(name, tuple(Photo(Path(name), NO_PLACE, each, None) for each in units))
