@@ -69,7 +69,7 @@ def _restored(root: type[BaseModel], annotation: Any, value: Any, written: Any) 
     if isinstance(value, list) and isinstance(written, list) and get_origin(annotation) is tuple:
         item = get_args(annotation)[0]
         return [_restored(root, item, *pair) for pair in zip(value, written, strict=True)]
-    if get_origin(annotation) is dict and isinstance(written, list):
+    if get_origin(annotation) is dict and isinstance(value, list) and isinstance(written, list):
         return [each if isinstance(each, str) else given for given, each in zip(value, written, strict=True)]
     if isinstance(value, Mapping) and isinstance(written, Mapping):
         # What is no section holds settings of the whole, as a phase's overrides do.

@@ -73,11 +73,12 @@ def _table(first: Mapping[str, Any], chosen: Mapping[str, Any]) -> Iterator[Bloc
         for name, title in NAMES.items()
         if first.get(name) or chosen.get(name)
     ]
-    losses = [mean_loss(validation) for validation in (first, chosen)]
-    if None in losses and not rows:
+    losses = mean_loss(first), mean_loss(chosen)
+    if losses[0] is None and losses[1] is None and not rows:
         yield Paragraph("Nothing was measured on held-out photos.")
         return
-    rows.append(("validation", *("-" if loss is None else f"{loss:.4f}" for loss in losses)))
+    before, after = ("-" if loss is None else f"{loss:.4f}" for loss in losses)
+    rows.append(("validation", before, after))
     yield Table(("", f"step {first['step']}", f"step {chosen['step']}"), tuple(rows))
     yield Paragraph("Means over the held-out photos with 95 % bootstrap intervals in brackets.")
 
