@@ -34,7 +34,7 @@ def _run(options: argparse.Namespace) -> int:
     cache, risk = done.cache, done.findings.risk
     sys.stdout.write(
         f"{len(cache.images)} photos of {len(cache.identities)} people are ready in {settings.cache}. "
-        f"Risk of copying: {risk:.2f} ({risk_level(risk)}). Read {done.report}.\n"
+        f"Risk of copying: {risk:.2f} ({risk_level(risk)}). Read {done.report}, or report.html with every face.\n"
     )
     return 0
 

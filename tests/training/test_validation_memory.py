@@ -5,13 +5,16 @@ from dataclasses import replace
 import pytest
 import torch
 from withanyone_pack.tests.adapter.random_adapter import random_adapter
+from withanyone_pack.tests.training.flux_1 import flux_1_cast, flux_1_load
 from withanyone_pack.tests.training.small_cache import SIGLIP_TOKENS, SIGLIP_WIDTH, small_cache
 from withanyone_pack.tests.training.small_trainer import HIDDEN, LAYERS, small_trainer
 from withanyone_pack.tests.training.test_doctor import FLUX, place, settings_of, visited  # noqa: F401
-from withanyone_pack.tests.training.test_memory_plan import without_data
+from withanyone_pack.tests.training.test_memory_plan import CARDS, SCREEN, recipe, without_data
 
 from training.memory.counting import LiveBytes, tensor_bytes
 from training.memory.dummy_models import batch_shape, covered
+from training.memory.peak import GIB, memory
+from training.memory.plan import Planner
 from training.memory.validation import IMAGE, KEPT_WEIGHTS, OTHER_BRANCH, validation_bytes
 from withanyone_core.adapter.network import AdapterNetwork
 from withanyone_core.adapter.shape import Branch, BranchShape
@@ -61,3 +64,32 @@ def test_doctor_counts_the_other_branch(place, tmp_path):  # noqa: F811
     assert f"in a validation instead: {OTHER_BRANCH}" not in alone
     assert f"in a validation instead: {OTHER_BRANCH}" in both
     assert "in a validation" not in visited(settings_of(place, "validation.num_images=0"), with_steps=False)[1]
+
+
+def test_the_tightest_preset_fits_its_card_with_the_released_adapters_other_branch():
+    settings = recipe("12gb")
+    models = flux_1_cast(settings)
+    models = replace(models, other=models.fakes.module(lambda: AdapterNetwork([RELEASED_SIG]), torch.bfloat16))
+    found = memory(models, flux_1_load(settings), settings)
+    other = next(part.size for part in found.validating if part.name == OTHER_BRANCH)
+    assert other / GIB == pytest.approx(2.6, abs=0.05)
+    assert found.validation_peak > found.peak
+    assert found.fits(CARDS["12gb"] * GIB - SCREEN["12gb"]), found
+
+
+def test_what_only_validation_lacks_is_saved_there(tmp_path):
+    trainer = small_trainer(tmp_path, "train.mode=lora", "train.rank=2")
+    settings, models = trainer.state.settings, without_data(trainer)
+    huge = replace(SIG, arc_tokens=512)
+
+    def made(asked):
+        alone = asked.validation.resemblance == "none"
+        other = None if alone else models.fakes.module(lambda: AdapterNetwork([huge]))
+        return replace(models, other=other)
+
+    planner = Planner(batch_shape(settings, small_cache()), made)
+    found = planner.plan(settings).memory
+    assert found.validation_peak > found.peak
+    changes, plan = planner.remedy(settings, found.needed - 1)
+    assert changes == {"validation.resemblance": "none"}
+    assert plan.memory.needed < found.needed
