@@ -97,7 +97,10 @@ RETIRED = (
         unless=r"vec_in|vector_in|vector_norm|self\.vector\b|\"[\w.{}]*vectors?\"|`vectors?`|negatives\.vectors"
         r"|(singular|unit|direction|state|word|row|column|modulation|basis|null)['s]* ?vectors?"
         r"|\bvector=\d|norm, vector\"",
-        but=("withanyone_core/metrics/judges.py",),  # `vector` is a key of users' cards
+        but=(
+            "withanyone_core/metrics/judges.py",
+            "withanyone_core/metrics/judge_card.py",
+        ),  # `vector` is a key of users' cards
     ),
     # convolutions that narrow and widen are in the miniature's models
     Retired(

@@ -1,163 +1,35 @@
-import json
 import pickle
 import re
 import struct
-from math import prod
 from random import Random
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from withanyone_pack.tests.adapter.random_adapter import ARC, SIG, random_adapter, random_tensors
+from withanyone_pack.tests.check.model_files import (
+    BYTES,
+    CLIP_L,
+    CLIP_VISION,
+    PAIR,
+    QWEN,
+    T5,
+    VAE,
+    VAE_2,
+    WORDS,
+    check,
+    flux,
+    header_only,
+    one,
+    siglip,
+    stack,
+)
 from withanyone_pack.withanyone_core.adapter.checkpoint import expected_keys
-from withanyone_pack.withanyone_core.adapter.places import places_header
-from withanyone_pack.withanyone_core.adapter.shape import BranchShape
 from withanyone_pack.withanyone_core.check.__main__ import main
 from withanyone_pack.withanyone_core.download.published import FACE_PACK_SHA256, published_name
 from withanyone_pack.withanyone_core.files.digest import file_sha256
 from withanyone_pack.withanyone_core.identities.identity_file import save_identity
 from withanyone_pack.withanyone_core.identity import Identity
-from withanyone_pack.withanyone_core.regions.layout import Box
-
-BYTES = {"F32": 4, "BF16": 2, "F16": 2, "F8_E4M3": 1, "U8": 1}
-RELEASED_ARC = BranchShape(hidden=3072, heads=24, layers=57, arc_tokens=8, embedding=512)
-RELEASED_SIG = BranchShape(hidden=3072, heads=24, layers=57, arc_tokens=8, embedding=512, siglip_width=768)
-
-
-def header_only(path, shapes, dtype="BF16", dtypes=None, metadata=None):
-    """A safetensors file of any size that takes no room: a true header over a hole."""
-    header, end = ({"__metadata__": metadata} if metadata else {}), 0
-    for key, shape in shapes.items():
-        kind = (dtypes or {}).get(key, dtype)
-        begin, end = end, end + prod(shape) * BYTES[kind]
-        header[key] = {"dtype": kind, "shape": list(shape), "data_offsets": [begin, end]}
-    words = json.dumps(header).encode()
-    with path.open("wb") as file:
-        file.write(struct.pack("<Q", len(words)) + words)
-        file.truncate(8 + len(words) + end)
-    return path
-
-
-def stack(room, count, names):
-    return {f"{room}.{index}.{name}": shape for index in range(count) for name, shape in names.items()}
-
-
-def flux(doubles=19, singles=38, width=3072, channels=64, guidance=True, prefix=""):
-    shapes = stack("double_blocks", doubles, {"img_attn.proj.weight": (8, 8), "img_attn.proj.bias": (8,)})
-    shapes |= stack("single_blocks", singles, {"linear1.weight": (8, 8), "norm.query_norm.scale": (8,)})
-    shapes |= {"img_in.weight": (width, channels), "img_in.bias": (width,)}
-    shapes |= {"guidance_in.in_layer.weight": (width, 8)} if guidance else {}
-    return {f"{prefix}{key}": shape for key, shape in shapes.items()}
-
-
-def siglip(width=768, layers=12, mlp=3072, patches=256):
-    shapes = stack("vision_model.encoder.layers", layers, {"mlp.fc1.weight": (mlp, width), "mlp.fc1.bias": (mlp,)})
-    return shapes | {
-        "vision_model.embeddings.patch_embedding.weight": (width, 3, 16, 16),
-        "vision_model.embeddings.patch_embedding.bias": (width,),
-        "vision_model.embeddings.position_embedding.weight": (patches, width),
-        "vision_model.post_layernorm.weight": (width,),
-        "vision_model.post_layernorm.bias": (width,),
-    }
-
-
-WORDS = "text_model.embeddings.token_embedding.weight"
-CLIP_L = stack("text_model.encoder.layers", 12, {"mlp.fc1.weight": (8, 8)}) | {WORDS: (49408, 768)}
-T5 = stack("encoder.block", 24, {"layer.0.SelfAttention.q.weight": (8, 8)}) | {"shared.weight": (32128, 4096)}
-VAE = {"decoder.conv_in.weight": (512, 16, 3, 3), "encoder.conv_in.weight": (128, 3, 3, 3)}
-VAE_2 = VAE | {"decoder.conv_in.weight": (512, 32, 3, 3), "bn.running_mean": (128,)}
-QWEN = stack("model.layers", 36, {"self_attn.q_proj.weight": (8, 8)}) | {"model.embed_tokens.weight": (151_936, 2560)}
-PAIR = {"lora_A.weight": (16, 3072), "lora_B.weight": (3072, 16)}
-CLIP_VISION = {
-    "vision_model.embeddings.class_embedding": (1280,),
-    "vision_model.embeddings.patch_embedding.weight": (1280, 3, 14, 14),
-    "vision_model.embeddings.position_embedding.weight": (257, 1280),
-}
-
-
-def check(capsys, *arguments):
-    """Exit status and the findings of --json."""
-    status = main(["--json", *map(str, arguments)])
-    return status, json.loads(capsys.readouterr().out)
-
-
-def one(capsys, path, *options, status=0):
-    found, (finding,) = check(capsys, "--no-hash", *options, path)
-    assert found == status, finding
-    assert finding["sound"] == (status == 0)
-    return finding
-
-
-def test_the_released_dual_adapter_would_be_recognized_with_its_dead_tensors(tmp_path, capsys):
-    shapes = expected_keys(RELEASED_ARC, "dual") | expected_keys(RELEASED_SIG, "dual")
-    dead = {"siglip_in_arc.0.weight": (12288, 768), "siglip_in_arc.0.bias": (12288,)}
-    merged = {"note": "merged", "arc_source": "arc.safetensors", "sig_source": "sig.safetensors"}
-    finding = one(capsys, header_only(tmp_path / "withanyone.safetensors", shapes | dead, metadata=merged))
-    assert finding["is"] == "WithAnyone adapter"
-    assert finding["fits"].startswith("FLUX.1-dev, text to image.")
-    assert finding["facts"]["layout"] == "dual"
-    assert finding["facts"]["stored as"] == "bfloat16"
-    assert finding["facts"]["dead tensors dropped"] == "siglip_in_arc.0.bias, siglip_in_arc.0.weight"
-    assert finding["facts"]["merged from"] == ["arc.safetensors", "sig.safetensors"]
-    assert finding["header"] == merged
-    assert finding["tensors"] == 816 + 2
-    assert finding["parameters"] == 2_781_573_120 + 12288 * 769
-
-
-def test_the_places_an_adapter_was_trained_on_are_named(capsys, tmp_path):
-    header = places_header([Box(0.0, 0.25, 0.5, 0.75)], 160, 160)
-    save_file(random_tensors(), tmp_path / "few.safetensors", metadata=header)
-    facts = one(capsys, tmp_path / "few.safetensors")["facts"]
-    assert facts["the places it was trained on, in pixels of 160 x 160"] == ["0, 40, 80, 120"]
-    unreadable = header | {"withanyone.places": "nowhere"}
-    save_file(random_tensors(), tmp_path / "few.safetensors", metadata=unreadable)
-    finding = one(capsys, tmp_path / "few.safetensors", status=1)
-    assert "withanyone.places in its header cannot be read" in finding["wrong"][0]
-
-
-def test_a_released_face_editing_adapter_would_be_recognized(tmp_path, capsys):
-    finding = one(capsys, header_only(tmp_path / "ke.safetensors", expected_keys(RELEASED_ARC, "single")))
-    assert finding["facts"]["layout"] == "single"
-    assert "face editing (Ke)" in finding["fits"]
-    assert finding["parameters"] == 1_384_882_176
-
-
-def test_a_small_adapter_says_which_base_it_was_trained_with(tmp_path, capsys):
-    finding = one(capsys, random_adapter(tmp_path / "small.safetensors"))
-    assert finding["fits"].startswith("a base model of 5 blocks and width 64")
-    assert set(finding["facts"]) >= {"arc branch", "sig branch"}
-
-
-def test_missing_extra_and_misshaped_keys_are_named(tmp_path, capsys):
-    tensors = random_tensors()
-    del tensors["ipa_arc.3.to_q.weight"]
-    tensors["ipa_sig.1.to_out.weight"] = torch.zeros(3, 3)
-    tensors["something.else"] = torch.zeros(1)
-    save_file(tensors, tmp_path / "a.safetensors")
-    (fault,) = one(capsys, tmp_path / "a.safetensors", status=1)["wrong"]
-    for word in ("missing: ipa_arc.3.to_q.weight", "unexpected: something.else", "ipa_sig.1.to_out.weight has [3, 3]"):
-        assert word in fault
-
-
-def test_tensors_that_are_left_out_are_listed(tmp_path, capsys):
-    extra = {"scale": torch.ones(1), "steps": torch.tensor(7), "learnable_query": torch.zeros(32, 64)}
-    save_file(random_tensors() | extra, tmp_path / "a.safetensors")
-    facts = one(capsys, tmp_path / "a.safetensors")["facts"]
-    assert facts["unknown tensors left out"] == ["scale", "steps"]
-    assert facts["dead tensors dropped"] == "learnable_query"
-    save_file(random_tensors() | {"double_blocks.0.img_mod.lin.bias": torch.ones(1)}, tmp_path / "b.safetensors")
-    assert "weights of FLUX itself" in one(capsys, tmp_path / "b.safetensors", status=1)["wrong"][0]
-
-
-def test_values_are_counted_when_asked(tmp_path, capsys):
-    tensors = random_tensors()
-    tensors["ipa_arc.0.to_q.weight"].view(-1)[:3] = torch.tensor([torch.nan, torch.inf, -torch.inf])
-    save_file(tensors, tmp_path / "a.safetensors")
-    one(capsys, tmp_path / "a.safetensors")
-    finding = one(capsys, tmp_path / "a.safetensors", "--values", status=1)
-    assert finding["facts"]["bad values"] == {"ipa_arc.0.to_q.weight": "1 NaN, 2 infinite"}
-    random_adapter(tmp_path / "b.safetensors")
-    assert one(capsys, tmp_path / "b.safetensors", "--values")["facts"]["bad values"] == "none"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import pytest
 from withanyone_pack.tests.metrics.small_judges import ARCFACE, write_judge
 from withanyone_pack.withanyone_core.faces.alignment import TEMPLATE_PX, aligned_face
 from withanyone_pack.withanyone_core.identity import Face
-from withanyone_pack.withanyone_core.metrics.judges import BATCH, load_judge, read_card, shipped_cards
+from withanyone_pack.withanyone_core.metrics.judge_card import read_card, shipped_cards
+from withanyone_pack.withanyone_core.metrics.judges import BATCH, load_judge
 
 RANDOM = np.random.default_rng(3)
 PHOTO = RANDOM.integers(0, 256, (240, 320, 3), dtype=np.uint8)

@@ -30,6 +30,13 @@ def direction(*seed: int) -> np.ndarray:
     return embedding / np.linalg.norm(embedding)
 
 
+def at_cosine(cosine: float, person: int = 1, other: int = 2) -> np.ndarray:
+    """A unit vector with this cosine to a person's direction."""
+    first, second = direction(person), direction(person, 900 + other)
+    second -= (second @ first) * first
+    return cosine * first + np.sqrt(1 - cosine**2) * second / np.linalg.norm(second)
+
+
 def embedding_of(person: int, variant: int) -> np.ndarray:
     """Raw embedding of a face; variant 0 is the person's mean."""
     weight = 1.0 if variant == 0 else SAME

@@ -9,7 +9,8 @@ from withanyone_pack.tests.training.flux_1 import FLUX_1, flux_1_batch, flux_1_m
 from withanyone_pack.tests.training.small_cache import small_cache
 from withanyone_pack.tests.training.small_trainer import small_trainer
 
-from training.configuration.finetune import Finetune, OptimSettings, TrainSettings
+from training.configuration.finetune import Finetune, TrainSettings
+from training.configuration.learning import OptimSettings
 from training.configuration.reading import read_settings
 from training.losses.decode import decoded
 from training.losses.flow import LatentScale

@@ -9,7 +9,7 @@ from withanyone_pack.tests.training.rooms import add_training
 
 add_training()
 
-from training.configuration.finetune import OptimSettings
+from training.configuration.learning import OptimSettings
 from training.loop.optimizer import (
     make_optimizer,
     optimizer_class,

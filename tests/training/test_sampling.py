@@ -9,7 +9,8 @@ import torch
 from withanyone_pack.tests.training.small_cache import small_cache
 from withanyone_pack.tests.training.small_trainer import settings_of
 
-from training.configuration.finetune import DataSettings, NoiseSettings
+from training.configuration.finetune import DataSettings
+from training.configuration.learning import NoiseSettings
 from training.loop.batch import ConditioningSpec, make_batch
 from training.loop.draws import Draws
 from training.loop.sampling import Sampler, Source

@@ -13,7 +13,7 @@ from withanyone_core.faces.dlib_analysis import DLIB, is_dlib_installed
 from withanyone_core.file_kinds.header import read_safetensors
 from withanyone_core.file_kinds.kinds import Kind
 from withanyone_core.file_kinds.naming import recognize
-from withanyone_core.metrics.judges import read_card, shipped_cards
+from withanyone_core.metrics.judge_card import read_card, shipped_cards
 
 _UNTRAINABLE = ("Nunchaku", "bitsandbytes", "NVFP4")  # training reads plain, fp8 and scaled fp8 matrices
 # What ComfyUI ships beside its own code; the same files as those of black-forest-labs/FLUX.1-dev.

@@ -7,9 +7,7 @@ from pydantic import Field, field_validator
 
 from withanyone_core.faces.analysis import PROVIDERS
 
-from .reading import Section, UserPath
-
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+from .reading import Fraction, Section, UserPath
 
 
 class FaceSettings(Section):

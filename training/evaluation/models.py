@@ -7,7 +7,8 @@ from pathlib import Path
 from withanyone_core.faces.analysis import CPU, PROVIDERS, load_face_analysis, onnx_folder
 from withanyone_core.files.digest import file_sha256
 from withanyone_core.metrics.cache import ArrayStore, CachedAnalysis, CachedJudge
-from withanyone_core.metrics.judges import load_judge, shipped_cards
+from withanyone_core.metrics.judge_card import shipped_cards
+from withanyone_core.metrics.judges import load_judge
 
 from .cases import fingerprint
 from .measuring import EvaluationModels, Extra, FaceAnalysis, Judge

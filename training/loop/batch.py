@@ -17,7 +17,7 @@ from withanyone_core.injection.placed_people import LearnedRows, PlacedPeople, m
 from withanyone_core.regions.layout import Box
 
 from ..cache.cache import Cache
-from ..configuration.finetune import NoiseSettings
+from ..configuration.learning import NoiseSettings
 from ..losses.contrast import Bank, draw_rows
 from ..losses.flow import SIGMAS, LatentScale, sample_latent, shifted_sigmas, sigma_table
 from ..losses.identity import TargetFaces

@@ -8,7 +8,8 @@ from accelerate import Accelerator
 
 from withanyone_core.adapter.checkpoint import fingerprint as adapter_fingerprint
 from withanyone_core.files.digest import file_sha256
-from withanyone_core.metrics.judges import card_of, is_dlib, read_card
+from withanyone_core.metrics.judge_card import card_of, read_card
+from withanyone_core.metrics.judges import is_dlib
 
 from ..base.base import load_base
 from ..base.compiling import check_compiler, compile_blocks

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..configuration.finetune import OWN_OPTIMIZERS, OptimSettings
+from ..configuration.learning import OWN_OPTIMIZERS, OptimSettings
 from ..distributed import zero
 from ..distributed.processes import Processes
 from . import third_party

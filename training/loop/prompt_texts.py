@@ -13,7 +13,8 @@ from ..cache.cache import Cache
 from ..cache.entries import TextEntry
 from ..cache.files import SHARDS, remove_partial_files
 from ..cache.shards import Shards, ShardWriter
-from ..configuration.finetune import Finetune, ValidationSettings
+from ..configuration.finetune import Finetune
+from ..configuration.monitoring import ValidationSettings
 from ..configuration.preparing import TEXT_ENCODERS
 from ..preparing.encoding import encode_texts, text_key
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..configuration.finetune import OWN_OPTIMIZERS, OptimSettings
+from ..configuration.learning import OWN_OPTIMIZERS, OptimSettings
 
 _SHAPES = {"matrix": (64, 32), "other": (16, 64), "vector": (32,)}
 

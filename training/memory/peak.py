@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from ..base.block_swap import choose_swapped_blocks
-from ..configuration.finetune import Finetune, OptimSettings
+from ..configuration.finetune import Finetune
+from ..configuration.learning import OptimSettings
 from ..loop.optimizer import trial_bytes
 from .counting import tensor_bytes
 from .dry_run import DryRun, DummyModels, dry_run
