@@ -20,6 +20,7 @@ class Omitted:
 
 
 NOTHING_OMITTED = Omitted()
+SILENT = Omitted(expressions=True, directions=True)
 
 
 def words(caption: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ from withanyone_pack.miniature.lab.recipes.photos import (
     portrait,
     write_photos,
 )
+from withanyone_pack.miniature.world.look import DIRECTIONS, EXPRESSIONS
 
 from training.preparing.sources import plain_sources
 
@@ -48,6 +50,19 @@ def test_names_go_from_left_to_right_with_room_between(folder):
         faces = group(photos, number).image.faces
         middles = np.sort([(face.box[0] + face.box[2]) / 2 for face in faces])
         assert np.diff(middles).min() > 0.02
+
+
+def test_a_part_of_the_captions_is_silent_on_expressions_and_directions_about_the_same_pixels():
+    said, silent = (replace(SET, silent=fraction) for fraction in (0.0, 1.0))
+    half = replace(SET, silent=0.5)
+    words = {word for group_ in (EXPRESSIONS, DIRECTIONS) for word in group_}
+    for person in SET.people:
+        first, second = portrait(said, person, 1), portrait(silent, person, 1)
+        assert np.array_equal(first.image.pixels, second.image.pixels)
+        assert set(first.caption.split()) & words
+        assert not set(second.caption.split(":")[-1].split()[1:]) & words
+    captions = [group(half, number).caption for number in range(12)]
+    assert 0 < sum(caption == group(silent, number).caption for number, caption in enumerate(captions)) < 12
 
 
 def test_only_what_is_missing_is_rendered_and_it_is_the_same(folder):

@@ -15,7 +15,7 @@ from withanyone_core.metrics.scoring import score_case
 from withanyone_core.regions.layout import Box
 
 from ...models.classifiers import Classifiers
-from ...world.captions import NOTHING_OMITTED, Omitted, caption
+from ...world.captions import NOTHING_OMITTED, SILENT, Omitted, caption
 from ...world.person import person_of
 from ...world.renderer import render
 from ...world.scene import SIDE_PX, Scene, draw_scene
@@ -26,7 +26,6 @@ from ..steering import ImageRequest, PhotoReader, SteeredGenerator, portrait
 
 FIRST_PERSON = TRAINING_PEOPLE + 300_000  # of people kept for evidence
 SEED = 41_000
-SILENT = Omitted(expressions=True, directions=True)
 PORTRAITS = 3  # of each person, of which the first with a face is the reference
 COPIED = {"copied_expression": "expression", "copied_direction": "direction"}
 SCORED = ("sim_gt", "sim_ref", "copy_paste")

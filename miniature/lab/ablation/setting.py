@@ -25,6 +25,8 @@ from .variants import COMMON, SHORT, UNWATCHED
 JUDGE = "judge.json"
 MODELS = (FLUX, VAE_FILE, SIGLIP, f"{FACES}/{RECOGNIZER}")
 FIRST_PERSON, PORTRAITS, GROUPS_A_PERSON = 400_000, 4, 1
+# What a caption says nobody has to copy: where expression and direction are left out, the reference alone shows them.
+SILENT_CAPTIONS = 0.5
 # Many small people: a few are so alike that prepare.py cannot tell their folders apart.
 PREPARING = ("held_out=0", "crops=1", "unclear_folders=leave_out")
 
@@ -127,6 +129,6 @@ def _make_cache(setting: Setting, folder: Path) -> None:
         return
     photos = setting.scratch / f"photos_{setting.identities}"
     people = setting.identities
-    photo_set = PhotoSet(FIRST_PERSON, people, PORTRAITS, GROUPS_A_PERSON * people)
+    photo_set = PhotoSet(FIRST_PERSON, people, PORTRAITS, GROUPS_A_PERSON * people, silent=SILENT_CAPTIONS)
     write_photos(photo_set, photos, setting.workers)
     prepared(photos, folder, PREPARING)

@@ -18,7 +18,7 @@ import numpy as np
 import yaml
 from tqdm import tqdm
 
-from ...world.captions import caption
+from ...world.captions import NOTHING_OMITTED, SILENT, Omitted, caption
 from ...world.person import person_of
 from ...world.renderer import Image, render
 from ...world.scene import SIDE_PX, Scene, draw_portrait, draw_scene
@@ -38,6 +38,7 @@ class PhotoSet:
     groups             images of two to four of these people
     size_px            side of every image
     seed               of looks and scenes: the same set has the same pixels
+    silent             fraction of captions that leave out expressions and directions
     """
 
     first: int
@@ -46,6 +47,7 @@ class PhotoSet:
     groups: int
     size_px: int = SIDE_PX
     seed: int = 0
+    silent: float = 0.0
 
     def __post_init__(self) -> None:
         if self.groups and self.identities < max(GROUP_SIZES):
@@ -74,7 +76,8 @@ def portrait(photos: PhotoSet, person: int, number: int) -> Photo:
     """The numbered portrait of a person; half of them, by turns, are scenes with nobody else."""
     rng = np.random.default_rng([photos.seed, 1, person, number])
     scene = (draw_scene(rng, [person_of(person)]), draw_portrait(rng, person_of(person)))[number % 2]
-    return photo_of(f"identities/{person_name(person)}/{number:02d}", scene, photos.size_px)
+    name = f"identities/{person_name(person)}/{number:02d}"
+    return photo_of(name, scene, photos.size_px, omitted=_omitted(photos, rng))
 
 
 def group(photos: PhotoSet, number: int) -> Photo:
@@ -85,7 +88,13 @@ def group(photos: PhotoSet, number: int) -> Photo:
     scene = draw_scene(rng, [person_of(int(index)) for index in chosen])
     names = [person_name(int(index)) for index in chosen]
     order = np.argsort([placed.center[0] for placed in scene.people])
-    return photo_of(f"groups/{number:05d}", scene, photos.size_px, tuple(names[place] for place in order))
+    people = tuple(names[place] for place in order)
+    return photo_of(f"groups/{number:05d}", scene, photos.size_px, people, _omitted(photos, rng))
+
+
+def _omitted(photos: PhotoSet, rng: np.random.Generator) -> Omitted:
+    # Drawn after the scene, whose pixels do not depend on what is said of them.
+    return SILENT if rng.random() < photos.silent else NOTHING_OMITTED
 
 
 def write_photos(photos: PhotoSet, folder: Path, workers: int | None = None) -> int:
@@ -132,9 +141,15 @@ def write_photo(photo: Photo, folder: Path) -> None:
     os.replace(part, path)
 
 
-def photo_of(name: str, scene: Scene, size_px: int = SIDE_PX, people: tuple[str, ...] = ()) -> Photo:
+def photo_of(
+    name: str,
+    scene: Scene,
+    size_px: int = SIDE_PX,
+    people: tuple[str, ...] = (),
+    omitted: Omitted = NOTHING_OMITTED,
+) -> Photo:
     """A square photo of a scene with its caption."""
-    return Photo(name, render(scene, size_px, size_px), caption(scene), people)
+    return Photo(name, render(scene, size_px, size_px), caption(scene, omitted), people)
 
 
 def _write(photos: PhotoSet, folder: Path, which: _Wanted) -> None:
