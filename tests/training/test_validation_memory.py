@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from withanyone_pack.tests.adapter.random_adapter import random_adapter
-from withanyone_pack.tests.training.flux_1 import flux_1_cast, flux_1_load
+from withanyone_pack.tests.training.flux_1 import flux_1_batch, flux_1_models
 from withanyone_pack.tests.training.small_cache import SIGLIP_TOKENS, SIGLIP_WIDTH, small_cache
 from withanyone_pack.tests.training.small_trainer import HIDDEN, LAYERS, small_trainer
 from withanyone_pack.tests.training.test_doctor import FLUX, place, settings_of, visited  # noqa: F401
@@ -68,9 +68,9 @@ def test_doctor_counts_the_other_branch(place, tmp_path):  # noqa: F811
 
 def test_the_tightest_preset_fits_its_card_with_the_released_adapters_other_branch():
     settings = recipe("12gb")
-    models = flux_1_cast(settings)
+    models = flux_1_models(settings)
     models = replace(models, other=models.fakes.module(lambda: AdapterNetwork([RELEASED_SIG]), torch.bfloat16))
-    found = memory(models, flux_1_load(settings), settings)
+    found = memory(models, flux_1_batch(settings), settings)
     other = next(part.size for part in found.validating if part.name == OTHER_BRANCH)
     assert other / GIB == pytest.approx(2.6, abs=0.05)
     assert found.validation_peak > found.peak
