@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from miniature.weights_folder import FACES, shipped
 from miniature.world import Person, Scene, draw_look, draw_portrait, draw_scene, person_of, render
+from miniature.world.renderer import seen_faces
 from withanyone_core.command import WRONG, run_command
 from withanyone_core.identity_check.__main__ import JSON
 from withanyone_core.identity_check.__main__ import main as check
@@ -194,7 +195,7 @@ def _planted(trial: Trial, photos: _Photos, number: int, fault: str) -> Planted:
         photo = photos.scene(who[0], int(rng.integers(trial.photos)))
         shown[0], scene = replace(shown[0], look=photo.people[0].look), replace(scene, light=photo.light)
     # The boxes are those of the sound scene: where everybody should be.
-    boxes = tuple(face.box for face in render(scene, SIZE_PX, SIZE_PX).faces[:count])
+    boxes = tuple(face.box for face in seen_faces(scene, SIZE_PX, SIZE_PX)[:count])
     drawn = replace(scene, people=tuple(shown[1:] if fault == "lost" else shown))
     names = tuple(photos.name(index) for index in who)
     return Planted(fault, f"{number:05d}.png", render(drawn, SIZE_PX, SIZE_PX).pixels, names, boxes)

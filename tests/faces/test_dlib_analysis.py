@@ -1,6 +1,7 @@
 """dlib's judge on real photographs; without its packages these tests are left out."""
 
 import importlib.util
+import io
 import json
 import os
 import subprocess
@@ -158,6 +159,36 @@ def test_faults_planted_in_real_photographs_get_their_names(tmp_path, photo, fac
     assert found["extra person"]["nobody expected"] == "extra person"
     assert {names["person 1"] for names in found.values()} == {"kept"}
     assert report["recognizer"]["name"] == "dlib ResNet"
+
+
+def copied(path):
+    """A photo put into an image: smaller, brighter, and saved with loss."""
+    photo = ImageEnhance.Brightness(Image.open(path)).enhance(1.15).resize((190, 190), Image.Resampling.LANCZOS)
+    saved = io.BytesIO()
+    photo.save(saved, "JPEG", quality=80)
+    return Image.open(saved)
+
+
+@needs_dlib
+def test_a_pasted_photograph_is_told_from_another_photo_of_the_person(tmp_path, photo, faces, people):
+    entries = {}
+    for number in range(3):
+        images = {
+            "pasted": copied(people / f"person {number}/{number}.png"),
+            "other": otherwise(cut(photo, faces[number]), 20 + number),
+        }
+        for name, image in images.items():
+            (tmp_path / "images" / name).mkdir(parents=True, exist_ok=True)
+            scene(image).save(tmp_path / f"images/{name}/{number}.png")
+            entries[f"{name}/{number}.png"] = {"people": {f"person {number}": None}}
+    (tmp_path / "layout.json").write_text(json.dumps({"images": entries}))
+    arguments = [tmp_path / "images", "--people", people, "--layout", tmp_path / "layout.json"]
+    main([*map(str, arguments), "--out", str(tmp_path / "report"), "--recognizer", "dlib"])
+    report = json.loads((tmp_path / "report" / JSON).read_text())
+    found = {(line["variant"], line["name"]): line["findings"][0] for line in report["images"]}
+    assert {found["pasted", f"{number}.png"]["name"] for number in range(3)} == {"pasted"}, found
+    assert [found["pasted", f"{number}.png"]["photo"] for number in range(3)] == [0, 1, 2]
+    assert "pasted" not in {found["other", f"{number}.png"]["name"] for number in range(3)}, found
 
 
 @needs_dlib

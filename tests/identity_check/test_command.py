@@ -3,17 +3,22 @@
 import json
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load
+from safetensors.numpy import save as safetensors_save
 from withanyone_pack.tests.faces.small_pack import write_pack
 from withanyone_pack.tests.identity_check.textured import SIDE, box, image, person, save, shot, write_people
 from withanyone_pack.tests.pack import ROOT
-from withanyone_pack.withanyone_core.identity_check.__main__ import HTML, JSON, JUNIT, main
+from withanyone_pack.withanyone_core.identity_check.__main__ import HTML, JSON, JUNIT, STORE, main
+from withanyone_pack.withanyone_core.identity_check.reading import MAKER
 from withanyone_pack.withanyone_core.identity_check.records import FORMAT_VERSION
 from withanyone_pack.withanyone_core.metrics.cache import ArrayStore
 
@@ -154,6 +159,27 @@ def test_a_second_run_reads_only_what_is_new(work, pack, monkeypatch):
     _, second = check(work, pack)
     assert len(asked) == 1
     assert second["images"][0] == first["images"][0]
+
+
+def test_what_an_earlier_version_kept_is_read_again(work, pack):
+    save(work / "images/0.png", faulty("pasted", 1000))
+    _, first = check(work, pack)
+    with closing(sqlite3.connect(work / "report" / STORE)) as connection:
+        kept = connection.execute("select image, maker, arrays from kept").fetchall()
+        earlier = [(image, maker.replace(f"{MAKER} ", "check "), _as_earlier(arrays)) for image, maker, arrays in kept]
+        connection.execute("delete from kept")
+        connection.executemany("insert into kept values (?, ?, ?)", earlier)
+        connection.commit()
+    _, second = check(work, pack)
+    assert second == first
+    assert second["images"][0]["findings"][0]["name"] == "pasted"
+
+
+def _as_earlier(arrays):
+    """With looks of 1024 numbers and no tints."""
+    found = load(arrays)
+    del found["tints"]
+    return safetensors_save(found | {"looks": np.zeros((len(found["scores"]), 1024), np.float32)})
 
 
 def test_worse_than_a_baseline_fails(work, pack):

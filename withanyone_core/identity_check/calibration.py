@@ -93,7 +93,7 @@ LOOKS = Measure(
     "looks",
     lambda apart_px: -np.log(apart_px),
     lambda closeness: float(np.exp(-closeness)),
-    closest=0.1,
+    closest=0.06,
     bounds=(2.78, 3.75),
     prior=12.0,
 )
