@@ -88,13 +88,13 @@ EMBEDDINGS = Measure(
     bounds=(2.33, 3.09),
     prior=PRIOR_WEIGHT,
 )
-# Two and a half and one percent by Student, as in `weighing`: now and then somebody holds their head as in a photo.
+# Two and a half and one and a half percent by Student, as in `weighing`: some hold their head as in a photo by chance.
 LOOKS = Measure(
     "looks",
     lambda apart_px: -np.log(apart_px),
     lambda closeness: float(np.exp(-closeness)),
     closest=0.06,
-    bounds=(2.78, 3.75),
+    bounds=(2.78, 3.4),
     prior=12.0,
 )
 

@@ -14,9 +14,12 @@ from .appearance import Look
 from .calibration import Levels
 from .images import SUFFIXES
 from .reading import FaceReader, Unreadable
+from .registration import Reference
 from .values import People, Person, Photo
 
-SAME_PHOTO = 0.985  # cosine from which two photos of a folder are one photo, saved twice
+# From this cosine, and nearer than this in look, two photos of a folder are one, saved twice: to a good recognizer two
+# photos of a person can be as like each other as that.
+SAME_PHOTO, SAME_LOOK_PX = 0.985, 0.12
 # Where a stray begins, between strangers (0) and photos of one person (1): below the middle, for hard photos.
 STRAY, ONE_PERSON = 0.35, 0.8
 PRIOR_WEIGHT = 2.0  # so many people's or pairs' worth
@@ -137,7 +140,7 @@ def _with_prior(values: Sequence[float], prior: float) -> float:
 def _without_strays(name: str, photos: Sequence[Photo], least: float, notes: list[str]) -> Person:
     kept: list[Photo] = []
     for photo in photos:
-        twin = next((other for other in kept if other.embedding @ photo.embedding >= SAME_PHOTO), None)
+        twin = next((other for other in kept if _is_one(photo, other)), None)
         if twin is None:
             kept.append(photo)
         else:
@@ -154,6 +157,14 @@ def _without_strays(name: str, photos: Sequence[Photo], least: float, notes: lis
                 f"{'is' if len(group) == 1 else 'are'} left out. A folder is one person."
             )
     return Person(name, tuple(kept[index] for index in largest))
+
+
+def _is_one(photo: Photo, other: Photo) -> bool:
+    if other.embedding @ photo.embedding < SAME_PHOTO:
+        return False
+    if photo.look is None or other.look is None:
+        return True
+    return Reference(other.look).apart_px(photo.look) < SAME_LOOK_PX
 
 
 def _groups(linked: np.ndarray) -> list[list[int]]:
