@@ -24,7 +24,8 @@ from training.losses.flow import LatentScale
 from training.losses.identity import TargetFaces
 from training.memory.weight_bytes import is_quantized
 from withanyone_core.faces.alignment import SIDE_PX, TEMPLATE_PX
-from withanyone_core.injection.diffusers import AdapterSocket, PlacedPeople, members
+from withanyone_core.injection.diffusers import AdapterSocket
+from withanyone_core.injection.placed_people import PlacedPeople, members
 from withanyone_core.regions.layout import Box
 
 EMBEDDING, SIGLIP_WIDTH, PATCHES, BANK = 512, 768, 256, 10000

@@ -42,7 +42,7 @@ from training.configuration.finetune import Finetune
 from training.losses.contrast import Bank, contrast, draw_rows
 from training.memory.dry_run import dry_run
 from training.memory.peak import GIB, memory_from
-from withanyone_core.injection.diffusers import members
+from withanyone_core.injection.placed_people import members
 from withanyone_core.regions.cells import box_cells
 from withanyone_core.regions.layout import Box
 

@@ -7,7 +7,7 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from training.base.flux_keys import to_diffusers
+from training.base.flux1_keys import KEYS
 from training.losses.flow import pack, unpack
 
 from .models.backbone import CELL_LATENTS, diffusers_flux
@@ -91,5 +91,7 @@ def shipped_autoencoder(folder: Path = WEIGHTS) -> AutoencoderKL:
 def shipped_base_model(folder: Path = WEIGHTS) -> CaptionedFlux:
     """The trained base model in float32, not to be trained further."""
     model = CaptionedFlux(shipped_text_encoders(folder))
-    model.flux.load_state_dict(to_diffusers({key: value.float() for key, value in load_file(folder / FLUX).items()}))
+    model.flux.load_state_dict(
+        KEYS.to_diffusers({key: value.float() for key, value in load_file(folder / FLUX).items()})
+    )
     return model.train(False).requires_grad_(False)

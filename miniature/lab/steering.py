@@ -21,7 +21,8 @@ from withanyone_core.faces.face_analysis import FaceAnalysis
 from withanyone_core.faces.portrait import Choices, identity_from_photos
 from withanyone_core.faces.siglip import pixel_values
 from withanyone_core.identity import Identity
-from withanyone_core.injection.diffusers import AdapterSocket, PlacedPeople
+from withanyone_core.injection.diffusers import AdapterSocket
+from withanyone_core.injection.placed_people import PlacedPeople
 from withanyone_core.injection.placing import placed_identities
 from withanyone_core.regions.layout import Region
 

@@ -79,7 +79,7 @@ class _Replay:
         return {branch: settings[known[branch]] for branch in self.adapter.shapes} if settings else {}
 
     def _people(self, settings: dict | None, tokens: int) -> object | None:
-        from withanyone_core.injection.diffusers import PlacedPeople, members
+        from withanyone_core.injection.placed_people import PlacedPeople, members
         from withanyone_core.regions.layout import Box
 
         if settings is None:

@@ -13,7 +13,7 @@ from withanyone_pack.miniature import weights_folder as files
 from withanyone_pack.miniature.models import autoencoder, backbone, text
 from withanyone_pack.miniature.world.scene import CELLS, SIDE_PX
 from withanyone_pack.nodes import miniature_models
-from withanyone_pack.training.base.flux_keys import to_diffusers
+from withanyone_pack.training.base.flux1_keys import KEYS
 
 CAPTION = "two people, park, sunset: left happy right, right calm ahead"
 CHANNELS, SIDE = 8, 2 * CELLS
@@ -82,7 +82,7 @@ def flux():
 @torch.no_grad()
 def test_both_give_the_same_velocity(flux):
     theirs = backbone.diffusers_flux().eval()
-    theirs.load_state_dict(to_diffusers(weights(files.FLUX)))
+    theirs.load_state_dict(KEYS.to_diffusers(weights(files.FLUX)))
     generator = torch.Generator().manual_seed(5)
     latents = torch.randn(2, CHANNELS, SIDE, SIDE, generator=generator)
     context = torch.randn(2, text.T5_TOKENS, backbone.TEXT_WIDTH, generator=generator)

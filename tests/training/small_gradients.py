@@ -9,7 +9,8 @@ from diffusers import FluxTransformer2DModel
 from training.losses.flow import image_positions
 from withanyone_core.adapter.network import AdapterNetwork
 from withanyone_core.adapter.shape import BranchShape
-from withanyone_core.injection.diffusers import AdapterSocket, PlacedPeople
+from withanyone_core.injection.diffusers import AdapterSocket
+from withanyone_core.injection.placed_people import PlacedPeople
 
 DOUBLE, SINGLE, HIDDEN, ROWS, COLUMNS = 2, 3, 64, 4, 6
 BLOCKS = DOUBLE + SINGLE

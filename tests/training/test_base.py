@@ -15,7 +15,7 @@ from withanyone_pack.tests.comfyui.small_flux import small_flux
 from training.base.base import load_base
 from training.base.files import fingerprint
 from training.base.flux import load_flux
-from training.base.flux_keys import to_diffusers
+from training.base.flux1_keys import KEYS
 from training.base.quantize import FP8, QuantizedLinear
 from training.base.vae import load_vae
 from training.base.vae_keys import vae_to_diffusers
@@ -100,7 +100,7 @@ def test_a_single_file_in_any_width(tmp_path, prefix, dtype):
         tmp_path / "flux.safetensors", {prefix + key: value for key, value in narrow.items()} | extra(prefix)
     )
     model = load_flux(path, torch.float32)
-    expected = to_diffusers({key: value.float() for key, value in narrow.items()})
+    expected = KEYS.to_diffusers({key: value.float() for key, value in narrow.items()})
     assert model.config.num_attention_heads == 2
     assert tuple(model.config.axes_dims_rope) == (8, 12, 12)
     assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
@@ -114,7 +114,7 @@ def extra(prefix):
 
 @pytest.mark.parametrize("names", ["comfyui", "diffusers"])
 def test_a_diffusers_folder_is_the_same_model(tmp_path, names):
-    renamed = to_diffusers(weights())
+    renamed = KEYS.to_diffusers(weights())
     single = written(tmp_path / "flux.safetensors", renamed if names == "diffusers" else weights())
     load_flux(single, torch.float32).save_pretrained(tmp_path / "folder" / "transformer", max_shard_size="1MB")
     assert len(list((tmp_path / "folder" / "transformer").glob("*.safetensors"))) > 1

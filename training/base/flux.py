@@ -10,10 +10,9 @@ import torch
 from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 from torch import Tensor, nn
 
-from training.base.flux_keys import to_diffusers
-
 from .block_swap import blocks_of, choose_swapped_blocks, swap_blocks
 from .files import Tensors, model_folder, open_tensors
+from .flux1_keys import KEYS
 from .quantize import Quantization, QuantizedLinear, check_quantization, replace_linears
 
 _PREFIXES = ("model.diffusion_model.", "diffusion_model.", "transformer.")
@@ -186,7 +185,7 @@ def _scaled_back(path: Path, name: str, weight: Tensor, scale: Tensor) -> Tensor
 def _renamed(path: Path, name: str, tensor: Tensor) -> Iterable[tuple[str, Tensor]]:
     if name.startswith(("double_blocks.", "single_blocks.")) or name.split(".")[0].endswith(("_in", "_layer")):
         try:
-            return to_diffusers({name: tensor}).items()
+            return KEYS.to_diffusers({name: tensor}).items()
         except ValueError as error:
             raise ValueError(f"{path.name}: {error}") from error
     return ((name, tensor),)

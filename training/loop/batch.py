@@ -13,7 +13,7 @@ from torch import Tensor
 
 from withanyone_core.adapter.shape import Branch
 from withanyone_core.faces.portrait import mean_embedding
-from withanyone_core.injection.diffusers import LearnedRows, PlacedPeople, members
+from withanyone_core.injection.placed_people import LearnedRows, PlacedPeople, members
 from withanyone_core.regions.layout import Box
 
 from ..cache.cache import Cache

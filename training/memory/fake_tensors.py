@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from withanyone_core.adapter.network import AdapterNetwork
 from withanyone_core.adapter.shape import Branch, BranchShape
 from withanyone_core.faces.alignment import SIDE_PX, TEMPLATE_PX
-from withanyone_core.injection.diffusers import LearnedRows, PlacedPeople
+from withanyone_core.injection.placed_people import LearnedRows, PlacedPeople
 
 from ..base.block_swap import blocks_of
 from ..configuration.finetune import TrainSettings

@@ -11,7 +11,7 @@ from ..adapter.learned import check_learned, learned_tokens
 from ..adapter.shape import Branch
 from ..identity import Identity
 from ..regions.layout import Region
-from .diffusers import LearnedRows, PlacedPeople, members
+from .placed_people import LearnedRows, PlacedPeople, members
 
 Images = Sequence[Sequence[Identity]]
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from withanyone_core.adapter.shape import Branch
 from withanyone_core.canvas import CELL_PX
-from withanyone_core.injection.diffusers import members
+from withanyone_core.injection.placed_people import members
 from withanyone_core.meter.measuring import Meter
 from withanyone_core.meter.picking import rank
 

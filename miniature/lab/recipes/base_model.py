@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from training.base.flux_keys import to_comfyui
+from training.base.flux1_keys import KEYS
 from withanyone_core.adapter.network import AdapterNetwork, file_tensors
 from withanyone_core.adapter.shape import Branch, BranchShape
-from withanyone_core.injection.diffusers import AdapterSocket, PlacedPeople
+from withanyone_core.injection.diffusers import AdapterSocket
+from withanyone_core.injection.placed_people import PlacedPeople
 
 from ...diffusers_models import CaptionedFlux
 from ...models.backbone import DOUBLE_BLOCKS, HEADS, SINGLE_BLOCKS, WIDTH
@@ -91,7 +92,7 @@ def predict(model: CaptionedFlux, adapter: AdapterNetwork, batch: LatentBatch, g
 def export(module: InTraining, folder: Path) -> tuple[Path, ...]:
     """Writes the transformer as ComfyUI's users have it; beside it, not to be shipped, the adapter to continue from."""
     flux, adapter = module.model.flux.state_dict(), with_sig_branch(module.adapter).state_dict()
-    states = {FLUX: to_comfyui(flux), JOINT_ADAPTER: file_tensors(adapter)}
+    states = {FLUX: KEYS.to_comfyui(flux), JOINT_ADAPTER: file_tensors(adapter)}
     for name, state in states.items():
         write_tensors(folder / name, {key: value.half().cpu().contiguous() for key, value in state.items()})
     return (folder / FLUX,)
