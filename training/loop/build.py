@@ -12,6 +12,7 @@ from withanyone_core.metrics.judges import card_of, is_dlib, read_card
 
 from ..base.base import load_base
 from ..base.files import fingerprint, model_folder, sampled_fingerprint
+from ..base.registry import family_named, family_of_module
 from ..cache.cache import Cache
 from ..configuration.finetune import Finetune
 from ..distributed import zero
@@ -199,11 +200,15 @@ def load_judges(settings: Finetune) -> EvaluationModels | None:
 def check_widths(cache: Cache, frozen: FrozenModels) -> None:
     """ValueError where the cached latents and texts are not the base model's."""
     image, config = cache.images[0], frozen.transformer.config
+    family = family_of_module(frozen.transformer)
+    if cache.base != family.model.name:
+        raise ValueError(
+            f"The photos were prepared for {family_named(cache.base).label}, and the base model is {family.label}. "
+            "Prepare them again with the VAE and the text encoders of this one."
+        )
     text = cache.text(image)
-    found = {
-        "latent channels": (cache.latent(image, 0)[0].shape[0], frozen.vae.config["latent_channels"]),
-        "numbers a T5 token": (text.t5.shape[-1], config["joint_attention_dim"]),
-        "numbers a pooled CLIP embedding": (text.pooled.shape[-1], config["pooled_projection_dim"]),
+    found = {"latent channels": (cache.latent(image, 0)[0].shape[0], frozen.vae.config["latent_channels"])} | {
+        f"numbers {each.numbers_of}": (text[name].shape[-1], config[each.width]) for name, each in family.texts.items()
     }
     for what, (cached, expected) in found.items():
         if cached != expected:

@@ -15,8 +15,8 @@ from torch import Tensor
 from withanyone_core.injection.diffusers import AdapterSocket
 from withanyone_core.metrics.case import METRICS, CaseScores
 from withanyone_core.metrics.summary import judges_mean, statistic
-from withanyone_core.schedule import released_sigmas
 
+from ..base.registry import family_of_module, velocity
 from ..cache.cache import Cache
 from ..cache.entries import BoxFractions
 from ..configuration.finetune import Finetune
@@ -24,12 +24,12 @@ from ..evaluation.measuring import EvaluationModels, case_images, measure_images
 from ..evaluation.records import Line
 from ..evaluation.report import scores_of
 from ..losses.flow import add_noise, target_velocity
-from .batch import DEFAULT_CONDITIONING, ConditioningSpec, placed_people, text_of
+from .batch import DEFAULT_CONDITIONING, ConditioningSpec, batch_of_text, placed_people, text_of
 from .both_branches import BothBranches
 from .draws import Draws
 from .log import validation_bar
 from .sampling import Person, Sample, Sampler
-from .step import FrozenModels, velocity
+from .step import FrozenModels
 
 MEASURES = ("sim_gt", "sim_ref", "copy_paste", "leakage")
 PREVIEWS = "previews"
@@ -248,19 +248,19 @@ def generate_image(
 ) -> np.ndarray:
     """The photo's size, text and people from noise that is the same every time, uint8 [H, W, 3].
 
-    Euler steps over the released schedule, as a ComfyUI workflow with WithAnyone Scheduler takes them; `advance` is
-    called after each.
+    Euler steps over the base model's schedule; `advance` is called after each.
     """
     mean, _ = cache.latent(cache.images[scene.sample.image], scene.sample.crop)
     device = next(frozen.transformer.parameters()).device
-    height_px, width_px = (8 * side for side in mean.shape[-2:])
+    width_px, height_px, _ = cache.bucket(cache.images[scene.sample.image], scene.sample.crop)
     people = placed_people(cache, [scene.sample], width_px, height_px, conditioning).to(device)
-    t5, pooled = (value[None].to(device) for value in text_of(cache, scene.sample))
-    latent = scene.sample.draws.normal("preview", (1, *mean.shape)).to(device)
-    sigmas = released_sigmas(steps, width_px, height_px)
+    text = batch_of_text(text_of(cache, scene.sample), device)
+    shape = (1, *frozen.scale.into_model(mean).shape)
+    latent = scene.sample.draws.normal("preview", shape).to(device)
+    sigmas = family_of_module(frozen.transformer).sampling_sigmas(steps, width_px, height_px)
     with socket.placed(people):
         for sigma, following in pairwise(sigmas):
-            predicted = velocity(frozen.transformer, latent, sigma.expand(1).to(device), t5, pooled, guidance)
+            predicted = velocity(frozen.transformer, latent, sigma.expand(1).to(device), text, guidance)
             # In float32; the released program keeps the latent in bf16 between steps.
             latent = latent + (following - sigma).to(device) * predicted
             advance()
@@ -322,14 +322,15 @@ def validation_losses(
     for scene in chosen:
         mean, _ = cache.latent(cache.images[scene.sample.image], scene.sample.crop)
         clean = frozen.scale.into_model(mean)[None].to(device)
-        people = placed_people(cache, [scene.sample], 8 * mean.shape[2], 8 * mean.shape[1], conditioning).to(device)
-        t5, pooled = (value[None].to(device) for value in text_of(cache, scene.sample))
+        width_px, height_px, _ = cache.bucket(cache.images[scene.sample.image], scene.sample.crop)
+        people = placed_people(cache, [scene.sample], width_px, height_px, conditioning).to(device)
+        text = batch_of_text(text_of(cache, scene.sample), device)
         with socket.placed(people):
             for index in range(num_sigmas):
                 noise = scene.sample.draws.normal(f"validation {index}", tuple(clean.shape)).to(device)
                 sigma = torch.tensor([(index + 0.5) / num_sigmas], device=device)
                 noisy = add_noise(clean, noise, sigma)
-                predicted = velocity(frozen.transformer, noisy, sigma, t5, pooled, guidance)
+                predicted = velocity(frozen.transformer, noisy, sigma, text, guidance)
                 sums[index] += (predicted - target_velocity(clean, noise)).square().mean().item()
                 advance()
     return [total / len(chosen) for total in sums]

@@ -210,6 +210,8 @@ def _cache(
         arcface=torch.from_numpy(plan.embeddings()),
         negatives=negatives.negatives,
         dummies=tuple(text_key(models, text) for text in dummy_texts(settings.max_faces)),
+        base=models.base,
+        texts=models.text.names,
         tensors=shards,
         second=torch.from_numpy(plan.embeddings(second=True)) if models.second else None,
         fingerprints=models.fingerprints,
