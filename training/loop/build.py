@@ -71,6 +71,7 @@ def build_trainer(settings: Finetune) -> Trainer:
         len(frozen.transformer.transformer_blocks) + len(frozen.transformer.single_transformer_blocks),
         cache.arcface.shape[1],
         siglip_width(cache),
+        family_of_module(frozen.transformer).model,
     )
     person = person_of(settings, cache, frozen)
     adapter = load_trainable(settings.adapter, settings.train, sizes, accelerator.device, dtype, settings.seed, person)

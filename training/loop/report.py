@@ -15,7 +15,7 @@ from .filmstrip import filmstrip
 from .log import STEP_METRICS, VALIDATION_METRICS, read_rows
 from .report_blocks import html, markdown
 from .report_content import CURVES, FILMSTRIP, NAMES, report_blocks
-from .result import LORA_RESULT, RESULT, exported, header_of, is_lora, write_identity, write_result
+from .result import LORA_RESULT, RESULT, base_of_checkpoint, exported, header_of, is_lora, write_identity, write_result
 from .resume import until
 from .step import BIN_NAMES
 from .trainer import Trainer
@@ -49,7 +49,8 @@ def finish(trainer: Trainer) -> Path:
     lora = is_lora(tensors)
     settings = {**read_tree(kept[step] / CONFIG), "out": str(run)}
     changes = until(state.progress.changes, step)
-    header = header_of(settings, step, state.origin["data"], state.progress.measured, lora, changes)
+    base = base_of_checkpoint(kept[step])
+    header = header_of(settings, step, state.origin["data"], state.progress.measured, lora, changes, base)
     result = write_result(run / (LORA_RESULT if lora else RESULT), tensors, header)
     write_report(trainer, result, step, verdict.reason)
     return result

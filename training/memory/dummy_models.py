@@ -9,7 +9,7 @@ from withanyone_core.canvas import CELL_PX
 from withanyone_core.regions.cells import box_cells
 from withanyone_core.regions.layout import Box
 
-from ..base.registry import family_named
+from ..base.registry import family_named, family_of_module
 from ..base.transformer import read_architecture
 from ..base.vae import load_vae
 from ..cache.cache import Cache
@@ -39,7 +39,8 @@ def make_dummy_models(settings: Finetune, cache: Cache) -> DummyModels:
     judged_by = settings.id_loss.recognizer
     recognizer = None if judged_by is None else fakes.without_data(Recognizer.load(judged_by))
     layers = len(transformer.transformer_blocks) + len(transformer.single_transformer_blocks)
-    sizes = Sizes(transformer.inner_dim, layers, cache.arcface.shape[1], siglip_width(cache))
+    model = family_of_module(transformer).model
+    sizes = Sizes(transformer.inner_dim, layers, cache.arcface.shape[1], siglip_width(cache), model)
     adapter = fakes.adapter(branch_shapes(settings.adapter, sizes), settings.train, compute_dtype(precision))
     frozen = FrozenModels(transformer, fakes.without_data(vae), scale, recognizer)
     return DummyModels(fakes, frozen, adapter, branch_weights(settings.adapter))
