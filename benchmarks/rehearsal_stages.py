@@ -223,7 +223,7 @@ def frozen_models(device: torch.device, is_small: bool) -> object:
     # After small_trainer, which makes `training` importable.
     from train_models import FULL, SMALL, random_base, random_module  # isort: skip
     from training.loop.step import FrozenModels  # isort: skip
-    from training.losses.flow import LatentScale  # isort: skip
+    from training.base.flux1 import LatentScale  # isort: skip
 
     size = replace(SMALL if is_small else FULL, text_width=T5_WIDTH, pooled=POOLED_WIDTH)
     settings = settings_of("unused", "memory.gradient_checkpointing=true", "base.precision=bf16")

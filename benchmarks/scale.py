@@ -44,7 +44,7 @@ MIB, TERA = 2**20, 1e12
 RECOGNIZER = "recognizer.onnx"
 SIDE_PX, PEOPLE, COVERED = 176, 2, 0.2  # of an image that one person covers: 5 x 5 of 11 x 11 cells
 BATCHES, SIDES_PX, CROWDS = (1, 2, 4, 8), (96, 128, 176, 192, 224), (1, 2, 3, 4)
-TEXT = (24, 128, 128)
+TEXT = {"t5": (24, 128), "pooled": (128,)}
 SAMPLES, PAPER_BATCH, TRAINED = 3_200_000, 32, 1_384_882_176
 SAMPLE_FLOPS = 76.4 * TERA  # at 512 px, train_models.Size.reference_flops
 

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from training.base.block_swap import choose_swapped_blocks, swap_blocks
 from training.base.compiling import compile_blocks
+from training.base.flux1 import LatentScale
 from training.base.quantize import QuantizedLinear, replace_linears
 from training.configuration.finetune import Finetune
 from training.configuration.reading import read_settings
@@ -20,7 +21,6 @@ from training.loop.optimizer import make_optimizer
 from training.loop.step import FrozenModels, compute_loss
 from training.loop.trainable import Sizes, load_trainable
 from training.losses.contrast import Bank, draw_rows
-from training.losses.flow import LatentScale
 from training.losses.identity import TargetFaces
 from training.memory.weight_bytes import is_quantized
 from withanyone_core.faces.alignment import SIDE_PX, TEMPLATE_PX
@@ -212,8 +212,10 @@ def _batch(size: Size, side_px: int, batch: int, people: int, sig: bool, bank: B
         clean_BCHW=torch.randn(batch, 16, side_px // 8, side_px // 8),
         noise_BCHW=torch.randn(batch, 16, side_px // 8, side_px // 8),
         sigmas_B=torch.full((batch,), LEVEL),
-        t5_BTD=torch.randn(batch, size.text_tokens, size.text_width),
-        pooled_BD=torch.randn(batch, size.pooled),
+        text={
+            "t5": torch.randn(batch, size.text_tokens, size.text_width),
+            "pooled": torch.randn(batch, size.pooled),
+        },
         people=PlacedPeople(
             torch.randn(batch, people, EMBEDDING),
             members([boxes] * batch, side_px, side_px),

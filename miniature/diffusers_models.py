@@ -7,8 +7,8 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from training.base.flux1 import pack, unpack
 from training.base.flux1_keys import KEYS
-from training.losses.flow import pack, unpack
 
 from .models.backbone import CELL_LATENTS, diffusers_flux
 from .models.text import SPECIAL, clip_encoder, t5_encoder

@@ -24,6 +24,7 @@ def _run(options: argparse.Namespace) -> int:
     from training.loop.checkpoints import CONFIG, step_of
     from training.loop.resume import until
     from training.report.result import (
+        base_of_checkpoint,
         checkpoint_numbers,
         exported,
         header_of,
@@ -54,6 +55,7 @@ def _run(options: argparse.Namespace) -> int:
         progress["measured"],
         is_lora(tensors),
         until(progress.get("changes", []), step),
+        base_of_checkpoint(options.checkpoint),
     )
     sys.stdout.write(f"{write_result(options.out, tensors, header)}\n")
     return 0

@@ -27,7 +27,7 @@ from withanyone_pack.withanyone_core.injection.placing import placed_identities
 from withanyone_pack.withanyone_core.regions.layout import Mask, PlacedFace
 from withanyone_pack.withanyone_core.timing import Window
 
-from training.loop.step import velocity
+from training.base.registry import velocity
 
 SIGMAS = (1.0, 0.7, 0.4, 0.0)
 WEIGHTS = {Branch.ARC: 0.7, Branch.SIG: 0.4}

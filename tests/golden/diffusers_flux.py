@@ -36,7 +36,7 @@ def full_model(path: Path) -> Iterator[Outcome]:
 
 class _Replay:
     def __init__(self, path: Path) -> None:
-        from training.base.flux import load_flux
+        from training.base.transformer import load_transformer
         from withanyone_core.adapter.checkpoint import inspect_adapter
         from withanyone_core.adapter.network import AdapterNetwork
 
@@ -50,7 +50,7 @@ class _Replay:
             save_file({key: value for key, value in weights.items() if key not in adapter}, files[1])
             self.file = inspect_adapter(files[0])
             self.adapter = AdapterNetwork.load(self.file)
-            self.flux = load_flux(files[1], torch.float32)
+            self.flux = load_transformer(files[1], torch.float32)
 
     @torch.no_grad()
     def velocity(self, settings: dict | None) -> Tensor:

@@ -41,18 +41,19 @@ def timesteps(path: Path) -> Iterator[Outcome]:
 
 def flow(path: Path) -> Iterator[Outcome]:
     add_training()
+    from training.base import flux1
     from training.losses import flow
     from training.losses.identity import TargetFaces, samples_to_judge
 
     stored = tensors(path.with_suffix(".safetensors"))
     latent, levels, velocity = stored["latent"], stored["t"], stored["velocity"]
-    tokens = flow.pack(latent)
+    tokens = flux1.pack(latent)
     yield near("packed", tokens, stored["packed"], 0)
     noisy, target = flow.add_noise(tokens, stored["noise"], levels), flow.target_velocity(tokens, stored["noise"])
     yield near("mixed", noisy, stored["x_t"], TABLE)
     yield near("target", target, stored["target"], TABLE)
     yield relative("loss", flow.flow_losses(velocity, target).mean(), stored["diff_loss"], LOSS)
-    clean = flow.unpack(flow.clean_estimate(noisy, velocity, levels), latent.shape[2] // 2, latent.shape[3] // 2)
+    clean = flux1.unpack(flow.clean_estimate(noisy, velocity, levels), latent.shape[2] // 2, latent.shape[3] // 2)
     yield near("clean estimate", clean, stored["x0_estimate_latent"], SIMILARITY)
     one_face = TargetFaces(torch.tensor([0]), np.zeros((1, 5, 2)))
     for index, case in enumerate(json.loads(path.read_text())["total_loss"]):

@@ -80,6 +80,8 @@ class SmallImages:
 
 
 class SmallTexts:
+    names = ("t5", "pooled")
+
     def __init__(self) -> None:
         self.asked = []
         self.released = False
@@ -87,10 +89,10 @@ class SmallTexts:
     def release(self) -> None:
         self.released = True
 
-    def encode(self, text: str) -> tuple[torch.Tensor, torch.Tensor]:
+    def encode(self, text: str) -> dict[str, torch.Tensor]:
         self.asked.append(text)
         numbers = torch.tensor([ord(letter) for letter in text[:8].ljust(8)]).float()
-        return numbers[:, None].expand(8, 12).contiguous(), numbers
+        return {"t5": numbers[:, None].expand(8, 12).contiguous(), "pooled": numbers}
 
 
 class SmallTokens:

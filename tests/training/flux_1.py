@@ -7,17 +7,22 @@ add_training()
 from diffusers import AutoencoderKL
 from torch import nn
 
+from training.base.family import Architecture
+from training.base.flux1 import FLUX_1, LatentScale
 from training.configuration.finetune import Finetune
 from training.loop.step import FrozenModels
 from training.loop.trainable import Sizes, branch_shapes, branch_weights
-from training.losses.flow import LatentScale
 from training.memory.dry_run import DummyModels
 from training.memory.fake_tensors import BatchShape, FakeTensors
 from training.memory.weight_bytes import compute_dtype
 
-FLUX_1 = {"guidance_embeds": True}  # diffusers' defaults are FLUX.1's
-TEXT = (512, 4096, 768)
+TEXT = {"t5": (512, 4096), "pooled": (768,)}
 BANK = (10000, 4096)
+
+
+def architecture(**sizes) -> Architecture:
+    """FLUX.1-dev's, of which diffusers' defaults are most."""
+    return Architecture(FLUX_1, {"guidance_embeds": True, **sizes})
 
 
 class Recognizer(nn.Module):
@@ -38,7 +43,7 @@ def flux_1_vae():
 def flux_1_models(settings: Finetune) -> DummyModels:
     """Everything that settings ask for, at the size of the released models."""
     fakes, dtype = FakeTensors(), compute_dtype(settings.base.precision)
-    transformer = fakes.transformer(FLUX_1, settings.base.precision)
+    transformer = fakes.transformer(architecture(), settings.base.precision)
     adapter = fakes.adapter(branch_shapes(settings.adapter, Sizes(3072, 57, 512, 768)), settings.train, dtype)
     frozen = FrozenModels(transformer, fakes.module(flux_1_vae, dtype), LatentScale(), fakes.module(Recognizer))
     return DummyModels(fakes, frozen, adapter, branch_weights(settings.adapter))

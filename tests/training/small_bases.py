@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from withanyone_pack.tests.comfyui.small_flux import SMALL, SMALL_BASES
 
 from training.base import flux1_keys, flux2_keys
+from training.base.flux1 import image_positions
 from training.base.key_table import KeyTable
-from training.losses.flow import image_positions
 
 ROWS, COLUMNS, TEXT, CHANNELS = 8, 10, 6, 64
 _HEADS, _TEXT_WIDTH, _POOLED = SMALL["num_heads"], SMALL["context_in_dim"], SMALL["vec_in_dim"]

@@ -6,7 +6,7 @@ from withanyone_pack.tests.training.rooms import add_training
 add_training()
 from diffusers import FluxTransformer2DModel
 
-from training.losses.flow import image_positions
+from training.base.flux1 import image_positions
 from withanyone_core.adapter.network import AdapterNetwork
 from withanyone_core.adapter.shape import BranchShape
 from withanyone_core.injection.diffusers import AdapterSocket

@@ -11,6 +11,7 @@ from diffusers import AutoencoderKL, FluxTransformer2DModel
 from torch import nn
 from withanyone_pack.tests.training.small_cache import POOLED_WIDTH, SIGLIP_WIDTH, T5_WIDTH, small_cache
 
+from training.base.flux1 import LatentScale
 from training.configuration.finetune import Finetune
 from training.configuration.reading import read_settings
 from training.loop.build import person_of
@@ -20,7 +21,6 @@ from training.loop.state import TrainingState
 from training.loop.step import FrozenModels
 from training.loop.trainable import Sizes, load_trainable
 from training.loop.trainer import Trainer
-from training.losses.flow import LatentScale
 
 CPU = torch.device("cpu")
 _plugged: list[Trainer] = []

@@ -14,9 +14,9 @@ from withanyone_pack.tests.comfyui.small_flux import small_flux
 
 from training.base.base import load_base
 from training.base.files import fingerprint
-from training.base.flux import load_flux
 from training.base.flux1_keys import KEYS
 from training.base.quantize import FP8, QuantizedLinear
+from training.base.transformer import load_transformer
 from training.base.vae import load_vae
 from training.base.vae_keys import vae_to_diffusers
 
@@ -99,7 +99,7 @@ def test_a_single_file_in_any_width(tmp_path, prefix, dtype):
     path = written(
         tmp_path / "flux.safetensors", {prefix + key: value for key, value in quantized.items()} | extra(prefix)
     )
-    model = load_flux(path, torch.float32)
+    model = load_transformer(path, torch.float32)
     expected = KEYS.to_diffusers({key: value.float() for key, value in quantized.items()})
     assert model.config.num_attention_heads == 2
     assert tuple(model.config.axes_dims_rope) == (8, 12, 12)
@@ -116,9 +116,9 @@ def extra(prefix):
 def test_a_diffusers_folder_is_the_same_model(tmp_path, names):
     renamed = KEYS.to_diffusers(weights())
     single = written(tmp_path / "flux.safetensors", renamed if names == "diffusers" else weights())
-    load_flux(single, torch.float32).save_pretrained(tmp_path / "folder" / "transformer", max_shard_size="1MB")
+    load_transformer(single, torch.float32).save_pretrained(tmp_path / "folder" / "transformer", max_shard_size="1MB")
     assert len(list((tmp_path / "folder" / "transformer").glob("*.safetensors"))) > 1
-    model = load_flux(tmp_path / "folder", torch.float32)
+    model = load_transformer(tmp_path / "folder", torch.float32)
     assert all(torch.equal(value, renamed[name]) for name, value in model.state_dict().items())
 
 
@@ -133,7 +133,7 @@ def test_scaled_fp8_is_descaled(tmp_path, scale_name, per_row):
     tensors[MATRIX.replace("weight", scale_name)] = scale
     tensors["scaled_fp8"] = torch.zeros(2, dtype=FP8)
     tensors[MATRIX.replace("weight", "scale_input")] = torch.ones(())
-    model = load_flux(written(tmp_path / "flux.safetensors", tensors), torch.float32)
+    model = load_transformer(written(tmp_path / "flux.safetensors", tensors), torch.float32)
     parts = [model.transformer_blocks[0].attn.get_submodule(name).weight for name in ("to_q", "to_k", "to_v")]
     assert difference(torch.cat(parts), matrix) < 0.05
 
@@ -141,7 +141,7 @@ def test_scaled_fp8_is_descaled(tmp_path, scale_name, per_row):
 def test_plain_fp8_is_kept_to_the_bit(tmp_path):
     tensors = {key: value.to(FP8) if value.ndim == 2 else value for key, value in weights().items()}
     path = written(tmp_path / "flux.safetensors", tensors)
-    wide, quantized = load_flux(path, torch.float32), load_flux(path, torch.float32, quantization="fp8")
+    wide, quantized = load_transformer(path, torch.float32), load_transformer(path, torch.float32, quantization="fp8")
     layers = [module for module in quantized.modules() if isinstance(module, QuantizedLinear)]
     assert len(layers) == 2 * 14 + 3 * 6
     assert all(layer.weight.dtype == FP8 for layer in layers)
@@ -150,7 +150,7 @@ def test_plain_fp8_is_kept_to_the_bit(tmp_path):
 
 def test_an_fp8_base_passes_gradients_to_its_inputs_only(tmp_path):
     path = written(tmp_path / "flux.safetensors", weights())
-    wide, quantized = load_flux(path, torch.float32), load_flux(path, torch.float32, quantization="fp8")
+    wide, quantized = load_transformer(path, torch.float32), load_transformer(path, torch.float32, quantization="fp8")
     gradients = []
     for model in (wide, quantized):
         model.enable_gradient_checkpointing()
@@ -174,45 +174,45 @@ def test_an_fp8_base_passes_gradients_to_its_inputs_only(tmp_path):
         ({MATRIX: None}, r"3 tensors are missing \(transformer_blocks\.0\.attn\.to_[kqv]\.weight"),
         ({"txt_in.weight": None}, r"transformer: context_embedder\.weight is missing"),
         ({"img_in.weight": None}, r"not a whole FLUX\.1 transformer: x_embedder\.weight is missing"),
-        ({"double_stream_modulation_img.lin.weight": torch.zeros(1)}, r"is FLUX\.2"),
+        ({"double_stream_modulation_img.lin.weight": torch.zeros(1)}, r"_img\.lin\.weight is no tensor of a FLUX\.1"),
     ],
 )
 def test_files_of_another_kind_are_refused_with_a_readable_message(tmp_path, change, words):
     tensors = {key: value for key, value in (weights() | change).items() if value is not None}
     with pytest.raises(ValueError, match=r"flux\.safetensors.*" + words):
-        load_flux(written(tmp_path / "flux.safetensors", tensors))
+        load_transformer(written(tmp_path / "flux.safetensors", tensors))
 
 
 def test_missing_cut_off_and_foreign_files(tmp_path):
     with pytest.raises(FileNotFoundError, match="no file or folder"):
-        load_flux(tmp_path / "gone.safetensors")
+        load_transformer(tmp_path / "gone.safetensors")
     (tmp_path / "flux.gguf").write_bytes(b"GGUF")
     with pytest.raises(ValueError, match=r"flux\.gguf is GGUF, .* Use the same model as \.safetensors"):
-        load_flux(tmp_path / "flux.gguf")
+        load_transformer(tmp_path / "flux.gguf")
     (tmp_path / "flux.pt").write_bytes(b"x")
     with pytest.raises(ValueError, match=r"safetensors files only"):
-        load_flux(tmp_path / "flux.pt")
+        load_transformer(tmp_path / "flux.pt")
     (tmp_path / "page.safetensors").write_bytes(b"<!DOCTYPE html><html>log in</html>")
     with pytest.raises(ValueError, match=r"page\.safetensors is not a safetensors file \(web page\)\. A web page was"):
-        load_flux(tmp_path / "page.safetensors")
+        load_transformer(tmp_path / "page.safetensors")
     (tmp_path / "cut.safetensors").write_bytes(b"\x09" + bytes(19))
     with pytest.raises(ValueError, match=r"not a whole safetensors file"):
-        load_flux(tmp_path / "cut.safetensors")
+        load_transformer(tmp_path / "cut.safetensors")
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match=r"no \.safetensors file in"):
-        load_flux(tmp_path / "empty")
-    with pytest.raises(ValueError, match=r"holds no FLUX\.1 transformer"):
-        load_flux(written(tmp_path / "other.safetensors", {"x": torch.zeros(1)}))
+        load_transformer(tmp_path / "empty")
+    with pytest.raises(ValueError, match=r"holds no FLUX\.1 or FLUX\.2 transformer"):
+        load_transformer(written(tmp_path / "other.safetensors", {"x": torch.zeros(1)}))
 
 
 def test_a_shard_that_is_missing_is_named(tmp_path):
-    model = load_flux(written(tmp_path / "flux.safetensors", weights()), torch.float32)
+    model = load_transformer(written(tmp_path / "flux.safetensors", weights()), torch.float32)
     model.save_pretrained(tmp_path / "transformer", max_shard_size="1MB")
     index = json.loads(next((tmp_path / "transformer").glob("*.index.json")).read_text())
     name = max(index["weight_map"].values())
     (tmp_path / "transformer" / name).unlink()
     with pytest.raises(FileNotFoundError, match=name.replace(".", r"\.")):
-        load_flux(tmp_path)
+        load_transformer(tmp_path)
 
 
 def test_the_vae_as_comfyui_and_as_diffusers_has_it(tmp_path):

@@ -12,7 +12,7 @@ from withanyone_pack.tests.training.test_quantize import replace_all
 
 from training.base import block_swap
 from training.base.block_swap import choose_swapped_blocks, swap_blocks
-from training.base.flux import load_flux
+from training.base.transformer import load_transformer
 
 CPU = torch.device("cpu")
 
@@ -107,11 +107,11 @@ def test_nothing_is_ever_copied_back(copies):
 
 def test_a_file_is_read_with_blocks_left_on_the_cpu(tmp_path):
     save_file(small_flux().state_dict(), tmp_path / "flux.safetensors")
-    model = load_flux(tmp_path / "flux.safetensors", torch.float32, blocks_to_swap=3)
+    model = load_transformer(tmp_path / "flux.safetensors", torch.float32, blocks_to_swap=3)
     expected, found = gradients(small_flux()), gradients(model)
     assert all(torch.equal(found[name], value) for name, value in expected.items())
     with pytest.raises(ValueError, match=r"blocks_to_swap is 6, and the base model has 5 blocks. Set it to 5 at most"):
-        load_flux(tmp_path / "flux.safetensors", torch.float32, blocks_to_swap=6)
+        load_transformer(tmp_path / "flux.safetensors", torch.float32, blocks_to_swap=6)
 
 
 @pytest.mark.parametrize("blocks", [1, 5, 57])

@@ -92,8 +92,8 @@ def test_tensors_come_as_float32(tmp_path):
     assert mean.dtype == torch.float32
     assert torch.equal(mean, cache.tensors["latent.mean"].float())
     assert torch.equal(logvar, cache.tensors["latent.logvar"].float())
-    assert read.text(read.images[0]).t5.shape == (5, 12)
-    assert read.dummy_text(1).pooled.shape == (9,)
+    assert read.text(read.images[0])["t5"].shape == (5, 12)
+    assert read.dummy_text(1)["pooled"].shape == (9,)
     face = read.face(0)
     assert (face.identity, face.siglip.shape, face.siglip_flipped.shape) == (0, (4, 6), (4, 6))
     assert torch.equal(face.arcface, cache.arcface[0])

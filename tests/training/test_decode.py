@@ -9,8 +9,8 @@ add_comfyui()
 add_training()
 from diffusers import AutoencoderKL
 
+from training.base.flux1 import LatentScale
 from training.losses.decode import _blocks, decoded
-from training.losses.flow import LatentScale
 
 SCALE = LatentScale(0.5, 0.25)
 

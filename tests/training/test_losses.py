@@ -7,9 +7,10 @@ import torch
 from withanyone_pack.tests.training.rooms import add_training
 
 add_training()
+from training.base.flux1 import LatentScale, image_positions, pack, unpack
 from training.cache.entries import FILLED, FOREIGN
 from training.losses.contrast import Bank, contrast, draw_rows, drawn_mix, info_nce
-from training.losses.flow import LatentScale, image_positions, pack, sample_latent, unpack
+from training.losses.flow import sample_latent
 from training.losses.identity import TargetFaces, face_embeddings, samples_to_judge
 from training.losses.warp import align_faces, clamped
 from withanyone_core.faces.alignment import TEMPLATE_PX, similarity

@@ -5,15 +5,15 @@ import copy
 import pytest
 import torch
 from withanyone_pack.tests.pack import ROOT
-from withanyone_pack.tests.training.flux_1 import FLUX_1, flux_1_batch, flux_1_models, flux_1_vae
+from withanyone_pack.tests.training.flux_1 import architecture, flux_1_batch, flux_1_models, flux_1_vae
 from withanyone_pack.tests.training.small_cache import small_cache
 from withanyone_pack.tests.training.small_trainer import small_trainer
 
+from training.base.flux1 import LatentScale
 from training.configuration.finetune import Finetune, TrainSettings
 from training.configuration.learning import OptimSettings
 from training.configuration.reading import read_settings
 from training.losses.decode import decoded
-from training.losses.flow import LatentScale
 from training.memory.counting import LiveBytes, tensor_bytes
 from training.memory.dry_run import DummyModels
 from training.memory.dummy_models import batch_shape, changed, covered
@@ -36,7 +36,7 @@ def recipe(name, *changes):
 
 @pytest.fixture(scope="module")
 def transformer():
-    return FakeTensors().transformer(FLUX_1, "nf4")
+    return FakeTensors().transformer(architecture(), "nf4")
 
 
 @pytest.mark.parametrize(
@@ -48,9 +48,9 @@ def test_the_base_model_takes_what_others_counted(transformer, precision, expect
 
 
 def test_matrices_that_were_packed_for_a_rehearsal_still_count(transformer):
-    assert base_bytes(
-        FakeTensors().transformer({**FLUX_1, "num_layers": 1, "num_single_layers": 1}, "bf16"), "bf16"
-    ) == (base_bytes(FakeTensors().transformer({**FLUX_1, "num_layers": 1, "num_single_layers": 1}, "nf4"), "bf16"))
+    assert base_bytes(FakeTensors().transformer(architecture(num_layers=1, num_single_layers=1), "bf16"), "bf16") == (
+        base_bytes(FakeTensors().transformer(architecture(num_layers=1, num_single_layers=1), "nf4"), "bf16")
+    )
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_frozen_branch_in_bf16():
 def kept_bytes(doubles, singles, side_px, checkpointed):
     """What a forward pass of full width leaves for the backward pass."""
     fakes = FakeTensors()
-    model = fakes.transformer({**FLUX_1, "num_layers": doubles, "num_single_layers": singles}, "bf16")
+    model = fakes.transformer(architecture(num_layers=doubles, num_single_layers=singles), "bf16")
     if checkpointed:
         model.enable_gradient_checkpointing()
     tokens = (side_px // 16) ** 2

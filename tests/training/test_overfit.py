@@ -13,9 +13,10 @@ from torch import nn
 from withanyone_pack.tests.training.small_cache import LEFT, RIGHT, landmarks_in, small_cache
 from withanyone_pack.tests.training.small_trainer import Recognizer, small_base, small_frozen, small_trainer
 
+from training.base.registry import velocity
 from training.loop.draws import Draws
 from training.loop.sampling import Person, Sample
-from training.loop.step import FrozenModels, velocity
+from training.loop.step import FrozenModels
 from training.loop.train import train
 from training.loop.validation import Scene, generate_image
 from training.losses.decode import decoded
@@ -86,8 +87,8 @@ def taught(transformer, photos, scale):
         noise = Draws(0, step).normal("noise", (8, *clean.shape[1:]))
         sigmas = Draws(0, step).normal("levels", (8,)).sigmoid()
         noisy = add_noise(clean[rows], noise, sigmas)
-        t5, pooled = text.t5.expand(8, -1, -1), text.pooled.expand(8, -1)
-        predicted = velocity(transformer, noisy, sigmas, t5, pooled, 1.0)
+        texts = {name: value.expand(8, *value.shape) for name, value in text.items()}
+        predicted = velocity(transformer, noisy, sigmas, texts, 1.0)
         (predicted - target_velocity(clean[rows], noise)).square().mean().backward()
         optimizer.step()
         optimizer.zero_grad()

@@ -65,8 +65,8 @@ def test_photos_become_a_cache(place, capsys):
     crop = cache.images[0].crops[1]
     assert mean.shape == logvar.shape == (16, crop.height_px // 8, crop.width_px // 8)
     assert torch.isfinite(mean).all()
-    assert cache.text(cache.images[0]).t5.shape == (16, 64)
-    assert cache.dummy_text(2).pooled.shape == (64,)
+    assert cache.text(cache.images[0])["t5"].shape == (16, 64)
+    assert cache.dummy_text(2)["pooled"].shape == (64,)
     assert cache.second.shape == (len(cache.faces), 256)
     cache.check_models({"the VAE": fingerprint(place / "models/ae.safetensors")})
     assert (place / "cache/report.html").read_text().count("<img") == len(cache.faces)

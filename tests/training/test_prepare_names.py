@@ -36,7 +36,7 @@ def test_captions(tmp_path, caplog):
     assert said["groups/three.png"] == "a photo of three people"
     assert "11 of 14 photos have no caption" in caplog.text
     assert models.text.asked[:5] == ["", "one person", "two people", "three people", "four people"]
-    assert cache.dummy_text(2).pooled[0] == ord("t")
+    assert cache.dummy_text(2)["pooled"][0] == ord("t")
 
 
 def test_names_in_a_group_photo_are_taken_as_given(tmp_path):

@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from torch import nn
 from withanyone_pack.tests.training.small_gradients import gradients, small_flux
 
-from training.base.flux import load_flux
 from training.base.quantize import QuantizedLinear, replace_linears
+from training.base.transformer import load_transformer
 
 PACKINGS = ("fp8", "int8", "nf4")
 ERROR = {"fp8": 0.04, "int8": 0.015, "nf4": 0.12}  # of weights drawn from a normal distribution
@@ -97,7 +97,7 @@ def replace_all(model, quantization):
 def test_a_file_is_packed_while_it_is_read(tmp_path, quantization):
     base = small_flux()
     save_file(base.state_dict(), tmp_path / "flux.safetensors")
-    read = partial(load_flux, tmp_path / "flux.safetensors", torch.float32)
+    read = partial(load_transformer, tmp_path / "flux.safetensors", torch.float32)
     quantized, wide = read(quantization=quantization), read()
     layers = [layer for layer in quantized.modules() if isinstance(layer, QuantizedLinear)]
     assert len(layers) == 2 * 14 + 3 * 6
@@ -110,4 +110,4 @@ def test_a_file_is_packed_while_it_is_read(tmp_path, quantization):
 def test_without_bitsandbytes_nf4_is_refused_with_the_command_that_installs_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     with pytest.raises(RuntimeError, match=r"nf4, which needs bitsandbytes.*`python -m pip install bitsandbytes`"):
-        load_flux(tmp_path / "flux.safetensors", quantization="nf4")
+        load_transformer(tmp_path / "flux.safetensors", quantization="nf4")

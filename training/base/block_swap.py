@@ -35,7 +35,7 @@ def choose_swapped_blocks(blocks: int, count: int) -> tuple[int, ...]:
 
 
 def blocks_of(transformer: nn.Module) -> list[nn.Module]:
-    """The blocks of a FLUX.1 transformer, double ones first, as the adapter counts its layers."""
+    """The blocks of a transformer, double ones first, as the adapter counts its layers."""
     lists = ("transformer_blocks", "single_transformer_blocks")
     return [block for name in lists for block in transformer.get_submodule(name).children()]
 

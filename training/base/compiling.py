@@ -8,7 +8,9 @@ import shutil
 from importlib.util import find_spec
 
 import torch
-from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
+
+from ..base.block_swap import blocks_of
+from ..base.family import Transformer
 
 
 def check_compiler(device: torch.device) -> None:
@@ -25,9 +27,9 @@ def check_compiler(device: torch.device) -> None:
         )
 
 
-def compile_blocks(transformer: FluxTransformer2DModel, backend: str = "inductor") -> None:
+def compile_blocks(transformer: Transformer, backend: str = "inductor") -> None:
     """Compiles each block at its first use; swapped blocks, whose time is that of copying, stay plain."""
-    for block in (*transformer.transformer_blocks, *transformer.single_transformer_blocks):
+    for block in blocks_of(transformer):
         # Block swap has put a forward of its own into the instance.
         if "forward" not in vars(block):
             block.forward = torch.compile(block.forward, backend=backend)

@@ -73,7 +73,8 @@ class KeyTable:
 
     def is_stacked_name(self, key: str) -> bool:
         """Whether a key is of the kind that Black Forest Labs and ComfyUI write; it need not be one of this table."""
-        return key.startswith(tuple(f"{each}." for each in (*_BLOCKS, *self.top)))
+        starts = tuple(f"{each}." for each in (*_BLOCKS, *self.top))
+        return key.startswith(starts) or key.split(".")[0].endswith(("_in", "_layer"))
 
     def _table(self, blocks: str) -> Names:
         return {"": self.top, "double_blocks": self.double, "single_blocks": self.single}[blocks]

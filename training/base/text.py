@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .files import fingerprint, model_folder, open_tensors
-from .flux import dequantize_scaled
+from .scaled import dequantize_scaled
 
 if TYPE_CHECKING:
     from transformers import CLIPTextModel, PreTrainedTokenizerBase, T5EncoderModel
@@ -30,12 +30,15 @@ _TOKENIZER_FILES = ("*.json", "*.model", "*.txt")
 class FluxText:
     """Encodes texts for the transformer.
 
+    names        of the tensors of a text
     fingerprint  SHA-256 over weights, tokenizers and the number of tokens
 
     The models come to the device with the first text and leave memory with `release`: T5 alone fills most cards.
 
     Raises FileNotFoundError or ValueError for files that are missing or of another kind.
     """
+
+    names: tuple[str, ...] = ("t5", "pooled")
 
     def __init__(
         self,
@@ -46,11 +49,11 @@ class FluxText:
         dtype: torch.dtype = torch.bfloat16,
         device: torch.device | str = "cpu",
     ) -> None:
-        self._t5_tokenizer, self._t5_marks = _tokenizer(
-            t5_tokenizer or _inside(t5, "tokenizer_2"), "tokenizer_2", "t5_tokenizer"
+        self._t5_tokenizer, self._t5_marks = open_tokenizer(
+            t5_tokenizer or folder_inside(t5, "tokenizer_2"), "tokenizer_2", "t5_tokenizer", HUB_REPOSITORY
         )
-        self._clip_tokenizer, self._marks = _tokenizer(
-            clip_tokenizer or _inside(clip, "tokenizer"), "tokenizer", "clip_tokenizer"
+        self._clip_tokenizer, self._marks = open_tokenizer(
+            clip_tokenizer or folder_inside(clip, "tokenizer"), "tokenizer", "clip_tokenizer", HUB_REPOSITORY
         )
         self._device = device
         t5_model, clip_model = load_t5(t5, dtype), load_clip(clip, dtype)
@@ -58,7 +61,7 @@ class FluxText:
         self.t5_tokens = min(self._t5_tokenizer.model_max_length, _T5_TOKENS)
         positions = clip_model.config.max_position_embeddings
         self.clip_tokens = min(self._clip_tokenizer.model_max_length, positions, _CLIP_TOKENS)
-        self.fingerprint = _digest(
+        self.fingerprint = digest(
             fingerprint(model_folder(t5, "text_encoder_2")),
             fingerprint(model_folder(clip, "text_encoder")),
             self._t5_marks,
@@ -67,7 +70,7 @@ class FluxText:
         )
 
     @torch.no_grad()
-    def encode(self, text: str) -> tuple[Tensor, Tensor]:
+    def encode(self, text: str) -> dict[str, Tensor]:
         """T5's states [tokens, width], padded and without a mask as FLUX.1 was trained, and CLIP's pooled [width].
 
         Raises RuntimeError after `release`.
@@ -81,7 +84,7 @@ class FluxText:
         # CLIP's summary is the state of the first end mark; padding repeats that mark.
         end: Any = self._clip_tokenizer.eos_token_id
         pooled = states[ids[0].eq(end).int().argmax()]
-        return t5.float().cpu(), pooled.float().cpu()
+        return {"t5": t5.float().cpu(), "pooled": pooled.float().cpu()}
 
     def release(self) -> None:
         """Gives the models' memory back; no text is read any more."""
@@ -175,41 +178,43 @@ def _state(path: Path, prefixes: tuple[str, ...], dtype: torch.dtype) -> dict[st
     }
 
 
-def _inside(path: Path, name: str) -> Path | None:
+def folder_inside(path: Path, name: str) -> Path | None:
     folder = Path(path) / name
     return folder if folder.is_dir() else None
 
 
-def _tokenizer(folder: Path | None, name: str, setting: str) -> tuple["PreTrainedTokenizerBase", str]:
+def open_tokenizer(
+    folder: Path | None, name: str, setting: str, repository: str
+) -> tuple["PreTrainedTokenizerBase", str]:
     """A tokenizer of a folder, or of the hub's cache where none is named; and a digest of its files."""
     from transformers import AutoTokenizer
 
-    found = Path(folder) if folder is not None else _cached(name, setting)
+    found = Path(folder) if folder is not None else _cached(name, setting, repository)
     if not found.is_dir():
         raise FileNotFoundError(f"There is no folder {found} with a tokenizer; see {setting}.")
     files = sorted({file for pattern in _TOKENIZER_FILES for file in found.glob(pattern)})
     try:
-        return AutoTokenizer.from_pretrained(str(found), local_files_only=True), _digest(
+        return AutoTokenizer.from_pretrained(str(found), local_files_only=True), digest(
             *(f"{file.name} {file.read_bytes().hex()}" for file in files)
         )
     except (OSError, ValueError) as error:
         raise ValueError(f"{found} holds no tokenizer: {error}") from error
 
 
-def _cached(name: str, setting: str) -> Path:
+def _cached(name: str, setting: str, repository: str) -> Path:
     from huggingface_hub import try_to_load_from_cache
 
     for file in ("tokenizer_config.json", "tokenizer.json"):
-        path = try_to_load_from_cache(HUB_REPOSITORY, f"{name}/{file}")
+        path = try_to_load_from_cache(repository, f"{name}/{file}")
         if isinstance(path, str):
             return Path(path).parent
     raise FileNotFoundError(
-        f"No tokenizer was named, and {HUB_REPOSITORY}'s is not in the hub's cache. Set {setting} to a folder with "
-        f"tokenizer.json (the folder {name} of {HUB_REPOSITORY})."
+        f"No tokenizer was named, and {repository}'s is not in the hub's cache. Set {setting} to a folder with "
+        f"tokenizer.json (the folder {name} of {repository})."
     )
 
 
-def _digest(*texts: str) -> str:
+def digest(*texts: str) -> str:
     return sha256("\n".join(texts).encode()).hexdigest()
 
 

@@ -23,6 +23,19 @@ def vae_to_diffusers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return converted
 
 
+def stage_widths(state: Mapping[str, Tensor], blocks: str) -> tuple[int, ...]:
+    """Channels of each stage of `encoder.down_blocks` or `decoder.up_blocks`, in diffusers' names and order."""
+    widths = []
+    while (name := f"{blocks}.{len(widths)}.resnets.0.conv1.weight") in state:
+        widths.append(state[name].shape[0])
+    return tuple(widths)
+
+
+def outside_name(key: str) -> str:
+    """Black Forest Labs keep FLUX.2's two convolutions beside the latent inside encoder and decoder."""
+    return key.replace("encoder.quant_conv.", "quant_conv.").replace("decoder.post_quant_conv.", "post_quant_conv.")
+
+
 def _renamed(key: str, levels: int) -> str:
     """`decoder.up.3.block.0.conv1.weight` is `decoder.up_blocks.0.resnets.0.conv1.weight`; up levels are reversed."""
     match = re.match(r"^(\w+)\.(down|up)\.(\d+)\.(block\.\d+|downsample|upsample)\.(.+)$", key)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .entries import UNKNOWN, CropEntry, FaceEntry, FaceRecord, ImageEntry, Negatives, TextEntry
+from .entries import FIRST_BASE, FIRST_TEXTS, UNKNOWN, CropEntry, FaceEntry, FaceRecord, ImageEntry, Negatives
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +25,7 @@ class Cache:
     data          SHA-256 over the photos, names and captions
     files         the model files behind the fingerprints: name to SHA-256
     text_encoders  where prepare.py found them, by their names in its settings
+    base, texts   the base model that latents and texts are for, and the names of a text's tensors
     """
 
     identities: tuple[str, ...]
@@ -39,6 +40,8 @@ class Cache:
     data: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
     text_encoders: Mapping[str, str] = field(default_factory=dict)
+    base: str = FIRST_BASE
+    texts: tuple[str, ...] = FIRST_TEXTS
 
     def check_models(self, wanted: Mapping[str, str]) -> None:
         """ValueError where the cache was not made with the model files `wanted`, by SHA-256 with their names."""
@@ -59,11 +62,11 @@ class Cache:
         key = entry.crops[crop].latent
         return self._read(key, "mean"), self._read(key, "logvar")
 
-    def text(self, entry: ImageEntry) -> TextEntry:
-        """The caption's embedding."""
+    def text(self, entry: ImageEntry) -> dict[str, Tensor]:
+        """The caption's embedding: the tensors named in `texts`, float32."""
         return self._text(entry.text)
 
-    def dummy_text(self, people: int) -> TextEntry:
+    def dummy_text(self, people: int) -> dict[str, Tensor]:
         """The embedding of "one person", "two people", ...; of the empty text for 0.
 
         Raises ValueError for more people than were prepared.
@@ -106,8 +109,8 @@ class Cache:
         cut: CropEntry = entry.crops[crop]
         return cut.width_px, cut.height_px, len(cut.faces)
 
-    def _text(self, key: str) -> TextEntry:
-        return TextEntry(self._read(key, "t5"), self._read(key, "pooled"))
+    def _text(self, key: str) -> dict[str, Tensor]:
+        return {name: self._read(key, name) for name in self.texts}
 
     def _read(self, key: str, what: str) -> Tensor:
         try:

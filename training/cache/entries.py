@@ -115,14 +115,6 @@ class FaceEntry:
 
 
 @dataclass(frozen=True, eq=False)
-class TextEntry:
-    """A text for the transformer: t5 float32 [tokens, width], pooled float32 [width]."""
-
-    t5: Tensor
-    pooled: Tensor
-
-
-@dataclass(frozen=True, eq=False)
 class Negatives:
     """Faces to be unlike.
 
@@ -137,3 +129,5 @@ class Negatives:
 
 FOREIGN = -1
 FILLED = -2
+# Of caches that do not say for which base model they are: there was one, and its texts had these tensors.
+FIRST_BASE, FIRST_TEXTS = "flux.1", ("t5", "pooled")

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from .cache import Cache
-from .entries import CropEntry, CropFace, FaceRecord, ImageEntry, Negatives
+from .entries import FIRST_BASE, FIRST_TEXTS, CropEntry, CropFace, FaceRecord, ImageEntry, Negatives
 from .shards import PARTIAL, SUFFIX, Shards, write_whole
 
 FORMAT = "withanyone-cache/1"
@@ -34,6 +34,7 @@ class Header:
     fingerprints  of the models and settings, by kind
     files         the model files behind them: name to SHA-256
     text_encoders  where they were, for texts that are wanted later
+    base, texts   the base model that latents and texts are for, and the names of a text's tensors
     """
 
     index: str
@@ -45,6 +46,8 @@ class Header:
     data: str
     format: str = FORMAT
     text_encoders: Mapping[str, str] = field(default_factory=dict)
+    base: str = FIRST_BASE
+    texts: tuple[str, ...] = FIRST_TEXTS
 
 
 def read_header(folder: Path) -> Header | None:
@@ -56,7 +59,8 @@ def read_header(folder: Path) -> Header | None:
         values = json.loads(path.read_text(encoding="utf-8-sig"))
         if values.get("format") != FORMAT:
             raise ValueError(f"its format is {values.get('format')!r}, expected {FORMAT!r}")
-        values["identities"], values["dummies"] = tuple(values["identities"]), tuple(values["dummies"])
+        for name in {"identities", "dummies", *({"texts"} & values.keys())}:
+            values[name] = tuple(values[name])
         return Header(**values)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(
@@ -88,6 +92,8 @@ def read_cache(folder: Path) -> Cache:
             data=header.data,
             files=header.files,
             text_encoders=header.text_encoders,
+            base=header.base,
+            texts=header.texts,
         )
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
@@ -120,6 +126,8 @@ def write_cache(folder: Path, cache: Cache) -> None:
         files=dict(cache.files),
         data=cache.data,
         text_encoders=dict(cache.text_encoders),
+        base=cache.base,
+        texts=cache.texts,
     )
     write_whole(folder / header.index, index)
     write_whole(folder / header.bank, bank)

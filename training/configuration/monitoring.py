@@ -19,8 +19,8 @@ class ValidationSettings(Section):
                  one. Each is a text, which shows one of the cache's people in turn, or {prompt: two friends at the sea,
                  people: {anna: [0.1, 0.2, 0.4, 0.6], ben: right}, seed: 7, width: 768, height: 512}: people stand in
                  boxes (x1, y1, x2, y2), fractions of the image, or left, middle, right or in a row
-    t5, clip, t5_tokenizer, clip_tokenizer  what encodes these prompts, where it is not there any more where prepare.py
-                 found it
+    t5, clip, qwen, t5_tokenizer, clip_tokenizer, qwen_tokenizer  what encodes these prompts, where it is not there any
+                 more where prepare.py found it
     sampling_steps, guidance  of the sampler
     resemblance  where one branch of an adapter with both is trained: images are generated with both, as Apply
                  WithAnyone does, this being the weight of the sig branch; none: with the trained branch alone
@@ -37,8 +37,10 @@ class ValidationSettings(Section):
     prompts: Prompts = ()
     t5: UserPath | None = None
     clip: UserPath | None = None
+    qwen: UserPath | None = None
     t5_tokenizer: UserPath | None = None
     clip_tokenizer: UserPath | None = None
+    qwen_tokenizer: UserPath | None = None
     sampling_steps: Count = 25
     guidance: NotNegative = 4.0
     resemblance: Literal["none"] | Fraction = 0.5

@@ -9,6 +9,8 @@ from withanyone_core.faces.analysis import PROVIDERS
 
 from .reading import Fraction, Section, UserPath
 
+TEXT_ENCODERS = ("t5", "clip", "qwen", "t5_tokenizer", "clip_tokenizer", "qwen_tokenizer")
+
 
 class FaceSettings(Section):
     """Who finds and recognizes faces.
@@ -38,29 +40,30 @@ class FaceSettings(Section):
 class EncoderSettings(Section):
     """The frozen models whose answers are cached; each a safetensors file, or a diffusers folder of one.
 
-    vae, t5, clip       of FLUX.1
-    t5_tokenizer, clip_tokenizer  folders of their tokenizers
+    vae                 of the base model that is to be trained on, which it decides: FLUX.1 or FLUX.2
+    t5, clip            FLUX.1's text encoders
+    qwen                FLUX.2 klein's: Qwen3-4B for the 4B, Qwen3-8B for the 9B
+    t5_tokenizer, clip_tokenizer, qwen_tokenizer  folders of their tokenizers
     siglip              the vision tower; without it no SigLIP branch can be trained
     device, precision   where and in which numbers they compute; auto: CUDA in bf16 where there is one
     """
 
     vae: UserPath
-    t5: UserPath
-    clip: UserPath
+    t5: UserPath | None = None
+    clip: UserPath | None = None
+    qwen: UserPath | None = None
     t5_tokenizer: UserPath | None = None
     clip_tokenizer: UserPath | None = None
+    qwen_tokenizer: UserPath | None = None
     siglip: UserPath | None = None
     device: str = "auto"
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
 
-
-TEXT_ENCODERS = ("t5", "clip", "t5_tokenizer", "clip_tokenizer")
-
-
-def text_encoder_paths(settings: EncoderSettings) -> dict[str, str]:
-    """Where the text encoders and their tokenizers are, those of TEXT_ENCODERS that are named."""
-    paths = {name: getattr(settings, name) for name in TEXT_ENCODERS}
-    return {name: str(path) for name, path in paths.items() if path is not None}
+    @property
+    def text_paths(self) -> dict[str, Path]:
+        """Text encoders and tokenizers that are named, by the names of these settings."""
+        named = {name: getattr(self, name) for name in TEXT_ENCODERS}
+        return {name: path for name, path in named.items() if path is not None}
 
 
 class NegativeSettings(Section):

@@ -7,12 +7,13 @@ everywhere: its gradients are summed, and a checkpoint is the same for any numbe
 
 import torch
 from accelerate.utils import parse_flag_from_env
-from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
+from ..base.block_swap import blocks_of
+from ..base.family import Transformer
 from ..configuration.finetune import Finetune
 
 
@@ -35,11 +36,11 @@ def check_shardable(settings: Finetune) -> None:
         )
 
 
-def shard(transformer: FluxTransformer2DModel, processes: int, device: torch.device) -> None:
+def shard(transformer: Transformer, processes: int, device: torch.device) -> None:
     """Shards a transformer that lies on the CPU, leaving this process its part."""
     mesh = init_device_mesh(device.type, (processes,))
     offload = CPUOffloadPolicy() if parse_flag_from_env("FSDP_OFFLOAD_PARAMS") else OffloadPolicy()
-    for block in (*transformer.transformer_blocks, *transformer.single_transformer_blocks):
+    for block in blocks_of(transformer):
         fully_shard(block, mesh=mesh, reshard_after_forward=True, offload_policy=offload)
     # The blocks first: the root then takes only what lies outside them, and each block is gathered by itself.
     fully_shard(transformer, mesh=mesh, offload_policy=offload)

@@ -1,7 +1,7 @@
 """Batches: samples as the tensors of one micro-batch, with a sigma (timestep) drawn for each.
 
-Letters in tensor names: B samples, C latent channels, H and W latent rows and columns, T text tokens, D their width,
-P people of the sample with most, F faces of all samples, E length of a face embedding, K negatives of a face.
+Letters in tensor names: B samples, C latent channels, H and W latent rows and columns, P people of the sample with
+most, F faces of all samples, E length of a face embedding, K negatives of a face.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,14 +12,17 @@ import torch
 from torch import Tensor
 
 from withanyone_core.adapter.shape import Branch
+from withanyone_core.base_models.base_model import BaseModel
+from withanyone_core.base_models.registry import base_named
 from withanyone_core.faces.portrait import mean_embedding
 from withanyone_core.injection.placed_people import LearnedRows, PlacedPeople, members
 from withanyone_core.regions.layout import Box
 
+from ..base.family import Latents, Text
 from ..cache.cache import Cache
 from ..configuration.learning import NoiseSettings
 from ..losses.contrast import Bank, draw_rows
-from ..losses.flow import SIGMAS, LatentScale, sample_latent, shifted_sigmas, sigma_table
+from ..losses.flow import SIGMAS, sample_latent, shifted_sigmas, sigma_table
 from ..losses.identity import TargetFaces
 from .sampling import Person, Sample
 
@@ -47,6 +50,7 @@ class Batch:
     """The tensors of one micro-batch.
 
     clean_BCHW, noise_BCHW  latents as the transformer sees them, and what is mixed into them at `sigmas_B`
+    text                    the tensors of the captions, [B, ...] each
     people                  who is where
     faces                   which faces the identity losses see: those of people with tokens
     target_FE               their target's face embeddings
@@ -58,8 +62,7 @@ class Batch:
     clean_BCHW: Tensor
     noise_BCHW: Tensor
     sigmas_B: Tensor
-    t5_BTD: Tensor
-    pooled_BD: Tensor
+    text: Text
     people: PlacedPeople
     faces: TargetFaces
     target_FE: Tensor
@@ -71,13 +74,14 @@ class Batch:
         """A copy on a device."""
         moved = {field.name: getattr(self, field.name) for field in fields(self)}
         moved = {name: value.to(device) for name, value in moved.items() if isinstance(value, Tensor | PlacedPeople)}
-        return replace(self, faces=replace(self.faces, sample_F=self.faces.sample_F.to(device)), **moved)
+        faces = replace(self.faces, sample_F=self.faces.sample_F.to(device))
+        return replace(self, text=text_to(self.text, device), faces=faces, **moved)
 
 
 def make_batch(
     cache: Cache,
     samples: Sequence[Sample],
-    scale: LatentScale,
+    scale: Latents,
     bank: Bank | None,
     negatives: int,
     conditioning: ConditioningSpec = DEFAULT_CONDITIONING,
@@ -88,10 +92,7 @@ def make_batch(
     ValueError for samples whose texts differ in length, or negatives that cannot be drawn.
     """
     clean = torch.cat([clean_latent(cache, sample, scale) for sample in samples])
-    # The VAE takes 8 pixels to a latent, the transformer 2 x 2 latents to a token.
-    width_px, height_px = 8 * clean.shape[-1], 8 * clean.shape[-2]
-    tokens = (width_px // 16) * (height_px // 16)
-    # The shift depends on the number of image tokens, so each size has a table of its own.
+    width_px, height_px, _ = cache.bucket(cache.images[samples[0].image], samples[0].crop)
     texts = [text_of(cache, sample) for sample in samples]
     targets = [(row, person) for row, sample in enumerate(samples) for person in sample.judged]
     # Something to concatenate where no face is shown.
@@ -99,9 +100,8 @@ def make_batch(
     return Batch(
         clean_BCHW=clean,
         noise_BCHW=torch.stack([sample.draws.normal("noise", tuple(clean.shape[1:])) for sample in samples]),
-        sigmas_B=drawn_sigmas(samples, tokens, noise),
-        t5_BTD=torch.stack([t5 for t5, _ in texts]),
-        pooled_BD=torch.stack([pooled for _, pooled in texts]),
+        sigmas_B=drawn_sigmas(samples, width_px, height_px, base_named(cache.base), noise),
+        text={name: torch.stack([text[name] for text in texts]) for name in cache.texts},
         people=placed_people(cache, samples, width_px, height_px, conditioning),
         faces=TargetFaces(
             torch.tensor([row for row, _ in targets], dtype=torch.int64),
@@ -115,25 +115,38 @@ def make_batch(
     )
 
 
-def drawn_sigmas(samples: Sequence[Sample], tokens: int, noise: NoiseSettings) -> Tensor:
-    """A sigma for each sample of this many image tokens, float32 [B]."""
+def drawn_sigmas(
+    samples: Sequence[Sample], width_px: int, height_px: int, base: BaseModel, noise: NoiseSettings
+) -> Tensor:
+    """A sigma for each sample of this size, float32 [B]."""
+    # The shift depends on the number of image tokens, so each size has a table of its own.
+    tokens = base.tokens(width_px, height_px)
     if noise.sigmas == "uniform":
-        table = sigma_table(tokens)
+        table = sigma_table(tokens, base)
         return torch.stack([table[sample.draws.below("level", SIGMAS)] for sample in samples])
     logits = torch.cat([sample.draws.normal("level", (1,)) for sample in samples])
-    return shifted_sigmas(torch.sigmoid(noise.logit_mean + noise.logit_std * logits), tokens)
+    return shifted_sigmas(torch.sigmoid(noise.logit_mean + noise.logit_std * logits), tokens, base)
 
 
-def clean_latent(cache: Cache, sample: Sample, scale: LatentScale) -> Tensor:
+def clean_latent(cache: Cache, sample: Sample, scale: Latents) -> Tensor:
     """A draw from the posterior as the transformer sees it, [1, C, H, W]."""
     mean, logvar = cache.latent(cache.images[sample.image], sample.crop)
     return sample_latent(mean, logvar, sample.draws.normal("posterior", tuple(mean.shape)), scale)[None]
 
 
-def text_of(cache: Cache, sample: Sample) -> tuple[Tensor, Tensor]:
-    """T5 tokens [T, D] and pooled embedding of the caption, or of the number of people."""
-    text = cache.text(cache.images[sample.image]) if sample.captioned else cache.dummy_text(len(sample.people))
-    return text.t5, text.pooled
+def text_of(cache: Cache, sample: Sample) -> Text:
+    """The tensors of the caption, or of the number of people."""
+    return cache.text(cache.images[sample.image]) if sample.captioned else cache.dummy_text(len(sample.people))
+
+
+def text_to(text: Text, device: torch.device | str) -> dict[str, Tensor]:
+    """A copy on a device."""
+    return {name: tensor.to(device) for name, tensor in text.items()}
+
+
+def batch_of_text(text: Text, device: torch.device | str) -> dict[str, Tensor]:
+    """One text as a batch, on a device."""
+    return {name: tensor[None].to(device) for name, tensor in text.items()}
 
 
 def placed_people(

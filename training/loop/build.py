@@ -14,6 +14,7 @@ from withanyone_core.metrics.judges import is_dlib
 from ..base.base import load_base
 from ..base.compiling import check_compiler, compile_blocks
 from ..base.files import fingerprint, model_folder, sampled_fingerprint
+from ..base.registry import family_named, family_of_module
 from ..cache.cache import Cache
 from ..configuration.finetune import Finetune
 from ..distributed import zero
@@ -74,6 +75,7 @@ def build_trainer(settings: Finetune) -> Trainer:
         len(frozen.transformer.transformer_blocks) + len(frozen.transformer.single_transformer_blocks),
         cache.arcface.shape[1],
         siglip_width(cache),
+        family_of_module(frozen.transformer).model,
     )
     person = person_of(settings, cache, frozen)
     adapter = load_trainable(settings.adapter, settings.train, sizes, accelerator.device, dtype, settings.seed, person)
@@ -208,11 +210,15 @@ def load_judges(settings: Finetune) -> EvaluationModels | None:
 def check_widths(cache: Cache, frozen: FrozenModels) -> None:
     """ValueError where the cached latents and texts are not the base model's."""
     image, config = cache.images[0], frozen.transformer.config
+    family = family_of_module(frozen.transformer)
+    if cache.base != family.model.name:
+        raise ValueError(
+            f"The photos were prepared for {family_named(cache.base).label}, and the base model is {family.label}. "
+            "Prepare them again with the VAE and the text encoders of this one."
+        )
     text = cache.text(image)
-    found = {
-        "latent channels": (cache.latent(image, 0)[0].shape[0], frozen.vae.config["latent_channels"]),
-        "numbers a T5 token": (text.t5.shape[-1], config["joint_attention_dim"]),
-        "numbers a pooled CLIP embedding": (text.pooled.shape[-1], config["pooled_projection_dim"]),
+    found = {"latent channels": (cache.latent(image, 0)[0].shape[0], frozen.vae.config["latent_channels"])} | {
+        f"numbers {each.numbers_of}": (text[name].shape[-1], config[each.width]) for name, each in family.texts.items()
     }
     for what, (cached, expected) in found.items():
         if cached != expected:

@@ -10,11 +10,13 @@ from torch import Tensor
 
 from withanyone_core.injection.diffusers import AdapterSocket
 from withanyone_core.injection.placed_people import PlacedPeople
-from withanyone_core.schedule import released_sigmas
 
+from ..base.family import Text
+from ..base.registry import family_of_module, velocity
 from ..cache.cache import Cache
 from ..cache.entries import BoxFractions
-from .step import FrozenModels, velocity
+from .batch import batch_of_text
+from .step import FrozenModels
 
 _MARGIN = 1.0  # of a face's box, half of it on each side, in an image of a reference
 
@@ -22,7 +24,7 @@ _MARGIN = 1.0  # of a face's box, half of it on each side, in an image of a refe
 @torch.no_grad()
 def sample_image(
     noise_1CHW: Tensor,
-    text: tuple[Tensor, Tensor],
+    text: Text,
     people: PlacedPeople,
     frozen: FrozenModels,
     socket: AdapterSocket,
@@ -32,18 +34,17 @@ def sample_image(
 ) -> np.ndarray:
     """The image that noise becomes, uint8 [H, W, 3].
 
-    Euler steps over the released schedule, as a ComfyUI workflow with WithAnyone Scheduler takes them; `advance` is
-    called after each.
+    Euler steps over the base model's schedule; `advance` is called after each.
 
-    text  T5 tokens [T, D] and pooled embedding
+    text  one, without a batch's dimension
     """
     device = next(frozen.transformer.parameters()).device
-    t5, pooled = (value[None].to(device) for value in text)
-    latent = noise_1CHW.to(device)
-    height_px, width_px = (8 * side for side in latent.shape[-2:])
+    batch, latent = batch_of_text(text, device), noise_1CHW.to(device)
+    family = family_of_module(frozen.transformer)
+    height_px, width_px = (family.latent_px * side for side in latent.shape[-2:])
     with socket.placed(people.to(device)):
-        for sigma, following in pairwise(released_sigmas(steps, width_px, height_px)):
-            predicted = velocity(frozen.transformer, latent, sigma.expand(1).to(device), t5, pooled, guidance)
+        for sigma, following in pairwise(family.sampling_sigmas(steps, width_px, height_px)):
+            predicted = velocity(frozen.transformer, latent, sigma.expand(1).to(device), batch, guidance)
             # In float32; the released program keeps the latent in bf16 between steps.
             latent = latent + (following - sigma).to(device) * predicted
             advance()

@@ -2,15 +2,14 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 
-from ..base.text import FluxText
+from ..base.family import Paths, Text
+from ..base.registry import family_named
 from ..cache.cache import Cache
-from ..cache.entries import TextEntry
 from ..cache.files import SHARDS, remove_partial_files
 from ..cache.shards import Shards, ShardWriter
 from ..configuration.finetune import Finetune
@@ -22,17 +21,7 @@ LOGGER = logging.getLogger("withanyone")
 FOLDER = "prompts"  # of the run
 
 
-@dataclass(frozen=True)
-class TextEncoderPaths:
-    """Where FLUX.1's text encoders and their tokenizers are; a tokenizer may lie in its encoder's folder."""
-
-    t5: Path
-    clip: Path
-    t5_tokenizer: Path | None = None
-    clip_tokenizer: Path | None = None
-
-
-def encoded_prompts(settings: Finetune, cache: Cache, accelerator: Accelerator) -> tuple[TextEntry, ...]:
+def encoded_prompts(settings: Finetune, cache: Cache, accelerator: Accelerator) -> tuple[Text, ...]:
     """The text of each of `validation.prompts`, from the cache, from the run's folder, or encoded now.
 
     The encoders are on the device only inside, in the main process; to be called by all, before the base model is
@@ -52,21 +41,19 @@ def encoded_prompts(settings: Finetune, cache: Cache, accelerator: Accelerator) 
     accelerator.wait_for_everyone()
     kept = Shards(folder / SHARDS)
     keys = [text_key(fingerprint, prompt) for prompt in prompts]
-    return tuple(
-        TextEntry(*(_read(kept, cache, f"{key}.{what}").to(torch.float32) for what in ("t5", "pooled"))) for key in keys
-    )
+    return tuple({name: _read(kept, cache, f"{key}.{name}").to(torch.float32) for name in cache.texts} for key in keys)
 
 
 def missing_texts(settings: Finetune, cache: Cache) -> list[str]:
     """The prompts that neither the cache nor the run's folder has the text of, each once."""
     fingerprint, kept = cache.fingerprints.get("text", ""), Shards(settings.out / FOLDER / SHARDS)
     texts = dict.fromkeys(entry.prompt for entry in settings.validation.prompts)
-    keys = {text: f"{text_key(fingerprint, text)}.pooled" for text in texts}
-    return [text for text, key in keys.items() if key not in kept and key not in cache.tensors]
+    tensors = {text: [f"{text_key(fingerprint, text)}.{name}" for name in cache.texts] for text in texts}
+    return [text for text, keys in tensors.items() if any(key not in kept and key not in cache.tensors for key in keys)]
 
 
-def encoder_paths(validation: ValidationSettings, cache: Cache) -> TextEncoderPaths:
-    """As the settings say, else where prepare.py found them.
+def encoder_paths(validation: ValidationSettings, cache: Cache) -> Paths:
+    """By the names of settings: as the settings say, else where prepare.py found them.
 
     Raises ValueError where nobody says, FileNotFoundError where nothing is there.
     """
@@ -75,11 +62,12 @@ def encoder_paths(validation: ValidationSettings, cache: Cache) -> TextEncoderPa
     # A tokenizer belongs to its encoder: with another encoder the recorded one says nothing.
     recorded = {name: path for name, path in recorded.items() if name.removesuffix("_tokenizer") not in given}
     paths = {**recorded, **given}
-    unknown = [f"validation.{name}" for name in ("t5", "clip") if name not in paths]
+    family = family_named(cache.base)
+    unknown = [f"validation.{name}" for name in family.text_settings if name not in paths]
     if unknown:
         raise ValueError(
-            f"validation.prompts have to be encoded by FLUX.1's text encoders, and the cache does not say where they "
-            f"are: an earlier prepare.py made it. Run prepare.py again, which computes nothing twice, or name "
+            f"validation.prompts have to be encoded by {family.label}'s text encoders, and the cache does not say where "
+            "they are: an earlier prepare.py made it. Run prepare.py again, which computes nothing twice, or name "
             f"{' and '.join(unknown)} and their tokenizers."
         )
     for name, path in paths.items():
@@ -88,14 +76,16 @@ def encoder_paths(validation: ValidationSettings, cache: Cache) -> TextEncoderPa
             raise FileNotFoundError(
                 f"validation.prompts have to be encoded, and {path} {asked}. Name it as validation.{name}=PATH."
             )
-    return TextEncoderPaths(**paths)
+    return paths
 
 
-def _encode(texts: Sequence[str], paths: TextEncoderPaths, cache: Cache, folder: Path, device: torch.device) -> None:
+def _encode(texts: Sequence[str], paths: Paths, cache: Cache, folder: Path, device: torch.device) -> None:
     LOGGER.info("Texts of validation.prompts to encode: %d. The text encoders leave the memory afterwards.", len(texts))
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
-    encoder = FluxText(paths.t5, paths.clip, paths.t5_tokenizer, paths.clip_tokenizer, dtype, device)
-    cache.check_models({f"the text encoders {paths.t5.name} and {paths.clip.name}": encoder.fingerprint})
+    family = family_named(cache.base)
+    encoder = family.open_text_encoder(paths, dtype, device)
+    names = " and ".join(paths[name].name for name in family.text_settings)
+    cache.check_models({f"the text encoders {names}": encoder.fingerprint})
     (folder / SHARDS).mkdir(parents=True, exist_ok=True)
     remove_partial_files(folder)
     writer = ShardWriter(Shards(folder / SHARDS))

@@ -11,8 +11,10 @@ from accelerate import Accelerator
 from withanyone_core.injection.diffusers import AdapterSocket
 from withanyone_core.regions.presets import named_place, row_layout
 
+from ..base.family import Text
+from ..base.registry import family_of_module
 from ..cache.cache import Cache
-from ..cache.entries import BoxFractions, TextEntry
+from ..cache.entries import BoxFractions
 from ..configuration.finetune import Finetune
 from ..configuration.prompts import ROW, Place, PromptSettings, check_count
 from .batch import ConditioningSpec, placed_people
@@ -24,7 +26,6 @@ from .sampling import Person, Sample
 from .step import FrozenModels
 
 COMPARED_PHOTOS = 4  # of each person; more hardly move a mean of cosines
-_LATENT_PX = 8  # pixels along a side of a place of the latent
 _NOWHERE = np.zeros((5, 2), np.float32)  # landmarks, which only losses read
 
 
@@ -52,7 +53,7 @@ class PromptScene:
     """A prompt to be generated, always alike."""
 
     plan: PromptPlan
-    text: TextEntry
+    text: Text
 
     @property
     def name(self) -> str:
@@ -99,10 +100,10 @@ def generate_prompt(
     """The image of a prompt from noise that is the same every time, uint8 [H, W, 3]."""
     plan = scene.plan
     people = placed_people(cache, [plan.sample], plan.width_px, plan.height_px, conditioning)
-    shape = frozen.vae.config["latent_channels"], plan.height_px // _LATENT_PX, plan.width_px // _LATENT_PX
+    channels = frozen.vae.config["latent_channels"]
+    shape = family_of_module(frozen.transformer).latent_shape(channels, plan.width_px, plan.height_px)
     noise = plan.sample.draws.normal("prompt", (1, *shape))
-    text = scene.text.t5, scene.text.pooled
-    return sample_image(noise, text, people, frozen, socket, steps, guidance, advance)
+    return sample_image(noise, scene.text, people, frozen, socket, steps, guidance, advance)
 
 
 def _plan(

@@ -7,26 +7,22 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 from torch import Tensor
 
 from withanyone_core.injection.diffusers import AdapterSocket
 from withanyone_core.tolerance import SLACK
 
+from ..base.family import Latents, Transformer, Vae
+from ..base.registry import velocity
 from ..configuration.finetune import Finetune
 from ..distributed.processes import Processes
 from ..losses.contrast import Bank, contrast
 from ..losses.decode import decoded
 from ..losses.flow import (
-    LatentScale,
     add_noise,
     clean_estimate,
     flow_losses,
-    image_positions,
-    pack,
     target_velocity,
-    unpack,
 )
 from ..losses.identity import face_embeddings, identity_losses, samples_to_judge
 from .batch import Batch
@@ -45,46 +41,16 @@ class FrozenModels:
     recognizer  crops [F, 3, 112, 112] to embeddings, differentiable; None without identity losses
     """
 
-    transformer: FluxTransformer2DModel
-    vae: AutoencoderKL
-    scale: LatentScale
+    transformer: Transformer
+    vae: Vae
+    scale: Latents
     recognizer: Callable[[Tensor], Tensor] | None
 
     def decode(self, latent_BCHW: Tensor) -> Tensor:
-        """RGB pixels [B, 3, 8 H, 8 W] of the transformer's latents, float32, -1 to 1 and not clamped."""
+        """RGB pixels [B, 3, height, width] of the transformer's latents, float32, -1 to 1 and not clamped."""
         values = self.scale.out_of_model(latent_BCHW).to(self.vae.dtype)
         # diffusers says FloatTensor and means every number format.
         return self.vae.decode(cast(torch.FloatTensor, values), return_dict=False)[0].float()
-
-
-def velocity(
-    transformer: FluxTransformer2DModel,
-    noisy_BCHW: Tensor,
-    sigmas_B: Tensor,
-    t5_BTD: Tensor,
-    pooled_BD: Tensor,
-    guidance: float,
-) -> Tensor:
-    """The predicted velocity, float32 [B, C, H, W], at sigmas from 0 (clean) to 1 (noise).
-
-    The people are set on the socket around this call.
-    """
-    dtype, device = transformer.x_embedder.weight.dtype, noisy_BCHW.device
-    rows, columns = (side // 2 for side in noisy_BCHW.shape[-2:])
-    timestep = sigmas_B.to(device, dtype)  # the released program rounds them too
-    predicted = transformer(
-        hidden_states=pack(noisy_BCHW).to(dtype),
-        encoder_hidden_states=t5_BTD.to(dtype),
-        pooled_projections=pooled_BD.to(dtype),
-        # diffusers multiplies timestep and guidance by 1000.
-        timestep=timestep,
-        guidance=torch.full_like(timestep, guidance) if transformer.config["guidance_embeds"] else None,
-        img_ids=image_positions(rows, columns).to(device),
-        # All text stands at position 0, 0, 0.
-        txt_ids=torch.zeros(t5_BTD.shape[1], 3, device=device),
-        return_dict=False,
-    )[0]
-    return unpack(predicted.float(), rows, columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,9 +109,7 @@ def compute_loss(
     """
     noisy = add_noise(batch.clean_BCHW, batch.noise_BCHW, batch.sigmas_B)
     with socket.placed(batch.people):
-        predicted = velocity(
-            frozen.transformer, noisy, batch.sigmas_B, batch.t5_BTD, batch.pooled_BD, settings.noise.guidance
-        )
+        predicted = velocity(frozen.transformer, noisy, batch.sigmas_B, batch.text, settings.noise.guidance)
     flow = flow_losses(predicted, target_velocity(batch.clean_BCHW, batch.noise_BCHW)).mean()
     samples, count = _judged(batch, frozen, settings)
     total = total or GlobalBatchStats(batch.target_FE, batch.identities_F, count)

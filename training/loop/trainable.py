@@ -8,9 +8,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from withanyone_core.adapter.base import METADATA_KEY, base_of
 from withanyone_core.adapter.checkpoint import AdapterFile, inspect_adapter
 from withanyone_core.adapter.network import AdapterNetwork, check_branches, parameter_key
 from withanyone_core.adapter.shape import HEAD_DIM, Branch, BranchShape
+from withanyone_core.base_models.base_model import BaseModel
+from withanyone_core.base_models.flux1 import FLUX_1
 from withanyone_core.identities.identity_file import file_content
 
 from ..configuration.finetune import AdapterSettings, TrainSettings
@@ -27,12 +30,16 @@ _LORA = "default"  # peft's name for the one update we add
 
 @dataclass(frozen=True)
 class Sizes:
-    """What fresh weights must fit: widths of the base model, the face embeddings and the SigLIP tokens, and blocks."""
+    """What an adapter must fit: widths of the base model, the face embeddings and the SigLIP tokens, and blocks.
+
+    base  the family of the base model
+    """
 
     hidden: int
     layers: int
     embedding: int
     siglip_width: int | None
+    base: BaseModel = FLUX_1
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +52,7 @@ class TrainableAdapter:
     alpha       of the LoRA, None where the weights themselves are trained
     weights     output weight of each branch
     person      whose own tokens are trained, None where the adapter is
+    base        the base model that it is trained on
     """
 
     network: AdapterNetwork
@@ -53,6 +61,7 @@ class TrainableAdapter:
     alpha: float | None
     weights: Mapping[Branch, float]
     person: Person | None = None
+    base: BaseModel = FLUX_1
 
     @property
     def learned(self) -> Mapping[Branch, Tensor]:
@@ -78,7 +87,7 @@ class TrainableAdapter:
             if self.file is None:
                 raise ValueError("A person's tokens are read by one adapter, and this one has no file.")
             return file_content(with_tokens(self.person, values, self.file, step))
-        return self.result(values), {"format": "pt", "withanyone.step": str(step)}
+        return self.result(values), {"format": "pt", "withanyone.step": str(step), METADATA_KEY: self.base.name}
 
     def result(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The tensors of a trained adapter on the CPU: a LoRA, or branches in the names and the type of a file."""
@@ -135,6 +144,7 @@ def load_trainable(
         file, network = None, _fresh(adapter, branches, sizes, seed).to(device, kept)
     else:
         file = inspect_adapter(adapter.init)
+        _check_base(file, sizes.base)
         network = AdapterNetwork.load(file, branches, dtype=kept, device=device)
         _check_widths(file, branches, sizes)
     network.requires_grad_(False)
@@ -148,7 +158,7 @@ def load_trainable(
     else:
         parameters = _own(network, train, layout)
     alpha = train.alpha if train.mode == "lora" else None
-    return TrainableAdapter(network, file, parameters, alpha, branch_weights(adapter), person)
+    return TrainableAdapter(network, file, parameters, alpha, branch_weights(adapter), person, sizes.base)
 
 
 def branch_shapes(adapter: AdapterSettings, sizes: Sizes) -> list[BranchShape]:
@@ -157,6 +167,7 @@ def branch_shapes(adapter: AdapterSettings, sizes: Sizes) -> list[BranchShape]:
     if adapter.init is None:
         return _fresh_shapes(adapter, branches, sizes)
     file = inspect_adapter(adapter.init)
+    _check_base(file, sizes.base)
     check_branches(file, branches)
     _check_widths(file, branches, sizes)
     return [file.shapes[branch] for branch in branches]
@@ -259,6 +270,15 @@ def _fresh_shapes(adapter: AdapterSettings, branches: tuple[Branch, ...], sizes:
         )
         for branch in branches
     ]
+
+
+def _check_base(file: AdapterFile, base: BaseModel) -> None:
+    own = base_of(file)
+    if own is not None and own is not base:
+        raise ValueError(
+            f"{file.path.name} was trained for {own.label}, and base.path is {base.label}. Each layer of an adapter "
+            f"belongs to a block of its own base model: name an adapter for {base.label}, or set adapter.init=none."
+        )
 
 
 def _check_widths(file: AdapterFile, branches: tuple[Branch, ...], sizes: Sizes) -> None:

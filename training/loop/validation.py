@@ -12,11 +12,12 @@ import torch
 
 from withanyone_core.injection.diffusers import AdapterSocket
 
+from ..base.registry import velocity
 from ..cache.cache import Cache
 from ..configuration.finetune import Finetune
 from ..evaluation.measuring import EvaluationModels
 from ..losses.flow import add_noise, target_velocity
-from .batch import DEFAULT_CONDITIONING, ConditioningSpec, placed_people, text_of
+from .batch import DEFAULT_CONDITIONING, ConditioningSpec, batch_of_text, placed_people, text_of
 from .both_branches import BothBranches
 from .draws import Draws
 from .images import decode_photo, encode_png, reference_image, sample_image
@@ -26,7 +27,7 @@ from .prompt_scores import MEASURES as PROMPT_MEASURES
 from .prompt_scores import KnownPeople, known_people, score_prompts
 from .prompts import PromptScene, generate_prompt
 from .sampling import Person, Sample, Sampler
-from .step import FrozenModels, velocity
+from .step import FrozenModels
 
 PREVIEWS = "previews"
 
@@ -227,9 +228,9 @@ def generate_image(
     `advance` is called after each step of the sampler.
     """
     mean, _ = cache.latent(cache.images[scene.sample.image], scene.sample.crop)
-    height_px, width_px = (8 * side for side in mean.shape[-2:])
+    width_px, height_px, _ = cache.bucket(cache.images[scene.sample.image], scene.sample.crop)
     people = placed_people(cache, [scene.sample], width_px, height_px, conditioning)
-    noise = scene.sample.draws.normal("preview", (1, *mean.shape))
+    noise = scene.sample.draws.normal("preview", (1, *frozen.scale.into_model(mean).shape))
     return sample_image(noise, text_of(cache, scene.sample), people, frozen, socket, steps, guidance, advance)
 
 
@@ -254,14 +255,15 @@ def validation_losses(
     for scene in chosen:
         mean, _ = cache.latent(cache.images[scene.sample.image], scene.sample.crop)
         clean = frozen.scale.into_model(mean)[None].to(device)
-        people = placed_people(cache, [scene.sample], 8 * mean.shape[2], 8 * mean.shape[1], conditioning).to(device)
-        t5, pooled = (value[None].to(device) for value in text_of(cache, scene.sample))
+        width_px, height_px, _ = cache.bucket(cache.images[scene.sample.image], scene.sample.crop)
+        people = placed_people(cache, [scene.sample], width_px, height_px, conditioning).to(device)
+        text = batch_of_text(text_of(cache, scene.sample), device)
         with socket.placed(people):
             for index in range(num_sigmas):
                 noise = scene.sample.draws.normal(f"validation {index}", tuple(clean.shape)).to(device)
                 sigma = torch.tensor([(index + 0.5) / num_sigmas], device=device)
                 noisy = add_noise(clean, noise, sigma)
-                predicted = velocity(frozen.transformer, noisy, sigma, t5, pooled, guidance)
+                predicted = velocity(frozen.transformer, noisy, sigma, text, guidance)
                 sums[index] += (predicted - target_velocity(clean, noise)).square().mean().item()
                 advance()
     return [total / len(chosen) for total in sums] if chosen else []

@@ -8,15 +8,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from .flow import LatentScale
+from ..base.family import Latents, Vae
 
 
-def decoded(vae: AutoencoderKL, latent_BCHW: Tensor, scale: LatentScale) -> Tensor:
-    """RGB pixels [B, 3, 8 H, 8 W] of the transformer's latents, float32, 0 to 255 and not clamped."""
+def decoded(vae: Vae, latent_BCHW: Tensor, scale: Latents) -> Tensor:
+    """RGB pixels [B, 3, height, width] of the transformer's latents, float32, 0 to 255 and not clamped."""
     values = scale.out_of_model(latent_BCHW).to(vae.dtype)
     for block in _blocks(vae):
         values = checkpoint(block, values, use_reentrant=False) if torch.is_grad_enabled() else block(values)
@@ -24,7 +23,7 @@ def decoded(vae: AutoencoderKL, latent_BCHW: Tensor, scale: LatentScale) -> Tens
     return 127.5 * (values.float() + 1)
 
 
-def _blocks(vae: AutoencoderKL) -> Iterator[Callable[[Tensor], Tensor]]:
+def _blocks(vae: Vae) -> Iterator[Callable[[Tensor], Tensor]]:
     """The decoder in pieces that are recomputed one at a time."""
     decoder = vae.decoder
     if vae.post_quant_conv is not None:

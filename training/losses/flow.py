@@ -1,37 +1,21 @@
 """Flow matching as the released program does it: clean latents at sigma 0 (timestep 0), Gaussian noise at 1.
 
-Letters in tensor names: B batch, C latent channels, H and W latent rows and columns, N image tokens, D packed channels
-(4 C). Sigmas are between 0 and 1.
+Letters in tensor names: B batch, C latent channels, H and W latent rows and columns. Sigmas are between 0 and 1.
 """
 
-from dataclasses import dataclass
-
 import torch
-from einops import rearrange
 from torch import Tensor
 
 from withanyone_core.base_models.base_model import BaseModel
 from withanyone_core.base_models.flux1 import FLUX_1
 from withanyone_core.schedule import shift_sigmas
 
+from ..base.family import Latents
+
 SIGMAS = 1000  # entries of the table that sigmas are drawn from
 # FLUX.2's shift depends on them too; its undistilled models, which are trained, are sampled with so many.
 _SAMPLER_STEPS = 50
 _LOGVAR = (-30.0, 20.0)  # where diffusers bounds the posterior's log-variance
-
-
-@dataclass(frozen=True)
-class LatentScale:
-    """Between the VAE's latents and the transformer's: `scale * (latent - shift)`. FLUX.1: 0.3611 and 0.1159."""
-
-    scale: float = 0.3611
-    shift: float = 0.1159
-
-    def into_model(self, latent: Tensor) -> Tensor:
-        return self.scale * (latent - self.shift)
-
-    def out_of_model(self, latent: Tensor) -> Tensor:
-        return latent / self.scale + self.shift
 
 
 def sigma_table(tokens: int, base: BaseModel = FLUX_1) -> Tensor:
@@ -47,29 +31,9 @@ def shifted_sigmas(sigmas: Tensor, tokens: int, base: BaseModel = FLUX_1) -> Ten
     return shift_sigmas(sigmas, base.mu(tokens, _SAMPLER_STEPS))
 
 
-def sample_latent(mean: Tensor, logvar: Tensor, noise: Tensor, scale: LatentScale) -> Tensor:
+def sample_latent(mean: Tensor, logvar: Tensor, noise: Tensor, scale: Latents) -> Tensor:
     """A draw from the VAE's posterior as the transformer sees it, all of shape [B, C, H, W]."""
     return scale.into_model(mean + torch.exp(0.5 * logvar.clamp(*_LOGVAR)) * noise)
-
-
-def pack(latent_BCHW: Tensor) -> Tensor:
-    """Image tokens [B, N, D] of 2 x 2 latent pixels, row by row."""
-    # Channel-major within a token (c, row, column), as FLUX.1 packs its latents.
-    return rearrange(latent_BCHW, "b c (h ph) (w pw) -> b (h w) (c ph pw)", ph=2, pw=2)
-
-
-def unpack(tokens_BND: Tensor, rows: int, columns: int) -> Tensor:
-    """Latents [B, C, 2 rows, 2 columns] of image tokens."""
-    return rearrange(tokens_BND, "b (h w) (c ph pw) -> b c (h ph) (w pw)", h=rows, w=columns, ph=2, pw=2)
-
-
-def image_positions(rows: int, columns: int) -> Tensor:
-    """Positions of image tokens for the transformer, float32 [N, 3]: 0, row, column."""
-    # The first number is 0 for the generated image; Kontext's reference images have others.
-    grid = torch.zeros(rows, columns, 3)
-    grid[..., 1] = torch.arange(rows)[:, None]
-    grid[..., 2] = torch.arange(columns)[None, :]
-    return grid.flatten(0, 1)
 
 
 def add_noise(clean: Tensor, noise: Tensor, sigmas_B: Tensor) -> Tensor:

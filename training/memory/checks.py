@@ -12,7 +12,7 @@ import torch
 from withanyone_core.adapter.checkpoint import inspect_adapter
 from withanyone_core.injection.diffusers import AdapterSocket
 
-from ..base.flux import read_configuration
+from ..base.transformer import read_architecture
 from ..base.vae import load_vae
 from ..configuration.finetune import Finetune
 from ..loop.build import check_models, check_widths, device_name, load_judges
@@ -102,10 +102,12 @@ def free_bytes() -> int:
 
 
 def _base(settings: Finetune) -> str:
-    sizes = read_configuration(settings.base.path)
+    architecture = read_architecture(settings.base.path)
+    sizes = architecture.arguments
     width = sizes["attention_head_dim"] * sizes["num_attention_heads"]
     return (
-        f"{settings.base.path.name}: FLUX.1 of {sizes['num_layers']} + {sizes['num_single_layers']} blocks, "
+        f"{settings.base.path.name}: {architecture.family.label} of {sizes['num_layers']} + "
+        f"{sizes['num_single_layers']} blocks, "
         f"width {width}"
     )
 

@@ -7,10 +7,12 @@ import torch
 from withanyone_core.adapter.checkpoint import inspect_adapter
 from withanyone_core.adapter.network import AdapterNetwork
 from withanyone_core.adapter.shape import Branch
+from withanyone_core.canvas import CELL_PX
 from withanyone_core.regions.cells import box_cells
 from withanyone_core.regions.layout import Box
 
-from ..base.flux import read_configuration
+from ..base.registry import family_named, family_of_module
+from ..base.transformer import read_architecture
 from ..base.vae import load_vae
 from ..cache.cache import Cache
 from ..cache.entries import CropEntry
@@ -34,13 +36,14 @@ def make_dummy_models(settings: Finetune, cache: Cache) -> DummyModels:
     Raises as `build_trainer` for files that are missing or of another kind.
     """
     fakes, precision = FakeTensors(), settings.base.precision
-    transformer = fakes.transformer(read_configuration(settings.base.path), precision)
+    transformer = fakes.transformer(read_architecture(settings.base.path), precision)
     # VAE and recognizer are a hundredth of the base model: reading them is as quick as reading headers.
     vae, scale = load_vae(settings.base.vae or settings.base.path, compute_dtype(precision))
     judged_by = settings.id_loss.recognizer
     recognizer = None if judged_by is None else fakes.without_data(Recognizer.load(judged_by))
     layers = len(transformer.transformer_blocks) + len(transformer.single_transformer_blocks)
-    sizes = Sizes(transformer.inner_dim, layers, cache.arcface.shape[1], siglip_width(cache))
+    model = family_of_module(transformer).model
+    sizes = Sizes(transformer.inner_dim, layers, cache.arcface.shape[1], siglip_width(cache), model)
     adapter = fakes.adapter(branch_shapes(settings.adapter, sizes), settings.train, compute_dtype(precision))
     frozen = FrozenModels(transformer, fakes.without_data(vae), scale, recognizer)
     other = _other_branch(settings, cache, fakes, compute_dtype(precision))
@@ -73,25 +76,28 @@ def batch_shape(settings: Finetune, cache: Cache) -> BatchShape:
     people = max(len(crop.faces) for crop in largest)
     text, with_bank = cache.dummy_text(0), settings.nce.weight > 0 and settings.nce.negatives > 0
     reads_siglip = Branch.SIG in branch_weights(settings.adapter)
-    tokens = cache.face(0).siglip
+    tokens, family = cache.face(0).siglip, family_named(cache.base)
+    width_px, height_px = largest[0].width_px, largest[0].height_px
+    channels, _, _ = family.latent_shape(cache.latent(cache.images[0], 0)[0].shape[0], width_px, height_px)
     return BatchShape(
-        largest[0].width_px,
-        largest[0].height_px,
+        width_px,
+        height_px,
         settings.optim.batch_size,
         people,
         people if settings.id_loss.recognizer is not None else 0,
         max(map(covered, largest)),
-        (text.t5.shape[0], text.t5.shape[1], text.pooled.shape[-1]),
+        {name: tuple(tensor.shape) for name, tensor in text.items()},
         cache.arcface.shape[1],
         (tokens.shape[0], tokens.shape[1]) if reads_siglip and tokens is not None else None,
         (len(cache.negatives.embeddings), settings.nce.negatives) if with_bank else (0, 0),
-        cache.latent(cache.images[0], 0)[0].shape[0],
+        channels,
+        family.latent_px,
     )
 
 
 def covered(crop: CropEntry) -> int:
     """Image tokens in somebody's place, those in two places twice, at most all."""
-    rows, columns, total = crop.height_px // 16, crop.width_px // 16, 0
+    rows, columns, total = crop.height_px // CELL_PX, crop.width_px // CELL_PX, 0
     for face in crop.faces:
         box = Box(*face.box).to_px(crop.width_px, crop.height_px)
         left, top, right, bottom = box_cells(box, columns, rows)

@@ -12,17 +12,18 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from withanyone_core.adapter.network import AdapterNetwork
 from withanyone_core.adapter.shape import Branch, BranchShape
+from withanyone_core.canvas import CELL_PX
 from withanyone_core.faces.alignment import SIDE_PX, TEMPLATE_PX
 from withanyone_core.injection.placed_people import LearnedRows, PlacedPeople
 
 from ..base.block_swap import blocks_of
+from ..base.family import Architecture, Transformer
 from ..configuration.finetune import TrainSettings
 from ..loop.batch import Batch
 from ..losses.contrast import Bank
@@ -41,9 +42,11 @@ class BatchShape:
 
     people, faces  of a sample: those with a row in the batch, and those that are judged
     covered        image tokens of a sample in somebody's place, at most
-    text           T5 tokens, their width, and that of the pooled embedding
+    text           shapes of the tensors of a text, by name
     siglip         tokens of a face and their width; None where no branch reads them
     negatives      rows of the bank, and how many each face draws of them; 0: no bank
+    channels       of the transformer's latent
+    latent_px      side of the square of pixels that one of its places covers
     """
 
     width_px: int
@@ -52,16 +55,17 @@ class BatchShape:
     people: int
     faces: int
     covered: int
-    text: tuple[int, int, int]
+    text: Mapping[str, tuple[int, ...]]
     embedding: int = 512
     siglip: tuple[int, int] | None = None
     negatives: tuple[int, int] = (0, 0)
     channels: int = 16
+    latent_px: int = 8
 
     @property
     def tokens(self) -> int:
         """Image tokens of a sample."""
-        return (self.width_px // 16) * (self.height_px // 16)
+        return (self.width_px // CELL_PX) * (self.height_px // CELL_PX)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,10 +113,10 @@ class FakeTensors:
                     owner._buffers[name] = self._of(value)
         return module
 
-    def transformer(self, configuration: Mapping[str, Any], precision: Precision) -> FluxTransformer2DModel:
+    def transformer(self, architecture: Architecture, precision: Precision) -> Transformer:
         """A base model; if quantized, its blocks dequantize one layer at a time, as the real ones do."""
         dtype = compute_dtype(precision)
-        model = self.module(lambda: FluxTransformer2DModel(**configuration), dtype)
+        model = self.module(architecture.make, dtype)
         if is_quantized(precision):
             for block in blocks_of(model):
                 for parent in list(block.modules()):
@@ -167,7 +171,7 @@ def batch_of(shape: BatchShape, tensor: Callable[..., Tensor], learned: Mapping[
     learned  of branches the tokens of whoever is first in each sample, [1, T, D]
     """
     faces, rows = shape.batch * shape.faces, torch.zeros(shape.batch, shape.people, dtype=torch.int64)
-    latent = shape.channels, shape.height_px // 8, shape.width_px // 8
+    latent = shape.channels, shape.height_px // shape.latent_px, shape.width_px // shape.latent_px
     # ArcFace's own face, half as large as the image, in its middle.
     landmarks = np.tile(TEMPLATE_PX / SIDE_PX * 0.5 + 0.25, (faces, 1, 1)).astype(np.float32)
     target = tensor(faces, shape.embedding)
@@ -176,8 +180,7 @@ def batch_of(shape: BatchShape, tensor: Callable[..., Tensor], learned: Mapping[
         clean_BCHW=tensor(shape.batch, *latent),
         noise_BCHW=tensor(shape.batch, *latent),
         sigmas_B=torch.full((shape.batch,), SIGMA),
-        t5_BTD=tensor(shape.batch, *shape.text[:2]),
-        pooled_BD=tensor(shape.batch, shape.text[2]),
+        text={name: tensor(shape.batch, *sizes) for name, sizes in shape.text.items()},
         people=PlacedPeople(
             tensor(shape.batch, shape.people, shape.embedding),
             _members(shape),

@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ..base.registry import family_of_module
 from ..configuration.finetune import Finetune
 from ..loop.batch import Batch
 from ..loop.build import build_trainer
@@ -96,7 +97,8 @@ def measure_steps(trainer: Trainer) -> Trial:
 
 def shape_of_batch(batch: Batch, trainer: Trainer) -> BatchShape:
     """How large a pass is."""
-    people, height, width = batch.people, *(8 * side for side in batch.clean_BCHW.shape[-2:])
+    people, latent_px = batch.people, family_of_module(trainer.state.frozen.transformer).latent_px
+    height, width = (latent_px * side for side in batch.clean_BCHW.shape[-2:])
     counts = torch.bincount(batch.faces.sample_F, minlength=len(batch.sigmas_B))
     rows = 0 if batch.rows_FK is None else batch.rows_FK.shape[1]
     bank = trainer.state.sources.at(trainer.state.settings).bank
@@ -107,11 +109,12 @@ def shape_of_batch(batch: Batch, trainer: Trainer) -> BatchShape:
         people.members_BPN.shape[1],
         int(counts.max()) if trainer.state.frozen.recognizer is not None else 0,
         max(1, int(people.members_BPN.any(1).sum(1).max())),
-        (batch.t5_BTD.shape[1], batch.t5_BTD.shape[2], batch.pooled_BD.shape[-1]),
+        {name: tuple(tensor.shape[1:]) for name, tensor in batch.text.items()},
         batch.target_FE.shape[-1],
         None if people.siglip_BPTW is None else (people.siglip_BPTW.shape[2], people.siglip_BPTW.shape[3]),
         (len(bank.unit_NE), rows) if bank is not None and rows else (0, 0),
         batch.clean_BCHW.shape[1],
+        latent_px,
     )
 
 

@@ -7,9 +7,10 @@ from math import sqrt
 import numpy as np
 from PIL import Image
 
+from withanyone_core.canvas import CELL_PX
 from withanyone_core.tolerance import SLACK_PX
 
-MULTIPLE_PX = 16  # of a training size: two of the transformer's patches of 8 latent pixels
+MULTIPLE_PX = CELL_PX  # of a training size: whole image tokens
 MARGIN = 0.2  # of a face's box on each side, for hair, ears and chin, where the photo has it
 ENLARGED_AT_MOST = 1.25  # what resizing may add to a photo before it looks soft
 

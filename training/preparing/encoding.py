@@ -70,10 +70,10 @@ def encode_texts(texts: Sequence[str], encoder: TextEncoder, fingerprint: str, w
     """Writes what is missing and yields each text once it is done; `fingerprint` is the encoder's."""
     for text in texts:
         key = text_key(fingerprint, text)
-        if f"{key}.pooled" not in writer:
-            t5, pooled = encoder.encode(text)
-            t5, pooled = (_finite(tensor, f"the text {text!r}") for tensor in (t5, pooled))
-            writer.put({f"{key}.t5": t5.to(TOKEN_DTYPE), f"{key}.pooled": pooled.to(TOKEN_DTYPE)})
+        if any(f"{key}.{name}" not in writer for name in encoder.names):
+            encoded = encoder.encode(text)
+            tensors = {name: _finite(tensor, f"the text {text!r}") for name, tensor in encoded.items()}
+            writer.put({f"{key}.{name}": tensor.to(TOKEN_DTYPE) for name, tensor in tensors.items()})
         yield text
     writer.flush()
 

@@ -15,11 +15,18 @@ from withanyone_core.metrics.judges import Judge, load_judge
 
 from ..cache.shards import key_of
 from ..configuration.preparing import CaptionSettings, EncoderSettings, FaceSettings, PrepareSettings
-from .models import Captioner, FaceAnalysis, ImageEncoder, PreparationModels, SecondRecognizer, TokenEncoder
+from .models import (
+    Captioner,
+    FaceAnalysis,
+    ImageEncoder,
+    PreparationModels,
+    SecondRecognizer,
+    TokenEncoder,
+)
 
 if TYPE_CHECKING:  # imported where they are made
+    from ..base.family import TextEncoder
     from ..base.siglip import SiglipTokens
-    from ..base.text import FluxText
     from ..base.vae import VaeImages
 
 Arguments = ParamSpec("Arguments")
@@ -77,12 +84,13 @@ def load_models(settings: PrepareSettings) -> PreparationModels:
     encoders = settings.encoders
     device, precision = _place(encoders)
     image, text, siglip = _encoders(encoders, device, DTYPES[precision])
+    texts = " and ".join(encoders.text_paths[name].name for name in image.family.text_settings)
     fingerprints = {
         "faces": faces,
         "image": key_of(image.fingerprint, precision),
         "text": key_of(text.fingerprint, precision),
     }
-    files |= {encoders.vae.name: image.fingerprint, f"{encoders.t5.name} and {encoders.clip.name}": text.fingerprint}
+    files |= {encoders.vae.name: image.fingerprint, texts: text.fingerprint}
     if second is not None:
         fingerprints["second"] = second.fingerprint
         files[second.file_name] = second.fingerprint
@@ -101,6 +109,7 @@ def load_models(settings: PrepareSettings) -> PreparationModels:
         None if second is None else WaitingRecognizer(second),
         files,
         captioner,
+        image.family.model.name,
     )
 
 
@@ -142,13 +151,12 @@ def _place(settings: EncoderSettings) -> tuple[str, str]:
 
 def _encoders(
     settings: EncoderSettings, device: str, dtype: torch.dtype
-) -> "tuple[VaeImages, FluxText, SiglipTokens | None]":
+) -> "tuple[VaeImages, TextEncoder, SiglipTokens | None]":
     """The VAE, the text encoders and the SigLIP tower, or None in its place."""
     # Here, for they take seconds to import and --help should not wait.
     from ..base.siglip import SiglipTokens
-    from ..base.text import FluxText
     from ..base.vae import VaeImages
 
     siglip = None if settings.siglip is None else SiglipTokens(settings.siglip, dtype, device)
-    text = FluxText(settings.t5, settings.clip, settings.t5_tokenizer, settings.clip_tokenizer, dtype, device)
-    return VaeImages(settings.vae, dtype, device), text, siglip
+    image = VaeImages(settings.vae, dtype, device)
+    return image, image.family.open_text_encoder(settings.text_paths, dtype, device), siglip

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from withanyone_core.identity import Face
 
+from ..cache.entries import FIRST_BASE
+
 
 class FaceAnalysis(Protocol):
     """Finds faces in an RGB photo [H, W, 3] uint8, by descending score, each with its raw ArcFace embedding [512]."""
@@ -29,9 +31,12 @@ class ImageEncoder(Protocol):
 
 
 class TextEncoder(Protocol):
-    """A text to T5's states [tokens, width] and CLIP's pooled embedding [width]; `release` gives its memory back."""
+    """A text to the tensors that the base model reads, by the names `names`; `release` gives its memory back."""
 
-    def encode(self, text: str) -> tuple[Tensor, Tensor]: ...
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    def encode(self, text: str) -> Mapping[str, Tensor]: ...
 
     def release(self) -> None: ...
 
@@ -57,6 +62,7 @@ class PreparationModels:
     fingerprints  by kind (faces, second, image, text, siglip, captions): changes with the model's files and settings,
                   and is all that tells one model's results from another's
     files         the model files behind them: name to SHA-256
+    base          the base model that images and texts are encoded for
     """
 
     faces: FaceAnalysis
@@ -67,6 +73,7 @@ class PreparationModels:
     second: SecondRecognizer | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     captioner: Captioner | None = None
+    base: str = FIRST_BASE
 
     def __post_init__(self) -> None:
         used = {"faces": self.faces, "image": self.image, "text": self.text}

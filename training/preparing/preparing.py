@@ -16,7 +16,7 @@ from ..cache.cache import Cache
 from ..cache.entries import UNKNOWN
 from ..cache.files import SHARDS, read_header, remove_partial_files, remove_unused_shards, write_cache
 from ..cache.shards import Shards, ShardWriter, key_of
-from ..configuration.preparing import PrepareSettings, text_encoder_paths
+from ..configuration.preparing import PrepareSettings
 from .cache_plan import CachePlan, dummy_texts, plan_cache
 from .captioner import caption_key, captioned
 from .copy_risk import CopyRisk, PersonPhoto, assess_people
@@ -210,12 +210,14 @@ def _cache(
         arcface=torch.from_numpy(plan.embeddings()),
         negatives=negatives.negatives,
         dummies=tuple(text_key(models.fingerprints["text"], text) for text in dummy_texts(settings.max_faces)),
+        base=models.base,
+        texts=models.text.names,
         tensors=shards,
         second=torch.from_numpy(plan.embeddings(second=True)) if models.second else None,
         fingerprints=models.fingerprints,
         data=_data_fingerprint(plan),
         files=models.files,
-        text_encoders=text_encoder_paths(settings.encoders),
+        text_encoders={name: str(path) for name, path in settings.encoders.text_paths.items()},
     )
 
 

@@ -19,7 +19,7 @@ from .blocks import html, markdown
 from .content import CURVES, FILMSTRIP, NAMES, report_blocks
 from .curves import curves_svg, smoothed
 from .filmstrip import filmstrip
-from .result import LORA_RESULT, RESULT, exported, header_of, is_lora, write_identity, write_result
+from .result import LORA_RESULT, RESULT, base_of_checkpoint, exported, header_of, is_lora, write_identity, write_result
 
 REPORT, PAGE = "report.md", "report.html"
 _PAGE_CSS = "figure{margin:0;overflow-x:auto}svg{max-width:100%}"
@@ -49,7 +49,8 @@ def finish(trainer: Trainer) -> Path:
     lora = is_lora(tensors)
     settings = {**read_tree(kept[step] / CONFIG), "out": str(run)}
     changes = until(state.progress.changes, step)
-    header = header_of(settings, step, state.origin["data"], state.progress.measured, lora, changes)
+    base = base_of_checkpoint(kept[step])
+    header = header_of(settings, step, state.origin["data"], state.progress.measured, lora, changes, base)
     result = write_result(run / (LORA_RESULT if lora else RESULT), tensors, header)
     write_report(trainer, result, step, verdict.reason)
     return result

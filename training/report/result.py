@@ -11,10 +11,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from withanyone_core.adapter.base import METADATA_KEY as BASE_KEY
 from withanyone_core.adapter.branches import merge, split
 from withanyone_core.adapter.checkpoint import AdapterFile, Change, inspect_adapter
 from withanyone_core.adapter.face_model import METADATA_KEY
 from withanyone_core.adapter.lora import read_lora
+from withanyone_core.base_models.flux1 import FLUX_1
+from withanyone_core.base_models.flux2 import FLUX_2
 from withanyone_core.files.tensors import save_tensors
 from withanyone_core.identities.identity_file import KIND, load_identity
 from withanyone_core.version import VERSION
@@ -25,6 +28,8 @@ from ..loop.own_tokens import face_model
 
 RESULT, LORA_RESULT = "adapter.safetensors", "lora.safetensors"
 _LORA_END = ".lora_A.weight"
+# As modelspec names them.
+_ARCHITECTURES = {FLUX_1.name: "flux-1-dev", FLUX_2.name: "flux-2"}
 Header = dict[str, str]
 
 
@@ -54,6 +59,12 @@ def exported(checkpoint: Path, init: Path | None, merged: bool = False) -> dict[
         raise ValueError("A LoRA is merged into the adapter it was trained on; name that file (--init).")
     file = inspect_adapter(init)
     return _whole(file, [read_lora(trained, file)])
+
+
+def base_of_checkpoint(checkpoint: Path) -> str:
+    """Name of the base model that a checkpoint was trained on. Those that do not say were trained on FLUX.1."""
+    with safe_open(checkpoint / ADAPTER, framework="pt") as reader:
+        return (reader.metadata() or {}).get(BASE_KEY, FLUX_1.name)
 
 
 def is_identity(checkpoint: Path) -> bool:
@@ -89,22 +100,25 @@ def header_of(
     measured: Sequence[Mapping[str, Any]],
     lora: bool,
     changes: Sequence[Mapping[str, Any]] = (),
+    base: str = FLUX_1.name,
 ) -> Header:
     """The file's header: modelspec's fields, the recipe without this machine's paths, the data, and what it brought.
 
     settings  those that the checkpoint was made with
     changes   what was another in them before, by the step after which it was changed
+    base      the base model's name, as `base_of_checkpoint` gives it
     """
     before, after = _at(measured, 0), _at(measured, step)
     people = {"before": before, "after": after}
     return {
         "format": "pt",
         "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.architecture": "flux-1-dev/withanyone" + ("-lora" if lora else ""),
+        "modelspec.architecture": f"{_ARCHITECTURES[base]}/withanyone" + ("-lora" if lora else ""),
         "modelspec.implementation": "https://github.com/Doby-Xu/WithAnyone",
         "modelspec.title": f"{Path(settings['out']).name} (step {step})",
         "modelspec.date": date.today().isoformat(),
         "modelspec.description": "A WithAnyone identity adapter, fine-tuned on a user's own photos.",
+        BASE_KEY: base,
         **_face_model(settings["id_loss"]["recognizer"]),
         "withanyone.version": VERSION,
         "withanyone.step": str(step),
