@@ -66,8 +66,8 @@ def encoder_paths(validation: ValidationSettings, cache: Cache) -> Paths:
     unknown = [f"validation.{name}" for name in family.text_settings if name not in paths]
     if unknown:
         raise ValueError(
-            f"validation.prompts have to be encoded by {family.label}'s text encoders, and the cache does not say where "
-            "they are: an earlier prepare.py made it. Run prepare.py again, which computes nothing twice, or name "
+            f"validation.prompts have to be encoded by {family.label}'s text encoders, and the cache does not say "
+            "where they are: an earlier prepare.py made it. Run prepare.py again, which computes nothing twice, or name "
             f"{' and '.join(unknown)} and their tokenizers."
         )
     for name, path in paths.items():

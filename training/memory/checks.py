@@ -12,6 +12,7 @@ import torch
 from withanyone_core.adapter.checkpoint import inspect_adapter
 from withanyone_core.injection.diffusers import AdapterSocket
 
+from ..base.registry import family_named
 from ..base.transformer import read_architecture
 from ..base.vae import load_vae
 from ..configuration.finetune import Finetune
@@ -146,7 +147,8 @@ def _prompts(settings: Finetune, sources: Sources) -> str:
     if not missing:
         return f"{len(plans)}, their texts are encoded"
     paths = encoder_paths(settings.validation, cache)
-    return f"{len(plans)}, to be encoded by {paths.t5.name} and {paths.clip.name}"
+    encoders = [paths[name].name for name in family_named(cache.base).text_settings]
+    return f"{len(plans)}, to be encoded by {' and '.join(encoders)}"
 
 
 def _judges(settings: Finetune) -> str:

@@ -9,9 +9,9 @@ from withanyone_core.adapter.network import AdapterNetwork
 from withanyone_core.adapter.shape import Branch
 from withanyone_core.injection.diffusers import AdapterSocket
 
+from ..base.registry import velocity
 from ..configuration.finetune import Finetune
 from ..loop.both_branches import joined
-from ..loop.step import velocity
 from .counting import LiveBytes, tensor_bytes
 from .dry_run import DummyModels
 from .fake_tensors import PATCHES, AssumeOnes, BatchShape
@@ -67,9 +67,7 @@ def _image_bytes(models: DummyModels, shape: BatchShape) -> int:
     try:
         with torch.no_grad(), counted, AssumeOnes():
             with socket.placed(batch.people):
-                latent = velocity(
-                    transformer, batch.noise_BCHW, batch.sigmas_B, batch.t5_BTD, batch.pooled_BD, guidance=1.0
-                )
+                latent = velocity(transformer, batch.noise_BCHW, batch.sigmas_B, batch.text, guidance=1.0)
             models.frozen.decode(latent)
     finally:
         socket.remove()
