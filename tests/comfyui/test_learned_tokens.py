@@ -14,12 +14,23 @@ add_training()
 import folder_paths
 from withanyone_pack.nodes.identity_library import LoadIdentity, SaveIdentity
 from withanyone_pack.tests.adapter.random_adapter import ARC, random_adapter
-from withanyone_pack.tests.comfyui.sampling import LEFT, RIGHT, applied, noise, person, prompt, sample, small_adapter
-from withanyone_pack.tests.comfyui.small_flux import small_flux
+from withanyone_pack.tests.comfyui.sampling import (
+    LEFT,
+    RIGHT,
+    applied,
+    latent_for,
+    noise,
+    person,
+    prompt,
+    sample,
+    small_adapter,
+)
+from withanyone_pack.tests.comfyui.small_flux import SMALL_BASES
 from withanyone_pack.tests.training.small_bases import BASES
 from withanyone_pack.withanyone_core.adapter.checkpoint import fingerprint
 from withanyone_pack.withanyone_core.adapter.network import AdapterNetwork
 from withanyone_pack.withanyone_core.adapter.shape import Branch
+from withanyone_pack.withanyone_core.base_models.registry import base_of_module
 from withanyone_pack.withanyone_core.identity import LearnedTokens
 from withanyone_pack.withanyone_core.injection.comfyui.parts import ComfyAdapter
 from withanyone_pack.withanyone_core.injection.diffusers import AdapterSocket
@@ -35,9 +46,9 @@ PATCHES = 16  # of `person`
 BRANCHES = {"arc": (Branch.ARC,), "sig": (Branch.SIG,), "both": (Branch.ARC, Branch.SIG)}
 
 
-@pytest.fixture
-def base():
-    return small_flux()
+@pytest.fixture(params=SMALL_BASES)
+def base(request):
+    return SMALL_BASES[request.param]()
 
 
 @pytest.fixture
@@ -68,18 +79,26 @@ def projected(adapter, who):
     return replace(who, learned=LearnedTokens(fingerprint(adapter.file), **tokens))
 
 
+def text_for(small):
+    """The prompt as the transformer is given it; ComfyUI fills FLUX.2's up to 512 tokens with zeros, from the left."""
+    context, extras = prompt(0)[0]
+    if small.name == "flux.1":
+        return {"t5": context, "pooled": extras["pooled_output"]}
+    return {"states": torch.nn.functional.pad(context, (0, 0, 512 - context.shape[1], 0))}
+
+
 def in_diffusers(base, file, faces):
     """The latent that diffusers' transformer ends with, from the same noise, text and people."""
-    (context, extras), *_ = prompt(0)
-    model, latent = BASES["flux.1"].transformer(), noise()
+    small = BASES[base_of_module(base.model.diffusion_model).name]
+    model, latent = small.transformer(), latent_for(base, noise())
     socket = AdapterSocket(model, AdapterNetwork.load(file), WEIGHTS)
-    size = 8 * latent.shape[3], 8 * latent.shape[2]
+    size = 8 * noise().shape[3], 8 * noise().shape[2]
     people = placed_identities(
         [[face.identity for face in faces]], [[face.region for face in faces]], *size, file, tuple(WEIGHTS)
     )
     with torch.no_grad(), socket.placed(people):
         for level, following in pairwise(SIGMAS):
-            found = velocity(model, latent, torch.tensor([level]), context, extras["pooled_output"], extras["guidance"])
+            found = velocity(model, latent, torch.tensor([level]), text_for(small), prompt(0)[0][1]["guidance"])
             latent = latent + (following - level) * found
     return base.model.process_latent_out(latent)
 

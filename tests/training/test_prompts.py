@@ -16,13 +16,14 @@ from withanyone_pack.tests.training.small_cache import small_cache
 from withanyone_pack.tests.training.small_trainer import CPU, HIDDEN, LAYERS, settings_of, small_trainer
 from withanyone_pack.tests.training.test_encoders import files, tokenizer
 
+from training.base import flux1
 from training.cache.cache import Cache
-from training.loop import prompt_texts
 from training.loop.log import read_rows
 from training.loop.prompt_scores import KnownPeople, score_prompts
 from training.loop.prompt_texts import encoded_prompts
 from training.loop.prompts import COMPARED_PHOTOS, PromptScene, planned
 from training.loop.train import train
+from training.preparing.encoding import text_key
 from training.report.report import finish
 from withanyone_core.adapter.shape import BranchShape
 from withanyone_core.identity import Face
@@ -94,7 +95,7 @@ def encoders(tmp_path):
     t5, clip = files(tmp_path)
     paths = {"t5": t5, "clip": clip, "t5_tokenizer": tokenizer(tmp_path / "t5", 16)}
     paths["clip_tokenizer"] = tokenizer(tmp_path / "clip", 77, start=True)
-    made = prompt_texts.FluxText(*paths.values(), torch.float32)
+    made = flux1.FluxText(*paths.values(), torch.float32)
     recorded = {name: str(path) for name, path in paths.items()}
     return made, changed_cache(
         fingerprints={"text": "texts"}, files={"t5 and clip": made.fingerprint}, text_encoders=recorded
@@ -106,22 +107,22 @@ def test_prompts_are_encoded_once_and_the_encoders_leave(tmp_path, encoders, mon
     opened = []
 
     def watched(*given):
-        opened.append(prompt_texts_reader(*given))
+        opened.append(make(*given))
         return opened[-1]
 
-    prompt_texts_reader = prompt_texts.FluxText
-    monkeypatch.setattr(prompt_texts, "FluxText", watched)
+    make = flux1.FluxText
+    monkeypatch.setattr(flux1, "FluxText", watched)
     settings = settings_of(tmp_path / "run", "validation.prompts=[two people, a park, two people]")
     texts = encoded_prompts(settings, photos, ALONE)
     expected = made.encode("a park")
-    assert torch.allclose(texts[1].t5, expected[0], atol=0.05)
-    assert torch.allclose(texts[1].pooled, expected[1], atol=0.05)
-    assert torch.equal(texts[0].t5, texts[2].t5)
+    assert texts[1].keys() == expected.keys()
+    assert all(torch.allclose(texts[1][name], expected[name], atol=0.05) for name in expected)
+    assert torch.equal(texts[0]["t5"], texts[2]["t5"])
     models = [weakref.ref(model) for model in opened[0]._models or ()]
     gc.collect()
     assert models == [], "released"
     again = encoded_prompts(settings, photos, ALONE)
-    assert torch.equal(again[1].t5, texts[1].t5)
+    assert torch.equal(again[1]["t5"], texts[1]["t5"])
     assert len(opened) == 1, "the run's folder has them"
     encoded_prompts(settings_of(tmp_path / "run", "validation.prompts=[a park, in a park]"), photos, ALONE)
     assert len(opened) == 2
@@ -138,16 +139,16 @@ def test_of_several_processes_the_main_one_encodes(tmp_path, encoders, monkeypat
         encoded_prompts(settings, photos, ALONE)
 
     other = SimpleNamespace(is_main_process=False, device=CPU, wait_for_everyone=main_one_encodes)
-    assert encoded_prompts(settings, photos, other)[0].t5.shape == (16, 64)
+    assert encoded_prompts(settings, photos, other)[0]["t5"].shape == (16, 64)
 
 
 def test_a_prompt_that_is_a_caption_needs_no_encoder(tmp_path):
     photos = changed_cache(fingerprints={"text": "texts"})
-    key = prompt_texts.text_key("texts", "a park")
+    key = text_key("texts", "a park")
     tensors = {**photos.tensors, f"{key}.t5": torch.ones(6, 32), f"{key}.pooled": torch.ones(16)}
     settings = settings_of(tmp_path / "run", "validation.prompts=[a park]")
     (text,) = encoded_prompts(settings, Cache(**{**vars(photos), "tensors": tensors}), ALONE)
-    assert text.t5.sum() == 6 * 32
+    assert text["t5"].sum() == 6 * 32
 
 
 def test_encoders_that_are_not_known_are_asked_for(tmp_path, encoders):

@@ -67,8 +67,8 @@ def encoder_paths(validation: ValidationSettings, cache: Cache) -> Paths:
     if unknown:
         raise ValueError(
             f"validation.prompts have to be encoded by {family.label}'s text encoders, and the cache does not say "
-            "where they are: an earlier prepare.py made it. Run prepare.py again, which computes nothing twice, or name "
-            f"{' and '.join(unknown)} and their tokenizers."
+            "where they are: an earlier prepare.py made it. Run prepare.py again, which computes nothing twice, "
+            f"or name {' and '.join(unknown)} and their tokenizers."
         )
     for name, path in paths.items():
         if not path.exists():
