@@ -28,6 +28,6 @@ def test_called_bare_finetune_explains_every_setting(tmp_path):
         assert re.search(rf"^ *([a-z0-9_]+, )*{name}\b", help_text, re.MULTILINE), key
 
 
-@pytest.mark.parametrize("program", ["export.py", "evaluate.py", "prepare.py"])
+@pytest.mark.parametrize("program", ["export.py", "evaluate.py", "prepare.py", "transfer.py"])
 def test_the_others_called_bare_show_their_help(tmp_path, program):
     assert shown(program, tmp_path).startswith(f"usage: python training/{program}")
