@@ -20,7 +20,7 @@ from withanyone_core.command import RESUMES, positive, run_command
 
 RESULTS, PAGE, PLOT = LAB / "ablation/results.jsonl", LAB / "ABLATION.md", LAB / "ablation.png"
 RECIPE = TRAINING_RECIPES / "miniature.yaml"
-STEPS, START_STEPS, IMAGES, SAMPLER_STEPS = 250, 3_000, 48, 12
+STEPS, START_STEPS, IMAGES, SAMPLER_STEPS = 600, 3_000, 48, 12
 SEEDS = (0, 1, 2)
 _START = "adapter that all runs start from, or a file a branch, such as checkpoints (default: one is made)"
 IDENTITIES = 240

@@ -7,11 +7,19 @@ SELF, PAIRS, ALIGNED, FEW, MANY = "a", "b", "c", "d63", "d4096"
 START = "start"
 SEEDS = (0, 1, 2)
 # What every variant has unless it takes it away: the paper's weights and ratio of pairs, and no phases.
-COMMON = ("phases=[]", "data.paired_ratio=0.5", "id_loss.weight=0.1", "nce.weight=0.1", "nce.negatives=4096")
+COMMON = (
+    "phases=[]",
+    "data.paired_ratio=0.5",
+    # The mean over a person's photos would be no photo to copy.
+    "data.references=photo",
+    "id_loss.weight=0.1",
+    "nce.weight=0.1",
+    "nce.negatives=4096",
+)
 # Short runs from an adapter that has learned the first half, of both branches, so that there is a slider between them.
 SHORT = (
     "adapter.branch=both",
-    "optim.lr=5e-4",
+    "optim.lr=1e-3",
     "optim.batch_size=8",
     "optim.gradient_accumulation_steps=1",
     "optim.warmup_steps=20",
