@@ -15,6 +15,7 @@ from withanyone_pack.withanyone_core.adapter.encoder import KeyValueLayer
 from withanyone_pack.withanyone_core.adapter.keys import expected_keys
 from withanyone_pack.withanyone_core.adapter.shape import Branch, BranchShape
 from withanyone_pack.withanyone_core.adapter.stacked import StackedAttention, fold
+from withanyone_pack.withanyone_core.base_models.flux1 import FLUX_1
 from withanyone_pack.withanyone_core.identity import Identity
 from withanyone_pack.withanyone_core.injection.comfyui.forward import Forward
 from withanyone_pack.withanyone_core.injection.comfyui.injection import Injection, Settings
@@ -118,6 +119,7 @@ class RandomAdapter:
         }
         people = range(len(self.scene.boxes))
         return Injection(
+            base=FLUX_1,
             faces=[PlacedFace(somebody, box) for box in self.scene.boxes],
             keys_values={branch: [layers[:, person] for person in people] for branch, layers in made.items()},
             slot=0,

@@ -37,7 +37,13 @@ def retyped(options: argparse.Namespace, script: str, defaults: Mapping[str, flo
 
     defaults  of the script's own options that change a figure, beside USUAL
     """
-    usual = {**defaults, **USUAL}
-    given = {name: getattr(options, name) for name in usual}
-    changed = [f" --{name.replace('_', '-')} {given[name]}" for name in usual if given[name] != usual[name]]
+    given = {name: (getattr(options, name), usual) for name, usual in {**USUAL, **defaults}.items()}
+    changed = [
+        f" --{name.replace('_', '-')} {_typed(value)}" for name, (value, usual) in given.items() if value != usual
+    ]
     return f"python miniature/lab/{script}{''.join(changed)}"
+
+
+def _typed(value: float) -> str:
+    # Whole numbers as they are: `g` would round those of seven digits.
+    return f"{value:g}" if isinstance(value, float) else str(value)
