@@ -133,7 +133,7 @@ def test_the_command_writes_a_report_of_what_was_measured(tmp_path, capsys):
     command = ["--images", "1", "--people", "6", "--out", str(out), "--scratch", str(tmp_path / "scratch")]
     assert sample_until_alike.main([*command, "--threads", "1"]) == 0
     text = out.read_text(encoding="utf-8")
-    assert "`python miniature/lab/sample_until_alike.py --images 1 --people 6`" in text
+    assert "`python miniature/lab/sample_until_alike.py --people 6 --images 1`" in text
     assert "| forwards of the search | 43.75 %" in text
     assert "0 targets missed" in capsys.readouterr().out
 
