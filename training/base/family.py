@@ -130,6 +130,21 @@ class Architecture:
         return self.family.transformer(**self.arguments)
 
 
-def counted(blocks: str, shapes: Shapes) -> int:
+def shared_arguments(shapes: Shapes) -> dict[str, Any]:
+    """Those of a class's arguments that every family has, read off shapes under diffusers' names."""
+    width, channels = shapes["x_embedder.weight"]
+    head = shapes["transformer_blocks.0.attn.norm_q.weight"][0]
+    return {
+        "in_channels": channels,
+        "out_channels": shapes["proj_out.weight"][0],
+        "num_layers": _counted("transformer_blocks", shapes),
+        "num_single_layers": _counted("single_transformer_blocks", shapes),
+        "attention_head_dim": head,
+        "num_attention_heads": width // head,
+        "joint_attention_dim": shapes["context_embedder.weight"][1],
+    }
+
+
+def _counted(blocks: str, shapes: Shapes) -> int:
     """The number of blocks whose tensors begin with `blocks`."""
     return 1 + max(int(key.split(".")[1]) for key in shapes if key.startswith(f"{blocks}."))

@@ -13,7 +13,7 @@ from torch import Tensor
 from withanyone_core.base_models import flux1
 from withanyone_core.schedule import released_sigmas
 
-from .family import Family, Paths, Shapes, Text, TextEncoder, TextTensor, counted
+from .family import Family, Paths, Shapes, Text, TextEncoder, TextTensor, shared_arguments
 from .flux1_keys import KEYS
 from .text import FluxText
 
@@ -81,16 +81,10 @@ def _arguments(shapes: Shapes) -> dict[str, Any]:
     """How positions are spread over a head is in no tensor: FLUX.1's 16/56/56 for heads of 128 channels, a quarter and
     twice three eighths for others (the miniature).
     """
-    width, channels = shapes["x_embedder.weight"]
-    head = shapes["transformer_blocks.0.attn.norm_q.weight"][0]
+    shared = shared_arguments(shapes)
+    head = shared["attention_head_dim"]
     return {
-        "in_channels": channels,
-        "out_channels": shapes["proj_out.weight"][0],
-        "num_layers": counted("transformer_blocks", shapes),
-        "num_single_layers": counted("single_transformer_blocks", shapes),
-        "attention_head_dim": head,
-        "num_attention_heads": width // head,
-        "joint_attention_dim": shapes["context_embedder.weight"][1],
+        **shared,
         "pooled_projection_dim": shapes["time_text_embed.text_embedder.linear_1.weight"][1],
         "guidance_embeds": "time_text_embed.guidance_embedder.linear_1.weight" in shapes,
         "axes_dims_rope": _AXES if head == sum(_AXES) else (head // 4, head * 3 // 8, head * 3 // 8),

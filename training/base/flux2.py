@@ -14,7 +14,7 @@ from torch import Tensor
 from withanyone_core.base_models import flux2
 from withanyone_core.schedule import base_sigmas
 
-from .family import Family, Paths, Shapes, Text, TextEncoder, TextTensor, counted
+from .family import Family, Paths, Shapes, Text, TextEncoder, TextTensor, shared_arguments
 from .flux2_keys import KEYS
 from .qwen_text import QwenText
 from .vae_keys import stage_widths
@@ -79,16 +79,10 @@ def _velocity(
 
 def _arguments(shapes: Shapes) -> dict[str, Any]:
     """How positions are spread over a head is in no tensor: evenly over the four coordinates."""
-    width, channels = shapes["x_embedder.weight"]
-    head = shapes["transformer_blocks.0.attn.norm_q.weight"][0]
+    shared = shared_arguments(shapes)
+    head, width = shared["attention_head_dim"], shapes["x_embedder.weight"][0]
     return {
-        "in_channels": channels,
-        "out_channels": shapes["proj_out.weight"][0],
-        "num_layers": counted("transformer_blocks", shapes),
-        "num_single_layers": counted("single_transformer_blocks", shapes),
-        "attention_head_dim": head,
-        "num_attention_heads": width // head,
-        "joint_attention_dim": shapes["context_embedder.weight"][1],
+        **shared,
         "timestep_guidance_channels": shapes["time_guidance_embed.timestep_embedder.linear_1.weight"][1],
         "mlp_ratio": shapes["transformer_blocks.0.ff.linear_out.weight"][1] / width,
         "guidance_embeds": "time_guidance_embed.guidance_embedder.linear_1.weight" in shapes,
